@@ -1,0 +1,59 @@
+"""Examples: the one table every data source becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled (or unlabelled) inputs, one row each; the columns have equal length.
+
+    Attributes:
+        modality: "image" or "text".
+        inputs: Texts (str), image file paths (str), or images as uint8 arrays
+            of shape (height, width), (height, width, 3) or (height, width, 4).
+        targets: Class names (str) or numbers (float); None where unknown.
+        splits: "train", "validation", "test", or None while undecided.
+        origins: Where each row came from, for messages: `reviews.csv:17`
+            (line counted from 1, header included), a file path, or `item 4`.
+        skipped: What was left out under `data.on_error: skip`, one line each.
+    """
+
+    modality: Literal["image", "text"]
+    inputs: Sequence[Any]
+    targets: Sequence[str | float | None]
+    splits: Sequence[Split | None]
+    origins: Sequence[str]
+    skipped: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}
+        if len(lengths) != 1:
+            raise ValueError(f"The columns of Examples differ in length: {sorted(lengths)}.")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, rows: Sequence[int]) -> Examples:
+        """The examples at `rows`, in that order."""
+        return replace(
+            self,
+            inputs=[self.inputs[i] for i in rows],
+            targets=[self.targets[i] for i in rows],
+            splits=[self.splits[i] for i in rows],
+            origins=[self.origins[i] for i in rows],
+        )
+
+    def where(self, keep: Callable[[int], bool]) -> Examples:
+        """The examples whose row number satisfies `keep`."""
+        return self.take([i for i in range(len(self)) if keep(i)])
+
+    def split(self, name: Split) -> Examples:
+        """The examples of one split (possibly none)."""
+        return self.where(lambda i: self.splits[i] == name)

@@ -1,0 +1,95 @@
+"""The preprocessing contract: one value that says how raw input becomes model input.
+
+It is taken from the backbone's card, saved with every run and beside every
+artifact, and hashed. Training, evaluation, prediction and export all apply
+it through the same functions (`tltool.data.images`, `tltool.data.text`).
+This module holds the values only and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """sha256 (hex) of the canonical JSON form; equal contracts have equal digests."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ImagePreprocessing(_Contract):
+    """How an encoded image becomes the model's input tensor.
+
+    Decode to RGB in 0..255 (first frame, EXIF orientation applied, alpha
+    dropped), resize, crop, then `(x - mean) / std` per channel.
+
+    Attributes:
+        size_px: Height and width of the model's input.
+        resize_px: Length in pixels the shorter side is resized to before the
+            centre crop (`fit="crop"`); at least the larger of `size_px`.
+        fit: "crop" keeps the aspect ratio and crops the centre; "stretch"
+            resizes straight to `size_px`, ignoring the aspect ratio.
+        interpolation: Resize filter.
+        antialias: Whether the filter is widened when shrinking.
+        mean: Per-channel mean, in 0..255 units, R G B.
+        std: Per-channel divisor, in 0..255 units, R G B.
+        channel_order: Order of the channels the model expects.
+    """
+
+    kind: Literal["image"] = "image"
+    size_px: tuple[int, int]
+    resize_px: int
+    fit: Literal["crop", "stretch"] = "crop"
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    antialias: bool = True
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+
+class TextPreprocessing(_Contract):
+    """How a text becomes token ids: BERT's basic tokenizer followed by WordPiece.
+
+    Source: Devlin et al. 2018 (arXiv:1810.04805) and its `tokenization.py`.
+
+    Attributes:
+        vocabulary: The WordPiece vocabulary; the position is the token id.
+        lowercase: Whether text is lower-cased.
+        strip_accents: Whether combining marks are dropped after NFD.
+        split_cjk: Whether CJK characters are set apart as words of their own.
+        max_length: Longest sequence in tokens, special tokens included;
+            longer texts are cut at the end.
+        max_word_characters: A longer word becomes one unknown token.
+        unknown_token, start_token, end_token, padding_token: Special tokens.
+        inputs: Names of the model's input tensors, all int32 (batch, tokens).
+    """
+
+    kind: Literal["text"] = "text"
+    vocabulary: tuple[str, ...] = Field(repr=False)
+    lowercase: bool = True
+    strip_accents: bool = True
+    split_cjk: bool = True
+    max_length: int = 128
+    max_word_characters: int = 100
+    unknown_token: str = "[UNK]"
+    start_token: str = "[CLS]"
+    end_token: str = "[SEP]"
+    padding_token: str = "[PAD]"
+    inputs: tuple[str, ...] = ("token_ids", "padding_mask", "segment_ids")
+
+
+Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Field(discriminator="kind")]
+
+_ADAPTER: TypeAdapter[ImagePreprocessing | TextPreprocessing] = TypeAdapter(Preprocessing)
+
+
+def preprocessing_from_json(text: str | bytes) -> ImagePreprocessing | TextPreprocessing:
+    """Reads a contract written by `model_dump_json`; raises pydantic's error on a bad one."""
+    return _ADAPTER.validate_json(text)
