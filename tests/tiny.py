@@ -64,9 +64,9 @@ def tiny_image_backbone(width: int = 8):
     from tltool.backbones.base import Backbone, Features, LayerGroup
 
     def conv(x, filters, stride, name):
-        x = layers.Conv2D(
-            filters, 3, stride, padding="same", use_bias=False, name=f"{name}_conv"
-        )(x)
+        x = layers.Conv2D(filters, 3, stride, padding="same", use_bias=False, name=f"{name}_conv")(
+            x
+        )
         return layers.BatchNormalization(name=f"{name}_bn")(x)
 
     image = keras.Input((32, 32, 3), name="image")

@@ -1,4 +1,4 @@
-"""The recipe: what a run is made from, as one immutable, fully checked value.
+"""Reads recipes: a YAML file and overrides in, one checked `Recipe` or every fault out.
 
 Only this module reads recipe files. Everything else takes plain values, so
 that each part of tltool works alone from Python. Importing it is cheap: no
@@ -7,312 +7,246 @@ numerical library is loaded.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+import yaml
+from pydantic import ValidationError
 
-from tltool.tasks import TASKS
+from tltool.errors import Fault, RecipeError, did_you_mean
+from tltool.faults import cross_faults, faults_from
+from tltool.schema import (
+    AugmentSection,
+    BackboneSection,
+    DataSection,
+    EarlyStoppingSection,
+    EvaluationSection,
+    ExportSection,
+    GateSection,
+    HeadSection,
+    PhaseSection,
+    RecipeFields,
+    TrainingSection,
+)
+from tltool.shipped import find_shipped, list_shipped
+from tltool.tasks import TASKS, TaskSpec
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-LiteRTPrecision = Literal["float32", "float16", "dynamic_int8"]
-ScheduleName = Literal[
-    "feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"
+__all__ = [
+    "AugmentSection",
+    "BackboneSection",
+    "DataSection",
+    "EarlyStoppingSection",
+    "EvaluationSection",
+    "ExportSection",
+    "GateSection",
+    "HeadSection",
+    "PhaseSection",
+    "Recipe",
+    "TrainingSection",
+    "recipe_schema",
 ]
 
-
-def _no_bool(value: Any) -> Any:
-    """YAML's `yes` must not become the number 1."""
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
-    return value
+Values = Mapping[str, Any]
 
 
-Number = Annotated[float, BeforeValidator(_no_bool)]
-Count = Annotated[int, BeforeValidator(_no_bool)]
+class Recipe(RecipeFields):
+    """An immutable, fully checked recipe.
 
-
-class Section(BaseModel):
-    """Base of every section: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataSection(Section):
-    """Where the labelled data is and how it is split.
-
-    Attributes:
-        train: A folder of images (one folder a class, or `train/`, `validation/`
-            and `test/` folders of those), a CSV/TSV/JSONL/Parquet file, or
-            `sample:NAME` for a set that tltool fetches itself.
-        validation, test: Separate data of the same form; null splits them off `train`.
-        validation_fraction, test_fraction: Share of the examples split off
-            (stratified by class), where no separate data is given.
-        input_column: Column with the text, or with the path of the image file
-            (relative to the table's own folder).
-        label_column: Column with the class name, or the number for regression.
-        delimiter, encoding: Of a text table; null finds them out.
-        max_examples: Use at most this many examples of `train` (a stratified,
-            seeded choice, made before splitting).
-        split_seed: Seed of the split and of `max_examples`.
-        on_error: "stop" lists every broken file or row and stops before
-            training; "skip" counts them, lists them and leaves them out.
+    Make one with `Recipe.load(path)` or `Recipe.of(task=…, backbone=…)`.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    validation_fraction: Annotated[Number, Field(ge=0.0, le=0.5)] = 0.1
-    test_fraction: Annotated[Number, Field(ge=0.0, le=0.5)] = 0.1
-    input_column: str | None = None
-    label_column: str = "label"
-    delimiter: str | None = None
-    encoding: str | None = None
-    max_examples: Annotated[Count, Field(ge=2)] | None = None
-    split_seed: Count = 0
-    on_error: Literal["stop", "skip"] = "stop"
+    @property
+    def spec(self) -> TaskSpec:
+        """The row of `TASKS` the recipe asks for."""
+        return TASKS[self.task]
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+        """Reads a recipe file and applies dotted overrides.
+
+        Args:
+            path: A YAML file, or the name of a recipe that ships with tltool.
+            overrides: `key=value` texts such as `schedule.0.epochs=2` or
+                `data.train=photos/`; values are read as YAML.
+
+        Raises:
+            RecipeError: Holds every fault of the file and the overrides.
+        """
+        file = _find(path)
+        values, lines = _read_yaml(file)
+        return cls._checked(_override(values, overrides), lines, str(path))
+
+    @classmethod
+    def of(cls, **values: Any) -> Recipe:
+        """Makes a recipe from plain values, with the same checks as a file."""
+        return cls._checked(values, {}, "the recipe")
+
+    def with_overrides(self, *overrides: str) -> Recipe:
+        """A copy with dotted `key=value` overrides applied and checked."""
+        return self._checked(_override(self.to_values(), overrides), {}, "the recipe")
+
+    @classmethod
+    def _checked(cls, values: Values, lines: Mapping[str, int], source: str) -> Recipe:
+        values = _expand_shorthands(values)
+        faults: list[Fault] = []
+        recipe: Recipe | None = None
+        try:
+            recipe = cls.model_validate(values)
+        except ValidationError as error:
+            faults += faults_from(error, cls)
+        faults += cross_faults(values)
+        if faults or recipe is None:
+            located = [_with_line(fault, lines) for fault in faults]
+            count = f"{len(located)} fault" + ("s" if len(located) != 1 else "")
+            raise RecipeError(
+                f"{source} has {count}:",
+                faults=sorted(located, key=lambda fault: fault.line or 0),
+                hint="`tltool recipes schema` describes every field.",
+            )
+        return recipe
+
+    def to_values(self) -> dict[str, Any]:
+        """The resolved recipe as plain values, every default filled in."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML; `Recipe.load` reads it back to an equal value."""
+        return yaml.safe_dump(self.to_values(), sort_keys=False, allow_unicode=True)
 
 
-class BackboneSection(Section):
-    """The pretrained model.
-
-    Attributes:
-        name: A model card's name (`tltool models list`), a KerasHub preset
-            name, or the path of a local preset folder.
-        max_length: Longest text in tokens; null takes the card's.
-        image_size_px: Height and width of the input; null takes the card's.
-        dropout: Dropout inside the backbone, where it has any; null keeps its own.
-    """
-
-    name: str
-    max_length: Annotated[Count, Field(ge=4, le=8192)] | None = None
-    image_size_px: Annotated[Count, Field(ge=16, le=2048)] | None = None
-    dropout: Annotated[Number, Field(ge=0.0, lt=1.0)] | None = None
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe file, for editors that complete and check YAML."""
+    schema = RecipeFields.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "tltool recipe"
+    schema["properties"]["task"]["enum"] = list(TASKS)
+    for key, section in (("backbone", "BackboneSection"), ("head", "HeadSection")):
+        described = schema["properties"][key].get("description", "")
+        schema["properties"][key] = {
+            "anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{section}"}],
+            "description": described or f"A name, or the fields of {section}.",
+        }
+    return schema
 
 
-class HeadSection(Section):
-    """The task head on top of the backbone's features.
-
-    Attributes:
-        name: "default" (dropout, hidden layers, one linear layer), a registered
-            head, or `package.module:function`.
-        hidden_units: Widths of the hidden layers of the default head.
-        dropout: Share of features dropped before each layer of the default head.
-        activation: Of the hidden layers of the default head.
-        l2: Factor of the L2 penalty on the kernels of the default head.
-        options: Keyword arguments for a head of your own.
-    """
-
-    name: str = "default"
-    hidden_units: tuple[Annotated[Count, Field(ge=1)], ...] = ()
-    dropout: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.1
-    activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
-    l2: Annotated[Number, Field(ge=0.0)] = 0.0
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class Last(Section):
-    """Trains the head and the last N layer groups of the backbone."""
-
-    last: Annotated[Count, Field(ge=1)]
-
-
-class From(Section):
-    """Trains the named layer group and everything after it."""
-
-    from_: str = Field(alias="from")
-
-
-class ShareOfWeights(Section):
-    """Trains the head and the last groups that hold at most this share of the weights."""
-
-    fraction: Annotated[Number, Field(gt=0.0, le=1.0)]
-
-
-def _patterns_given(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    if not patterns:
-        raise ValueError("a list of patterns must hold at least one")
-    return patterns
-
-
-Patterns = Annotated[tuple[str, ...], AfterValidator(_patterns_given)]
-Selection = Literal["head", "all"] | Last | From | ShareOfWeights | Patterns
-
-
-class PhaseSection(Section):
-    """One phase of training: what trains, for how long, how fast.
-
-    Attributes:
-        train: `head`, `all`, `{last: N}` groups, `{from: GROUP}`,
-            `{fraction: F}` of the weights, or a list of patterns matched
-            against group names and weight paths (`*` and `?`).
-        epochs: Passes over the training data.
-        learning_rate: Peak learning rate.
-        group_decay: Each group further from the head learns at this factor of
-            the rate of the one after it (discriminative fine-tuning, Howard
-            and Ruder 2018, arXiv:1801.06146); 1 is off.
-        curve: Shape of the learning rate after the warm-up, down to 0 for
-            "linear" and "cosine".
-        warmup_fraction: Share of the phase's steps with a linearly rising rate.
-        batch_norm: "frozen" keeps every BatchNorm layer as pretrained, as the
-            Keras transfer-learning guide asks; "train" lets those in trained
-            groups learn and update their statistics.
-    """
-
-    train: Selection = "head"
-    epochs: Annotated[Count, Field(ge=1)] = 1
-    learning_rate: Annotated[Number, Field(gt=0.0, le=10.0)] = 1e-3
-    group_decay: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
-    curve: Literal["constant", "cosine", "linear"] = "cosine"
-    warmup_fraction: Fraction = 0.0
-    batch_norm: Literal["frozen", "train"] = "frozen"
-
-
-class EarlyStoppingSection(Section):
-    """Ends a phase when the monitored value stops getting better.
-
-    Attributes:
-        patience: Epochs without a better value before the phase ends.
-        min_delta: Smallest change that counts as better.
-    """
-
-    patience: Annotated[Count, Field(ge=1)] = 3
-    min_delta: Annotated[Number, Field(ge=0.0)] = 0.0
-
-
-class TrainingSection(Section):
-    """How every phase trains.
-
-    Attributes:
-        batch_size: Examples a step, over all devices together.
-        optimizer: Update rule.
-        momentum: Of SGD (Nesterov) and RMSprop; the Adam family has its own betas.
-        weight_decay: Decoupled weight decay (AdamW; Loshchilov and Hutter
-            2019, arXiv:1711.05101); biases and normalisation scales are left out.
-        gradient_clip_norm: Longest global gradient norm; null is off.
-        label_smoothing: Share of each target spread over all classes.
-        class_weights: "balanced" (inverse class frequency), a mapping from
-            class name to weight, or null.
-        early_stopping: When to end a phase early; null is off. The weights of
-            the best epoch are kept in any case.
-        monitor: The value that decides which epoch is best.
-        precision: Keras dtype policy.
-        distribution: Strategy; "auto" mirrors over several GPUs, else uses one device.
-        devices: Device names such as `gpu:0`; null takes all of the best kind.
-        seed: Of initial weights, shuffling, dropout and augmentation.
-        deterministic: Ask TensorFlow for bit-equal results of equal runs.
-    """
-
-    batch_size: Annotated[Count, Field(ge=1)] = 32
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
-    momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
-    weight_decay: Annotated[Number, Field(ge=0.0)] = 0.01
-    gradient_clip_norm: Annotated[Number, Field(gt=0.0)] | None = 1.0
-    label_smoothing: Fraction = 0.0
-    class_weights: Literal["balanced"] | dict[str, Annotated[Number, Field(ge=0)]] | None = None
-    early_stopping: EarlyStoppingSection | None = None
-    monitor: Literal["loss", "metric"] = "loss"
-    precision: Precision = "float32"
-    distribution: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
-    devices: tuple[str, ...] | None = None
-    seed: Annotated[Count, Field(ge=0, lt=2**31)] = 0
-    deterministic: bool = True
-
-
-class AugmentSection(Section):
-    """Random changes to training images; validation, test and export never see them.
-
-    Attributes:
-        horizontal_flip, vertical_flip: Mirror with probability one half.
-        rotation_degrees: Rotate by up to this angle either way.
-        zoom: Scale by a factor in [1 - zoom, 1 + zoom].
-        translation: Shift by up to this share of the height and width.
-        brightness: Add up to this share of the value range, either way.
-        contrast: Scale the distance from the mean by a factor in
-            [1 - contrast, 1 + contrast].
-    """
-
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    rotation_degrees: Annotated[Number, Field(ge=0.0, le=180.0)] = 0.0
-    zoom: Fraction = 0.0
-    translation: Fraction = 0.0
-    brightness: Fraction = 0.0
-    contrast: Fraction = 0.0
-
-
-class EvaluationSection(Section):
-    """What is measured after training.
-
-    Attributes:
-        baseline: Also fit and score a simple model on the same rows, to see
-            what the pretrained weights are worth: TF-IDF for texts, features
-            of the same backbone with random weights for images.
-        mistakes: How many of the most confident mistakes are listed.
-    """
-
-    baseline: bool = True
-    mistakes: Annotated[Count, Field(ge=0)] = 10
-
-
-class GateSection(Section):
-    """How far an exported model may be from the trained one.
-
-    Attributes:
-        examples: Held-out rows compared, at most.
-        max_difference: Largest allowed difference of any output (probability,
-            or standard deviations of the target for regression), by precision.
-        min_agreement: Smallest allowed share of rows with the same top class,
-            by precision. Classification only.
-    """
-
-    examples: Annotated[Count, Field(ge=1)] = 64
-    max_difference: dict[LiteRTPrecision, Annotated[Number, Field(gt=0)]] = Field(
-        default_factory=dict
-    )
-    min_agreement: dict[LiteRTPrecision, Annotated[Number, Field(ge=0, le=1)]] = Field(
-        default_factory=dict
+def _find(path: str | Path) -> Path:
+    file = Path(path)
+    if file.is_file():
+        return file
+    if (shipped := find_shipped("recipes", str(path))) is not None:
+        return shipped
+    names = [shipped.stem for shipped in list_shipped("recipes")]
+    siblings = [str(p) for p in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
+    raise RecipeError(
+        f"There is no recipe {str(path)!r}: neither a file nor one of tltool's own.",
+        hint=did_you_mean(str(path), [*siblings, *names])
+        or f"`tltool recipes list` shows tltool's own: {', '.join(names)}.",
     )
 
 
-class ExportSection(Section):
-    """Which artifacts are made after training, and how they are checked.
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset; a key given twice is an error instead of a silent loss."""
 
-    Attributes:
-        formats: "saved_model" (raw texts or image bytes in) and "litert" (.tflite).
-        precisions: One LiteRT file is made for each.
-        gate: Tolerances.
-    """
-
-    formats: tuple[Literal["saved_model", "litert"], ...] = ("saved_model", "litert")
-    precisions: tuple[LiteRTPrecision, ...] = ("float32",)
-    gate: GateSection = GateSection()
-
-
-def _known_task(name: str) -> str:
-    if name not in TASKS:
-        raise ValueError("unknown task")
-    return name
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
-def _name_is_a_folder_name(name: str) -> str:
-    if not name or name in {".", ".."} or any(c in name for c in '/\\:*?"<>|'):
-        raise ValueError("must be usable as a folder name")
-    return name
+def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        values = yaml.load(text, _Loader)
+        tree = yaml.compose(text, _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(
+            f"{file} can't be read as a recipe: {_one_line(error)}",
+            hint="A recipe is a YAML file in UTF-8; `tltool recipes show quickstart` prints one.",
+        ) from error
+    if not isinstance(values, dict):
+        raise RecipeError(
+            f"{file} holds no recipe: a mapping with `task:` and `backbone:` is needed, "
+            f"received {type(values).__name__}.",
+            hint="`tltool recipes copy quickstart .` gives a recipe to start from.",
+        )
+    return values, dict(_lines(tree, ""))
 
 
-class RecipeFields(Section):
-    """The fields of a recipe; see `Recipe` for how to read one."""
+def _one_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(problem).split())
 
-    task: Annotated[str, AfterValidator(_known_task)]
-    name: Annotated[str, AfterValidator(_name_is_a_folder_name)] = "run"
-    description: str = ""
-    data: DataSection = DataSection()
-    backbone: BackboneSection
-    head: HeadSection = HeadSection()
-    schedule: ScheduleName | tuple[PhaseSection, ...] = "feature_extraction"
-    training: TrainingSection = TrainingSection()
-    augment: AugmentSection | None = None
-    evaluation: EvaluationSection = EvaluationSection()
-    export: ExportSection = ExportSection()
-    output_dir: str = "runs"
+
+def _lines(node: yaml.Node | None, path: str) -> Iterator[tuple[str, int]]:
+    """Yields (dotted path, line from 1) of every key and list item."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = f"{path}.{key.value}" if path else str(key.value)
+            yield below, key.start_mark.line + 1
+            yield from _lines(value, below)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield f"{path}.{index}", value.start_mark.line + 1
+            yield from _lines(value, f"{path}.{index}")
+
+
+def _with_line(fault: Fault, lines: Mapping[str, int]) -> Fault:
+    """Adds the line of the field, or of the nearest section around it that has one."""
+    path = fault.path
+    while path and path not in lines:
+        path = path.rpartition(".")[0]
+    return Fault(**{**fault.__dict__, "line": lines.get(path)})
+
+
+def _expand_shorthands(values: Values) -> dict[str, Any]:
+    """`backbone: NAME` and `head: NAME` stand for `{name: NAME}`."""
+    return {
+        key: {"name": value} if key in ("backbone", "head") and isinstance(value, str) else value
+        for key, value in values.items()
+    }
+
+
+def _override(values: Values, overrides: Iterable[str]) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(json.dumps(_expand_shorthands(values), default=str))
+    for text in overrides:
+        key, equals, raw = text.partition("=")
+        if not equals or not key:
+            raise RecipeError(
+                f"The override {text!r} is not of the form key=value.",
+                hint="For example: schedule.0.epochs=2 data.train=photos/",
+            )
+        try:
+            value = yaml.safe_load(raw) if raw else None
+        except yaml.YAMLError as error:
+            raise RecipeError(f"The override {text!r} can't be read: {_one_line(error)}") from error
+        _assign(result, key.split("."), value, text)
+    return result
+
+
+def _assign(target: Any, keys: list[str], value: Any, text: str) -> None:
+    key, rest = keys[0], keys[1:]
+    if isinstance(target, list):
+        if not key.isdigit() or int(key) >= len(target):
+            raise RecipeError(
+                f"The override {text!r} names item {key!r} of a list of {len(target)}.",
+                hint=f"Items are counted from 0 to {len(target) - 1}.",
+            )
+        place: Any = int(key)
+    elif isinstance(target, dict):
+        place = key
+        if rest and not isinstance(target.get(key), dict | list):
+            target[key] = {"name": target[key]} if isinstance(target.get(key), str) else {}
+    else:
+        raise RecipeError(f"The override {text!r} goes below a plain value.")
+    if rest:
+        _assign(target[place], rest, value, text)
+    else:
+        target[place] = value

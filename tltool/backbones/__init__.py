@@ -1,0 +1,1 @@
+"""Pretrained models: their cards, their files, and how they become a `Backbone`."""

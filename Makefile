@@ -1,0 +1,51 @@
+# Everything happens in .venv in this checkout; nothing needs to be installed beforehand
+# but Python 3.11 or newer and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help quickstart install dev test test-slow lint format check clean
+
+help:            ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+quickstart: install  ## Fine-tune a real BERT on real texts, export it, check it (about 5 minutes)
+	$(BIN)/tltool finetune quickstart
+
+install: $(VENV)/.installed  ## Make the environment and install tltool
+
+dev: $(VENV)/.dev  ## The same with the tools for development
+
+test: dev  ## Run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: dev  ## Run the tests that take more than a minute each
+	$(BIN)/python -m pytest -m slow
+
+lint: dev  ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: dev  ## Put the code into its standard form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint test  ## What must pass before a commit
+
+clean:  ## Remove the environment and what tools left behind
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	@echo "Installing tltool and TensorFlow into $(VENV): about two minutes the first time."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import write_images
+
+from tltool.data.doctor import check_examples
+from tltool.data.examples import Examples
+from tltool.data.sources import load_examples
+from tltool.data.summary import describe
+from tltool.errors import DataError
+from tltool.recipe import DataSection
+from tltool.tasks import TASKS
+
+IMAGE = TASKS["image-classification"]
+
+
+def load(folder: Path) -> Examples:
+    return load_examples(DataSection(train=str(folder)), IMAGE)
+
+
+def encoded(form: str) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+def test_every_broken_file_is_named_at_once(tmp_path):
+    folder = write_images(tmp_path, per_class=3)
+    truncated, empty, text = (
+        folder / "blue" / "cut.jpg",
+        folder / "red" / "none.png",
+        folder / "red" / "text.jpg",
+    )
+    truncated.write_bytes((folder / "blue" / "000.jpg").read_bytes()[:-200])
+    empty.write_bytes(b"")
+    text.write_text("hello, I am a text")
+    with pytest.raises(DataError) as caught:
+        check_examples(load(folder), on_error="stop")
+    message = caught.value.message
+    assert message.startswith("3 of the image files")
+    assert f"{truncated}: damaged or truncated JPEG" in message
+    assert f"{empty}: the file is empty (0 bytes)" in message
+    assert f"{text}: not an image but a file that begins with b'hello" in message
+    kept = check_examples(load(folder), on_error="skip")
+    assert len(kept) == 6
+    assert len(kept.skipped) == 3
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "WebP"])
+def test_truncation_is_found_in_every_format(tmp_path, form):
+    folder = write_images(tmp_path, per_class=1)
+    whole = folder / "blue" / f"whole.{form.lower()}"
+    whole.write_bytes(encoded(form))
+    assert len(check_examples(load(folder), on_error="stop")) == 3
+    cut = folder / "red" / f"cut.{form.lower()}"
+    cut.write_bytes(encoded(form)[: len(encoded(form)) * 2 // 3])
+    with pytest.raises(DataError, match=f"cut.{form.lower()}: damaged or truncated {form}"):
+        check_examples(load(folder), on_error="stop")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"II*\0rest", "TIFF"), (b"\0\0\0\x18ftypheic", "HEIC"), (b"RIFF\0\0\0\0WAVE", "RIFF")],
+)
+def test_other_formats_under_a_wrong_name(tmp_path, data, reason):
+    folder = write_images(tmp_path, per_class=1)
+    (folder / "red" / "x.jpg").write_bytes(data)
+    with pytest.raises(DataError, match=rf"x\.jpg: not an image but .*{reason}"):
+        check_examples(load(folder), on_error="stop")
+
+
+def test_a_class_may_not_vanish(tmp_path):
+    folder = write_images(tmp_path, per_class=2)
+    for path in (folder / "red").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="All 2 image files of the class 'red'"):
+        check_examples(load(folder), on_error="skip")
+    for path in (folder / "blue").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="all of them are broken"):
+        check_examples(load(folder), on_error="skip")
+
+
+def test_a_table_row_is_named_with_its_file(tmp_path):
+    write_images(tmp_path, per_class=1)
+    (tmp_path / "bad.png").write_bytes(b"")
+    rows = "image,label\nblue/000.jpg,blue\nred/000.jpg,red\nbad.png,red\nbad.png,blue\n"
+    (tmp_path / "t.csv").write_text(rows)
+    with pytest.raises(DataError) as caught:
+        check_examples(load(tmp_path / "t.csv"), on_error="stop")
+    for line in (4, 5):
+        assert f"t.csv:{line}: {tmp_path / 'bad.png'}: the file is empty" in caught.value.message
+
+
+def test_describe_counts_and_warns():
+    texts = ["good", "good ", "bad", "good", "fine", "odd"]
+    examples = Examples(
+        "text",
+        texts,
+        ["Positive", "positive", "negative", "Positive", "Positive", "negative"],
+        ["train", "train", "train", "test", "train", "test"],
+        [f"a.csv:{i}" for i in range(2, 8)],
+    )
+    found = describe(examples)
+    assert found["counts"]["train"] == {"Positive": 2, "negative": 1, "positive": 1}
+    assert found["duplicates"] == 2
+    assert found["across_splits"] == {"train and test": [["a.csv:2", "a.csv:5"]]}
+    assert len(found["conflicts"]) == 1
+    assert found["text_length_characters"]["max"] == 5
+    warnings = "\n".join(found["warnings"])
+    for part in ("both in train and test", "different labels", "look alike", "1 training example"):
+        assert part in warnings
+    assert list(examples.inputs) == texts
+
+
+def test_describe_images_and_numbers(tmp_path):
+    found = describe(load(write_images(tmp_path, per_class=12)))
+    assert found["image_width_px"]["median"] == 48
+    assert found["image_height_px"]["max"] == 40
+    assert found["warnings"] == []
+    numbers = Examples("text", ["a", "b"], [1.0, 3.0], ["train"] * 2, ["x", "y"])
+    assert describe(numbers)["targets"]["median"] == 2.0
+    assert describe(numbers)["counts"] == {"train": {"all": 2}}
+
+
+def test_describe_warns_of_uneven_classes():
+    targets = ["a"] * 400 + ["b"] * 20
+    examples = Examples("text", [str(i) for i in range(420)], targets, ["train"] * 420, targets)
+    (warning,) = describe(examples)["warnings"]
+    assert "400 of 'a', 20 of 'b'" in warning

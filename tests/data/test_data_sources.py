@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tiny import write_images
+
+from tltool.data.sources import load_examples
+from tltool.errors import DataError
+from tltool.recipe import DataSection
+from tltool.tasks import TASKS
+
+TEXT, IMAGE = TASKS["text-classification"], TASKS["image-classification"]
+TEXT_NUMBER, IMAGE_NUMBER = TASKS["text-regression"], TASKS["image-regression"]
+SHARED = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def load(path: Path, spec=TEXT, **fields):
+    return load_examples(DataSection(train=str(path), **fields), spec)
+
+
+def refused(path: Path, spec=TEXT, **fields) -> DataError:
+    with pytest.raises(DataError) as caught:
+        load(path, spec, **fields)
+    return caught.value
+
+
+def test_csv_values_stay_as_written(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\nNA,001\nnull,true\n 1.0 ,NA\n")
+    examples = load(path)
+    assert list(examples.inputs) == ["NA", "null", " 1.0 "]
+    assert list(examples.targets) == ["001", "true", "NA"]
+    assert list(examples.splits) == [None] * 3
+
+
+def test_csv_from_excel_bom_semicolons_quoted_newlines_and_true_lines(tmp_path):
+    content = '\ufeffText;text;label\r\n1;"a\r\nb; ""c""";x\r\n\r\n2;d, e; y \r\n'
+    examples = load(write(tmp_path / "a.csv", content))
+    assert list(examples.inputs) == ['a\r\nb; "c"', "d, e"]
+    assert list(examples.targets) == ["x", "y"]
+    assert [o.rsplit(":", 1)[1] for o in examples.origins] == ["2", "5"]
+
+
+def test_csv_encodings(tmp_path, caplog):
+    rows = "text;label\ncafé “x”;a\nthé;b\n"
+    assert load(write(tmp_path / "a.csv", rows.encode("cp1252"))).inputs[0] == "café “x”"
+    assert "Windows-1252" in caplog.text
+    tabs = rows.replace(";", "\t").encode("utf-16")
+    assert load(write(tmp_path / "b.tsv", tabs)).inputs[1] == "thé"
+    named = write(tmp_path / "c.csv", "text;label\n日本;a\n語;b\n".encode("shift_jis"))
+    assert load(named, encoding="shift_jis").inputs[0] == "日本"
+    assert "utf-8 text" in refused(named, encoding="utf-8").message
+    assert "no-such" in refused(named, encoding="no-such").message
+    undefined = write(tmp_path / "d.csv", b"text,label\n\x81\xff,a\n")
+    assert "data.encoding" in str(refused(undefined).hint)
+    assert "zero bytes" in refused(write(tmp_path / "e.csv", b"PK\x03\x04\0\0")).message
+
+
+def test_excel_sep_line_and_given_delimiter(tmp_path):
+    examples = load(write(tmp_path / "a.csv", "sep=|\ntext|label\na,b|x\nc|y\n"))
+    assert list(examples.inputs) == ["a,b", "c"]
+    assert examples.origins[0].endswith(":3")
+    path = write(tmp_path / "b.csv", "text^label\na^x\nb^y\n")
+    assert list(load(path, delimiter="^").targets) == ["x", "y"]
+    assert "one character" in refused(path, delimiter="^^").message
+
+
+def test_a_field_longer_than_pythons_limit(tmp_path):
+    examples = load(write(tmp_path / "a.csv", f"text,label\n{'x' * 200_000},a\ny,b\n"))
+    assert len(examples.inputs[0]) == 200_000
+
+
+def test_broken_rows_are_listed_together_or_skipped(tmp_path):
+    path = write(
+        tmp_path / "a.csv",
+        'text,label\ngood,x\n,x\n"two\nlines",\nfine, but,y\nok,y\n"a" b,y\n',
+    )
+    message = refused(path).message
+    for line, reason in (
+        (3, "text is empty"),
+        (4, "label is empty"),
+        (6, "3 fields"),
+        (8, "quote"),
+    ):
+        assert f"{path}:{line}: " in message
+        assert reason in message
+    examples = load(path, on_error="skip")
+    assert list(examples.inputs) == ["good", "ok"]
+    assert len(examples.skipped) == 4
+    assert examples.skipped[0] == f"{path}:3: the text is empty"
+
+
+def test_many_broken_rows_are_counted(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\n" + ",x\n" * 50)
+    message = refused(path).message
+    assert message.startswith("50 of the rows")
+    assert message.endswith("and 30 more")
+    assert "no usable" in refused(path, on_error="skip").message
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_a_quote_never_closed_does_not_swallow_the_file(tmp_path, on_error):
+    path = write(tmp_path / "a.csv", 'text,label\na,x\n"b,y\nc,x\nd,y\n')
+    assert f"{path}:3: the quote" in refused(path, on_error=on_error).message
+    path = write(tmp_path / "b.csv", 'text,label\na,x\n"b,y\nc,x\n"d",y\n')
+    assert f"{path}:3: the quote" in refused(path, on_error=on_error).message
+
+
+def test_missing_columns_name_those_there_are(tmp_path):
+    path = write(tmp_path / "a.csv", "review,sentiment\na,x\n")
+    error = refused(path, input_column="reviews")
+    assert "'review', 'sentiment'" in error.message
+    assert "did you mean `review`?" in error.hint
+    assert "2 columns" in refused(write(tmp_path / "b.csv", "text,label,text\na,b,c\n")).message
+    rows = '{"review": "a", "label": 1}\n'
+    assert "'review'" in refused(write(tmp_path / "c.jsonl", rows)).message
+
+
+def test_empty_files_and_other_formats(tmp_path):
+    assert "is empty" in refused(write(tmp_path / "a.csv", "\ufeff \n")).message
+    assert "no rows" in refused(write(tmp_path / "b.csv", "text,label\n")).message
+    assert "is empty" in refused(write(tmp_path / "c.jsonl", "")).message
+    assert "table format" in refused(write(tmp_path / "d.xlsx", "x")).message
+    assert "class folders" in refused(tmp_path / "d.xlsx", IMAGE).hint
+
+
+def test_a_path_that_is_not_there_suggests_its_sibling(tmp_path):
+    write(tmp_path / "reviews" / "train.csv", "text,label\n")
+    assert "reviews/train.csv`" in refused(tmp_path / "revews" / "train.csv").hint
+    assert "reviews/train.csv`" in refused(tmp_path / "reviews" / "tran.csv").hint
+    assert "looked up from" in refused(tmp_path / "zzz").hint
+    with pytest.raises(DataError, match=r"data\.train is not set"):
+        load_examples(DataSection(), TEXT)
+
+
+def test_one_class_and_labels_only_in_test(tmp_path):
+    one = write(tmp_path / "one.csv", "text,label\na,x\nb,x\n")
+    assert "same label, 'x'" in refused(one).message
+    train = write(tmp_path / "train.csv", "text,label\na,positive\nb,negative\n")
+    test = write(tmp_path / "test.csv", "text,label\nc,positive\nd,Negative\n")
+    error = refused(train, test=str(test))
+    assert error.message.startswith(f"{test}:3: the label 'Negative' is in test")
+    assert error.hint == "did you mean `negative`?"
+
+
+def test_separate_files_decide_the_splits(tmp_path):
+    rows = "text,label\na,x\nb,y\n"
+    train, other = write(tmp_path / "a.csv", rows), write(tmp_path / "b.csv", rows)
+    assert list(load(train, test=str(other)).splits) == [None, None, "test", "test"]
+    both = load(train, test=str(other), validation=str(other))
+    assert list(both.splits) == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
+
+
+def test_jsonl(tmp_path):
+    rows = [
+        {"text": "a\u2028b", "label": True},
+        {"text": "c", "label": 2},
+        {"text": "d", "label": 2.0},
+    ]
+    path = write(tmp_path / "a.ndjson", "\n".join(json.dumps(r, ensure_ascii=False) for r in rows))
+    examples = load(path)
+    assert list(examples.inputs) == ["a\u2028b", "c", "d"]
+    assert list(examples.targets) == ["true", "2", "2"]
+    broken = (
+        '{"text": "a", "label": "x"}\n\n{oops\n[1]\n{"text": "b"}\n{"text": ["b"], "label": 1}\n'
+    )
+    message = refused(write(tmp_path / "b.jsonl", broken)).message
+    for line, reason in ((3, "not JSON"), (4, "JSON object"), (5, "no 'label'"), (6, "list")):
+        assert f"b.jsonl:{line}: " in message
+        assert reason in message
+
+
+def test_parquet(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": ["a", "b", None], "label": [1, 2, None]}), path)
+    assert f"{path}: row 3: the text is missing" in refused(path).message
+    assert list(load(path, on_error="skip").targets) == ["1", "2"]
+    assert "'text'" in refused(path, input_column="txt").message
+    damaged = write(tmp_path / "b.parquet", path.read_bytes()[:-9])
+    assert "not a readable Parquet file" in refused(damaged).message
+
+
+def test_regression_targets_are_finite_numbers(tmp_path):
+    rows = 'text,label\na,1.5\nb,-2\nc,nan\nd,"3,5"\ne,1_0\nf,inf\n'
+    path = write(tmp_path / "a.csv", rows)
+    message = refused(path, TEXT_NUMBER).message
+    assert message.startswith("4 of the rows")
+    assert "'3,5' is not a finite number" in message
+    assert list(load(path, TEXT_NUMBER, on_error="skip").targets) == [1.5, -2.0]
+    write_images(tmp_path / "photos")
+    assert "needs a table" in refused(tmp_path / "photos", IMAGE_NUMBER).message
+
+
+def test_image_folder(tmp_path):
+    write_images(tmp_path / "p", classes=("10", "2"), per_class=2)
+    (tmp_path / "p" / "2" / "000.jpg").rename(tmp_path / "p" / "2" / "A.JPEG")
+    for junk in (".DS_Store", "__MACOSX/x.jpg", "2/Thumbs.db", "2/._A.JPEG", "README.txt"):
+        write(tmp_path / "p" / junk, "junk")
+    examples = load(tmp_path / "p", IMAGE)
+    assert list(examples.targets) == ["2", "2", "10", "10"]
+    assert examples.inputs[1] == examples.origins[1] == str(tmp_path / "p" / "2" / "A.JPEG")
+
+
+def test_image_folder_faults(tmp_path):
+    photos = write_images(tmp_path / "p", per_class=1)
+    write(photos / "red" / "scan.tiff", "x")
+    write(photos / "stray.png", "x")
+    message = refused(photos, IMAGE).message
+    assert "scan.tiff: not a format" in message
+    assert "stray.png: lies outside any class folder" in message
+    assert len(load(photos, IMAGE, on_error="skip")) == 2
+    (photos / "green").mkdir()
+    assert "class folders 'green'" in refused(photos, IMAGE, on_error="skip").message
+    write(tmp_path / "flat" / "a.csv", "image,label\n")
+    error = refused(tmp_path / "flat", IMAGE)
+    assert "no class folders" in error.message
+    assert "a.csv" in error.hint
+
+
+def test_split_folders(tmp_path):
+    write_images(tmp_path / "train", per_class=2)
+    write_images(tmp_path / "val", per_class=1)
+    write_images(tmp_path / "Test", classes=("blue",), per_class=1)
+    (tmp_path / "Test" / "red").mkdir()
+    examples = load(tmp_path, IMAGE)
+    assert list(examples.splits) == ["train"] * 4 + ["validation"] * 2 + ["test"]
+    assert "validation folder too" in refused(tmp_path, IMAGE, validation=str(tmp_path)).message
+    (tmp_path / "valid").mkdir()
+    assert "several folders for validation" in refused(tmp_path, IMAGE).message
+    (tmp_path / "valid").rename(tmp_path / "more")
+    assert "no split: more" in refused(tmp_path, IMAGE).message
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    write_images(tmp_path, classes=("train", "bus"), per_class=1)
+    assert set(load(tmp_path, IMAGE).targets) == {"train", "bus"}
+
+
+def test_image_table_paths_are_relative_to_the_table(tmp_path, monkeypatch):
+    write_images(tmp_path / "d" / "images", classes=("a",), per_class=2)
+    rows = "image,count\nimages/a/000.jpg,3\nimages/a/001.jpg,4\nimages/a/002.jpg,5\nx.svg,1\n"
+    path = write(tmp_path / "d" / "t.csv", rows)
+    message = refused(path, IMAGE_NUMBER, label_column="count").message
+    assert "t.csv:4: " in message
+    assert "there is no such file" in message
+    assert "t.csv:5: " in message
+    monkeypatch.chdir(tmp_path)
+    examples = load(Path("d/t.csv"), IMAGE_NUMBER, label_column="count", on_error="skip")
+    assert list(examples.targets) == [3.0, 4.0]
+    assert examples.origins[0] == "d/t.csv:2"
+    assert Path(examples.inputs[0]).is_file()
+
+
+def test_text_folder(tmp_path):
+    write(tmp_path / "neg" / "1.txt", "bad\n".encode("utf-8-sig"))
+    write(tmp_path / "pos" / "1.txt", "good £".encode("cp1252"))
+    write(tmp_path / "pos" / "2.txt", "")
+    message = refused(tmp_path).message
+    assert f"{tmp_path / 'pos' / '2.txt'}: the text is empty" in message
+    examples = load(tmp_path, on_error="skip")
+    assert list(examples.inputs) == ["bad\n", "good £"]
+    assert list(examples.targets) == ["neg", "pos"]
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not SHARED.is_dir(), reason="real data is not here")
+@pytest.mark.parametrize(
+    ("name", "spec", "counts"),
+    [
+        ("banking77", TEXT, (10003, 3080, 77)),
+        ("trash6", IMAGE, None),
+        ("sign_digits", IMAGE, None),
+    ],
+)
+def test_real_sets_load_as_they_are(name, spec, counts):
+    folder = SHARED / name
+    tables = spec.modality == "text"
+    section = (
+        DataSection(train=str(folder / "train.csv"), test=str(folder / "test.csv"))
+        if tables
+        else DataSection(train=str(folder))
+    )
+    examples = load_examples(section, spec)
+    sizes = (examples.splits.count(None), examples.splits.count("test"), len(set(examples.targets)))
+    assert counts in {None, sizes}
+    assert min(sizes) > 2

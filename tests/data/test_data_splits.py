@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tltool.data.examples import Examples
+from tltool.data.splits import limit_examples, split_examples
+from tltool.errors import DataError
+
+
+def table(texts, targets, splits=None, modality="text") -> Examples:
+    origins = [f"item {i}" for i in range(len(texts))]
+    return Examples(modality, texts, targets, splits or [None] * len(texts), origins)
+
+
+def many(count=200, classes=("a", "b")) -> Examples:
+    return table(
+        [f"text {i}" for i in range(count)], [classes[i % len(classes)] for i in range(count)]
+    )
+
+
+def divide(examples, validation=0.1, test=0.1, seed=0) -> Examples:
+    return split_examples(examples, validation_fraction=validation, test_fraction=test, seed=seed)
+
+
+def members(examples: Examples, name) -> set[str]:
+    return set(examples.split(name).inputs)
+
+
+def test_split_is_stratified_seeded_and_whole():
+    targets = ["rare" if i % 10 == 0 else "common" for i in range(300)]
+    examples = divide(table([f"t{i}" for i in range(300)], targets))
+    for name, rare, common in (("train", 24, 216), ("validation", 3, 27), ("test", 3, 27)):
+        assert Counter(examples.split(name).targets) == {"rare": rare, "common": common}
+    assert examples.splits == divide(table([f"t{i}" for i in range(300)], targets)).splits
+    assert members(examples, "test") != members(divide(examples_like(examples), seed=1), "test")
+
+
+def examples_like(examples: Examples) -> Examples:
+    return table(list(examples.inputs), list(examples.targets))
+
+
+def test_split_does_not_depend_on_row_order():
+    examples = many()
+    shuffled = examples.take(np.random.default_rng(1).permutation(len(examples)).tolist())
+    for name in ("train", "validation", "test"):
+        assert members(divide(examples), name) == members(divide(shuffled), name)
+
+
+def test_test_split_does_not_depend_on_the_validation_share():
+    assert members(divide(many()), "test") == members(divide(many(), validation=0.3), "test")
+
+
+def test_duplicates_stay_on_one_side():
+    texts = [f"text {i // 3}" + " " * (i % 3) for i in range(300)]
+    examples = divide(table(texts, [str(i // 3 % 2) for i in range(300)]), 0.2, 0.2)
+    parts = [{t.strip() for t in members(examples, s)} for s in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 100
+    assert examples.splits.count("test") == pytest.approx(60, abs=6)
+
+
+def test_duplicate_images_stay_on_one_side(tmp_path):
+    paths, targets = [], []
+    for i in range(60):
+        path = Path(tmp_path / f"{i}.png")
+        path.write_bytes(bytes([i // 2]))
+        paths.append(str(path))
+        targets.append("ab"[i // 2 % 2])
+    arrays = [np.full((2, 2), i // 2, "uint8") for i in range(60)]
+    for inputs in (paths, arrays):
+        examples = divide(table(inputs, targets, modality="image"), 0.2, 0.2)
+        assert all(examples.splits[i] == examples.splits[i + 1] for i in range(0, 60, 2))
+        assert set(examples.splits) == {"train", "validation", "test"}
+
+
+def test_a_flood_of_one_text_stays_in_training():
+    flood = table(["same"] * 50 + [f"t{i}" for i in range(50)], ["a"] * 100)
+    for seed in range(20):
+        examples = divide(flood, seed=seed)
+        assert "same" in members(examples, "train")
+        assert examples.splits.count("test") == 10
+
+
+def test_given_splits_are_not_touched():
+    given = table(["x", "y"], ["a", "b"], ["test", "test"])
+    open_rows = many(100)
+    both = table(
+        [*open_rows.inputs, *given.inputs],
+        [*open_rows.targets, *given.targets],
+        [*open_rows.splits, *given.splits],
+    )
+    examples = divide(both)
+    assert members(examples, "test") == {"x", "y"}
+    assert examples.splits.count("validation") == 10
+    assert set(divide(many(), 0.0, 0.0).splits) == {"train"}
+
+
+def test_small_classes_are_everywhere_or_an_error():
+    small = table([f"t{i}" for i in range(33)], ["a"] * 30 + ["b"] * 3)
+    examples = divide(small)
+    assert all("b" in examples.split(name).targets for name in ("train", "validation", "test"))
+    smaller = table(["t", "t ", "u", *map(str, range(20))], ["b"] * 3 + ["a"] * 20)
+    with pytest.raises(DataError, match=r"'b' has 2 distinct examples \(3 with") as caught:
+        divide(smaller)
+    assert "data.validation_fraction=0" in caught.value.hint
+    assert len(divide(smaller, validation=0.0).split("test")) > 0
+
+
+def test_a_class_of_conflicting_duplicates_only_is_not_lost_silently():
+    texts = [f"t{i}" for i in range(20)]
+    conflicting = table([*texts, *texts[:3]], ["a"] * 20 + ["z"] * 3)
+
+    def outcome(seed: int) -> str:
+        try:
+            training = divide(conflicting, 0.4, 0.4, seed).split("train")
+        except DataError as error:
+            return error.message
+        return "kept" if "z" in training.targets else "lost"
+
+    outcomes = {outcome(seed) for seed in range(8)}
+    assert "lost" not in outcomes
+    assert any("['z']" in text for text in outcomes)
+
+
+def test_regression_is_stratified_by_quantile():
+    rng = np.random.default_rng(0)
+    targets = [float(t) for t in rng.exponential(size=400)]
+    examples = divide(table([f"t{i}" for i in range(400)], targets), 0.2, 0.2)
+    top = np.quantile(targets, 0.9)
+    assert sum(t > top for t in examples.split("test").targets) == 8
+    constant = divide(table([f"t{i}" for i in range(30)], [1.0] * 30))
+    assert constant.splits.count("test") == 3
+    with pytest.raises(DataError, match="2 distinct examples"):
+        divide(table(["a", "b"], [1.0, 2.0]))
+
+
+def test_limit_is_stratified_and_can_still_be_split():
+    examples = many(300, classes=("a", "a", "a", "a", "b"))
+    limited = limit_examples(examples, 50, seed=0)
+    assert Counter(limited.targets) == {"a": 40, "b": 10}
+    assert limited.inputs == limit_examples(examples, 50, seed=0).inputs
+    assert limited.inputs != limit_examples(examples, 50, seed=1).inputs
+    rare = table([f"t{i}" for i in range(1000)], ["a"] * 995 + ["b"] * 5)
+    assert Counter(limit_examples(rare, 20, 0).targets)["b"] == 3
+    divide(limit_examples(rare, 20, 0))
+
+
+def test_limit_leaves_given_splits_and_few_rows_alone():
+    examples = table([f"t{i}" for i in range(9)], list("abababaab"), ["train"] * 6 + ["test"] * 3)
+    limited = limit_examples(examples, 4, 0)
+    assert limited.splits.count("train") == 4
+    assert limited.splits.count("test") == 3
+    assert limit_examples(examples, 100, 0) is examples
+    assert limit_examples(examples, None, 0) is examples
+    with pytest.raises(DataError, match="fewer than the 3 classes"):
+        limit_examples(many(30, ("a", "b", "c")), 2, 0)
+
+
+def test_a_large_set_is_split_in_a_second():
+    import time
+
+    examples = many(40_000)
+    start = time.process_time()
+    divide(examples)
+    assert time.process_time() - start < 3

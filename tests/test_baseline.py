@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import texts
+
+from tltool import baseline
+from tltool.baseline import features_baseline, text_baseline
+from tltool.data.examples import Examples
+from tltool.errors import EvaluationError
+from tltool.tasks import TASKS, Task
+
+SENTIMENT = Task(TASKS["text-classification"], labels=("negative", "positive"))
+DATA = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def examples(inputs, targets):
+    n = len(inputs)
+    return Examples("text", inputs, targets, ["train"] * n, [f"item {i}" for i in range(n)])
+
+
+def test_learnable_texts_are_learnt():
+    result = text_baseline(examples(*texts(60)), examples(*texts(40, seed=1)), SENTIMENT)
+    assert result.name == "TF-IDF + logistic regression"
+    assert result.value == result.metrics["accuracy"] > 0.9
+    assert "cross-validation" in result.setting
+    assert result.seconds > 0
+
+
+def test_equal_calls_give_equal_results():
+    train, test = examples(*texts(40)), examples(*texts(20, seed=1))
+    first, second = (text_baseline(train, test, SENTIMENT) for _ in range(2))
+    assert first.metrics == second.metrics
+
+
+def test_a_class_without_training_rows_keeps_its_column():
+    task = Task(TASKS["text-classification"], labels=("mixed", "negative", "positive"))
+    train, (inputs, targets) = examples(*texts(40)), texts(20, seed=1)
+    result = text_baseline(train, examples([*inputs, "so so"], [*targets, "mixed"]), task)
+    mixed, *others = result.metrics["per_class"]
+    assert (mixed["recall"], mixed["predicted"]) == (0.0, 0)
+    assert min(row["recall"] for row in others) > 0.8
+
+
+def test_two_rows_are_enough_and_punctuation_counts_as_words():
+    result = text_baseline(
+        examples(["!!!", "?"], ["positive", "negative"]), examples(["!!!"], ["positive"]), SENTIMENT
+    )
+    assert result.value == 1.0
+    assert "too few rows" in result.setting
+
+
+def test_large_data_skips_cross_validation(monkeypatch):
+    monkeypatch.setattr(baseline, "_SPARSE_BUDGET", 1.0)
+    result = text_baseline(examples(*texts(40)), examples(*texts(20, seed=1)), SENTIMENT)
+    assert result.setting.startswith("C = 10, the default")
+
+
+def test_texts_that_give_nothing_are_refused():
+    good = examples(*texts(4))
+    with pytest.raises(EvaluationError, match="not blank"):
+        text_baseline(examples([" ", "\n"], ["positive", "negative"]), good, SENTIMENT)
+    with pytest.raises(EvaluationError, match="two classes"):
+        text_baseline(examples(["a", "b"], ["positive"] * 2), good, SENTIMENT)
+    with pytest.raises(EvaluationError, match="training and test rows"):
+        text_baseline(good, examples([], []), SENTIMENT)
+
+
+def test_text_regression_counts_words():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 4, 120)
+    data = [" ".join(["film"] * 3 + ["good"] * int(n)) for n in counts]
+    targets = [float(n) for n in counts]
+    result = text_baseline(
+        examples(data[:90], targets[:90]),
+        examples(data[90:], targets[90:]),
+        Task(TASKS["text-regression"]),
+    )
+    assert result.name == "TF-IDF + ridge regression"
+    assert result.value == result.metrics["mae"] < 0.2
+
+
+def test_features_are_standardised_and_a_constant_one_does_no_harm():
+    rng = np.random.default_rng(0)
+    labels = ["negative", "positive"] * 40
+    features = rng.normal(size=(80, 5)).astype(np.float32)
+    features[1::2, 0] += 8
+    features *= np.array([1e-4, 1e4, 1, 1, 0], np.float32)
+    result = features_baseline(features[:60], labels[:60], features[60:], labels[60:], SENTIMENT)
+    assert result.name == "untrained backbone + logistic regression"
+    assert result.value > 0.9
+
+
+def test_feature_regression_is_in_the_units_of_the_target():
+    x = np.linspace(0, 1, 60)[:, None]
+    y = (1000 * x[:, 0] + 5).tolist()
+    result = features_baseline(x[::2], y[::2], x[1::2], y[1::2], Task(TASKS["image-regression"]))
+    assert result.metrics["pearson"] > 0.99
+    assert result.setting.startswith("alpha = ")
+
+
+def test_features_that_do_not_fit_are_refused():
+    good, labels = np.ones((2, 3)), ["negative", "positive"]
+    for bad in (np.ones((3, 3)), np.ones(2), np.zeros((0, 3))):
+        with pytest.raises(EvaluationError, match=r"shape \(2, features\)"):
+            features_baseline(bad, labels, good, labels, SENTIMENT)
+    with pytest.raises(EvaluationError, match="not finite"):
+        features_baseline(good * np.nan, labels, good, labels, SENTIMENT)
+    with pytest.raises(EvaluationError, match="test row 2"):
+        features_baseline(good, labels, good, ["negative", "other"], SENTIMENT)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "banking77").is_dir(), reason="banking77 is not here")
+def test_it_is_a_strong_baseline_on_banking77():
+    def read(name):
+        with (DATA / "banking77" / name).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return examples([row["text"] for row in rows], [row["label"] for row in rows])
+
+    train, test = read("train.csv"), read("test.csv")
+    task = Task(TASKS["text-classification"], labels=tuple(sorted(set(train.targets))))
+    assert text_baseline(train, test, task).value == pytest.approx(0.918, abs=0.004)

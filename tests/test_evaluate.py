@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tltool.data.examples import Examples
+from tltool.errors import EvaluationError
+from tltool.evaluate import (
+    evaluate_outputs,
+    excerpt,
+    predictions_table,
+    write_predictions,
+)
+from tltool.tasks import TASKS, Task
+
+CLASSIFY = Task(TASKS["text-classification"], labels=("bad", "good"))
+REGRESS = Task(TASKS["text-regression"], target_mean=2.0, target_std=3.0)
+NASTY = 'line one\nline "two", with; odd\rends\r\nand 猫 🐈 = é'
+
+
+def examples(inputs, targets, modality="text"):
+    count = len(inputs)
+    origins = [f"reviews.csv:{i + 2}" for i in range(count)]
+    return Examples(modality, list(inputs), list(targets), ["test"] * count, origins)
+
+
+def test_the_most_confident_mistakes_come_first():
+    data = examples(["one", "two", "three", "four"], ["good", "good", "bad", "bad"])
+    outputs = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.99, 0.01]], np.float32)
+    found = evaluate_outputs(outputs, data, CLASSIFY)
+    assert found.metrics["accuracy"] == 0.25
+    assert [m.origin for m in found.mistakes] == ["reviews.csv:3", "reviews.csv:4", "reviews.csv:2"]
+    worst = found.mistakes[0]
+    assert (worst.true, worst.predicted, worst.confidence) == ("good", "bad", 0.9)
+    assert len(evaluate_outputs(outputs, data, CLASSIFY, mistakes=1).mistakes) == 1
+    assert evaluate_outputs(outputs, data, CLASSIFY, mistakes=0).mistakes == ()
+
+
+def test_the_largest_errors_of_a_regression():
+    data = examples("abc", [1.0, 2, 3.0])
+    found = evaluate_outputs(np.array([[1.0], [5.0], [2.5]], np.float32), data, REGRESS)
+    assert found.metrics["mae"] == pytest.approx(3.5 / 3)
+    assert [(m.true, m.predicted, m.confidence) for m in found.mistakes] == [
+        (2, 5.0, None),
+        (3.0, 2.5, None),
+    ]
+
+
+def test_a_row_without_label_or_with_an_unknown_one_is_named():
+    outputs = np.array([[0.6, 0.4], [0.9, 0.1]])
+    with pytest.raises(EvaluationError, match=r"reviews\.csv:3 has no label"):
+        evaluate_outputs(outputs, examples("ab", ["good", None]), CLASSIFY)
+    with pytest.raises(EvaluationError, match=r"reviews\.csv:2.*'goood'") as caught:
+        evaluate_outputs(outputs, examples("ab", ["goood", "bad"]), CLASSIFY)
+    assert caught.value.hint == "did you mean `good`?"
+    with pytest.raises(EvaluationError, match=r"reviews\.csv:2.*number"):
+        evaluate_outputs(np.zeros((1, 1)), examples("a", ["high"]), REGRESS)
+
+
+def test_excerpts_are_one_harmless_line():
+    assert excerpt("a\n\tb  c\u2028d") == "a b c d"
+    assert excerpt("red \x1b[31m alert") == "red \ufffd[31m alert"
+    assert excerpt("abc\u202efdp.exe") == "abc\ufffdfdp.exe"
+    assert excerpt("bad \udc80 name") == "bad \ufffd name"
+    long = excerpt("word " * 100_000)
+    assert len(long) <= 120
+    assert long.endswith("word…")
+    assert excerpt(np.zeros((40, 48, 3), np.uint8)) == "image of 48 x 40 px"
+
+
+def test_predictions_hold_everything_even_without_labels():
+    data = examples(["x", "y"], [None, "good"])
+    rows = predictions_table(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32), data, CLASSIFY)
+    assert rows[0] == {
+        "origin": "reviews.csv:2",
+        "input": "x",
+        "target": None,
+        "prediction": "good",
+        "confidence": 0.75,
+        "probabilities": {"bad": 0.25, "good": 0.75},
+    }
+    assert rows[1]["probabilities"] == {"bad": 0.9, "good": 0.1}  # no float32 digits
+    (number,) = predictions_table(np.array([2.5]), examples("x", [None]), REGRESS)
+    assert number == {"origin": "reviews.csv:2", "input": "x", "target": None, "prediction": 2.5}
+
+
+def test_outputs_that_do_not_fit_are_refused():
+    with pytest.raises(EvaluationError, match=r"shape \(1, 2\)"):
+        predictions_table(np.zeros((2, 2)), examples("x", [None]), CLASSIFY)
+    with pytest.raises(EvaluationError, match=r"shape \(1, 2\)"):
+        predictions_table(np.zeros((1, 3)), examples("x", [None]), CLASSIFY)
+    with pytest.raises(EvaluationError, match=r"1 of 2 rows.*reviews\.csv:3"):
+        predictions_table(np.array([[1.0], [np.nan]]), examples("xy", [None, None]), REGRESS)
+
+
+def test_csv_gives_back_odd_texts(tmp_path):
+    # A lone "\r" is quoted just where it is part of the writer's line end.
+    texts = [NASTY, "lone\rreturn", "", "=1+1", 'quote " in it']
+    rows = predictions_table(np.tile([[0.25, 0.75]], (5, 1)), examples(texts, [None] * 5), CLASSIFY)
+    path = tmp_path / "out" / "predictions.csv"
+    write_predictions(rows, path)
+    with path.open(encoding="utf-8", newline="") as file:
+        back = list(csv.DictReader(file))
+    assert [row["input"] for row in back] == texts
+    assert back[0]["probability_good"] == "0.75"
+    assert back[0]["target"] == ""
+    assert [p.name for p in path.parent.iterdir()] == ["predictions.csv"]
+
+
+def test_jsonl_gives_back_odd_texts(tmp_path):
+    rows = predictions_table(
+        np.array([[0.25, 0.75]] * 2), examples([NASTY, "x\u2028y"], [None, "bad"]), CLASSIFY
+    )
+    path = tmp_path / "predictions.JSONL"
+    write_predictions(rows, path)
+    lines = path.read_bytes().split(b"\n")
+    assert [json.loads(line) for line in lines[:-1]] == rows
+    assert "猫".encode() in lines[0]
+
+
+def test_file_names_that_are_not_unicode_are_written(tmp_path):
+    rows = predictions_table(np.array([1.0]), examples(["photo\udcff.jpg"], [None]), REGRESS)
+    for name in ("p.csv", "p.jsonl"):
+        write_predictions(rows, tmp_path / name)
+    assert json.loads((tmp_path / "p.jsonl").read_text("utf-8"))["input"] == "photo\udcff.jpg"
+    assert r"photo\udcff.jpg" in (tmp_path / "p.csv").read_text("utf-8")
+
+
+def test_another_suffix_is_refused_and_failures_leave_the_old_file(tmp_path):
+    with pytest.raises(EvaluationError, match=r"\.xlsx"):
+        write_predictions([], tmp_path / "p.xlsx")
+    path = tmp_path / "p.jsonl"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="JSON"):
+        write_predictions([{"prediction": float("nan")}], path)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["p.jsonl"]
+
+
+def test_no_rows_leave_a_header(tmp_path):
+    write_predictions([], tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text() == "origin,input,target,prediction\n"

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tltool.errors import EvaluationError
+from tltool.metrics import (
+    calibration_error,
+    classification_metrics,
+    regression_metrics,
+    wilson_interval,
+)
+
+
+def one_hot(classes, count):
+    return np.eye(count)[classes]
+
+
+def json_ready(metrics):
+    return json.loads(json.dumps(metrics, allow_nan=False))
+
+
+def test_a_confusion_counted_by_hand():
+    # true: a a a b b c; predicted: a a b b c c
+    metrics = classification_metrics(
+        one_hot([0, 0, 1, 1, 2, 2], 3), np.array([0, 0, 0, 1, 1, 2]), ["a", "b", "c"]
+    )
+    assert metrics["accuracy"] == pytest.approx(4 / 6)
+    assert metrics["confusion_matrix"] == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
+    a, b, c = metrics["per_class"]
+    assert (a["precision"], a["recall"], a["support"], a["predicted"]) == (1.0, 2 / 3, 3, 2)
+    assert (b["precision"], b["recall"], b["f1"]) == (0.5, 0.5, 0.5)
+    assert (c["precision"], c["recall"], c["support"]) == (0.5, 1.0, 1)
+    assert metrics["macro_precision"] == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert metrics["macro_f1"] == pytest.approx((0.8 + 0.5 + 2 / 3) / 3)
+    assert metrics["weighted_recall"] == pytest.approx(metrics["accuracy"])
+    assert metrics["weighted_f1"] == pytest.approx((3 * 0.8 + 2 * 0.5 + 2 / 3) / 6)
+    # Equal counts: the larger share of its class comes first.
+    assert [(x["true"], x["predicted"], x["count"]) for x in metrics["confusions"]] == [
+        ("b", "c", 1),
+        ("a", "b", 1),
+    ]
+    assert metrics["confusions"][1]["share"] == pytest.approx(1 / 3)
+
+
+def test_areas_log_loss_of_two_classes_by_hand():
+    p1 = np.array([0.1, 0.4, 0.35, 0.8])
+    metrics = classification_metrics(
+        np.stack([1 - p1, p1], 1), np.array([0, 0, 1, 1]), ["no", "yes"]
+    )
+    assert metrics["roc_auc"] == pytest.approx(0.75)  # 3 of 4 pairs ranked right
+    # yes: 1/2 + 1/2 * 2/3; no, ranked .9 (hit) .65 (miss) .6 (hit) .2: 1/2 + 1/2 * 2/3
+    assert metrics["pr_auc"] == pytest.approx(5 / 6)
+    expected = -np.mean(np.log([0.9, 0.6, 0.35, 0.8]))
+    assert metrics["log_loss"] == pytest.approx(expected)
+
+
+def test_wilson_interval_of_known_values():
+    # Agresti and Coull 1998 give the formula; 0 of 10 and 8 of 10 computed by hand.
+    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    low, high = wilson_interval(1, 1)
+    assert 0.2 < low < 0.21
+    assert high == 1.0
+
+
+def test_calibration_error_by_hand():
+    # One bin holds two rows at 0.8 with one right: |0.5 - 0.8|; another one at 1.0, right.
+    p = np.array([[0.8, 0.2], [0.8, 0.2], [0.0, 1.0]])
+    assert calibration_error(p, np.array([0, 1, 1])) == pytest.approx(0.3 * 2 / 3)
+
+
+def test_a_bin_includes_its_upper_bound():
+    # 0.6 = 9/15 is the upper bound of a bin with 0.58; 0.62 falls into the next.
+    p = np.array([0.6, 0.58, 0.62])
+    error = calibration_error(np.stack([p, 1 - p], 1), np.array([0, 1, 1]))
+    assert error == pytest.approx((abs((0.4) - 0.58) + 0.62) / 3)
+
+
+def test_perfect_predictions():
+    metrics = classification_metrics(one_hot([0, 1, 1], 2), np.array([0, 1, 1]), ["a", "b"])
+    for key in ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "pr_auc"):
+        assert metrics[key] == 1.0
+    assert metrics["calibration_error"] == 0.0
+    assert metrics["log_loss"] == pytest.approx(0.0, abs=1e-12)
+    assert metrics["confusions"] == []
+    low, high = metrics["accuracy_interval"]
+    assert low < 1.0  # three rows prove little
+    assert high == 1.0
+
+
+def test_a_class_without_test_rows_shifts_nothing_and_leaves_no_nan():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.2, 0.2, 0.6]])
+    metrics = classification_metrics(probabilities, np.array([0, 2]), ["a", "b", "c"])
+    json_ready(metrics)
+    assert metrics["macro_f1"] == 1.0
+    assert metrics["classes_without_rows"] == ["b"]
+    assert metrics["per_class"][1] == {
+        "label": "b", "precision": None, "recall": None, "f1": None, "support": 0, "predicted": 0,
+    }  # fmt: skip
+    assert metrics["roc_auc"] is None
+    assert metrics["pr_auc"] is None
+    assert "'b'" in metrics["roc_auc_note"]
+
+
+def test_a_class_never_predicted_counts_as_zero():
+    metrics = classification_metrics(one_hot([0, 0], 2), np.array([0, 1]), ["a", "b"])
+    assert metrics["per_class"][1]["precision"] == 0.0
+    assert metrics["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_one_row_and_ties():
+    metrics = classification_metrics(np.full((1, 4), 0.25), np.array([2]), list("abcd"))
+    json_ready(metrics)
+    assert metrics["confusions"] == [{"true": "c", "predicted": "a", "count": 1, "share": 1.0}]
+    assert metrics["log_loss"] == pytest.approx(math.log(4))
+
+
+def test_a_hundred_classes_of_half_precision():
+    rng = np.random.default_rng(0)
+    targets = np.repeat(np.arange(100), 3)
+    logits = rng.normal(size=(300, 100)) + 3 * one_hot(targets, 100)
+    p = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float16)
+    metrics = classification_metrics(p, targets, [f"k{i}" for i in range(100)])
+    json_ready(metrics)
+    assert metrics["accuracy"] == pytest.approx(np.mean(p.argmax(1) == targets))
+    assert 0.9 < metrics["roc_auc"] < 1.0
+    wrong = sum(cell["count"] for cell in metrics["confusions"])
+    assert wrong == round(300 * (1 - metrics["accuracy"]))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets", "message"),
+    [
+        (np.zeros((0, 2)), np.zeros(0, int), "at least one"),
+        (one_hot([0], 2), np.array([0, 1]), "As many outputs"),
+        (one_hot([0], 3), np.array([0]), r"shape \(n, 2\)"),
+        (np.array([[2.0, -1.0]]), np.array([0]), "add up to 1"),
+        (np.array([[3.0, 4.0]]), np.array([0]), "add up to 1"),
+        (np.array([[np.nan, 1.0]]), np.array([0]), "not finite"),
+        (one_hot([0], 2), np.array([2]), r"0\.\.1"),
+        (one_hot([0], 2), np.array([0.5]), "class numbers"),
+    ],
+)
+def test_what_is_no_classification_is_refused(probabilities, targets, message):
+    with pytest.raises(EvaluationError, match=message):
+        classification_metrics(probabilities, targets, ["a", "b"])
+
+
+def test_regression_by_hand():
+    metrics = regression_metrics(np.array([[1.0], [2.0], [5.0]]), np.array([1.0, 3.0, 4.0]))
+    assert metrics["n"] == 3
+    assert metrics["mae"] == pytest.approx(2 / 3)
+    assert metrics["rmse"] == pytest.approx(math.sqrt(2 / 3))
+    assert metrics["r2"] == pytest.approx(1 - 2 / (14 / 3))
+    assert metrics["spearman"] == pytest.approx(1.0)
+    assert metrics["pearson"] == pytest.approx((17 / 3) / math.sqrt((26 / 3) * (14 / 3)))
+    low, high = metrics["mae_interval"]
+    half = 1.95996 * math.sqrt(1 / 3) / math.sqrt(3)
+    assert (low, high) == pytest.approx((2 / 3 - half, 2 / 3 + half), abs=1e-4)
+
+
+def test_spearman_shares_the_rank_of_ties():
+    # Ranks 1.5 1.5 3 against 1 2 3: 1.5 / sqrt(1.5 * 2)
+    metrics = regression_metrics(np.array([7.0, 7.0, 9.0]), np.array([1.0, 2.0, 30.0]))
+    assert metrics["spearman"] == pytest.approx(1.5 / math.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets"),
+    [
+        ([1.0], [2.0]),
+        ([5.0, 5.0], [1.0, 2.0]),
+        ([1.0, 2.0], [5.0, 5.0]),
+    ],
+)
+def test_undefined_correlations_are_null(predictions, targets):
+    metrics = json_ready(regression_metrics(np.array(predictions), np.array(targets)))
+    assert metrics["pearson"] is None
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e300])
+def test_extreme_values_overflow_to_null_and_not_to_nonsense(scale):
+    metrics = regression_metrics(np.array([1.0, -1.0]) * scale, np.array([0.0, 1.0]))
+    json_ready(metrics)
+    assert metrics["pearson"] == pytest.approx(-1.0)
+    assert (metrics["rmse"] is None) == (scale > 1)
+
+
+def test_regression_refuses_nan_and_nothing():
+    with pytest.raises(EvaluationError, match="not finite"):
+        regression_metrics(np.array([np.nan]), np.array([1.0]))
+    with pytest.raises(EvaluationError, match="at least one"):
+        regression_metrics(np.zeros(0), np.zeros(0))

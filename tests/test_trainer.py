@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from tltool.errors import TrainingError
+from tltool.freezing import plan_phases
+from tltool.model import apply_plan, join, precision_scope, to_float32
+from tltool.progress import Progress
+from tltool.schema import EarlyStoppingSection, HeadSection, Last, PhaseSection, TrainingSection
+from tltool.tasks import TASKS, Task
+from tltool.trainer import TrainingData, train
+
+TASK = Task(TASKS["image-classification"], ("a", "b"))
+
+
+def image_data(rows: int = 32, batch_size: int = 8, seed: int = 0) -> TrainingData:
+    rng = np.random.default_rng(seed)
+    classes = np.arange(rows) % 2
+    images = rng.normal(classes[:, None, None, None], 1, (rows, 32, 32, 3)).astype("float32")
+    targets = np.eye(2, dtype="float32")[classes]
+    dataset = tf.data.Dataset.from_tensor_slices((images, targets)).batch(batch_size)
+    return TrainingData(dataset, rows)
+
+
+def fit(tmp_path, *phases, backbone=None, data=None, progress=None, **training):
+    keras.utils.set_random_seed(0)
+    transfer = join(backbone or tiny.tiny_image_backbone(), HeadSection(), TASK)
+    before = {v.path: v.numpy() for v in transfer.model.variables}
+    data = data or image_data()
+    result = train(
+        transfer,
+        plan_phases(tuple(PhaseSection(**phase) for phase in phases), transfer.groups, "image"),
+        TASK,
+        TrainingSection(**training),
+        data,
+        data,
+        strategy=tf.distribute.get_strategy(),
+        checkpoint=tmp_path / "best.weights.h5",
+        progress=progress or Progress(),
+    )
+    after = {v.path: v.numpy() for v in transfer.model.variables}
+    moved = {p for p in after if not np.array_equal(before[p], after[p]) and "seed" not in p}
+    return transfer, result, moved
+
+
+def test_frozen_weights_and_batch_norm_statistics_stay_bit_equal_and_trained_ones_move(tmp_path):
+    transfer, _, moved = fit(tmp_path, {"train": Last(last=1), "epochs": 2, "learning_rate": 0.01})
+    allowed = {
+        weight.path
+        for group in transfer.groups[-2:]
+        for weight in group.weights
+        if weight.kind == "weight"
+    }
+    assert moved == allowed
+    assert any("stage2" in path for path in moved)
+
+
+def test_training_everything_leaves_batch_norm_as_pretrained_by_default(tmp_path):
+    _, _, moved = fit(tmp_path, {"train": "all", "learning_rate": 0.01})
+    assert not any("_bn/" in path for path in moved)
+    assert any("stem_conv" in path for path in moved)
+
+
+def test_batch_norm_train_lets_scales_and_statistics_of_trained_groups_move(tmp_path):
+    phase = {"train": Last(last=1), "batch_norm": "train", "learning_rate": 0.01}
+    _, _, moved = fit(tmp_path, phase)
+    assert {"stage2_bn/gamma", "stage2_bn/moving_mean"} <= moved
+    assert not any(path.startswith(("stem", "stage1")) for path in moved)
+
+
+def test_transformer_blocks_freeze_exactly(tmp_path):
+    keras.utils.set_random_seed(0)
+    backbone = tiny.tiny_text_backbone()
+    task = Task(TASKS["text-classification"], ("a", "b"))
+    transfer = join(backbone, HeadSection(), task)
+    (plan,) = plan_phases((PhaseSection(train=Last(last=1)),), transfer.groups, "text")
+    apply_plan(transfer.model, plan)
+    assert {v.path for v in transfer.model.trainable_variables} == plan.trainable
+    last_block = {v.path for v in backbone.groups[-1].variables if "seed" not in v.path}
+    assert last_block < plan.trainable
+
+
+def test_phases_follow_each_other_and_the_model_holds_the_best_epoch(tmp_path):
+    data = image_data()
+    transfer, result, _ = fit(
+        tmp_path,
+        {"epochs": 2, "learning_rate": 0.05},
+        {"train": "all", "epochs": 2, "learning_rate": 10.0, "curve": "constant"},
+        data=data,
+        gradient_clip_norm=None,
+        optimizer="sgd",
+        momentum=0.0,
+    )
+    assert [row["phase"] for row in result.history] == ["1 head"] * 2 + ["2 all"] * 2
+    losses = [row["val_loss"] for row in result.history]
+    assert result.best["val_loss"] == min(losses)
+    assert losses[-1] > min(losses), "the second phase was meant to do harm"
+    transfer.model.compile(loss=TASK.loss())
+    reached = transfer.model.evaluate(data.dataset, verbose=0)
+    assert reached == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_early_stopping_ends_the_phase(tmp_path):
+    _, result, _ = fit(
+        tmp_path,
+        {"epochs": 20, "learning_rate": 5.0, "curve": "constant"},
+        early_stopping=EarlyStoppingSection(patience=2),
+        optimizer="sgd",
+    )
+    best = [row["val_loss"] for row in result.history].index(result.best["val_loss"])
+    assert len(result.history) == best + 3 < 20
+
+
+def test_equal_seeds_make_equal_runs_and_other_seeds_other_runs(tmp_path):
+    phase = {"train": "all", "epochs": 2}
+    histories = [fit(tmp_path, phase)[1].history for _ in range(2)]
+    timeless = [
+        [{k: v for k, v in row.items() if "second" not in k} for row in rows] for rows in histories
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_loss_that_is_not_a_number_stops_and_names_the_step(tmp_path):
+    data = image_data()
+    poisoned = data.dataset.enumerate().map(
+        lambda i, row: (tf.where(i == 2, np.nan, 1.0) * row[0], row[1])
+    )
+    with pytest.raises(TrainingError, match=r"nan at step 3 of epoch 1 in phase 1 \(head\)") as error:
+        fit(tmp_path, {"epochs": 2}, data=TrainingData(poisoned, 32))
+    assert "learning rate" in str(error.value.hint)
+
+
+class PressCtrlC(Progress):
+    """Raises KeyboardInterrupt in the middle of the third epoch."""
+
+    def step(self, epoch, step, examples, values):
+        if (epoch, step) == (3, 2):
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_the_best_epoch_so_far(tmp_path):
+    transfer, result, _ = fit(tmp_path, {"epochs": 5, "learning_rate": 0.05}, progress=PressCtrlC())
+    assert result.interrupted
+    assert len(result.history) == 2
+    fresh = join(tiny.tiny_image_backbone(), HeadSection(), TASK).model
+    fresh.load_weights(tmp_path / "best.weights.h5")
+    images = image_data().dataset.map(lambda x, _: x)
+    np.testing.assert_allclose(
+        fresh.predict(images, verbose=0), transfer.model.predict(images, verbose=0), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
+def test_every_optimizer_learns(optimizer, tmp_path):
+    rate = 0.1 if optimizer == "sgd" else 0.02
+    _, result, _ = fit(
+        tmp_path, {"train": "all", "epochs": 4, "learning_rate": rate}, optimizer=optimizer
+    )
+    assert result.best["val_loss"] < 0.8 * result.history[0]["loss"]
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_its_float32_copy_gives_the_same(precision, tmp_path):
+    with precision_scope(precision):
+        backbone = tiny.tiny_image_backbone()
+        transfer, result, moved = fit(
+            tmp_path, {"train": "all", "epochs": 3, "learning_rate": 0.02}, backbone=backbone
+        )
+    assert keras.config.dtype_policy().name == "float32"
+    assert moved
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    images = next(iter(image_data().dataset))[0]
+    copied = to_float32(transfer.model)
+    assert {layer.compute_dtype for layer in copied.layers} == {"float32"}
+    np.testing.assert_allclose(
+        copied(images, training=False), transfer.model(images, training=False), atol=0.05
+    )
+
+
+DISTRIBUTED = Path(__file__).with_name("distributed_fit.py")
+
+
+@pytest.fixture(scope="module")
+def losses_by_devices():
+    """Loss histories on one and on two logical CPU devices, each in a process of its own."""
+    found = {}
+    for count, kind in itertools.product((1, 2), ("cnn", "bert")):
+        done = subprocess.run(
+            [sys.executable, str(DISTRIBUTED), kind, str(count)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[kind, count] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("kind", ["cnn", "bert"])
+def test_two_devices_give_the_losses_of_one(kind, losses_by_devices):
+    one, two = losses_by_devices[kind, 1], losses_by_devices[kind, 2]
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    assert len(one["losses"]) == 8
+    np.testing.assert_allclose(two["losses"], one["losses"], atol=1e-4)

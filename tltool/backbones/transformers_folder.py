@@ -1,0 +1,299 @@
+"""BERT from a folder in the format of the transformers library (and sentence-transformers).
+
+Built here from KerasHub's layers rather than loaded by KerasHub's converter,
+which takes the tanh approximation of GELU for the exact one, ignores
+`hidden_act`, the dropout and the epsilon of the folder's configuration, and
+leaves `strip_accents` out of its tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import keras_hub
+from keras import layers
+from numpy.typing import NDArray
+
+from tltool.backbones.base import Backbone, Features
+from tltool.backbones.groups import GROUP_RULES, group_layers
+from tltool.backbones.layers import FirstToken, MaskedMean, exact_gelu
+from tltool.backbones.text_input import checked_length, read_vocabulary
+from tltool.backbones.torch_file import read_torch_file
+from tltool.errors import BackboneError
+from tltool.preprocessing import TextPreprocessing
+
+Pooling = Literal["mean", "cls", "pooler"]
+
+# What each Keras layer of a block is called in the transformers library.
+_BLOCK_NAMES = {
+    "self_attention_layer/query": "attention.self.query",
+    "self_attention_layer/key": "attention.self.key",
+    "self_attention_layer/value": "attention.self.value",
+    "self_attention_layer/attention_output": "attention.output.dense",
+    "self_attention_layer_norm": "attention.output.LayerNorm",
+    "feedforward_intermediate_dense": "intermediate.dense",
+    "feedforward_output_dense": "output.dense",
+    "feedforward_layer_norm": "output.LayerNorm",
+}
+_OTHER_NAMES = {
+    "token_embedding": "embeddings.word_embeddings",
+    "position_embedding": "embeddings.position_embeddings",
+    "segment_embedding": "embeddings.token_type_embeddings",
+    "embeddings_layer_norm": "embeddings.LayerNorm",
+    "pooled_dense": "pooler.dense",
+}
+_UNUSED_PREFIXES = ("pooler.", "cls.", "classifier.", "embeddings.position_ids")
+
+
+def load_bert_folder(
+    folder: Path,
+    *,
+    name: str,
+    max_length: int | None = None,
+    dropout: float | None = None,
+    weights: Literal["pretrained", "random"] = "pretrained",
+) -> Backbone:
+    """Loads a BERT encoder.
+
+    Args:
+        folder: With `config.json`, `vocab.txt`, `tokenizer_config.json` and
+            `model.safetensors` (or `pytorch_model.bin`, read without torch).
+            `1_Pooling/config.json` of sentence-transformers sets the pooling;
+            without it, it is BERT's pooler, or the class token where the
+            weights have no pooler.
+        name: Of the backbone.
+        max_length: Tokens of the longest text; None takes
+            `sentence_bert_config.json`, else 128, within the positions there are.
+        dropout: For hidden outputs and attention probabilities; None takes
+            the configuration's `hidden_dropout_prob`.
+        weights: "random" builds the same network with fresh weights.
+
+    Raises:
+        BackboneError: A file is missing or damaged, or the folder asks for
+            something that would be computed differently here.
+    """
+    config = _read_config(folder)
+    tensors = _read_tensors(folder)
+    pooling = _pooling(folder, has_pooler="pooler.dense.weight" in tensors)
+    rate = float(config.get("hidden_dropout_prob", 0.1)) if dropout is None else dropout
+    inputs, sequence = _encoder(config, rate)
+    pooled = _pool(sequence, inputs["padding_mask"], pooling)
+    model = keras.Model(inputs, pooled, name="bert")
+    if weights == "pretrained":
+        _load_weights(model, tensors, name)
+    return Backbone(
+        name=name,
+        model=model,
+        features=Features(pooled=pooled, sequence=sequence, mask=inputs["padding_mask"]),
+        groups=group_layers(model, GROUP_RULES["bert"], name),
+        preprocessing=_preprocessing(folder, config, max_length, name),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BackboneError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise BackboneError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{path} holds no JSON object.")
+    return content
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The configuration, refused where this builder would compute something else."""
+    config = _read_json(folder / "config.json")
+    only = {
+        "model_type": ("bert", None),
+        "hidden_act": ("gelu", "gelu"),
+        "position_embedding_type": ("absolute", "absolute"),
+        "is_decoder": (False, False),
+        "add_cross_attention": (False, False),
+    }
+    for key, (supported, default) in only.items():
+        found = config.get(key, default)
+        if found != supported:
+            raise BackboneError(
+                f"{folder / 'config.json'}: {key} is {found!r}; only {supported!r} is supported.",
+                hint="loading it anyway would give other features than the original's",
+            )
+    needed = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    missing = [
+        key
+        for key in (*needed, "intermediate_size", "max_position_embeddings")
+        if not isinstance(config.get(key), int)
+    ]
+    if missing:
+        raise BackboneError(f"{folder / 'config.json'} lacks {', '.join(missing)}.")
+    return config
+
+
+def _read_tensors(folder: Path) -> dict[str, NDArray[Any]]:
+    """The weights by name, without the prefix that task models add, in today's spelling."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    safe, torch_file = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if safe.is_file():
+        try:
+            raw = load_file(safe)
+        except (SafetensorError, OSError, KeyError) as error:
+            raise BackboneError(f"{safe} cannot be read: {error}.") from error
+    elif torch_file.is_file():
+        raw = read_torch_file(torch_file)
+    else:
+        raise BackboneError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
+    spelling = {".gamma": ".weight", ".beta": ".bias"}
+    tensors = {}
+    for key, value in raw.items():
+        clean = key.removeprefix("bert.")
+        for old, new in spelling.items():
+            if clean.endswith("LayerNorm" + old):
+                clean = clean.removesuffix(old) + new
+        tensors[clean] = value
+    return tensors
+
+
+def _pooling(folder: Path, *, has_pooler: bool) -> Pooling:
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "pooler" if has_pooler else "cls"
+    chosen = [key for key, on in _read_json(path).items() if key.startswith("pooling_") and on]
+    known: dict[str, Pooling] = {
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_cls_token": "cls",
+    }
+    if len(chosen) != 1 or chosen[0] not in known:
+        raise BackboneError(f"{path} asks for {chosen}; one of {list(known)} is supported.")
+    return known[chosen[0]]
+
+
+def _encoder(config: dict[str, Any], dropout: float) -> tuple[dict[str, Any], Any]:
+    """BERT's inputs and its sequence output, (batch, tokens, hidden_size)."""
+    width = config["hidden_size"]
+    epsilon = float(config.get("layer_norm_eps", 1e-12))
+    initializer = keras.initializers.TruncatedNormal(stddev=config.get("initializer_range", 0.02))
+
+    def embedding(rows: int, name: str) -> Any:
+        return layers.Embedding(
+            rows, width, embeddings_initializer=initializer.clone(), name=f"{name}_embedding"
+        )
+
+    names = ("token_ids", "padding_mask", "segment_ids")
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    tokens = embedding(config["vocab_size"], "token")(inputs["token_ids"])
+    positions = keras_hub.layers.PositionEmbedding(
+        config["max_position_embeddings"],
+        initializer=initializer.clone(),
+        name="position_embedding",
+    )(tokens)
+    segments = embedding(config.get("type_vocab_size", 2), "segment")(inputs["segment_ids"])
+    x = layers.Add(name="embeddings_add")([tokens, positions, segments])
+    x = layers.LayerNormalization(epsilon=epsilon, name="embeddings_layer_norm")(x)
+    x = layers.Dropout(dropout, name="embeddings_dropout")(x)
+    for index in range(config["num_hidden_layers"]):
+        x = keras_hub.layers.TransformerEncoder(
+            intermediate_dim=config["intermediate_size"],
+            num_heads=config["num_attention_heads"],
+            dropout=dropout,
+            activation=exact_gelu,
+            layer_norm_epsilon=epsilon,
+            kernel_initializer=initializer.clone(),
+            name=f"transformer_layer_{index}",
+        )(x, padding_mask=inputs["padding_mask"])
+    return inputs, x
+
+
+def _pool(sequence: Any, mask: Any, pooling: Pooling) -> Any:
+    if pooling == "mean":
+        return MaskedMean(name="pooled")(sequence, padding_mask=mask)
+    first = FirstToken(name="pooled" if pooling == "cls" else "first_token")(sequence)
+    if pooling == "cls":
+        return first
+    return layers.Dense(sequence.shape[-1], activation="tanh", name="pooled_dense")(first)
+
+
+def _load_weights(model: keras.Model, tensors: dict[str, NDArray[Any]], name: str) -> None:
+    used = set()
+    for layer in model.layers:
+        for variable in layer.weights:
+            key, transposed = _tensor_name(variable.path)
+            if key not in tensors:
+                raise BackboneError(f"Backbone {name!r}: its weights lack the tensor {key!r}.")
+            value = tensors[key].T if transposed else tensors[key]
+            if value.size != _size(variable.shape):
+                raise BackboneError(
+                    f"Backbone {name!r}: tensor {key!r} has the shape {tensors[key].shape}, "
+                    f"which does not fit {tuple(variable.shape)}."
+                )
+            variable.assign(value.reshape(variable.shape))
+            used.add(key)
+    left = [key for key in sorted(tensors.keys() - used) if not key.startswith(_UNUSED_PREFIXES)]
+    if left:
+        raise BackboneError(
+            f"Backbone {name!r}: {len(left)} of its tensors belong nowhere in a BERT, "
+            f"the first is {left[0]!r}."
+        )
+
+
+def _tensor_name(path: str) -> tuple[str, bool]:
+    """The tensor of a Keras variable, and whether torch keeps it transposed."""
+    layer, _, rest = path.partition("/")
+    leaf = path.rpartition("/")[2]
+    suffix = "bias" if leaf in {"bias", "beta"} else "weight"
+    if layer in _OTHER_NAMES:
+        return f"{_OTHER_NAMES[layer]}.{suffix}", leaf == "kernel"
+    block = layer.removeprefix("transformer_layer_")
+    part = _BLOCK_NAMES[rest.rpartition("/")[0]]
+    return f"encoder.layer.{block}.{part}.{suffix}", leaf == "kernel"
+
+
+def _size(shape: Any) -> int:
+    size = 1
+    for length in shape:
+        size *= int(length)
+    return size
+
+
+def _preprocessing(
+    folder: Path, config: dict[str, Any], max_length: int | None, name: str
+) -> TextPreprocessing:
+    path = folder / "tokenizer_config.json"
+    tokenizer = _read_json(path)
+    kind = tokenizer.get("tokenizer_class", "BertTokenizer")
+    if kind not in {"BertTokenizer", "BertTokenizerFast"} or tokenizer.get("never_split"):
+        raise BackboneError(f"{path}: only a plain BertTokenizer is supported, this is {kind!r}.")
+    # Defaults as in the transformers library; there, null means "as lower-casing says".
+    lowercase = bool(tokenizer.get("do_lower_case", True))
+    strip = tokenizer.get("strip_accents")
+    sentence = folder / "sentence_bert_config.json"
+    if max_length is None and sentence.is_file():
+        max_length = _read_json(sentence).get("max_seq_length")
+    vocabulary = read_vocabulary(folder / "vocab.txt", config["vocab_size"])
+    return TextPreprocessing(
+        vocabulary=vocabulary,
+        lowercase=lowercase,
+        strip_accents=lowercase if strip is None else bool(strip),
+        split_cjk=bool(tokenizer.get("tokenize_chinese_chars", True)),
+        max_length=checked_length(max_length, config["max_position_embeddings"], name),
+        unknown_token=_token(tokenizer, "unk_token", "[UNK]", vocabulary, path),
+        start_token=_token(tokenizer, "cls_token", "[CLS]", vocabulary, path),
+        end_token=_token(tokenizer, "sep_token", "[SEP]", vocabulary, path),
+        padding_token=_token(tokenizer, "pad_token", "[PAD]", vocabulary, path),
+    )
+
+
+def _token(
+    tokenizer: dict[str, Any], key: str, default: str, vocabulary: tuple[str, ...], path: Path
+) -> str:
+    """A special token, which is text or, in older files, an object with `content`."""
+    value = tokenizer.get(key, default)
+    token = value.get("content") if isinstance(value, dict) else value
+    if token not in vocabulary:
+        raise BackboneError(f"{path}: {key} {token!r} is not in the vocabulary.")
+    return str(token)

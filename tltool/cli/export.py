@@ -1,0 +1,68 @@
+"""`tltool export`: exports a trained run again, in other formats or precisions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tltool.cli.output import JsonOption, RunArgument, examples, print_json
+
+EXAMPLES = examples(
+    "tltool export runs/quickstart --format saved_model --format litert",
+    "tltool export runs/quickstart/1 --format litert --precision float16 --precision dynamic_int8",
+)
+
+
+class Format(StrEnum):
+    """Formats an export can have."""
+
+    SAVED_MODEL = "saved_model"
+    LITERT = "litert"
+
+
+class WeightPrecision(StrEnum):
+    """Precisions of the weights in a LiteRT file."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    DYNAMIC_INT8 = "dynamic_int8"
+
+
+def export(
+    run: RunArgument,
+    form: Annotated[
+        list[Format],
+        typer.Option("--format", help="May be given several times."),
+    ],
+    precision: Annotated[
+        list[WeightPrecision] | None,
+        typer.Option(help="Of LiteRT weights; may be given several times."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Labelled data to check on; default: the run's test split."),
+    ] = None,
+    keep_failed: Annotated[
+        bool, typer.Option("--keep-failed", help="Keep an export that differs too much.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a trained model and check it against itself."""
+    from tltool.run import load_run
+    from tltool.schema import ExportSection
+
+    loaded = load_run(run)
+    section = ExportSection(
+        formats=tuple(f.value for f in form),
+        precisions=tuple(p.value for p in precision or [WeightPrecision.FLOAT32]),
+        gate=loaded.recipe.export.gate,
+    )
+    reports = loaded.export_all(section, data=data, keep_failed=keep_failed)
+    if as_json:
+        print_json([report.to_json() for report in reports])
+        return
+    for report in reports:
+        typer.echo(str(report))
+    typer.echo(f"\nexported to {loaded.folder.exports}")

@@ -1,0 +1,58 @@
+"""How commands print: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+OutputDirOption = Annotated[str, typer.Option("--runs", help="The folder that holds the runs.")]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Overrides, such as schedule.0.epochs=2"),
+]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of one of tltool's own.")
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder, or runs/NAME for its newest run.")
+]
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, object]], *, right: Sequence[str] = ()) -> None:
+    """Prints rows as an aligned table on stdout; the header is every key, in order.
+
+    Args:
+        rows: A key that a row lacks is shown as `-`; nothing is printed for no rows.
+        right: Columns aligned to the right, such as numbers.
+    """
+    if not rows:
+        return
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = [columns, *([_cell(row.get(c)) for c in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
+    for line in table:
+        cells = (
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        )
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def examples(*lines: str) -> str:
+    """An epilog of examples, one a line (click's `\\b` keeps the lines apart)."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,83 @@
+"""`tltool plan`: what each phase would train; trains nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tltool.cli.output import (
+    JsonOption,
+    OverridesArgument,
+    RecipeArgument,
+    examples,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from tltool.freezing import PhasePlan
+
+EXAMPLES = examples(
+    "tltool plan three_phases",
+    "tltool plan my_recipe.yaml schedule=gradual",
+)
+
+
+def plan(
+    recipe: RecipeArgument, overrides: OverridesArgument = None, as_json: JsonOption = False
+) -> None:
+    """Print the freezing plan: what each phase trains, and how fast."""
+    from tltool.recipe import Recipe
+
+    checked = Recipe.load(recipe, overrides or ())
+
+    from tltool.finetuning import prepare
+    from tltool.progress import terminal_progress
+
+    prepared = prepare(checked, progress=terminal_progress())
+    if as_json:
+        print_json([_as_values(phase) for phase in prepared.plans])
+        return
+    print_table(
+        [{"group": g.name, "weights": g.size} for g in prepared.transfer.groups],
+        right=("weights",),
+    )
+    typer.echo()
+    print_table([_row(phase) for phase in prepared.plans], right=("trained weights", "share"))
+
+
+def _row(phase: PhasePlan) -> dict[str, object]:
+    rates = {
+        group: phase.phase.learning_rate * factor for group, factor in phase.rate_factors.items()
+    }
+    groups = list(rates)
+    span = groups[0] if len(groups) == 1 else f"{groups[0]} … {groups[-1]}"
+    low, high = min(rates.values()), max(rates.values())
+    prefix = phase.frozen_prefix
+    return {
+        "phase": f"{phase.number} {phase.title}",
+        "epochs": phase.phase.epochs,
+        "trained groups": span,
+        "trained weights": phase.num_trainable,
+        "share": f"{phase.num_trainable / phase.num_total:.1%}",
+        "learning rate": f"{high:.2g}" if low == high else f"{low:.2g} … {high:.2g}",
+        "curve": phase.phase.curve,
+        "BatchNorm": phase.phase.batch_norm,
+        "frozen prefix": f"up to {prefix[-1]}" if prefix else "none",
+    }
+
+
+def _as_values(phase: PhasePlan) -> dict[str, Any]:
+    return {
+        "number": phase.number,
+        "title": phase.title,
+        **phase.phase.model_dump(mode="json", by_alias=True),
+        "learning_rate_by_group": {
+            group: phase.phase.learning_rate * factor
+            for group, factor in phase.rate_factors.items()
+        },
+        "frozen_prefix": list(phase.frozen_prefix),
+        "trained_weights": phase.num_trainable,
+        "all_weights": phase.num_total,
+    }

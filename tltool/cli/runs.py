@@ -1,0 +1,113 @@
+"""`tltool runs`: what was trained so far."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tltool.cli.output import JsonOption, OutputDirOption, RunArgument, print_json, print_table
+
+app = typer.Typer(help="List, show and compare runs.", no_args_is_help=True)
+
+_METRICS = ("accuracy", "macro_f1", "mae", "rmse", "r2", "baseline")
+
+
+@app.command("list")
+def list_runs(output_dir: OutputDirOption = "runs", as_json: JsonOption = False) -> None:
+    """List the runs in a folder."""
+    from tltool.run_folder import list_runs as find_runs
+
+    manifests = [(str(run.path), run.manifest()) for run in find_runs(output_dir)]
+    if as_json:
+        print_json([{"run": path, **manifest} for path, manifest in manifests])
+        return
+    if not manifests:
+        typer.echo(f"no runs in {output_dir}", err=True)
+    print_table([_row(path, manifest) for path, manifest in manifests])
+
+
+@app.command()
+def show(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show a run: its status, its figures, and its files."""
+    from tltool.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    manifest = folder.manifest()
+    if as_json:
+        print_json({"run": str(folder.path), **manifest})
+        return
+    for key, value in _row(str(folder.path), manifest).items():
+        typer.echo(f"{key:12} {value if value is not None else '-'}")
+    typer.echo()
+    files = manifest.get("files", {})
+    print_table(
+        [{"file": name, "bytes": facts["bytes"]} for name, facts in files.items()],
+        right=("bytes",),
+    )
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs: their figures, and what differs between their recipes."""
+    from tltool.errors import RunError
+    from tltool.recipe import Recipe
+    from tltool.run_folder import RunFolder
+
+    if len(runs) < 2:
+        raise RunError(
+            "tltool runs compare needs at least two runs.", hint="`tltool runs list` shows them."
+        )
+    folders = [RunFolder.open(run) for run in runs]
+    recipes = [_flat(Recipe.load(folder.recipe).to_values()) for folder in folders]
+    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
+    differing = [key for key in keys if len({repr(recipe.get(key)) for recipe in recipes}) > 1]
+    rows: list[dict[str, Any]] = [
+        {
+            **_row(str(folder.path), folder.manifest()),
+            **{key: recipe.get(key) for key in differing},
+        }
+        for folder, recipe in zip(folders, recipes, strict=True)
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        # One column a run reads better than one row: there are more fields than runs.
+        columns = [(row.pop("run"), row) for row in rows]
+        print_table(
+            [
+                {"": key, **{run: row.get(key) for run, row in columns}}
+                for key in dict.fromkeys(key for _, row in columns for key in row)
+            ]
+        )
+
+
+def _row(path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    metrics = manifest.get("metrics", {})
+    return {
+        "run": path,
+        "status": manifest["status"],
+        "task": manifest.get("task"),
+        "backbone": manifest.get("backbone"),
+        **{key: f"{metrics[key]:.4f}" for key in _METRICS if metrics.get(key) is not None},
+        "seconds": manifest.get("seconds"),
+        "created": manifest["created"],
+    }
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as dotted paths."""
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    else:
+        return {path: value}
+    return {
+        key: leaf
+        for name, below in parts
+        for key, leaf in _flat(below, f"{path}.{name}" if path else str(name)).items()
+    }

@@ -1,0 +1,262 @@
+"""What happens after training: evaluation, baseline, export, plots, model card, summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tltool.data.examples import SPLITS, Examples, Split
+from tltool.files import write_json, write_text
+from tltool.progress import Progress
+
+if TYPE_CHECKING:
+    from tltool.baseline import BaselineResult
+    from tltool.evaluate import Evaluation
+    from tltool.export.gate import GateReport
+    from tltool.finetuning import Prepared
+    from tltool.report.content import Artifact, Phase, RunSummary
+    from tltool.run import Run
+    from tltool.trainer import TrainingResult
+
+
+def conclude(
+    run: Run, prepared: Prepared, result: TrainingResult, *, started: float, progress: Progress
+) -> None:
+    """Measures, exports and documents a trained run, and sets `run.summary`.
+
+    Args:
+        run: Its folder gets every file; its manifest is closed as finished.
+        prepared: Data, task and backbone.
+        result: What training gave.
+        started: `time.perf_counter()` at the start of the whole run.
+        progress: Is told what happens.
+
+    Raises:
+        GateError: An artifact differs too much; metrics and predictions are
+            written all the same.
+    """
+    held_out, warnings = _held_out(prepared)
+    progress.stage(f"Evaluation on the {held_out} examples")
+    evaluation, baseline = _measure(run, prepared, held_out)
+    _draw(run, prepared, result, evaluation, held_out)
+    reports = _export(run, prepared.examples.split(held_out), progress)
+    summary = _summary(run, prepared, result, evaluation, baseline, reports)
+    warnings += list(prepared.data_summary["warnings"])
+    seconds = time.perf_counter() - started
+    run.summary = _with(summary, split=held_out, warnings=warnings, seconds=seconds)
+    _write_card(run, run.summary)
+    run.folder.record(
+        "finished", metrics=_headline(evaluation, baseline), seconds=round(run.summary.seconds, 1)
+    )
+
+
+def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
+    """The split to measure on: test, or the next best there is, with a warning."""
+    counts = {split: len(prepared.examples.split(split)) for split in SPLITS}
+    if counts["test"]:
+        return "test", []
+    if counts["validation"]:
+        return "validation", [
+            "There is no test split: measured on the validation split, which also chose the "
+            "best epoch, so expect a little less on new data."
+        ]
+    return "train", [
+        "There is neither a test nor a validation split: measured on the training data, which "
+        "says nothing about new data."
+    ]
+
+
+def _measure(
+    run: Run, prepared: Prepared, held_out: Split
+) -> tuple[Evaluation, BaselineResult | None]:
+    """Evaluates every split but the training one, writes metrics and predictions."""
+    from tltool.evaluate import evaluate_outputs, predictions_table, write_predictions
+
+    settings = run.recipe.evaluation
+    metrics: dict[str, Any] = {}
+    evaluation: Evaluation | None = None
+    for split in dict.fromkeys(("validation", held_out)):
+        examples = prepared.examples.split(split)
+        if not len(examples):
+            continue
+        outputs = run.outputs(examples)
+        evaluation = evaluate_outputs(outputs, examples, run.task, mistakes=settings.mistakes)
+        metrics[split] = evaluation.metrics
+    rows = predictions_table(outputs, examples, run.task)
+    write_predictions(rows, run.folder.predictions)
+    baseline = _baseline(run, prepared, held_out) if settings.baseline else None
+    if baseline is not None:
+        metrics["baseline"] = {"name": baseline.name, "split": held_out, **baseline.metrics}
+    write_json(run.folder.metrics, metrics)
+    if evaluation is None:
+        raise ValueError(f"the {held_out} split is empty")
+    return evaluation, baseline
+
+
+def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
+    """A simple model on the same rows: what the pretrained weights have to beat."""
+    from tltool.backbones.load import load_backbone
+    from tltool.baseline import features_baseline, text_baseline
+    from tltool.inference import raw_outputs
+
+    train, test = prepared.examples.split("train"), prepared.examples.split(held_out)
+    if run.task.spec.modality == "text":
+        return text_baseline(train, test, run.task)
+    section = run.recipe.backbone
+    untrained = load_backbone(
+        section.name, modality="image", image_size_px=section.image_size_px, weights="random"
+    )
+    return features_baseline(
+        raw_outputs(untrained.model, train, untrained.preprocessing),
+        train.targets,
+        raw_outputs(untrained.model, test, untrained.preprocessing),
+        test.targets,
+        run.task,
+    )
+
+
+def _draw(
+    run: Run,
+    prepared: Prepared,
+    result: TrainingResult,
+    evaluation: Evaluation,
+    held_out: Split,
+) -> None:
+    from tltool.report.plots import confusion_matrix, learning_curves, regression_scatter
+
+    learning_curves(result.history, run.folder.report / "curves.png")
+    if run.task.spec.kind == "classification":
+        confusion_matrix(evaluation.metrics["confusion_matrix"], run.task.labels, run.folder.plot)
+        return
+    examples = prepared.examples.split(held_out)
+    targets = [float(target) for target in examples.targets if target is not None]
+    regression_scatter(run.outputs(examples), targets, run.folder.plot)
+
+
+def _export(run: Run, held_out: Examples, progress: Progress) -> tuple[GateReport, ...]:
+    section = run.recipe.export
+    if not section.formats:
+        return ()
+    progress.stage(f"Export: {', '.join(section.formats)}")
+    reports = run.export_all(section, data=held_out)
+    for report in reports:
+        progress.note(
+            f"{report.artifact} ({report.precision}) differs from the model by at most "
+            f"{report.max_difference:.1e} on {report.rows} rows"
+        )
+    return reports
+
+
+def _summary(
+    run: Run,
+    prepared: Prepared,
+    result: TrainingResult,
+    evaluation: Evaluation,
+    baseline: BaselineResult | None,
+    reports: tuple[GateReport, ...],
+) -> RunSummary:
+    from tltool.report.content import RunSummary
+
+    counts = prepared.data_summary["counts"]
+    return RunSummary(
+        name=run.recipe.name,
+        task=run.recipe.task,
+        backbone=run.recipe.backbone.name,
+        counts={split: sum(classes.values()) for split, classes in counts.items()},
+        phases=_phases(prepared, result),
+        evaluation=evaluation,
+        baseline=(baseline.name, baseline.value) if baseline else None,
+        artifacts=_artifacts(run, reports),
+        run_dir=str(run.path),
+        seconds=0.0,
+        next_commands=_next_commands(run),
+        skipped=len(prepared.examples.skipped),
+        backbone_licence=prepared.backbone.licence,
+        backbone_source=prepared.backbone.source,
+        **_data_source(run),
+    )
+
+
+def _with(summary: RunSummary, **changes: Any) -> RunSummary:
+    from dataclasses import replace
+
+    return replace(summary, **changes)
+
+
+def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
+    from tltool.report.content import Phase
+
+    epochs = [str(row["phase"]) for row in result.history]
+    return [
+        Phase(
+            trained=plan.title,
+            parameters=plan.num_trainable,
+            epochs=epochs.count(f"{plan.number} {plan.title}"),
+            learning_rate=plan.phase.learning_rate,
+        )
+        for plan in prepared.plans
+    ]
+
+
+def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
+    from tltool.export.package import export_targets
+    from tltool.report.content import Artifact
+
+    artifacts = []
+    for target, report in zip(export_targets(run.recipe.export), reports, strict=True):
+        path = run.folder.exports / target.folder / target.file
+        files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+        title = "SavedModel" if target.form == "saved_model" else f"LiteRT {target.precision}"
+        artifacts.append(
+            Artifact(
+                name=title,
+                path=str(path),
+                size_bytes=sum(file.stat().st_size for file in files),
+                max_difference=report.max_difference,
+                agreement=report.agreement,
+                passed=report.passed,
+            )
+        )
+    return artifacts
+
+
+def _next_commands(run: Run) -> list[tuple[str, str]]:
+    example = '"type a text here"' if run.task.spec.modality == "text" else "photo.jpg"
+    data = "your.csv" if run.task.spec.modality == "text" else "your_photos/"
+    recipe = "my_csv" if run.task.spec.modality == "text" else "my_images"
+    return [
+        (f"tltool predict {run.path} {example}", "try the model"),
+        (f"tltool export {run.path} --format litert --precision float16", "make a smaller file"),
+        (f"tltool finetune {recipe} data.train={data}", "train on your own data"),
+    ]
+
+
+def _data_source(run: Run) -> dict[str, str]:
+    from tltool.data.samples import sample
+    from tltool.data.sources import SAMPLE_PREFIX
+
+    source = run.recipe.data.train or "Python objects"
+    if not source.startswith(SAMPLE_PREFIX):
+        return {"data_source": source, "data_licence": ""}
+    found = sample(source.removeprefix(SAMPLE_PREFIX))
+    return {"data_source": f"{found.title}: {found.source}", "data_licence": found.licence}
+
+
+def _headline(evaluation: Evaluation, baseline: BaselineResult | None) -> dict[str, Any]:
+    """The few numbers that `tltool runs list` shows, kept in the manifest."""
+    kept = ("accuracy", "macro_f1", "mae", "rmse", "r2")
+    numbers: Mapping[str, Any] = evaluation.metrics
+    headline = {key: numbers[key] for key in kept if key in numbers}
+    return {**headline, "baseline": baseline.value if baseline else None}
+
+
+def _write_card(run: Run, summary: RunSummary) -> None:
+    from tltool.report.model_card import model_card
+    from tltool.run_folder import environment
+
+    versions = {"tltool": environment()["tltool"], **environment()["packages"]}
+    card = model_card(
+        summary, run.recipe.to_values(), versions, plot=f"report/{run.folder.plot.name}"
+    )
+    write_text(run.folder.card, card)

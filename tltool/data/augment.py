@@ -1,0 +1,79 @@
+"""Random changes to training images, decided by a seed alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from tltool.schema import AugmentSection
+
+
+def augment(image: Any, settings: AugmentSection, seed: Any) -> Any:
+    """Changes one image at random; equal seeds change it equally.
+
+    Flips, rotation, zoom and translation are one bilinear resampling (pixels
+    from outside are reflected at the border), then brightness, then contrast
+    around each channel's mean. What is off costs nothing and changes no bit.
+
+    Args:
+        image: float32 (height, width, 3), levels 0..255.
+        settings: What may happen and how far.
+        seed: Integer tensor (2,).
+
+    Returns:
+        float32, same shape, clipped to 0..255.
+    """
+    # Eight independent numbers in [-1, 1), one for each choice.
+    choices = tf.unstack(tf.random.stateless_uniform([8], seed, -1.0, 1.0))
+    if _moves(settings):
+        image = _move(image, settings, choices[:6])
+    if settings.brightness:
+        image += choices[6] * (255.0 * settings.brightness)
+    if settings.contrast:
+        image = tf.image.adjust_contrast(image, 1.0 + choices[7] * settings.contrast)
+    return tf.clip_by_value(image, 0.0, 255.0)
+
+
+def _moves(settings: AugmentSection) -> bool:
+    return bool(
+        settings.horizontal_flip
+        or settings.vertical_flip
+        or settings.rotation_degrees
+        or settings.zoom
+        or settings.translation
+    )
+
+
+def _move(image: Any, settings: AugmentSection, choices: list[Any]) -> Any:
+    """One affine resampling; `choices` are six numbers in [-1, 1)."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    flip_x = _mirror(settings.horizontal_flip, choices[0])
+    flip_y = _mirror(settings.vertical_flip, choices[1])
+    angle = choices[2] * math.radians(settings.rotation_degrees)
+    scale = 1.0 + choices[3] * settings.zoom
+    shift_x = choices[4] * settings.translation * size[1]
+    shift_y = choices[5] * settings.translation * size[0]
+    # Output pixel (x, y) is taken from input pixel (a x + b y + c, d x + e y + f),
+    # turned and scaled about the centre of the image.
+    a, b = flip_x * tf.cos(angle) / scale, flip_x * tf.sin(angle) / scale
+    d, e = -flip_y * tf.sin(angle) / scale, flip_y * tf.cos(angle) / scale
+    middle_x, middle_y = (size[1] - 1.0) / 2.0, (size[0] - 1.0) / 2.0
+    c = middle_x - a * (middle_x + shift_x) - b * (middle_y + shift_y)
+    f = middle_y - d * (middle_x + shift_x) - e * (middle_y + shift_y)
+    zero = tf.zeros_like(a)
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=tf.stack([a, b, c, d, e, f, zero, zero])[None],
+        output_shape=tf.shape(image)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )[0]
+    return tf.ensure_shape(moved, image.shape)
+
+
+def _mirror(allowed: bool, choice: Any) -> Any:
+    """-1 with probability one half where allowed, else 1."""
+    return tf.where(choice < 0.0, -1.0, 1.0) if allowed else tf.ones_like(choice)

@@ -1,0 +1,134 @@
+"""Looks at every example before training: broken images, duplicates, odd labels."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from tltool.data.examples import Examples
+from tltool.data.rows import Broken, OnError, settle
+from tltool.errors import DataError
+
+Decode = Callable[[Any], Any]
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"RIFF", "WebP"),
+)
+_FOREIGN = (
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a zip archive"),
+)
+
+
+def check_examples(
+    examples: Examples, *, on_error: OnError, decode: Decode | None = None
+) -> Examples:
+    """Decodes every image file in full and settles those that are broken.
+
+    Texts and arrays were checked when they were read; they pass as they are.
+
+    Args:
+        examples: From `load_examples`.
+        on_error: "stop" raises one error naming every broken file; "skip"
+            leaves them out and lists them in `Examples.skipped`.
+        decode: Takes a scalar string tensor with a file's bytes and returns
+            the image; None for the decoder that training uses.
+
+    Returns:
+        The usable examples, in their order.
+
+    Raises:
+        DataError: Broken files (stop), or a class of which no file is left (skip).
+    """
+    if examples.modality != "image":
+        return examples
+    paths = [value if isinstance(value, str) else None for value in examples.inputs]
+    problems = _problems(sorted({path for path in paths if path}), decode)
+    broken = [
+        Broken(origin, problems[path] if origin == path else f"{path}: {problems[path]}")
+        for path, origin in zip(paths, examples.origins, strict=True)
+        if path in problems
+    ]
+    skipped = settle(broken, on_error, what="image files")
+    sound = examples.where(lambda row: paths[row] not in problems)
+    _check_classes_left(examples, sound)
+    return replace(sound, skipped=(*examples.skipped, *skipped))
+
+
+def image_problem(path: Path, decode: Decode) -> str | None:
+    """Why an image file cannot be used, or None where it decodes in full."""
+    import tensorflow as tf
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if not data:
+        return "the file is empty (0 bytes)"
+    form = _image_format(data)
+    if form is None:
+        return f"not an image but {_foreign(data)}"
+    try:
+        decode(tf.constant(data))
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0] if error.message else type(error).__name__
+        return f"damaged or truncated {form} ({_shorten(reason)})"
+    return None
+
+
+def _problems(paths: list[str], decode: Decode | None) -> dict[str, str]:
+    """What is wrong with each broken file; a few threads, since decoding frees the lock."""
+    if not paths:
+        return {}
+    decode = decode or _default_decode()
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        found = pool.map(image_problem, map(Path, paths), repeat(decode))
+        return {path: why for path, why in zip(paths, found, strict=True) if why is not None}
+
+
+def _default_decode() -> Decode:
+    from tltool.data.images import decode_image
+
+    return decode_image
+
+
+def _image_format(data: bytes) -> str | None:
+    name = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
+    return None if name == "WebP" and data[8:12] != b"WEBP" else name
+
+
+def _foreign(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return "a HEIC, AVIF or video file"
+    for start, name in _FOREIGN:
+        if data.startswith(start):
+            return name
+    return f"a file that begins with {data[:12]!r}"
+
+
+def _shorten(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _check_classes_left(before: Examples, after: Examples) -> None:
+    if not len(after):
+        raise DataError("No image file is usable: all of them are broken.")
+    counts = Counter(t for t in before.targets if isinstance(t, str))
+    for label in counts - Counter(t for t in after.targets if isinstance(t, str)):
+        if label not in after.targets:
+            raise DataError(
+                f"All {counts[label]} image files of the class {label!r} are broken.",
+                hint="mend them, or remove the class",
+            )

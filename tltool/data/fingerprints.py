@@ -1,0 +1,54 @@
+"""What makes two inputs the same: their content, not their name or place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tltool.data.examples import Examples
+from tltool.errors import DataError
+from tltool.files import sha256
+from tltool.tasks import Modality
+
+
+def content_keys(examples: Examples) -> list[str]:
+    """A sha256 (hex) for each input; equal keys mean exact duplicates.
+
+    Texts are compared without the white space around them, image files by
+    their bytes, arrays by shape and bytes.
+
+    Raises:
+        DataError: An image file cannot be read.
+    """
+    return [_key(value, examples.modality) for value in examples.inputs]
+
+
+def groups_of(keys: Sequence[str]) -> dict[str, list[int]]:
+    """The rows of each distinct key, in order of appearance."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, key in enumerate(keys):
+        groups[key].append(row)
+    return dict(groups)
+
+
+def _key(value: Any, modality: Modality) -> str:
+    if modality == "text":
+        return hashlib.sha256(value.strip().encode("utf-8", "surrogatepass")).hexdigest()
+    if not isinstance(value, str | os.PathLike):
+        return hashlib.sha256(repr(value.shape).encode() + value.tobytes()).hexdigest()
+    try:
+        state = Path(value).stat()
+        return _file_key(str(value), state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise DataError(f"{value} cannot be read: {error.strerror}.") from error
+
+
+@lru_cache(maxsize=1 << 20)
+def _file_key(path: str, size: int, mtime_ns: int) -> str:
+    """Limiting, splitting and reporting all ask; an unchanged file is read once."""
+    return sha256(Path(path))

@@ -1,0 +1,140 @@
+"""What `tf.io` cannot decode right by itself: BMP palettes, and WebP with alpha or animation.
+
+All in core TensorFlow operations, so that it also runs inside a SavedModel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+_BMP_FILE_HEADER = 14
+_BMP_UNCOMPRESSED, _BMP_BITFIELDS = 0, 3
+_BMP_BGRA_MASKS = (0xFF0000, 0xFF00, 0xFF)
+_WEBP_ALPHA, _WEBP_ANIMATION = 0x10, 0x02
+_EVERY_BYTE = [bytes([value]) for value in range(256)]
+
+
+def substring(data: Any, position: Any, count: Any) -> Any:
+    """At most `count` bytes at `position` of a scalar string; empty past its end.
+
+    `tf.strings.substr` raises there, with the whole string in its message.
+    """
+    length = tf.cast(tf.strings.length(data), tf.int64)
+    start = tf.clip_by_value(tf.cast(position, tf.int64), 0, length)
+    size = tf.clip_by_value(tf.cast(count, tf.int64), 0, length)
+    return tf.strings.substr(data, start, size)
+
+
+def read_bytes(data: Any, position: Any, count: Any) -> Any:
+    """The `count` bytes at `position` of a scalar string, int64; zeros past its end."""
+    piece = substring(data, position, count)
+    count = tf.cast(count, tf.int32)
+    return tf.cast(tf.io.decode_raw(piece, tf.uint8, fixed_length=count), tf.int64)
+
+
+def unsigned(values: Any, *, big_endian: Any) -> Any:
+    """The unsigned integers (...) whose bytes are the last axis of `values` (..., size)."""
+    ordered = tf.where(big_endian, values, tf.reverse(values, [-1]))
+    size = values.shape[-1]
+    return tf.reduce_sum(ordered * [256**power for power in reversed(range(size))], axis=-1)
+
+
+def decode_bmp(data: Any) -> Any:
+    """Decodes an uncompressed BMP of 1, 4, 8, 24 or 32 bits a pixel to uint8 (h, w, 3).
+
+    `tf.io.decode_bmp` takes palette indices for grey levels and ignores bit
+    masks; this one follows the BITMAPINFOHEADER
+    (https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapinfoheader).
+    Alpha is dropped.
+
+    Raises:
+        tf.errors.InvalidArgumentError: Truncated, compressed or of another kind.
+    """
+
+    def field(position: int, size: int = 4) -> Any:
+        return unsigned(read_bytes(data, position, size), big_endian=False)
+
+    def signed(position: int) -> Any:
+        return tf.cast(tf.bitcast(tf.cast(field(position), tf.uint32), tf.int32), tf.int64)
+
+    width, height, bits = signed(18), signed(22), field(28, 2)
+    rows, stride = tf.abs(height), (width * bits + 31) // 32 * 4
+    masks = tf.stack([field(54), field(58), field(62)])
+    plain = tf.equal(field(30), _BMP_UNCOMPRESSED) | (
+        tf.equal(field(30), _BMP_BITFIELDS)
+        & tf.equal(bits, 32)
+        & tf.reduce_all(tf.equal(masks, _BMP_BGRA_MASKS))
+    )
+    supported = (
+        (field(14) >= 40)
+        & tf.reduce_any(tf.equal(bits, [1, 4, 8, 24, 32]))
+        & plain
+        & (width > 0)
+        & (rows > 0)
+        & (stride * rows <= tf.cast(tf.strings.length(data), tf.int64))
+    )
+    check = tf.debugging.Assert(
+        supported, ["BMP is truncated, compressed or not of 1, 4, 8, 24 or 32 bits a pixel"]
+    )
+    with tf.control_dependencies([check]):
+        body = _read_exactly(data, field(10), stride * rows)
+        lines = tf.reshape(body, tf.stack([rows, stride]))
+        image = tf.cond(
+            bits >= 24,
+            lambda: _bmp_true_colour(lines, width, bits // 8),
+            lambda: _bmp_palette(data, lines, width, bits, field(14), field(46)),
+        )
+    return tf.cond(height > 0, lambda: image[::-1], lambda: image)
+
+
+def _read_exactly(data: Any, position: Any, count: Any) -> Any:
+    """The `count` bytes at `position`, uint8; InvalidArgumentError where there are fewer."""
+    return tf.reshape(tf.io.decode_raw(substring(data, position, count), tf.uint8), count[None])
+
+
+def _bmp_true_colour(lines: Any, width: Any, channels: Any) -> Any:
+    pixels = lines[:, : width * channels]
+    return tf.reshape(pixels, tf.stack([-1, width, channels]))[..., 2::-1]
+
+
+def _bmp_palette(data: Any, lines: Any, width: Any, bits: Any, header: Any, used: Any) -> Any:
+    shifts = tf.range(8 - bits, -1, -bits)
+    indices = tf.bitwise.right_shift(tf.cast(lines, tf.int64)[..., None], shifts)
+    indices = tf.bitwise.bitwise_and(indices, tf.bitwise.left_shift(tf.ones_like(bits), bits) - 1)
+    indices = tf.reshape(indices, tf.stack([tf.shape(lines, tf.int64)[0], -1]))[:, :width]
+    colours = tf.where(tf.equal(used, 0), tf.bitwise.left_shift(tf.ones_like(bits), bits), used)
+    palette = _read_exactly(data, _BMP_FILE_HEADER + header, colours * 4)
+    return tf.gather(tf.reshape(palette, [-1, 4])[:, 2::-1], indices)
+
+
+def decode_webp(data: Any) -> Any:
+    """Decodes a WebP (lossy, lossless, alpha, first frame of an animation) to uint8 (h, w, 3).
+
+    `tf.io.decode_webp` wants to be told the right number of channels: with
+    `channels=0` it writes past its buffer for animations, and it refuses an
+    animation whose header declares no alpha, so that flag is set here.
+    Header layout: https://developers.google.com/speed/webp/docs/riff_container.
+
+    Raises:
+        tf.errors.InvalidArgumentError: Truncated or damaged.
+    """
+    chunk = substring(data, 12, 4)
+    extended = tf.equal(chunk, b"VP8X")
+    flags = read_bytes(data, 20, 1)[0]
+    animated = extended & _has(flags, _WEBP_ANIMATION)
+    lossless_alpha = tf.equal(chunk, b"VP8L") & _has(read_bytes(data, 24, 1)[0], _WEBP_ALPHA)
+    alpha = animated | lossless_alpha | (extended & _has(flags, _WEBP_ALPHA))
+    flags = tf.where(animated, tf.bitwise.bitwise_or(flags, _WEBP_ALPHA), flags)
+    rest = substring(data, 21, tf.strings.length(data))
+    data = tf.strings.join([substring(data, 0, 20), tf.gather(_EVERY_BYTE, flags), rest])
+    return tf.cond(
+        alpha,
+        lambda: tf.io.decode_webp(data, channels=4)[0, :, :, :3],
+        lambda: tf.io.decode_webp(data, channels=3)[0],
+    )
+
+
+def _has(flags: Any, bit: int) -> Any:
+    return tf.not_equal(tf.bitwise.bitwise_and(flags, bit), 0)

@@ -1,0 +1,142 @@
+"""Labelled data that is already in Python: lists, NumPy arrays, pandas frames, tf.data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tltool.data.assemble import examples_of
+from tltool.data.examples import SPLITS, Examples, Split
+from tltool.data.rows import Broken, Row
+from tltool.errors import DataError, did_you_mean
+from tltool.recipe import DataSection
+from tltool.tasks import TaskSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None = None) -> Examples:
+    """Makes `Examples` of Python objects; everything is read into memory.
+
+    Args:
+        data: One of
+            - a pair (inputs, labels) of equally long sequences or arrays:
+              texts; or uint8 images as one array (n, height, width[, channels]),
+              a list of such arrays of any size, or image file paths;
+            - a pandas DataFrame with the columns that `section` names;
+            - a `tf.data.Dataset` of (text or image, label) pairs, batched or not;
+            - a mapping with "train" and possibly "validation" and "test", each
+              one of the above.
+        spec: The task.
+        section: Column names and `on_error`; None takes the defaults.
+
+    Returns:
+        The examples; the origin of a row is `item N` (counted from 0, as
+        Python does), preceded by the split where a mapping was given.
+
+    Raises:
+        DataError: As for `load_examples`.
+    """
+    section = section or DataSection()
+    parts: dict[Split, list[Row | Broken]] = {}
+    if isinstance(data, Mapping):
+        _check_keys(data)
+        for split in SPLITS:
+            if split in data:
+                parts[split] = list(_rows(data[split], spec, section, f"{split} item"))
+    else:
+        parts["train"] = list(_rows(data, spec, section, "item"))
+    return examples_of(parts, spec, section.on_error)
+
+
+def _check_keys(data: Mapping[Any, Any]) -> None:
+    for key in data:
+        if key not in SPLITS:
+            raise DataError(
+                f"data: {key!r} is not a split; the splits are {', '.join(SPLITS)}.",
+                hint=did_you_mean(str(key), SPLITS) or 'e.g. {"train": (texts, labels)}',
+            )
+    if "train" not in data:
+        raise DataError("data: the mapping has no 'train'.")
+
+
+def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterator[Row]:
+    pairs: Iterable[tuple[Any, Any]]
+    if _is_dataset(data):
+        pairs = _dataset_pairs(data, spec)
+    elif _is_frame(data):
+        pairs = _frame_pairs(data, section.input_column or spec.modality, section.label_column)
+    else:
+        pairs = _sequence_pairs(data)
+    for i, (value, label) in enumerate(pairs):
+        yield Row(value, label, f"{noun} {i}")
+
+
+def _is_dataset(data: Any) -> bool:
+    """Without importing TensorFlow: who has a Dataset has imported it."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
+
+
+def _is_frame(data: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, pandas.DataFrame)
+
+
+def _frame_pairs(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, Any]]:
+    columns = list(map(str, frame.columns))
+    for name in names:
+        if columns.count(name) != 1:
+            raise DataError(
+                f"The data frame has {columns.count(name)} columns named {name!r}; its columns "
+                f"are {', '.join(map(repr, columns))}.",
+                hint=did_you_mean(name, columns)
+                or "name the columns with data.input_column and data.label_column",
+            )
+    return zip(*(frame[name].tolist() for name in names), strict=True)
+
+
+def _sequence_pairs(data: Any) -> Iterable[tuple[Any, Any]]:
+    if not isinstance(data, Sequence) or isinstance(data, str) or len(data) != 2:
+        raise DataError(
+            f"data: a {type(data).__name__} cannot be used.",
+            hint="give (inputs, labels), a pandas DataFrame, a tf.data.Dataset, or a mapping "
+            "with 'train', 'validation' and 'test'",
+        )
+    inputs, labels = data
+    for name, value in (("inputs", inputs), ("labels", labels)):
+        if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
+            raise DataError(f"data: the {name} are a {type(value).__name__}, not a sequence.")
+    if len(inputs) != len(labels):
+        raise DataError(f"data: there are {len(inputs)} inputs but {len(labels)} labels.")
+    return zip(inputs, labels, strict=True)
+
+
+def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
+    import numpy as np
+
+    ranks = {0} if spec.modality == "text" else {0, 2, 3}  # 0: the path of an image
+    if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
+        raise DataError(
+            "data: the tf.data.Dataset never ends.", hint="drop its .repeat(), or use .take(n)"
+        )
+    if not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) != 2:
+        raise DataError(
+            "data: the tf.data.Dataset must give (input, label) pairs; "
+            f"received {dataset.element_spec}."
+        )
+    for value, label in dataset.as_numpy_iterator():
+        batched = getattr(label, "ndim", 0) == 1 and len(label) == len(np.atleast_1d(value))
+        rank = getattr(value, "ndim", 0) - batched
+        if getattr(label, "ndim", 0) != batched or rank not in ranks:
+            raise DataError(
+                f"data: the tf.data.Dataset gives inputs of shape {getattr(value, 'shape', ())} "
+                f"with labels of shape {getattr(label, 'shape', ())}.",
+                hint="give one class name, class number or target for each input (not one-hot)",
+            )
+        if batched:
+            yield from zip(value, label, strict=True)
+        else:
+            yield value, label

@@ -1,0 +1,163 @@
+"""Rows on their way into `Examples`: read, checked one by one, and the broken ones settled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from tltool.errors import DataError
+from tltool.tasks import Kind, Modality
+
+OnError = Literal["stop", "skip"]
+SHOWN = 20
+"""How many broken rows one error lists in full."""
+
+
+class Row(NamedTuple):
+    """An input and its label as they stand in the source, and where that is."""
+
+    input: Any
+    label: Any
+    origin: str
+
+
+class Broken(NamedTuple):
+    """A row or a file that cannot be used, and why."""
+
+    origin: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.reason}"
+
+
+class BadValueError(Exception):
+    """A single value that cannot be used; turned into a `Broken` by who knows its origin."""
+
+
+def settle(broken: Sequence[Broken], on_error: OnError, *, what: str = "rows") -> tuple[str, ...]:
+    """Applies `data.on_error` to what turned out broken.
+
+    Args:
+        broken: Every broken row or file found.
+        on_error: "stop" raises one error that lists them; "skip" returns them.
+        what: The plural noun of the message.
+
+    Returns:
+        One line for each, for `Examples.skipped`.
+
+    Raises:
+        DataError: Something is broken and `on_error` is "stop".
+    """
+    if broken and on_error == "stop":
+        lines = [str(item) for item in broken[:SHOWN]]
+        if len(broken) > SHOWN:
+            lines.append(f"and {len(broken) - SHOWN} more")
+        message = f"{len(broken)} of the {what} cannot be used:"
+        raise DataError(
+            "\n  ".join([message, *lines]),
+            hint="mend or remove them, or set data.on_error=skip to list them and leave them out",
+        )
+    return tuple(map(str, broken))
+
+
+def target_of(label: Any, kind: Kind) -> str | float:
+    """The target that a label stands for: a class name, or a number for regression.
+
+    Class names are stripped; numbers and booleans become text as JSON writes
+    them, whole numbers without a fraction (`3`, `0.5`, `true`).
+
+    Raises:
+        BadValueError: The label is missing, empty, or not a finite number (regression).
+    """
+    try:
+        text = as_text(label).strip()
+    except BadValueError as error:
+        raise BadValueError(f"the label {error}") from None
+    if not text:
+        raise BadValueError("the label is empty")
+    return text if kind == "classification" else _finite(text)
+
+
+def input_of(value: Any, modality: Modality) -> Any:
+    """A usable input: a text that is not blank, an image path, or a uint8 image.
+
+    Raises:
+        BadValueError: The input is missing, blank or of another kind.
+    """
+    if modality == "image" and hasattr(value, "dtype") and hasattr(value, "shape"):
+        return _image_array(value)
+    noun = "text" if modality == "text" else "image path"
+    try:
+        text = as_text(value)
+    except BadValueError as error:
+        raise BadValueError(f"the {noun} {error}") from None
+    if not text.strip():
+        raise BadValueError(f"the {noun} is empty")
+    return text
+
+
+def as_text(value: Any) -> str:
+    """A scalar of a table, of JSON, NumPy or Python, as text.
+
+    Raises:
+        BadValueError: The value is missing, NaN, or not a scalar.
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, bytes):
+        return _decoded(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return _number_text(value)
+    if isinstance(value, str | int) or hasattr(value, "__fspath__"):
+        return str(value)
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        raise BadValueError("is missing")
+    raise BadValueError(f"is not a single value but a {type(value).__name__}")
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadValueError("is not UTF-8 text") from None
+
+
+def _number_text(value: float) -> str:
+    if math.isnan(value):
+        raise BadValueError("is missing")
+    return str(int(value)) if value.is_integer() else str(value)
+
+
+def _finite(text: str) -> float:
+    """`float`, without its liking for `1_000`, `nan` and `inf`."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or "_" in text:
+        raise BadValueError(f"the label {text!r} is not a finite number")
+    return number
+
+
+def _image_array(value: Any) -> Any:
+    import numpy as np
+
+    image = np.asarray(value)
+    if image.dtype != np.uint8:
+        raise BadValueError(
+            f"the image is {image.dtype}, not uint8 (0..255); convert it, e.g. with "
+            "`.clip(0, 255).astype('uint8')`"
+        )
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    channels = image.shape[-1] if image.ndim == 3 else 1
+    if image.ndim not in {2, 3} or channels not in {1, 3, 4} or not image.size:
+        raise BadValueError(
+            f"the image has shape {image.shape}, not (height, width) or "
+            "(height, width, channels) with 1, 3 or 4 channels"
+        )
+    return image

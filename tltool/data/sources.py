@@ -1,0 +1,156 @@
+"""Reads labelled data from disk into `Examples`: folders, tables and samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tltool.data.assemble import examples_of
+from tltool.data.examples import Examples, Split
+from tltool.data.folders import read_class_folder, split_folders
+from tltool.data.in_memory import examples_from_python
+from tltool.data.rows import Broken, Row
+from tltool.data.samples import SAMPLES, fetch_sample, sample
+from tltool.data.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.errors import DataError, did_you_mean
+from tltool.tasks import TaskSpec
+
+if TYPE_CHECKING:
+    from tltool.recipe import DataSection
+
+__all__ = ["SAMPLE_PREFIX", "examples_from_python", "load_examples", "resolve"]
+
+SAMPLE_PREFIX = "sample:"
+
+
+def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
+    """Reads `train`, `validation` and `test` of a data section.
+
+    Args:
+        section: Where the data is, and what to do about broken rows.
+        spec: The task; its modality says what inputs are, its kind what labels are.
+
+    Returns:
+        The rows in a fixed order. Separately given splits are named; the rows
+        of `train` stay undecided (None) while validation or test is missing,
+        for `split_examples` to divide.
+
+    Raises:
+        DataError: Something cannot be found, read or used; the message names
+            it, and all broken rows at once.
+    """
+    if section.train is None:
+        raise DataError(
+            "data.train is not set.",
+            hint="give a folder, a table or sample:NAME, e.g. data.train=photos/",
+        )
+    parts = _read_source(section.train, section, spec, "data.train")
+    separate: tuple[tuple[Split, str | None], ...]
+    separate = (("validation", section.validation), ("test", section.test))
+    for split, source in separate:
+        if source is None:
+            continue
+        if split in parts:
+            raise DataError(
+                f"data.{split} is given, and data.train={section.train} has a {split} folder too.",
+                hint="drop one; or point data.train at the train folder itself",
+            )
+        parts[split] = _read_one(source, section, spec, f"data.{split}")
+    return examples_of(parts, spec, section.on_error)
+
+
+def resolve(source: str | Path, field_name: str) -> Path:
+    """The existing path that a recipe means, with `~` expanded.
+
+    Raises:
+        DataError: There is no such file or folder; the hint offers the closest.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    raise DataError(
+        f"{field_name}: there is no file or folder {str(source)!r}.",
+        hint=_nearest(path) or f"relative paths are looked up from {Path.cwd()}",
+    )
+
+
+def _nearest(path: Path) -> str | None:
+    """A hint with the closest sibling of the first part of `path` that does not exist."""
+    missing = path
+    while missing.parent != missing and not missing.parent.is_dir():
+        missing = missing.parent
+    if not missing.parent.is_dir():
+        return None
+    names = [p.name for p in missing.parent.iterdir()]
+    near = did_you_mean(missing.name, names)
+    if near is None:
+        return None
+    name = near.split("`")[1]
+    return f"did you mean `{missing.parent / name / path.relative_to(missing)}`?"
+
+
+def _read_source(
+    source: str, section: DataSection, spec: TaskSpec, field_name: str
+) -> dict[Split, list[Row | Broken]]:
+    """Reads `data.train`, which may be a folder of split folders."""
+    path = _locate(source, spec, field_name)
+    if not path.is_dir():
+        return {"train": _read_file(path, section, spec)}
+    return {
+        split: _read_folder(folder, section, spec, complete=split == "train")
+        for split, folder in split_folders(path).items()
+    }
+
+
+def _read_one(
+    source: str, section: DataSection, spec: TaskSpec, field_name: str
+) -> list[Row | Broken]:
+    path = _locate(source, spec, field_name)
+    if path.is_dir():
+        return _read_folder(path, section, spec, complete=False)
+    return _read_file(path, section, spec)
+
+
+def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
+    if not source.startswith(SAMPLE_PREFIX):
+        return resolve(source, field_name)
+    chosen = sample(source.removeprefix(SAMPLE_PREFIX))
+    if chosen.modality != spec.modality:
+        raise DataError(
+            f"{field_name}: the sample {chosen.name!r} is for {chosen.task}, not for {spec.name}.",
+            hint=f"samples for {spec.name}: "
+            + (", ".join(s.name for s in SAMPLES.values() if s.task == spec.name) or "none"),
+        )
+    return fetch_sample(chosen.name) / chosen.data
+
+
+def _read_folder(
+    folder: Path, section: DataSection, spec: TaskSpec, *, complete: bool
+) -> list[Row | Broken]:
+    if spec.kind == "regression":
+        raise DataError(
+            f"{folder} is a folder; {spec.name} needs a table with a number for each row.",
+            hint="make a CSV with the columns "
+            f"{section.input_column or spec.modality} and {section.label_column}",
+        )
+    return read_class_folder(folder, spec.modality, encoding=section.encoding, complete=complete)
+
+
+def _read_file(path: Path, section: DataSection, spec: TaskSpec) -> list[Row | Broken]:
+    if path.suffix.lower() not in TABLE_SUFFIXES and spec.modality == "image":
+        raise DataError(
+            f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
+            hint="name the folder that holds the class folders",
+        )
+    columns = Columns(section.input_column or spec.modality, section.label_column)
+    rows = read_table(path, columns, delimiter=section.delimiter, encoding=section.encoding)
+    if spec.modality == "text":
+        return rows
+    return [_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
+
+
+def _beside(row: Row, folder: Path) -> Row:
+    """Takes an image path of a table as relative to the table's folder."""
+    if not isinstance(row.input, str) or not row.input.strip():
+        return row
+    return row._replace(input=str(folder / row.input.strip()))

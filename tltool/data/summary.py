@@ -1,0 +1,126 @@
+"""Describes examples for reports, and warns of what is legal but odd."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from tltool.data.examples import Examples
+from tltool.data.fingerprints import content_keys, groups_of
+from tltool.data.labels import count_targets
+
+QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
+FEW = 10
+"""Training examples of a class below which a warning is given."""
+IMBALANCE = 20
+"""Ratio of the largest to the smallest class from which a warning is given."""
+
+
+def describe(examples: Examples) -> dict[str, Any]:
+    """A summary of the data, of plain JSON values.
+
+    Returns:
+        `examples` and `modality`; `counts` by split and class; for regression
+        `targets` (quantiles); `text_length_characters` or `image_width_px`
+        and `image_height_px` (quantiles); `duplicates` (rows beyond the first
+        of equal inputs); `conflicts` (the origins of equal inputs with
+        different targets); `across_splits` (by pair of splits, the origins of
+        equal inputs); `warnings`; `skipped`.
+    """
+    groups = [rows for rows in groups_of(content_keys(examples)).values() if len(rows) > 1]
+    summary: dict[str, Any] = {
+        "examples": len(examples),
+        "modality": examples.modality,
+        "counts": count_targets(examples),
+        **_sizes(examples),
+        "duplicates": sum(len(rows) - 1 for rows in groups),
+        "conflicts": list(_conflicts(examples, groups)),
+        "across_splits": _across_splits(examples, groups),
+        "skipped": list(examples.skipped),
+    }
+    numbers = [target for target in examples.targets if isinstance(target, float)]
+    if numbers:
+        summary["targets"] = quantiles(numbers)
+    return {**summary, "warnings": list(_warnings(summary))}
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """The values at `QUANTILES` (linear interpolation)."""
+    import numpy as np
+
+    return {name: float(np.quantile(values, share)) for name, share in QUANTILES.items()}
+
+
+def _sizes(examples: Examples) -> dict[str, dict[str, float]]:
+    if not len(examples):
+        return {}
+    if examples.modality == "text":
+        return {"text_length_characters": quantiles([len(text) for text in examples.inputs])}
+    widths, heights = zip(*map(_image_size, examples.inputs), strict=True)
+    return {"image_width_px": quantiles(widths), "image_height_px": quantiles(heights)}
+
+
+def _image_size(image: Any) -> tuple[int, int]:
+    """Width and height as stored; of a file only the header is read."""
+    if not isinstance(image, str):
+        return int(image.shape[1]), int(image.shape[0])
+    from PIL import Image
+
+    with Image.open(image) as opened:
+        return opened.size
+
+
+def _conflicts(examples: Examples, groups: Iterable[Sequence[int]]) -> Iterator[list[str]]:
+    for rows in groups:
+        if len({examples.targets[row] for row in rows}) > 1:
+            yield [f"{examples.origins[row]}: {examples.targets[row]}" for row in rows]
+
+
+def _across_splits(
+    examples: Examples, groups: Iterable[Sequence[int]]
+) -> dict[str, list[list[str]]]:
+    found: dict[str, list[list[str]]] = defaultdict(list)
+    for rows in groups:
+        first = {examples.splits[row]: examples.origins[row] for row in reversed(rows)}
+        names = [name for name in ("train", "validation", "test") if name in first]
+        for i, one in enumerate(names):
+            for other in names[i + 1 :]:
+                found[f"{one} and {other}"].append([first[one], first[other]])
+    return dict(found)
+
+
+def _warnings(summary: dict[str, Any]) -> Iterator[str]:
+    for pair, rows in summary["across_splits"].items():
+        yield (
+            f"{len(rows)} inputs are both in {pair} (the first: {' and '.join(rows[0])}); "
+            "measured results are too good by that."
+        )
+    if conflicts := summary["conflicts"]:
+        yield (
+            f"{len(conflicts)} inputs occur with different labels "
+            f"(the first: {'; '.join(conflicts[0])})."
+        )
+    yield from _count_warnings(summary["counts"])
+
+
+def _count_warnings(counts: dict[str, dict[str, int]]) -> Iterator[str]:
+    training = counts.get("train") or counts.get("undecided") or {}
+    for name, number in training.items():
+        if number < FEW:
+            yield f"The class {name!r} has {number} training examples only."
+    if training and max(training.values()) >= IMBALANCE * min(training.values()):
+        largest, smallest = (
+            max(training, key=training.__getitem__),
+            min(training, key=training.__getitem__),
+        )
+        yield (
+            f"The classes are uneven: {training[largest]} of {largest!r}, "
+            f"{training[smallest]} of {smallest!r}; class weights may help."
+        )
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in training:
+        alike[" ".join(name.casefold().split())].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            yield f"Labels that look alike are taken for different classes: {names}."

@@ -1,0 +1,167 @@
+"""Tables of labelled rows: CSV, TSV, JSON Lines and Parquet, with true line numbers.
+
+Values are taken as they are written: `NA`, `001` and `true` stay text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tltool.data.csv_records import csv_records
+from tltool.data.encoding import decode
+from tltool.data.rows import Broken, Row
+from tltool.errors import DataError, did_you_mean
+
+CSV_SUFFIXES = (".csv", ".tsv", ".tab")
+JSONL_SUFFIXES = (".jsonl", ".ndjson")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+TABLE_SUFFIXES = CSV_SUFFIXES + JSONL_SUFFIXES + PARQUET_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns wanted of a table; `label` None reads unlabelled rows."""
+
+    input: str
+    label: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The wanted names, in the order input, label."""
+        return (self.input,) if self.label is None else (self.input, self.label)
+
+
+def read_table(
+    path: Path, columns: Columns, *, delimiter: str | None = None, encoding: str | None = None
+) -> list[Row | Broken]:
+    """Reads two columns of a table, or one where there is no label.
+
+    Args:
+        path: A .csv, .tsv, .tab, .jsonl, .ndjson, .parquet or .pq file.
+        columns: The columns to read.
+        delimiter: Of a CSV file; None takes the one that shows the wanted columns.
+        encoding: Of a text file; None takes what the byte order mark says,
+            else UTF-8, else Windows-1252 (as Excel writes it).
+
+    Returns:
+        One item a row, in file order: the values as written and the place,
+        `file:line` (Parquet: `file: row N`), both counted from 1; rows that
+        cannot be read are `Broken`.
+
+    Raises:
+        DataError: The file as a whole cannot be read, is empty, or lacks a column.
+    """
+    suffix = path.suffix.lower()
+    if suffix in PARQUET_SUFFIXES:
+        return _read_parquet(path, columns)
+    if suffix not in TABLE_SUFFIXES:
+        raise DataError(
+            f"{path}: {suffix or 'a file without a suffix'} is not a table format tltool reads; "
+            f"it reads {', '.join(TABLE_SUFFIXES)}.",
+            hint="save a spreadsheet as CSV (UTF-8)",
+        )
+    text = decode(path, encoding)
+    if not text.strip():
+        raise DataError(f"{path} is empty.", hint="a table needs a header and rows")
+    if suffix in JSONL_SUFFIXES:
+        return _read_jsonl(path, text, columns)
+    return _read_csv(path, text, columns, delimiter)
+
+
+def _read_csv(path: Path, text: str, columns: Columns, delimiter: str | None) -> list[Row | Broken]:
+    records = csv_records(path, text, delimiter, columns.names)
+    header = records[0][1] if records else []
+    if isinstance(header, str):
+        raise DataError(f"{path}: the header cannot be read: {header}.")
+    names = [name.strip() for name in header]
+    at = [_position(path, names, name) for name in columns.names]
+    rows: list[Row | Broken] = []
+    for line, record in records[1:]:
+        origin = f"{path}:{line}"
+        if isinstance(record, str):
+            rows.append(Broken(origin, record))
+        elif len(record) != len(names):
+            rows.append(Broken(origin, f"{len(record)} fields, the header has {len(names)}"))
+        else:
+            rows.append(_row([record[i] for i in at], origin))
+    return _not_empty(path, rows)
+
+
+def _position(path: Path, names: Sequence[str], wanted: str) -> int:
+    if names.count(wanted) > 1:
+        raise DataError(f"{path}: {names.count(wanted)} columns are named {wanted!r}.")
+    if wanted not in names:
+        raise _missing_column(path, names, wanted)
+    return names.index(wanted)
+
+
+def _missing_column(path: Path, names: Sequence[str], wanted: str) -> DataError:
+    near = did_you_mean(wanted, names)
+    fix = "name the columns with data.input_column and data.label_column"
+    return DataError(
+        f"{path}: there is no column {wanted!r}; its columns are {', '.join(map(repr, names))}.",
+        hint=f"{near} If so, {fix}" if near else f"the first line holds the names; {fix}",
+    )
+
+
+def _row(values: Sequence[Any], origin: str) -> Row:
+    return Row(values[0], values[1] if len(values) > 1 else None, origin)
+
+
+def _not_empty(path: Path, rows: list[Row | Broken]) -> list[Row | Broken]:
+    if not rows:
+        raise DataError(f"{path} has a header but no rows.")
+    return rows
+
+
+def _read_jsonl(path: Path, text: str, columns: Columns) -> list[Row | Broken]:
+    items = [
+        (f"{path}:{number}", _json_object(line))
+        # not splitlines: it also splits at U+2028, which JSON allows inside a string
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
+    keys = list(dict.fromkeys(key for _, item in items if isinstance(item, dict) for key in item))
+    for name in columns.names:
+        if keys and name not in keys:
+            raise _missing_column(path, keys, name)
+    rows: list[Row | Broken] = []
+    for origin, item in items:
+        missing = [n for n in columns.names if isinstance(item, dict) and n not in item]
+        if isinstance(item, str):
+            rows.append(Broken(origin, item))
+        elif missing:
+            rows.append(Broken(origin, f"there is no {missing[0]!r}"))
+        else:
+            rows.append(_row([item[name] for name in columns.names], origin))
+    return rows
+
+
+def _json_object(line: str) -> dict[str, Any] | str:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        return f"not JSON ({error})"
+    return value if isinstance(value, dict) else "not a JSON object"
+
+
+def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        for name in columns.names:
+            _position(path, file.schema_arrow.names, name)
+        table = file.read(columns=list(columns.names))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}.") from error
+    values = zip(*(table.column(name).to_pylist() for name in columns.names), strict=True)
+    rows: list[Row | Broken] = [
+        _row(row, f"{path}: row {number}") for number, row in enumerate(values, start=1)
+    ]
+    return _not_empty(path, rows)

@@ -1,0 +1,72 @@
+"""From raw texts to the model's inputs, in core TensorFlow operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tltool.data.wordpiece import WordPieceTokenizer
+from tltool.preprocessing import TextPreprocessing
+
+PAD_MULTIPLE = 8
+_INPUTS = ("token_ids", "padding_mask", "segment_ids")
+
+
+class TextPreprocessor(tf.Module):
+    """Texts to a batch of model inputs; may be saved inside a SavedModel.
+
+    Args:
+        contract: The preprocessing contract.
+
+    Raises:
+        BackboneError: The vocabulary cannot be used (see `WordPieceTokenizer`).
+        ValueError: The contract names an input that is not known.
+    """
+
+    def __init__(self, contract: TextPreprocessing) -> None:
+        super().__init__()
+        unknown = [name for name in contract.inputs if name not in _INPUTS]
+        if unknown:
+            raise ValueError(f"Text inputs {unknown} are not known; allowed: {list(_INPUTS)}.")
+        self._inputs = tuple(contract.inputs)
+        self.tokenizer = WordPieceTokenizer(contract)
+
+    def __call__(self, texts: Any, *, length: int | None = None) -> dict[str, Any]:
+        """Strings (n,) to the model's inputs.
+
+        Args:
+            texts: UTF-8 strings.
+            length: Cut and pad every text to this many tokens; by default
+                they are padded as `pad` does.
+
+        Returns:
+            int32 tensors (n, tokens) by the names in `contract.inputs`.
+        """
+        limit = self.tokenizer.max_length
+        tokens = self.tokenizer(texts, max_length=min(length or limit, limit))
+        return self.pad(tokens, length=length)
+
+    def pad(self, tokens: Any, *, length: int | None = None) -> dict[str, Any]:
+        """Makes dense inputs of token ids, RaggedTensor int32 (n, tokens).
+
+        Args:
+            tokens: As the tokenizer gives them, none longer than `length`.
+            length: Width of the result; by default the longest row, rounded
+                up to a multiple of 8 (few different shapes to compile for)
+                but not past the contract's `max_length`.
+        """
+        if length is None:
+            longest = tf.reduce_max(tf.concat([tokens.row_lengths(), [1]], 0))
+            rounded = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
+            width = tf.minimum(rounded, self.tokenizer.max_length)
+        else:
+            width = length
+        token_ids = tokens.to_tensor(self.tokenizer.padding_id, shape=[None, width])
+        mask = tf.sequence_mask(tokens.row_lengths(), width, tf.int32)
+        values = {
+            "token_ids": token_ids,
+            "padding_mask": mask,
+            "segment_ids": tf.zeros_like(token_ids),
+        }
+        return {name: values[name] for name in self._inputs}

@@ -1,0 +1,158 @@
+"""Which devices train: turns a recipe's wish into a TensorFlow distribution strategy.
+
+`keras.distribution` is not for the TensorFlow backend; `tf.distribute` is.
+Batch sizes are global: each of N devices gets 1/N of every batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import tensorflow as tf
+
+from tltool.errors import DeviceError, did_you_mean
+from tltool.schema import TrainingSection
+
+
+def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
+    """The strategy in whose scope the model is built and fitted.
+
+    Args:
+        training: `distribution` and `devices` choose; `batch_size` and
+            `optimizer` are checked against the number of devices.
+
+    Raises:
+        DeviceError: This machine lacks a device, or the batch can't be divided.
+    """
+    devices = _devices(training.devices)
+    strategy = _strategy(training.distribution, devices)
+    replicas = strategy.num_replicas_in_sync
+    if training.batch_size % replicas:
+        lower = training.batch_size // replicas * replicas
+        raise DeviceError(
+            f"training.batch_size: {training.batch_size} examples can't be divided over "
+            f"{replicas} devices.",
+            hint=f"Use a multiple of {replicas}, such as {lower or replicas}.",
+        )
+    return strategy
+
+
+def describe_devices() -> dict[str, list[str]]:
+    """Names of the logical devices by kind, e.g. {"CPU": ["cpu:0"], "GPU": []}."""
+    return {kind: _names(kind) for kind in ("CPU", "GPU", "TPU")}
+
+
+def _strategy(distribution: str, devices: list[str] | None) -> tf.distribute.Strategy:
+    gpus = _names("GPU")
+    match distribution:
+        case "auto":
+            chosen = devices if devices is not None else gpus
+            return _mirrored(chosen) if len(chosen) > 1 else _single(chosen)
+        case "none":
+            if devices is not None and len(devices) > 1:
+                raise DeviceError(
+                    f"training.devices: {len(devices)} devices given, but "
+                    "`training.distribution: none` uses one.",
+                    hint="Use `training.distribution: mirrored`.",
+                )
+            return _single(devices or [])
+        case "mirrored":
+            chosen = devices if devices is not None else gpus
+            if not chosen:
+                raise DeviceError(
+                    "training.distribution: mirrored needs GPUs, and this machine has none "
+                    f"(devices: {', '.join(_names('CPU'))}).",
+                    hint="Use `auto` or `none`, or name devices in `training.devices`; "
+                    "`tltool doctor` shows what TensorFlow sees.",
+                )
+            return _mirrored(chosen)
+        case "multi_worker":
+            return _multi_worker()
+        case _:
+            return _tpu()
+
+
+def _single(devices: list[str]) -> tf.distribute.Strategy:
+    return tf.distribute.OneDeviceStrategy(devices[0]) if devices else tf.distribute.get_strategy()
+
+
+def _mirrored(devices: list[str]) -> tf.distribute.Strategy:
+    # NCCL exists for GPUs only; the pure-TensorFlow reduction works on any device.
+    cpu = any(device.startswith("cpu") for device in devices)
+    operations = tf.distribute.ReductionToOneDevice() if cpu else None
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=operations)
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers = config["cluster"]["worker"]
+        config["task"]["index"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DeviceError(
+            "training.distribution: multi_worker needs the environment variable TF_CONFIG with "
+            "the addresses of all workers and this worker's index, and it is "
+            f"{'damaged' if 'TF_CONFIG' in os.environ else 'not set'}.",
+            hint='For example: TF_CONFIG=\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}\'',
+        ) from error
+    if len(workers) == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise DeviceError(
+            f"training.distribution: no TPU can be reached from here: {error}",
+            hint="Run on a TPU machine, or use `training.distribution: auto`.",
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _devices(wanted: tuple[str, ...] | None) -> list[str] | None:
+    """Checks device names, splitting the CPU into as many logical devices as are named."""
+    if wanted is None:
+        return None
+    names = [name.lower().removeprefix("/").removeprefix("device:") for name in wanted]
+    if len(set(names)) != len(names) or not names:
+        raise DeviceError(f"training.devices: {list(wanted)} must name each device once.")
+    _split_cpu(names)
+    known = [name for kind in ("CPU", "GPU", "TPU") for name in _names(kind)]
+    for name in names:
+        if name not in known:
+            raise DeviceError(
+                f"training.devices: there is no {name!r}; this machine has {', '.join(known)}.",
+                hint=did_you_mean(name, known) or "`tltool doctor` shows what TensorFlow sees.",
+            )
+    return names
+
+
+def _split_cpu(names: list[str]) -> None:
+    """Makes cpu:0 … cpu:N of one CPU, to try several devices on a machine without GPUs."""
+    numbers = [n.removeprefix("cpu:") for n in names if n.startswith("cpu:")]
+    count = max((int(n) + 1 for n in numbers if n.isdigit()), default=1)
+    if count == 1:
+        return
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+    except RuntimeError as error:
+        if len(_names("CPU")) < count:
+            raise DeviceError(
+                f"training.devices: the CPU can't be split into {count} devices any more, "
+                "since TensorFlow is already in use.",
+                hint="Choose the devices in a fresh process, before anything else runs.",
+            ) from error
+
+
+def _names(kind: str) -> list[str]:
+    devices = tf.config.list_logical_devices(kind)
+    return [f"{kind.lower()}:{device.name.rpartition(':')[2]}" for device in devices]

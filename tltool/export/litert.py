@@ -1,0 +1,82 @@
+"""LiteRT (.tflite) export: built-in operations only, a batch of one, named inputs and outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tltool.errors import ExportError
+from tltool.export.saved_model import inference_outputs, input_specs, to_float32, variables_of
+from tltool.files import atomic_path
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.quiet import quiet
+from tltool.schema import LiteRTPrecision
+from tltool.tasks import Task
+
+
+def export_litert(
+    model: keras.Model,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    target: Path,
+    *,
+    precision: LiteRTPrecision,
+    length: int | None = None,
+) -> None:
+    """Writes a .tflite file whose `serving_default` signature takes one preprocessed example.
+
+    Inputs: `image` float32 (1, height, width, 3), or int32 (1, length) tensors
+    named as in `TextPreprocessing.inputs`. Output: `probabilities` float32
+    (1, classes), or `prediction` float32 (1,) in the target's own units.
+
+    Args:
+        model: Functional model from preprocessed inputs to raw outputs.
+        task: Labels or target scale.
+        preprocessing: What the app must do before calling the model.
+        target: The file; replaced if it exists.
+        precision: "float32"; "float16" weights (half the size); "dynamic_int8"
+            weights with float activations (a quarter of the size).
+        length: Tokens a text is padded or cut to; null takes
+            `preprocessing.max_length`.
+
+    Raises:
+        ExportError: The model needs operations LiteRT does not have built in.
+    """
+    if isinstance(preprocessing, TextPreprocessing):
+        length = length or preprocessing.max_length
+    with quiet():
+        try:
+            content = _convert(to_float32(model), task, precision, length)
+        except Exception as error:
+            raise ExportError(
+                f"LiteRT cannot convert this model: {str(error).splitlines()[0]}"
+            ) from error
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def _convert(
+    model: keras.Model, task: Task, precision: LiteRTPrecision, length: int | None
+) -> bytes:
+    module = tf.Module()
+    module.model_weights = variables_of(model)
+    output = "probabilities" if task.labels else "prediction"
+    specs = input_specs(model, batch=1, length=length)
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def run(inputs: Any) -> dict[str, Any]:
+        return {output: inference_outputs(model, inputs, task)}
+
+    module.run = run
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [run.get_concrete_function()], module
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()

@@ -1,0 +1,207 @@
+"""Turns schema errors into faults a person can act on, and finds faults between fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tltool.errors import Fault, did_you_mean
+from tltool.schema import HeadSection, ScheduleName
+from tltool.tasks import TASKS
+
+# Pydantic names the branch of a union it tried in the error's location; these
+# are not part of the path in the file.
+_TRAIN_FORMS = "head, all, {last: N}, {from: GROUP}, {fraction: F}, or a list of patterns"
+
+
+def faults_from(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """Every fault of a failed validation, at most one for each field that is a union."""
+    faults: dict[str, Fault] = {}
+    for detail in error.errors(include_url=False):
+        fault = _fault(detail, model)
+        faults.setdefault(fault.path, fault)
+    # A union reports every branch it tried; the branch that went deepest was meant.
+    return [
+        fault
+        for path, fault in faults.items()
+        if not any(other.startswith(f"{path}.") for other in faults)
+    ]
+
+
+def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
+    location = _file_location(detail["loc"])
+    path = ".".join(map(str, location))
+    received = _shown(detail["input"])
+    if location[-1:] == ("train",) and location[:1] == ("schedule",):
+        return Fault(path, "not a way to choose what trains", received, _TRAIN_FORMS)
+    if location == ("schedule",):
+        names = ", ".join(get_args(ScheduleName))
+        return Fault(
+            path,
+            "not a schedule",
+            received,
+            f"a list of phases, or {names}",
+            did_you_mean(str(detail["input"]), get_args(ScheduleName)),
+        )
+    match detail["type"]:
+        case "extra_forbidden":
+            fields = _fields_at(location[:-1], model)
+            close = did_you_mean(str(location[-1]), fields)
+            return Fault(path, "unknown key", received, ", ".join(fields), close)
+        case "missing":
+            return Fault(path, "missing", hint=_missing_hint(path))
+        case "value_error" if path == "task":
+            close = did_you_mean(str(detail["input"]), TASKS)
+            return Fault(path, "unknown task", received, ", ".join(TASKS), close)
+        case "literal_error":
+            options = [o.strip("' ") for o in _allowed(detail).replace(" or ", ", ").split(",")]
+            close = did_you_mean(str(detail["input"]), options)
+            return Fault(path, "not an allowed value", received, ", ".join(options), close)
+    return Fault(path, _problem(detail), received, _allowed(detail) or None)
+
+
+def _file_location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The part of pydantic's location that exists in the file."""
+    if location[:1] != ("schedule",):
+        return tuple(part for part in location if not _is_branch(part))
+    if len(location) < 2 or not any(isinstance(part, int) for part in location):
+        return ("schedule",)
+    index = next(i for i, part in enumerate(location) if isinstance(part, int))
+    kept = tuple(part for part in location[index + 1 :] if not _is_branch(part))
+    # Below `train` the branches of its union follow: all are one field to the user.
+    return ("schedule", location[index], *kept[:1])
+
+
+def _is_branch(part: int | str) -> bool:
+    return isinstance(part, str) and ("[" in part or part in {"constrained-str", "literal"})
+
+
+def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    """Names of the fields of the section at `location`."""
+    schema = model.model_json_schema(by_alias=True)
+    node: dict[str, Any] = schema
+    for part in location:
+        node = _resolved(node, schema)
+        node = node.get("items", {}) if isinstance(part, int) else node["properties"].get(part, {})
+    return list(_resolved(node, schema).get("properties", {}))
+
+
+def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    for branch in node.get("anyOf", ()):
+        if branch.get("type") == "array" or "$ref" in branch:
+            node = branch
+    if "$ref" in node:
+        return dict(schema["$defs"][node["$ref"].rpartition("/")[2]])
+    return node
+
+
+def _allowed(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    if "expected" in context:
+        return str(context["expected"])
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    limits = [f"{words[key]} {context[key]}" for key in words if key in context]
+    if limits:
+        return ", ".join(limits)
+    kinds = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "a text",
+        "model": "a mapping of fields",
+        "tuple": "a list",
+        "dict": "a mapping",
+    }
+    kind = detail["type"].split("_")[0]
+    return kinds.get(kind, "")
+
+
+def _problem(detail: ErrorDetails) -> str:
+    if detail["type"] in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
+        return "out of range"
+    if detail["type"] == "value_error":
+        return str(detail.get("ctx", {}).get("error", detail["msg"]))
+    return "of the wrong kind"
+
+
+def _missing_hint(path: str) -> str | None:
+    return {
+        "task": f"add `task:` with one of {', '.join(TASKS)}",
+        "backbone": "add `backbone:` with a name from `tltool models list`",
+    }.get(path)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
+    """Faults between fields, found even where other fields are faulty.
+
+    Args:
+        values: The recipe as read, its shorthands expanded; any shape.
+    """
+    spec = TASKS.get(str(values.get("task")))
+    data, head = _section(values, "data"), _section(values, "head")
+    training = _section(values, "training")
+    if spec is not None and spec.modality == "text" and values.get("augment") is not None:
+        yield Fault(
+            "augment", "changes images, but the task's input is text", hint="leave `augment` out"
+        )
+    backbone = _section(values, "backbone")
+    foreign = {"image": "max_length", "text": "image_size_px"}
+    if spec is not None and backbone.get(foreign[spec.modality]) is not None:
+        yield Fault(
+            f"backbone.{foreign[spec.modality]}",
+            f"is not for {spec.modality}s",
+            _shown(backbone[foreign[spec.modality]]),
+        )
+    if spec is not None and spec.kind == "regression":
+        for key in ("label_smoothing", "class_weights"):
+            if training.get(key):
+                yield Fault(
+                    f"training.{key}",
+                    "needs classes, but the task is a regression",
+                    _shown(training[key]),
+                )
+    yield from _split_faults(data)
+    yield from _head_faults(head)
+
+
+def _split_faults(data: Mapping[str, Any]) -> Iterator[Fault]:
+    shares = [data.get(f"{name}_fraction", 0.1) for name in ("validation", "test")]
+    if all(isinstance(s, int | float) and 0 <= s <= 0.5 for s in shares) and sum(shares) > 0.8:
+        yield Fault(
+            "data.test_fraction",
+            "leaves less than a fifth of the data to train on",
+            _shown(shares[1]),
+            "validation_fraction + test_fraction at most 0.8",
+        )
+
+
+def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
+    own = head.get("name", "default") == "default"
+    for key in ("hidden_units", "dropout", "activation", "l2"):
+        default = HeadSection.model_fields[key].default
+        if not own and head.get(key, default) != default and head[key] != []:
+            yield Fault(
+                f"head.{key}",
+                "belongs to the default head",
+                _shown(head[key]),
+                hint=f"give it to your own head as head.options.{key}",
+            )
+    if own and head.get("options"):
+        yield Fault(
+            "head.options",
+            "belongs to a head of your own; the default head has none",
+            _shown(head["options"]),
+        )
+
+
+def _section(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = values.get(key)
+    return section if isinstance(section, Mapping) else {}

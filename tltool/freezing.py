@@ -1,0 +1,257 @@
+"""The freezing plan: which weights learn in which phase, and how fast. Pure planning.
+
+Nothing here touches a model: groups of named weights and a schedule go in, one
+`PhasePlan` a phase comes out. `tltool.model` describes a model as groups and
+`tltool.trainer` applies a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from tltool.errors import PlanError, did_you_mean
+from tltool.schema import From, Last, PhaseSection, ScheduleName, ShareOfWeights
+from tltool.tasks import Modality
+
+HEAD = "head"
+
+WeightKind = Literal["weight", "batch_norm", "statistic"]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One variable of a model.
+
+    Attributes:
+        path: Unique in its model.
+        size: Number of scalars.
+        kind: "batch_norm" is a scale or offset of a BatchNorm layer;
+            "statistic" is never learned by gradients (moving averages, seeds).
+    """
+
+    path: str
+    size: int
+    kind: WeightKind = "weight"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A layer group as the planner sees it; the last one is always the head."""
+
+    name: str
+    weights: tuple[Weight, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of scalars in the group, random seeds left out."""
+        return sum(w.size for w in self.weights if w.kind != "statistic")
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """What one phase does.
+
+    Attributes:
+        number: Counted from 1.
+        title: For people, such as "head" or "last 2 groups".
+        phase: The phase as the recipe gives it.
+        trainable: Paths of the weights that learn.
+        rate_factors: For each group that learns, the factor on the phase's
+            learning rate.
+        frozen_prefix: Names of the leading groups in which nothing learns: what
+            they compute is the same in every epoch.
+        num_trainable: Number of scalars that learn.
+        num_total: Number of scalars in the model.
+    """
+
+    number: int
+    title: str
+    phase: PhaseSection
+    trainable: frozenset[str]
+    rate_factors: dict[str, float]
+    frozen_prefix: tuple[str, ...]
+    num_trainable: int
+    num_total: int
+
+
+def plan_phases(
+    schedule: ScheduleName | Sequence[PhaseSection], groups: Sequence[Group], modality: Modality
+) -> tuple[PhasePlan, ...]:
+    """Plans every phase of a schedule.
+
+    Args:
+        schedule: Phases, or the name of a known strategy (see `expand_schedule`).
+        groups: All layer groups from input to output; the last is the head.
+        modality: Sets the learning rates of the known strategies.
+
+    Raises:
+        PlanError: A phase names an unknown group, asks for more groups than
+            there are, or a pattern matches nothing.
+    """
+    if not groups or groups[-1].name != HEAD:
+        raise PlanError("The last layer group must be the head.")
+    phases = (
+        expand_schedule(schedule, len(groups) - 1, modality)
+        if isinstance(schedule, str)
+        else schedule
+    )
+    return tuple(_plan(number, phase, groups) for number, phase in enumerate(phases, start=1))
+
+
+def expand_schedule(
+    name: ScheduleName, num_backbone_groups: int, modality: Modality
+) -> tuple[PhaseSection, ...]:
+    """The phases that a known strategy stands for.
+
+    - feature_extraction: the head alone.
+    - fine_tune: the head, then everything (the Keras transfer-learning guide).
+    - gradual: the head, then one more group an epoch from the top down, each
+      lower group slower by 2.6 (ULMFiT, Howard and Ruder 2018, arXiv:1801.06146).
+    - linear_probe_then_fine_tune: the head to convergence, then everything at
+      a low rate (LP-FT, Kumar et al. 2022, arXiv:2202.10054).
+
+    The learning rates are usual starting points for AdamW: 5e-5 for a
+    transformer (Devlin et al. 2018, appendix A.3), 1e-4 for a CNN.
+    """
+    full_rate = 5e-5 if modality == "text" else 1e-4
+    everything = PhaseSection(
+        train="all", epochs=3, learning_rate=full_rate, warmup_fraction=0.1, curve="linear"
+    )
+    match name:
+        case "feature_extraction":
+            return (PhaseSection(train="head", epochs=10, learning_rate=3e-3),)
+        case "fine_tune":
+            return (PhaseSection(train="head", epochs=3, learning_rate=3e-3), everything)
+        case "linear_probe_then_fine_tune":
+            probe = PhaseSection(train="head", epochs=10, learning_rate=3e-3)
+            return (probe, everything.model_copy(update={"learning_rate": full_rate / 2}))
+        case "gradual":
+            step = everything.model_copy(update={"epochs": 1, "group_decay": 1 / 2.6})
+            unfreezing = [
+                step.model_copy(update={"train": Last(last=count)})
+                for count in range(1, num_backbone_groups)
+            ]
+            return (PhaseSection(train="head", learning_rate=3e-3), *unfreezing, step)
+
+
+def _plan(number: int, phase: PhaseSection, groups: Sequence[Group]) -> PhasePlan:
+    selected = _selected_paths(phase, groups, f"schedule.{number - 1}.train")
+    learning = {"weight", "batch_norm"} if phase.batch_norm == "train" else {"weight"}
+    trainable = {
+        group.name: [w for w in group.weights if w.kind in learning and w.path in selected]
+        for group in groups
+    }
+    first = next((i for i, group in enumerate(groups) if trainable[group.name]), None)
+    if first is None:
+        raise PlanError(
+            f"Phase {number} trains nothing: no weight of the selected groups can learn.",
+            hint="A head without weights needs `train: all` or more groups.",
+        )
+    head = len(groups) - 1
+    return PhasePlan(
+        number=number,
+        title=_title(phase),
+        phase=phase,
+        trainable=frozenset(w.path for weights in trainable.values() for w in weights),
+        rate_factors={
+            group.name: phase.group_decay ** (head - i)
+            for i, group in enumerate(groups)
+            if trainable[group.name]
+        },
+        frozen_prefix=tuple(group.name for group in groups[:first]),
+        num_trainable=sum(w.size for weights in trainable.values() for w in weights),
+        num_total=sum(group.size for group in groups),
+    )
+
+
+def _selected_paths(phase: PhaseSection, groups: Sequence[Group], field: str) -> set[str]:
+    """Paths of the weights a phase selects; the head is always among them."""
+    train = phase.train
+    if isinstance(train, tuple):
+        return _matching_paths(train, groups, field) | _paths(groups[-1:])
+    match train:
+        case "head":
+            start = len(groups) - 1
+        case "all":
+            start = 0
+        case Last(last=count):
+            if count > len(groups) - 1:
+                raise PlanError(
+                    f"{field}: last: {count} asks for more layer groups than the backbone "
+                    f"has ({len(groups) - 1}): {_names(groups)}.",
+                    hint="`train: all` trains every group.",
+                )
+            start = len(groups) - 1 - count
+        case From(from_=name):
+            start = _index(name, groups, field)
+        case ShareOfWeights(fraction=fraction):
+            start = _start_of_share(fraction, groups)
+    return _paths(groups[start:])
+
+
+def _paths(groups: Sequence[Group]) -> set[str]:
+    return {weight.path for group in groups for weight in group.weights}
+
+
+def _index(name: str, groups: Sequence[Group], field: str) -> int:
+    names = [group.name for group in groups]
+    if name not in names:
+        raise PlanError(
+            f"{field}: there is no layer group {name!r}; the model has {_names(groups)}.",
+            hint=did_you_mean(name, names),
+        )
+    return names.index(name)
+
+
+def _start_of_share(fraction: float, groups: Sequence[Group]) -> int:
+    """The earliest group from which on the backbone's weights are at most this share."""
+    budget = fraction * sum(group.size for group in groups[:-1])
+    start = len(groups) - 1
+    while start > 0 and groups[start - 1].size <= budget:
+        start -= 1
+        budget -= groups[start].size
+    return start
+
+
+def _matching_paths(patterns: Sequence[str], groups: Sequence[Group], field: str) -> set[str]:
+    selected: set[str] = set()
+    for pattern in patterns:
+        found = {
+            weight.path
+            for group in groups
+            for weight in group.weights
+            if fnmatchcase(group.name, pattern) or fnmatchcase(weight.path, pattern)
+        }
+        if not found:
+            names = [group.name for group in groups]
+            raise PlanError(
+                f"{field}: the pattern {pattern!r} matches no layer group and no weight; "
+                f"the groups are {_names(groups)}.",
+                hint=did_you_mean(pattern, names)
+                or "a weight's path looks like " + repr(groups[0].weights[0].path),
+            )
+        selected |= found
+    return selected
+
+
+def _names(groups: Sequence[Group]) -> str:
+    return ", ".join(group.name for group in groups)
+
+
+def _title(phase: PhaseSection) -> str:
+    match phase.train:
+        case Last(last=1):
+            return "last group"
+        case Last(last=count):
+            return f"last {count} groups"
+        case From(from_=name):
+            return f"from {name}"
+        case ShareOfWeights(fraction=fraction):
+            return f"last {fraction:.0%} of the weights"
+        case "head" | "all" as name:
+            return name
+        case patterns:
+            return ", ".join(patterns)

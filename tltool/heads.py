@@ -1,0 +1,166 @@
+"""Task heads: what turns a backbone's features into a task's raw outputs.
+
+A head is a function `head(features, task, **options)` that returns a Keras
+tensor of shape (batch, task.num_outputs): logits for classification, the
+standardised target for regression. A head of your own is found by one of
+
+- `@tltool.register_head("my_head")` and `head: my_head` in the recipe,
+- `head: package.module:function` in the recipe,
+- an entry point of the group `tltool.heads` in an installed package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from tltool.backbones.base import Features
+from tltool.errors import HeadError, did_you_mean
+from tltool.schema import HeadSection
+from tltool.tasks import Task
+
+Head = Callable[..., Any]
+
+
+def default_head(
+    features: Features,
+    task: Task,
+    *,
+    hidden_units: Sequence[int] = (),
+    dropout: float = 0.1,
+    activation: str = "relu",
+    l2: float = 0.0,
+) -> Any:
+    """Dropout and dense layers on the pooled features, the last one linear.
+
+    Args:
+        features: Uses `features.pooled`, (batch, channels).
+        task: Sets the width of the last layer.
+        hidden_units: Widths of hidden layers before it.
+        dropout: Share of the inputs of each dense layer that is dropped.
+        activation: Of the hidden layers.
+        l2: Factor of the L2 penalty on every kernel.
+
+    Returns:
+        Raw outputs, (batch, task.num_outputs), float32.
+    """
+    from keras import layers, regularizers
+
+    def penalty() -> Any:
+        return regularizers.L2(l2) if l2 else None
+
+    x = features.pooled
+    for index, units in enumerate(hidden_units, start=1):
+        x = layers.Dropout(dropout, name=f"head_dropout{index}")(x)
+        name = f"head_hidden{index}"
+        x = layers.Dense(units, activation, kernel_regularizer=penalty(), name=name)(x)
+    x = layers.Dropout(dropout, name="head_dropout")(x)
+    # float32 whatever the precision: a softmax of half-precision logits loses small probabilities.
+    return layers.Dense(
+        task.num_outputs, kernel_regularizer=penalty(), dtype="float32", name="head_output"
+    )(x)
+
+
+HEADS: dict[str, Head] = {"default": default_head}
+
+
+def register_head(name: str) -> Callable[[Head], Head]:
+    """Makes a decorated function available as `head: name` in recipes.
+
+    Raises:
+        HeadError: The name is already taken by another function.
+    """
+
+    def register(head: Head) -> Head:
+        if HEADS.get(name, head) is not head:
+            raise HeadError(
+                f"There is already a head named {name!r}.", hint="Choose another name for it."
+            )
+        HEADS[name] = head
+        return head
+
+    return register
+
+
+def find_head(name: str) -> Head:
+    """The head of that name: registered, `module:function`, or an entry point.
+
+    Raises:
+        HeadError: It can't be found, or its module can't be imported.
+    """
+    if name in HEADS:
+        return HEADS[name]
+    if ":" in name:
+        return _imported(name)
+    installed = {point.name: point for point in entry_points(group="tltool.heads")}
+    if name in installed:
+        return installed[name].load()
+    known = sorted({*HEADS, *installed})
+    raise HeadError(
+        f"head.name: there is no head {name!r}; the heads are {', '.join(known)}.",
+        hint=did_you_mean(name, known)
+        or "Register your own with @tltool.register_head, or write package.module:function.",
+    )
+
+
+def _imported(name: str) -> Head:
+    module_name, _, function_name = name.partition(":")
+    here = str(Path.cwd())
+    # A head in a file beside the recipe should just work, as with `python -m`.
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise HeadError(
+            f"head.name: the module {module_name!r} can't be imported: {error}.",
+            hint=f"It is looked for in {here} and among the installed packages.",
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    head = getattr(module, function_name, None)
+    if not callable(head):
+        functions = [key for key, value in vars(module).items() if callable(value)]
+        raise HeadError(
+            f"head.name: {module_name!r} has no function {function_name!r}.",
+            hint=did_you_mean(function_name, functions),
+        )
+    return head
+
+
+def build_head(section: HeadSection, features: Features, task: Task) -> Any:
+    """Calls the head a recipe names and checks what it returns.
+
+    Raises:
+        HeadError: An option is unknown to the head, or its output has the
+            wrong shape.
+    """
+    head = find_head(section.name)
+    if head is default_head:
+        options: Mapping[str, Any] = section.model_dump(exclude={"name", "options"})
+    else:
+        options = section.options
+    try:
+        inspect.signature(head).bind(features, task, **options)
+    except TypeError as error:
+        raise HeadError(
+            f"head.options: the head {section.name!r} can't be called with "
+            f"{sorted(options)}: {error}.",
+            hint=f"Its signature is {section.name}{inspect.signature(head)}.",
+        ) from error
+    output = head(features, task, **options)
+    shape = tuple(getattr(output, "shape", ()))
+    if shape != (None, task.num_outputs):
+        raise HeadError(
+            f"The head {section.name!r} returned shape {shape}, but the task "
+            f"{task.spec.name!r} needs (None, {task.num_outputs}).",
+            hint="Return raw outputs (logits), one for each class; no softmax.",
+        )
+    return output

@@ -1,0 +1,49 @@
+"""Runs a Keras model on examples, through the same pipeline that trained it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tltool.data.examples import Examples
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.tasks import Task
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import numpy.typing as npt
+
+
+def raw_outputs(
+    model: keras.Model,
+    examples: Examples,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    batch_size: int = 32,
+) -> npt.NDArray[np.float32]:
+    """What the model itself returns for each example, float32 (n, outputs), in their order.
+
+    Works for any functional model on the preprocessed inputs, so also for a
+    backbone alone, whose outputs are its features.
+    """
+    import numpy as np
+
+    from tltool.data.pipeline import make_dataset
+
+    dataset = make_dataset(
+        examples, preprocessing, targets=None, batch_size=batch_size, training=False
+    )
+    return np.asarray(model.predict(dataset, verbose=0), np.float32)
+
+
+def model_outputs(
+    model: keras.Model,
+    examples: Examples,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    batch_size: int = 32,
+) -> npt.NDArray[Any]:
+    """What a user reads: probabilities (n, classes), or numbers (n,) in the target's units."""
+    import numpy as np
+
+    outputs = np.asarray(task.outputs(raw_outputs(model, examples, preprocessing, batch_size)))
+    return outputs if task.spec.kind == "classification" else outputs[:, 0]

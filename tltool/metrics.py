@@ -1,0 +1,261 @@
+"""Metrics of finished predictions, as plain values that can be written as JSON.
+
+What cannot be computed (the ROC-AUC of a class without rows, the correlation
+of constants) is None beside a reason, never NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from tltool.errors import EvaluationError
+
+CALIBRATION_BINS = 15  # as in Guo et al. 2017, section 3
+Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+_SUM_TOLERANCE = 1e-2  # half-precision probabilities do not add up to 1 exactly
+
+
+def classification_metrics(
+    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Everything the reports say about a classifier.
+
+    The predicted class is the one of highest probability, the first of equals.
+    A class without test rows has no recall and is left out of the macro
+    averages; one that has rows but is never predicted counts with precision 0.
+
+    Args:
+        probabilities: (n, classes), each row adding up to 1.
+        targets: (n,) class numbers.
+        labels: Class names in the order of the columns, at least two.
+
+    Returns:
+        `n`, `labels`, `accuracy` with `accuracy_interval` (95 %, Wilson),
+        `macro_…` and `weighted_…` `precision`, `recall` and `f1`, `roc_auc`
+        and `pr_auc` (area by average precision; means over classes against
+        the rest) with `…_note` saying why where they are None,
+        `calibration_error`, `log_loss` (nats), `per_class` (rows with `label`,
+        `precision`, `recall`, `f1`, `support`, `predicted`),
+        `classes_without_rows`, `confusion_matrix` (rows: true, columns:
+        predicted) and `confusions` (the same off the diagonal, worst first).
+
+    Raises:
+        EvaluationError: No rows, shapes or class numbers that do not fit, or
+            rows that are not probabilities.
+    """
+    probabilities, targets = _checked(probabilities, targets, labels)
+    predicted = probabilities.argmax(axis=1)
+    classes = np.arange(len(labels))
+    matrix = sk.confusion_matrix(targets, predicted, labels=classes)
+    correct, n = int(matrix.trace()), len(targets)
+    per_class = _per_class(targets, predicted, labels)
+    present = [row for row in per_class if row["support"]]
+    return {
+        "n": n,
+        "labels": list(labels),
+        "accuracy": correct / n,
+        "accuracy_interval": list(wilson_interval(correct, n)),
+        **{f"macro_{key}": _mean([row[key] for row in present]) for key in _SCORES},
+        **{f"weighted_{key}": _weighted(present, key) for key in _SCORES},
+        **_areas(probabilities, targets, labels),
+        "calibration_error": calibration_error(probabilities, targets),
+        "log_loss": float(sk.log_loss(targets, probabilities, labels=classes)),
+        "per_class": per_class,
+        "classes_without_rows": [row["label"] for row in per_class if not row["support"]],
+        "confusion_matrix": matrix.tolist(),
+        "confusions": _confusions(matrix, labels),
+    }
+
+
+def regression_metrics(predictions: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """Errors of predicted numbers, in the units of the targets.
+
+    Args:
+        predictions: (n,) or (n, 1).
+        targets: (n,).
+
+    Returns:
+        `n`, `mae` with `mae_interval` (95 %, normal approximation of the mean;
+        None for one row), `rmse`, `r2`, `pearson`, `spearman` (None where the
+        values are constant or there is just one row).
+
+    Raises:
+        EvaluationError: No rows, different lengths, or values that are not finite.
+    """
+    predictions = np.asarray(predictions, dtype=np.float64).reshape(-1)
+    targets = np.asarray(targets, dtype=np.float64).reshape(-1)
+    _check_rows(predictions, targets)
+    errors = np.abs(predictions - targets)
+    with np.errstate(all="ignore"):  # what overflows or vanishes is reported as None
+        return {
+            "n": len(targets),
+            "mae": _finite(errors.mean()),
+            "mae_interval": _mean_interval(errors),
+            "rmse": _finite(sk.root_mean_squared_error(targets, predictions)),
+            "r2": _finite(sk.r2_score(targets, predictions)) if np.ptp(targets) > 0 else None,
+            "pearson": _correlation(predictions, targets),
+            "spearman": _correlation(_ranks(predictions), _ranks(targets)),
+        }
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927), which holds for few rows and near 0 and 1."""
+    share, z2 = successes / n, Z95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Expected calibration error: mean distance of confidence and accuracy, in 0..1.
+
+    15 bins of equal width (lower bound excluded, upper bound included), each
+    weighted by its rows: Guo et al. 2017 (arXiv:1706.04599), equation 3.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == targets
+    edges = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)[1:-1]
+    bins = np.digitize(confidence, edges, right=True)
+    gaps = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(targets))
+
+
+_SCORES = ("precision", "recall", "f1")
+
+
+def _checked(
+    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The arguments as float64 rows that add up to 1 and int64 class numbers."""
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    targets = np.asarray(targets)
+    if len(labels) < 2 or probabilities.ndim != 2 or probabilities.shape[1] != len(labels):
+        raise EvaluationError(
+            f"Probabilities of shape (n, {len(labels)}), one column for each of at least "
+            f"2 classes, are needed. Received: {probabilities.shape}."
+        )
+    _check_rows(probabilities, targets)
+    if targets.min() < 0 or targets.max() >= len(labels) or targets.dtype.kind not in "iu":
+        raise EvaluationError(
+            f"Targets must be class numbers in 0..{len(labels) - 1}. "
+            f"Received: {targets.min()}..{targets.max()} ({targets.dtype})."
+        )
+    sums = probabilities.sum(axis=1)
+    if probabilities.min() < 0 or np.abs(sums - 1).max() > _SUM_TOLERANCE:
+        raise EvaluationError(
+            "Each row must hold probabilities that add up to 1. Received: values from "
+            f"{probabilities.min():.3g}, sums from {sums.min():.3g} to {sums.max():.3g}.",
+            hint="apply the softmax first: Task.outputs(logits)",
+        )
+    return probabilities / sums[:, None], targets.astype(np.int64)
+
+
+def _check_rows(outputs: np.ndarray, targets: np.ndarray) -> None:
+    if len(outputs) == 0 or outputs.shape[0] != targets.shape[0] or targets.ndim != 1:
+        raise EvaluationError(
+            "As many outputs as targets are needed, at least one. "
+            f"Received: outputs {outputs.shape}, targets {targets.shape}."
+        )
+    for name, values in (("outputs", outputs), ("targets", targets)):
+        if bad := int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum()):
+            raise EvaluationError(
+                f"{bad} of {len(values)} {name} are not finite numbers.",
+                hint="outputs like these mean that training diverged: lower the learning rate",
+            )
+
+
+def _per_class(
+    targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    classes = np.arange(len(labels))
+    columns = sk.precision_recall_fscore_support(
+        targets, predicted, labels=classes, zero_division=0.0
+    )
+    predictions = np.bincount(predicted, minlength=len(labels))
+    return [
+        {
+            "label": label,
+            "precision": float(precision) if support or times else None,
+            "recall": float(recall) if support else None,
+            "f1": float(f1) if support else None,
+            "support": int(support),
+            "predicted": int(times),
+        }
+        for label, precision, recall, f1, support, times in zip(
+            labels, *columns, predictions, strict=True
+        )
+    ]
+
+
+def _weighted(rows: list[dict[str, Any]], key: str) -> float:
+    total = sum(row["support"] for row in rows)
+    return float(sum(row[key] * row["support"] for row in rows) / total)
+
+
+def _areas(
+    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]
+) -> dict[str, float | str | None]:
+    """`roc_auc` and `pr_auc`, class against the rest, averaged over the classes."""
+    positives = np.bincount(targets, minlength=len(labels))
+    absent = [label for label, count in zip(labels, positives, strict=True) if not count]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        note = f"undefined: no rows of class {absent[0]!r}{more}"
+        return {"roc_auc": None, "roc_auc_note": note, "pr_auc": None, "pr_auc_note": note}
+    one_hot = np.eye(len(labels), dtype=np.int64)[targets]
+    # Two complementary columns rank alike; one avoids ties made by rounding.
+    columns = [1] if len(labels) == 2 else range(len(labels))
+    roc = [sk.roc_auc_score(one_hot[:, i], probabilities[:, i]) for i in columns]
+    pr = sk.average_precision_score(one_hot, probabilities, average="macro")
+    return {"roc_auc": _mean(roc), "roc_auc_note": None, "pr_auc": float(pr), "pr_auc_note": None}
+
+
+def _confusions(matrix: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Wrong cells with their count and share of the true class, most rows first."""
+    support = matrix.sum(axis=1)
+    cells = [
+        {
+            "true": labels[i],
+            "predicted": labels[j],
+            "count": int(matrix[i, j]),
+            "share": float(matrix[i, j] / support[i]),
+        }
+        for i, j in np.argwhere(matrix)
+        if i != j
+    ]
+    return sorted(cells, key=lambda cell: (-cell["count"], -cell["share"]))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _mean_interval(values: np.ndarray) -> list[float] | None:
+    if len(values) < 2:
+        return None
+    mean, half = float(values.mean()), Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return [max(0.0, mean - half), mean + half] if math.isfinite(mean + half) else None
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing their mean rank."""
+    import pandas as pd
+
+    return pd.Series(values).rank().to_numpy()
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    # Scaled to 0..1 first, lest the squares of very large or small values over- or underflow.
+    scaled = [(values - values.min()) / np.ptp(values) for values in (first, second)]
+    return _finite(np.clip(np.corrcoef(*scaled)[0, 1], -1.0, 1.0))

@@ -1,0 +1,169 @@
+"""Optimizers with a learning rate and a weight decay for each layer group.
+
+Keras optimizers know one learning rate and clip gradients before they are
+summed over devices. Both are cured here by one subclass that works the same on
+one device and on many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tltool.schema import PhaseSection, TrainingSection
+
+_NO_DECAY = ("bias", "gamma", "beta", "scale", "embedding_position")
+
+
+@keras.saving.register_keras_serializable(package="tltool")
+class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up from 0 to `peak`, then a constant, cosine or linear curve to 0.
+
+    Cosine as in Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts.
+
+    Args:
+        peak: Highest learning rate.
+        total_steps: Steps of the whole phase.
+        warmup_steps: Steps of the warm-up, part of `total_steps`.
+        curve: "constant", "cosine" or "linear".
+    """
+
+    def __init__(self, peak: float, total_steps: int, warmup_steps: int, curve: str) -> None:
+        super().__init__()
+        self.peak = peak
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.curve = curve
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of a step, counted from 0."""
+        step = ops.cast(step, "float32")
+        decay_steps = max(1, self.total_steps - self.warmup_steps)
+        done = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
+        match self.curve:
+            case "cosine":
+                factor = 0.5 * (1.0 + ops.cos(math.pi * done))
+            case "linear":
+                factor = 1.0 - done
+            case _:
+                factor = ops.ones_like(done)
+        # The first step already learns: its rate is 1/warmup_steps of the peak, not 0.
+        rising = (step + 1.0) / max(1, self.warmup_steps)
+        return self.peak * ops.where(step < self.warmup_steps, rising, factor)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments to make an equal schedule."""
+        return {
+            "peak": self.peak,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "curve": self.curve,
+        }
+
+
+def make_schedule(phase: PhaseSection, steps_per_epoch: int) -> WarmupThenDecay:
+    """The learning-rate schedule of a phase of `steps_per_epoch * phase.epochs` steps."""
+    total = steps_per_epoch * phase.epochs
+    return WarmupThenDecay(
+        phase.learning_rate, total, round(phase.warmup_fraction * total), phase.curve
+    )
+
+
+class _GroupRates:
+    """Mixin for Keras optimizers: rates by weight, decoupled decay, clipping of the true gradient.
+
+    `rate_factors` maps a variable's path to its factor on the learning rate.
+    Weight decay is decoupled (arXiv:1711.05101) for every rule, scaled by the
+    same rate, and leaves out biases and normalisation scales. Gradients are
+    clipped by their global norm after they are summed over devices, so that
+    the meaning does not depend on how many there are.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        rate_factors: Mapping[str, float] | None = None,
+        decoupled_decay: float = 0.0,
+        clip_norm: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._rate_factors = dict(rate_factors or {})
+        self._decoupled_decay = decoupled_decay
+        self._clip_norm = clip_norm
+        self._factor_by_index: list[float] = []
+        self._decay_by_index: list[float] = []
+
+    def build(self, variables: list[Any]) -> None:
+        """Notes each variable's factors; called by Keras before the first step."""
+        super().build(variables)  # type: ignore[misc]
+        self._factor_by_index = [self._rate_factors.get(v.path, 1.0) for v in variables]
+        self._decay_by_index = [
+            0.0 if v.path.rpartition("/")[2] in _NO_DECAY else self._decoupled_decay
+            for v in variables
+        ]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        reduced = list(super()._all_reduce_sum_gradients(grads_and_vars))  # type: ignore[misc]
+        if self._clip_norm is None:
+            return reduced
+        clipped, _ = tf.clip_by_global_norm([g for g, _ in reduced], self._clip_norm)
+        return [(g, v) for g, (_, v) in zip(clipped, reduced, strict=True)]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One update of one variable at its own rate."""
+        index = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        rate = ops.cast(learning_rate, variable.dtype) * self._factor_by_index[index]
+        if decay := self._decay_by_index[index]:
+            self.assign_sub(variable, variable * decay * rate)  # type: ignore[attr-defined]
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+
+class GroupRateAdam(_GroupRates, keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015); with `decoupled_decay` it is AdamW."""
+
+
+class GroupRateSGD(_GroupRates, keras.optimizers.SGD):
+    """SGD with Nesterov momentum."""
+
+
+class GroupRateRMSprop(_GroupRates, keras.optimizers.RMSprop):
+    """RMSprop (Tieleman and Hinton 2012)."""
+
+
+def make_optimizer(
+    training: TrainingSection,
+    schedule: keras.optimizers.schedules.LearningRateSchedule,
+    rate_factors: Mapping[str, float],
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a phase.
+
+    Args:
+        training: Rule, momentum, weight decay and clipping.
+        schedule: Learning rate by step.
+        rate_factors: Variable path to factor on the learning rate; 1 where absent.
+    """
+    common: dict[str, Any] = {
+        "rate_factors": rate_factors,
+        "clip_norm": training.gradient_clip_norm,
+    }
+    decay = training.weight_decay
+    match training.optimizer:
+        case "adamw":
+            return GroupRateAdam(schedule, decoupled_decay=decay, **common)
+        case "adam":
+            return GroupRateAdam(schedule, **common)
+        case "sgd":
+            nesterov = training.momentum > 0
+            return GroupRateSGD(
+                schedule, training.momentum, nesterov, decoupled_decay=decay, **common
+            )
+        case "rmsprop":
+            return GroupRateRMSprop(
+                schedule, momentum=training.momentum, decoupled_decay=decay, **common
+            )

@@ -1,0 +1,168 @@
+"""What a person sees while a run goes on: live bars in a terminal, plain lines in a pipe.
+
+All of it is talk and goes to stderr; stdout is for data.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichBars
+
+Row = Mapping[str, str | int | float | None]
+
+
+class Progress:
+    """What a run tells of itself. This base says nothing: the default of the Python API."""
+
+    def stage(self, title: str) -> None:
+        """A new stage of the run begins."""
+
+    def note(self, text: str) -> None:
+        """A fact worth knowing, such as a warning about the data."""
+
+    @contextmanager
+    def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
+        """A training phase, from its first to its last step."""
+        yield
+
+    def step(self, epoch: int, step: int, examples: int, values: Mapping[str, float]) -> None:
+        """One step is done.
+
+        Args:
+            epoch, step: Counted from 1 in their phase and epoch.
+            examples: Examples in the step.
+            values: Running means, such as loss and accuracy.
+        """
+
+    def epoch_end(self, row: Row, best: bool) -> None:
+        """An epoch and its validation are done; `best` if no earlier one was better."""
+
+
+def _values(values: Mapping[str, object]) -> str:
+    shown = ((k, v) for k, v in values.items() if isinstance(v, int | float))
+    return "  ".join(f"{key} {value:.4f}" for key, value in shown)
+
+
+_SHOWN = ("loss", "accuracy", "mae", "val_loss", "val_accuracy", "val_mae")
+
+
+def _epoch_line(row: Row, best: bool) -> str:
+    measured = _values({key: row[key] for key in _SHOWN if key in row})
+    seconds = row.get("seconds") or 0.0
+    speed = row.get("examples_per_second") or 0.0
+    mark = "  best so far" if best else ""
+    return f"epoch {row['epoch']}  {measured}  {float(seconds):.1f} s  {float(speed):.0f}/s{mark}"
+
+
+class PlainProgress(Progress):
+    """One line a fact: for pipes, log files and terminals without control codes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+
+    def _line(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def stage(self, title: str) -> None:
+        """Writes the title."""
+        self._line(title)
+
+    def note(self, text: str) -> None:
+        """Writes the note, indented."""
+        self._line(f"  {text}")
+
+    @contextmanager
+    def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
+        """Writes the phase's title and length."""
+        self._line(f"  {title}: {epochs} epochs of {steps_per_epoch} steps")
+        yield
+
+    def epoch_end(self, row: Row, best: bool) -> None:
+        """Writes the epoch's values."""
+        self._line(f"    {_epoch_line(row, best)}")
+
+
+@dataclass
+class _Speed:
+    """Examples a second since the phase began, the first step (which compiles) left out."""
+
+    started: float | None = None
+    examples: int = 0
+
+    def add(self, examples: int) -> float:
+        now = time.perf_counter()
+        if self.started is None:
+            self.started = now
+            return 0.0
+        self.examples += examples
+        return self.examples / max(now - self.started, 1e-9)
+
+
+class RichProgress(Progress):
+    """Live bars: phase, epoch, step, loss, metric, examples a second, time left."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bars: RichBars | None = None
+        self._steps_per_epoch = 0
+        self._epochs = 0
+        self._speed = _Speed()
+
+    def stage(self, title: str) -> None:
+        """Prints the title in bold."""
+        self._console.print(f"[bold]{title}[/]", highlight=False)
+
+    def note(self, text: str) -> None:
+        """Prints the note, indented."""
+        self._console.print(f"  {text}", highlight=False, markup=False)
+
+    @contextmanager
+    def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
+        """Shows a bar over all steps of the phase."""
+        self._steps_per_epoch, self._epochs, self._speed = steps_per_epoch, epochs, _Speed()
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeRemainingColumn(compact=True),
+        )
+        with RichBars(*columns, console=self._console, transient=True) as bars:
+            self._bars = bars
+            self._title = title
+            self._task = bars.add_task(title, total=epochs * steps_per_epoch, values="")
+            try:
+                yield
+            finally:
+                self._bars = None
+
+    def step(self, epoch: int, step: int, examples: int, values: Mapping[str, float]) -> None:
+        """Moves the bar."""
+        if self._bars is not None:
+            speed = self._speed.add(examples)
+            self._bars.update(
+                self._task,
+                completed=(epoch - 1) * self._steps_per_epoch + step,
+                description=f"{self._title}  epoch {epoch}/{self._epochs}",
+                values=f"{_values(values)}  {speed:.0f}/s",
+            )
+
+    def epoch_end(self, row: Row, best: bool) -> None:
+        """Prints the epoch's values above the bar."""
+        console = self._bars.console if self._bars is not None else self._console
+        console.print(f"  {row['phase']}  {_epoch_line(row, best)}", highlight=False)
+
+
+def terminal_progress(stream: TextIO | None = None) -> Progress:
+    """Bars where stderr is a terminal, plain lines elsewhere."""
+    console = Console(file=stream, stderr=stream is None)
+    return RichProgress(console) if console.is_terminal else PlainProgress(stream)

@@ -1,0 +1,271 @@
+"""A run as an object: a trained model that can be evaluated, used and exported again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tltool.data.examples import Examples
+from tltool.errors import ExportError, RunError
+from tltool.preprocessing import (
+    ImagePreprocessing,
+    TextPreprocessing,
+    preprocessing_from_json,
+)
+from tltool.recipe import Recipe
+from tltool.run_folder import RunFolder
+from tltool.schema import ExportSection, LiteRTPrecision
+from tltool.tasks import Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from tltool.evaluate import Evaluation
+    from tltool.export.gate import GateReport
+    from tltool.report.summary import RunSummary
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one input.
+
+    Attributes:
+        value: The class name, or the number in the target's units.
+        confidence: Probability of that class; None for regression.
+        probabilities: Of every class, in label order; empty for regression.
+    """
+
+    value: str | float
+    confidence: float | None
+    probabilities: dict[str, float]
+
+
+class Run:
+    """A run folder and the model in it; made by `finetune` and `load_run`.
+
+    Attributes:
+        folder: Where its files are.
+        recipe: The resolved recipe.
+        task: Labels or target scale.
+        preprocessing: How raw input becomes model input.
+        summary: What `finetune` found; None for a run that was loaded.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        recipe: Recipe,
+        task: Task,
+        preprocessing: ImagePreprocessing | TextPreprocessing,
+        model: keras.Model | None = None,
+    ) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.task = task
+        self.preprocessing = preprocessing
+        self.summary: RunSummary | None = None
+        if model is not None:
+            self.__dict__["model"] = model
+
+    def __repr__(self) -> str:
+        return f"<tltool.Run {str(self.path)!r} {self.task.spec.name} {self.status}>"
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @property
+    def status(self) -> str:
+        """How the run ended: "finished", "interrupted", "failed", or "running"."""
+        return str(self.folder.manifest()["status"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The saved metrics by split; empty if the run was not evaluated."""
+        file = self.folder.metrics
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The trained Keras model, from preprocessed inputs to raw outputs (batch, outputs).
+
+        Raises:
+            RunError: The run has no model, or its file is damaged.
+        """
+        file = self.folder.model
+        if not file.is_file():
+            raise RunError(
+                f"The run {str(self.path)!r} has no model (it is {self.status}).",
+                hint="It ended before its first epoch; train again.",
+            )
+        if self.folder.is_damaged(file):
+            raise RunError(
+                f"{file} is not the file the run wrote: its sha256 differs from the one in "
+                f"{self.folder.manifest_path.name}.",
+                hint="Copy the run again from where it was trained, or train again.",
+            )
+        import keras
+
+        import tltool.backbones.layers
+        import tltool.optimizers  # noqa: F401 - both register what the file may name
+
+        return keras.saving.load_model(file, compile=False)
+
+    def examples(self, split: Literal["train", "validation", "test"] = "test") -> Examples:
+        """The rows of one split of the recipe's data, read again.
+
+        Raises:
+            RunError: The data came from Python objects, so it can't be read again.
+        """
+        if self.recipe.data.train is None:
+            raise RunError(
+                f"The run {str(self.path)!r} was trained on data given from Python, which "
+                "can't be read again.",
+                hint="Pass data=… (or --data on the command line).",
+            )
+        from tltool.finetuning import load_data
+
+        return load_data(self.recipe)[0].split(split)
+
+    def evaluate(self, data: Any = None) -> Evaluation:
+        """Measures the model on labelled data.
+
+        Args:
+            data: Labelled data as for `finetune`; or the path of a folder or a
+                table; None takes the test split of the run's own data.
+
+        Raises:
+            DataError: The data can't be used, or has labels the model doesn't know.
+        """
+        from tltool.evaluate import evaluate_outputs
+
+        examples = self.examples() if data is None else self._labelled(data)
+        return evaluate_outputs(
+            self.outputs(examples),
+            examples,
+            self.task,
+            mistakes=self.recipe.evaluation.mistakes,
+        )
+
+    def outputs(self, examples: Examples) -> Any:
+        """Probabilities (n, classes), or numbers (n,) in the target's units, for examples."""
+        from tltool.inference import model_outputs
+
+        return model_outputs(self.model, examples, self.task, self.preprocessing)
+
+    def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
+        """Predicts raw inputs.
+
+        Args:
+            inputs: Texts; or images as file paths or uint8 arrays of shape
+                (height, width[, channels]).
+        """
+        inputs = [str(value) if isinstance(value, Path) else value for value in inputs]
+        unknown = [None] * len(inputs)
+        origins = [f"item {i}" for i in range(len(inputs))]
+        examples = Examples(self.task.spec.modality, inputs, unknown, unknown, origins)
+        return [self._prediction(row) for row in self.outputs(examples)] if inputs else []
+
+    def _prediction(self, row: Any) -> Prediction:
+        if self.task.spec.kind == "regression":
+            return Prediction(float(row), None, {})
+        probabilities = dict(zip(self.task.labels, map(float, row), strict=True))
+        best = max(probabilities, key=probabilities.__getitem__)
+        return Prediction(best, probabilities[best], probabilities)
+
+    def export(
+        self,
+        form: Literal["saved_model", "litert"],
+        *,
+        precision: LiteRTPrecision = "float32",
+        data: Any = None,
+        keep_failed: bool = False,
+    ) -> Path:
+        """Exports the model, checks it against itself on held-out rows, and returns its path.
+
+        Args:
+            form: "saved_model" (a folder) or "litert" (a .tflite file).
+            precision: Of the weights; "float32" for a SavedModel.
+            data: Labelled data to check on; None takes the run's test split.
+            keep_failed: Keep an artifact that the gate refuses.
+
+        Raises:
+            GateError: The artifact differs from the model by more than the
+                recipe's `export.gate` allows.
+        """
+        if form == "saved_model" and precision != "float32":
+            raise ExportError(
+                f"A SavedModel is exported in float32, not {precision}.",
+                hint="Use the format litert for smaller weights.",
+            )
+        section = ExportSection(
+            formats=(form,), precisions=(precision,), gate=self.recipe.export.gate
+        )
+        self.export_all(section, data=data, keep_failed=keep_failed)
+        from tltool.export.package import export_targets
+
+        (target,) = export_targets(section)
+        return self.folder.exports / target.folder / target.file
+
+    def export_all(
+        self, section: ExportSection, *, data: Any = None, keep_failed: bool = False
+    ) -> tuple[GateReport, ...]:
+        """Exports every artifact of an export section; see `export`."""
+        from tltool.export.package import export_and_check
+
+        examples = self.examples() if data is None else self._labelled(data)
+        try:
+            return export_and_check(
+                self.model,
+                self.task,
+                self.preprocessing,
+                examples,
+                self.folder.exports,
+                section=section,
+                keep_failed=keep_failed,
+            )
+        finally:
+            self.folder.record(self.folder.status)
+
+    def _labelled(self, data: Any) -> Examples:
+        """Labelled rows of a folder, a table or Python objects, all splits together."""
+        from tltool.data.doctor import check_examples
+        from tltool.data.in_memory import examples_from_python
+        from tltool.data.sources import load_examples
+
+        if isinstance(data, Examples):
+            return data
+        if isinstance(data, str | Path):
+            section = self.recipe.data.model_copy(
+                update={"train": str(data), "validation": None, "test": None}
+            )
+            examples = load_examples(section, self.task.spec, known_labels=self.task.labels)
+            return check_examples(examples, on_error=section.on_error)
+        examples = examples_from_python(data, self.task.spec, self.recipe.data)
+        return replace(examples, splits=["test"] * len(examples))
+
+
+def load_run(path: str | Path) -> Run:
+    """Opens a run by its folder, or the newest run of `runs/NAME`.
+
+    Raises:
+        RunError: There is no run, or its files are damaged.
+    """
+    from tltool.data.labels import load_task
+
+    folder = RunFolder.open(path)
+    try:
+        recipe = Recipe.load(folder.recipe)
+        preprocessing = preprocessing_from_json(folder.preprocessing.read_bytes())
+        task = load_task(folder.labels)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"The run {str(folder.path)!r} can't be opened: {error}",
+            hint="A file of it is missing or damaged; copy the run again, or train again.",
+        ) from error
+    return Run(folder, recipe, task, preprocessing)

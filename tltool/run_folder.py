@@ -1,0 +1,263 @@
+"""The run folder: `runs/<name>/<n>/`, one manifest, every file written whole.
+
+`run.json` says how the run ended and lists every file with its sha256, so that
+a run can be checked, compared, exported again and moved to another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from tltool._version import __version__
+from tltool.errors import RunError, did_you_mean
+from tltool.files import sha256, write_json
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+MANIFEST = "run.json"
+_FORMAT = 1
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "keras-hub",
+    "ai-edge-litert",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "pillow",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder and the places of its files.
+
+    Attributes:
+        path: The folder itself.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, output_dir: str | Path, name: str) -> RunFolder:
+        """Makes the next numbered folder of that name and marks it as running.
+
+        Safe for runs started at the same time: each gets a number of its own.
+        """
+        parent = Path(output_dir) / name
+        parent.mkdir(parents=True, exist_ok=True)
+        number = max((n for n, _ in _numbered(parent)), default=0) + 1
+        while True:
+            try:
+                (parent / str(number)).mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        folder = cls(parent / str(number))
+        folder.record("running")
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Opens a run: its folder, or the folder of its name for the newest run.
+
+        Raises:
+            RunError: There is no run, or its manifest is damaged.
+        """
+        given = Path(path)
+        candidate = given
+        if given.is_dir() and not (given / MANIFEST).is_file():
+            numbered = [p for _, p in _numbered(given) if (p / MANIFEST).is_file()]
+            candidate = numbered[-1] if numbered else given
+        if not (candidate / MANIFEST).is_file():
+            siblings = [str(p) for p in given.parent.glob("*")] if given.parent.is_dir() else []
+            raise RunError(
+                f"There is no run in {str(given)!r} (no {MANIFEST}).",
+                hint=did_you_mean(str(given), siblings) or "`tltool runs list` shows the runs.",
+            )
+        folder = cls(candidate)
+        folder.manifest()
+        return folder
+
+    def manifest(self) -> dict[str, Any]:
+        """The contents of `run.json`.
+
+        Raises:
+            RunError: It is damaged or was written by a newer tltool.
+        """
+        file = self.path / MANIFEST
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            written_by, number = manifest["tltool"], manifest["format"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise RunError(f"{file} is damaged: {error}", hint="Train again.") from error
+        if number > _FORMAT:
+            raise RunError(
+                f"{file} was written by tltool {written_by}, this is {__version__}.",
+                hint="Update tltool.",
+            )
+        return dict(manifest)
+
+    def record(self, status: Status, **facts: Any) -> None:
+        """Writes the manifest anew: the status, the facts so far and all files with sha256."""
+        file = self.path / MANIFEST
+        earlier = self.manifest() if file.is_file() else {"created": _now()}
+        manifest = {
+            **earlier,
+            "format": _FORMAT,
+            "tltool": __version__,
+            "status": status,
+            "updated": _now(),
+            **facts,
+            "files": {
+                p.relative_to(self.path).as_posix(): {
+                    "sha256": sha256(p),
+                    "bytes": p.stat().st_size,
+                }
+                for p in sorted(self.path.rglob("*"))
+                if p.is_file() and p != file
+            },
+        }
+        write_json(file, manifest)
+
+    def is_damaged(self, file: Path) -> bool:
+        """Whether a file is not the one that the manifest lists, by its sha256."""
+        files: Mapping[str, Mapping[str, Any]] = self.manifest().get("files", {})
+        listed = files.get(file.relative_to(self.path).as_posix(), {})
+        return not file.is_file() or sha256(file) != listed.get("sha256")
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest's file."""
+        return self.path / MANIFEST
+
+    @property
+    def status(self) -> Status:
+        """How the run ended."""
+        status: Status = self.manifest()["status"]
+        return status
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def labels(self) -> Path:
+        """The label manifest."""
+        return self.path / "labels.json"
+
+    @property
+    def preprocessing(self) -> Path:
+        """The preprocessing contract."""
+        return self.path / "preprocessing.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and command."""
+        return self.path / "environment.json"
+
+    @property
+    def data_summary(self) -> Path:
+        """Counts, duplicates, conflicts and warnings about the data."""
+        return self.path / "data.json"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, float32, ending in raw outputs."""
+        return self.path / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The best weights while training goes on."""
+        return self.path / "checkpoints" / "best.weights.h5"
+
+    @property
+    def history(self) -> Path:
+        """One row for each epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The evaluation of each split."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions on the test split."""
+        return self.path / "predictions.csv"
+
+    @property
+    def events(self) -> Path:
+        """TensorBoard events."""
+        return self.path / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """Plots."""
+        return self.path / "report"
+
+    @property
+    def plot(self) -> Path:
+        """The confusion matrix, or predictions against targets."""
+        return self.report / "held_out.png"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "README.md"
+
+    @property
+    def exports(self) -> Path:
+        """Exported artifacts."""
+        return self.path / "exports"
+
+
+def list_runs(output_dir: str | Path) -> list[RunFolder]:
+    """All runs below a folder, oldest first within each name."""
+    root = Path(output_dir)
+    if not root.is_dir():
+        return []
+    return [
+        RunFolder(path)
+        for name in sorted(p for p in root.iterdir() if p.is_dir())
+        for _, path in _numbered(name)
+        if (path / MANIFEST).is_file()
+    ]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and command of this process, for `environment.json`."""
+    return {
+        "tltool": __version__,
+        "python": platform.python_version(),
+        "packages": {name: found for name in _PACKAGES if (found := _installed(name))},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _numbered(parent: Path) -> list[tuple[int, Path]]:
+    found = ((int(p.name), p) for p in parent.iterdir() if p.is_dir() and p.name.isdigit())
+    return sorted(found)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,319 @@
+"""The schema of a recipe: typed sections, their defaults and their limits.
+
+Every field is described where it stands; `tltool recipes schema` prints the
+same as JSON Schema for editors. Reading files and reporting faults is in
+`tltool.recipe`. Importing this is cheap: no numerical library is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from tltool.tasks import TASKS
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+LiteRTPrecision = Literal["float32", "float16", "dynamic_int8"]
+ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
+
+
+def _no_bool(value: Any) -> Any:
+    """YAML's `yes` must not become the number 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_bool)]
+Count = Annotated[int, BeforeValidator(_no_bool)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSection(Section):
+    """Where the labelled data is and how it is split.
+
+    Attributes:
+        train: A folder of images (one folder a class, or `train/`, `validation/`
+            and `test/` folders of those), a CSV/TSV/JSONL/Parquet file, or
+            `sample:NAME` for a set that tltool fetches itself.
+        validation, test: Separate data of the same form; null splits them off `train`.
+        validation_fraction, test_fraction: Share of the examples split off
+            (stratified by class), where no separate data is given.
+        input_column: Column with the text, or with the path of the image file
+            (relative to the table's own folder).
+        label_column: Column with the class name, or the number for regression.
+        delimiter, encoding: Of a text table; null finds them out.
+        max_examples: Use at most this many examples of `train` (a stratified,
+            seeded choice, made before splitting).
+        split_seed: Seed of the split and of `max_examples`.
+        on_error: "stop" lists every broken file or row and stops before
+            training; "skip" counts them, lists them and leaves them out.
+    """
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    validation_fraction: Annotated[Number, Field(ge=0.0, le=0.5)] = 0.1
+    test_fraction: Annotated[Number, Field(ge=0.0, le=0.5)] = 0.1
+    input_column: str | None = None
+    label_column: str = "label"
+    delimiter: str | None = None
+    encoding: str | None = None
+    max_examples: Annotated[Count, Field(ge=2)] | None = None
+    split_seed: Count = 0
+    on_error: Literal["stop", "skip"] = "stop"
+
+
+class BackboneSection(Section):
+    """The pretrained model.
+
+    Attributes:
+        name: A model card's name (`tltool models list`), a KerasHub preset
+            name, or the path of a local preset folder.
+        max_length: Longest text in tokens; null takes the card's.
+        image_size_px: Height and width of the input; null takes the card's.
+        dropout: Dropout inside the backbone, where it has any; null keeps its own.
+    """
+
+    name: str
+    max_length: Annotated[Count, Field(ge=4, le=8192)] | None = None
+    image_size_px: Annotated[Count, Field(ge=16, le=2048)] | None = None
+    dropout: Annotated[Number, Field(ge=0.0, lt=1.0)] | None = None
+
+
+class HeadSection(Section):
+    """The task head on top of the backbone's features.
+
+    Attributes:
+        name: "default" (dropout, hidden layers, one linear layer), a registered
+            head, or `package.module:function`.
+        hidden_units: Widths of the hidden layers of the default head.
+        dropout: Share of features dropped before each layer of the default head.
+        activation: Of the hidden layers of the default head.
+        l2: Factor of the L2 penalty on the kernels of the default head.
+        options: Keyword arguments for a head of your own.
+    """
+
+    name: str = "default"
+    hidden_units: tuple[Annotated[Count, Field(ge=1)], ...] = ()
+    dropout: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.1
+    activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
+    l2: Annotated[Number, Field(ge=0.0)] = 0.0
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Last(Section):
+    """Trains the head and the last N layer groups of the backbone."""
+
+    last: Annotated[Count, Field(ge=1)]
+
+
+class From(Section):
+    """Trains the named layer group and everything after it."""
+
+    from_: str = Field(alias="from")
+
+
+class ShareOfWeights(Section):
+    """Trains the head and the last groups that hold at most this share of the weights."""
+
+    fraction: Annotated[Number, Field(gt=0.0, le=1.0)]
+
+
+def _patterns_given(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if not patterns:
+        raise ValueError("a list of patterns must hold at least one")
+    return patterns
+
+
+Patterns = Annotated[tuple[str, ...], AfterValidator(_patterns_given)]
+Selection = Literal["head", "all"] | Last | From | ShareOfWeights | Patterns
+
+
+class PhaseSection(Section):
+    """One phase of training: what trains, for how long, how fast.
+
+    Attributes:
+        train: `head`, `all`, `{last: N}` groups, `{from: GROUP}`,
+            `{fraction: F}` of the weights, or a list of patterns matched
+            against group names and weight paths (`*` and `?`).
+        epochs: Passes over the training data.
+        learning_rate: Peak learning rate.
+        group_decay: Each group further from the head learns at this factor of
+            the rate of the one after it (discriminative fine-tuning, Howard
+            and Ruder 2018, arXiv:1801.06146); 1 is off.
+        curve: Shape of the learning rate after the warm-up, down to 0 for
+            "linear" and "cosine".
+        warmup_fraction: Share of the phase's steps with a linearly rising rate.
+        batch_norm: "frozen" keeps every BatchNorm layer as pretrained, as the
+            Keras transfer-learning guide asks; "train" lets those in trained
+            groups learn and update their statistics.
+    """
+
+    train: Selection = "head"
+    epochs: Annotated[Count, Field(ge=1)] = 1
+    learning_rate: Annotated[Number, Field(gt=0.0, le=10.0)] = 1e-3
+    group_decay: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
+    curve: Literal["constant", "cosine", "linear"] = "cosine"
+    warmup_fraction: Fraction = 0.0
+    batch_norm: Literal["frozen", "train"] = "frozen"
+
+
+Phases = Annotated[tuple[PhaseSection, ...], Field(min_length=1)]
+
+
+class EarlyStoppingSection(Section):
+    """Ends a phase when the monitored value stops getting better.
+
+    Attributes:
+        patience: Epochs without a better value before the phase ends.
+        min_delta: Smallest change that counts as better.
+    """
+
+    patience: Annotated[Count, Field(ge=1)] = 3
+    min_delta: Annotated[Number, Field(ge=0.0)] = 0.0
+
+
+class TrainingSection(Section):
+    """How every phase trains.
+
+    Attributes:
+        batch_size: Examples a step, over all devices together.
+        optimizer: Update rule.
+        momentum: Of SGD (Nesterov) and RMSprop; the Adam family has its own betas.
+        weight_decay: Decoupled weight decay (AdamW; Loshchilov and Hutter
+            2019, arXiv:1711.05101); biases and normalisation scales are left out.
+        gradient_clip_norm: Longest global gradient norm; null is off.
+        label_smoothing: Share of each target spread over all classes.
+        class_weights: "balanced" (inverse class frequency), a mapping from
+            class name to weight, or null.
+        early_stopping: When to end a phase early; null is off. The weights of
+            the best epoch are kept in any case.
+        monitor: The value that decides which epoch is best.
+        precision: Keras dtype policy.
+        distribution: Strategy; "auto" mirrors over several GPUs, else uses one device.
+        devices: Device names such as `gpu:0`; null takes all of the best kind.
+        seed: Of initial weights, shuffling, dropout and augmentation.
+        deterministic: Ask TensorFlow for bit-equal results of equal runs.
+    """
+
+    batch_size: Annotated[Count, Field(ge=1)] = 32
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
+    momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
+    weight_decay: Annotated[Number, Field(ge=0.0)] = 0.01
+    gradient_clip_norm: Annotated[Number, Field(gt=0.0)] | None = 1.0
+    label_smoothing: Fraction = 0.0
+    class_weights: Literal["balanced"] | dict[str, Annotated[Number, Field(ge=0)]] | None = None
+    early_stopping: EarlyStoppingSection | None = None
+    monitor: Literal["loss", "metric"] = "loss"
+    precision: Precision = "float32"
+    distribution: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
+    devices: tuple[str, ...] | None = None
+    seed: Annotated[Count, Field(ge=0, lt=2**31)] = 0
+    deterministic: bool = True
+
+
+class AugmentSection(Section):
+    """Random changes to training images; validation, test and export never see them.
+
+    Attributes:
+        horizontal_flip, vertical_flip: Mirror with probability one half.
+        rotation_degrees: Rotate by up to this angle either way.
+        zoom: Scale by a factor in [1 - zoom, 1 + zoom].
+        translation: Shift by up to this share of the height and width.
+        brightness: Add up to this share of the value range, either way.
+        contrast: Scale the distance from the mean by a factor in
+            [1 - contrast, 1 + contrast].
+    """
+
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    rotation_degrees: Annotated[Number, Field(ge=0.0, le=180.0)] = 0.0
+    zoom: Fraction = 0.0
+    translation: Fraction = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+
+
+class EvaluationSection(Section):
+    """What is measured after training.
+
+    Attributes:
+        baseline: Also fit and score a simple model on the same rows, to see
+            what the pretrained weights are worth: TF-IDF for texts, features
+            of the same backbone with random weights for images.
+        mistakes: How many of the most confident mistakes are listed.
+    """
+
+    baseline: bool = True
+    mistakes: Annotated[Count, Field(ge=0)] = 10
+
+
+class GateSection(Section):
+    """How far an exported model may be from the trained one.
+
+    Attributes:
+        examples: Held-out rows compared, at most.
+        max_difference: Largest allowed difference of any output (probability,
+            or standard deviations of the target for regression), by precision.
+        min_agreement: Smallest allowed share of rows with the same top class,
+            by precision. Classification only.
+    """
+
+    examples: Annotated[Count, Field(ge=1)] = 64
+    max_difference: dict[LiteRTPrecision, Annotated[Number, Field(gt=0)]] = Field(
+        default_factory=dict
+    )
+    min_agreement: dict[LiteRTPrecision, Annotated[Number, Field(ge=0, le=1)]] = Field(
+        default_factory=dict
+    )
+
+
+class ExportSection(Section):
+    """Which artifacts are made after training, and how they are checked.
+
+    Attributes:
+        formats: "saved_model" (raw texts or image bytes in) and "litert" (.tflite).
+        precisions: One LiteRT file is made for each.
+        gate: Tolerances.
+    """
+
+    formats: tuple[Literal["saved_model", "litert"], ...] = ("saved_model", "litert")
+    precisions: tuple[LiteRTPrecision, ...] = ("float32",)
+    gate: GateSection = GateSection()
+
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError("unknown task")
+    return name
+
+
+def _name_is_a_folder_name(name: str) -> str:
+    if not name or name in {".", ".."} or any(c in name for c in '/\\:*?"<>|'):
+        raise ValueError("must be usable as a folder name")
+    return name
+
+
+class RecipeFields(Section):
+    """The fields of a recipe; see `Recipe` for how to read one."""
+
+    task: Annotated[str, AfterValidator(_known_task)]
+    name: Annotated[str, AfterValidator(_name_is_a_folder_name)] = "run"
+    description: str = ""
+    data: DataSection = DataSection()
+    backbone: BackboneSection
+    head: HeadSection = HeadSection()
+    schedule: ScheduleName | Phases = "feature_extraction"
+    training: TrainingSection = TrainingSection()
+    augment: AugmentSection | None = None
+    evaluation: EvaluationSection = EvaluationSection()
+    export: ExportSection = ExportSection()
+    output_dir: str = "runs"
