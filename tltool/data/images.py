@@ -54,7 +54,7 @@ def plain_message(error: tf.errors.OpError) -> str:
     return last_line.replace("] [", " ").strip("[]")
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def _decode(data: Any) -> Any:
     branches = [
         lambda: upright(_decode_jpeg(data), jpeg_orientation(data)),
@@ -211,7 +211,7 @@ class ImagePreprocessor(tf.Module):
         check_sizes(contract)
         self.contract = contract
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def __call__(self, data: Any) -> Any:
         """Strings (n,) to float32 (n, *size_px, 3); raises as `decode_image`."""
         return tf.map_fn(

@@ -61,8 +61,10 @@ class TextPreprocessor(tf.Module):
             rounded = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
             width = tf.minimum(rounded, self.tokenizer.max_length)
         else:
-            width = length
-        token_ids = tokens.to_tensor(self.tokenizer.padding_id, shape=[None, width])
+            width = tf.constant(length, tf.int64)
+        # As a tensor: in a graph, a list with a tensor in it is not taken as a shape.
+        shape = tf.stack([-1, tf.cast(width, tf.int64)])
+        token_ids = tokens.to_tensor(self.tokenizer.padding_id, shape=shape)
         mask = tf.sequence_mask(tokens.row_lengths(), width, tf.int32)
         values = {
             "token_ids": token_ids,

@@ -13,6 +13,7 @@ import numpy as np
 from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
+from tltool.inference import model_outputs
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import GateSection, LiteRTPrecision
 from tltool.tasks import Task
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 WORST_ROWS = 5
-BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,6 @@ TOLERANCES: dict[LiteRTPrecision, Tolerance] = {
     "float32": Tolerance(1e-4, 1.0),
     "float16": Tolerance(0.02, 0.98),
     "dynamic_int8": Tolerance(0.25, 0.9),
-}
-# Artifacts compute in float32. A model trained in mixed precision is itself
-# rounded to 8 (bfloat16) or 11 (float16) bits, and differs from them by that.
-MIXED_TOLERANCES: dict[str, Tolerance] = {
-    "bfloat16": Tolerance(0.05, 0.95),
-    "float16": Tolerance(0.02, 0.98),
 }
 # Top classes this close in probability count as tied.
 TIE = 2e-4
@@ -147,7 +141,8 @@ def check_artifact(
 
     Args:
         artifact_path: SavedModel folder or .tflite file, sidecars beside it.
-        model: The trained model, from preprocessed inputs to raw outputs.
+        model: The trained model, from preprocessed inputs to raw outputs. One
+            of mixed precision is computed in float32, as artifacts are.
         examples: Held-out rows; at most `gate.examples`, evenly spaced, are used.
         task: Labels or target scale of the trained model.
         preprocessing: Contract of the trained model.
@@ -162,33 +157,19 @@ def check_artifact(
             "The export gate needs held-out examples and there are none.",
             hint="set data.validation_fraction or data.test_fraction above 0",
         )
+    from tltool.model import to_float32
+
     rows = examples.take(evenly_spaced(len(examples), gate.examples))
     received, names = load_artifact(artifact_path).predict_with_labels(rows.inputs)
-    expected = trained_outputs(model, rows, task, preprocessing)
+    expected = model_outputs(to_float32(model), rows, task, preprocessing)
     if received.shape != expected.shape:
         raise ExportError(
             f"{artifact_path.name} gives outputs of shape {received.shape}, "
             f"the trained model {expected.shape}."
         )
     comparison = _Comparison(task, expected, received, names)
-    tolerance = _tolerance(model, precision, gate)
+    tolerance = _tolerance(precision, gate)
     return comparison.report(artifact_path.name, precision, tolerance, rows.origins)
-
-
-def trained_outputs(
-    model: keras.Model,
-    examples: Examples,
-    task: Task,
-    preprocessing: ImagePreprocessing | TextPreprocessing,
-) -> Array:
-    """The trained model's probabilities (n, classes) or numbers (n,), through training's pipeline."""
-    from tltool.data.pipeline import make_dataset
-    from tltool.export.saved_model import inference_outputs
-
-    batches = make_dataset(
-        examples, preprocessing, targets=None, batch_size=BATCH_SIZE, training=False
-    )
-    return np.concatenate([np.asarray(inference_outputs(model, x, task)) for x in batches])
 
 
 def evenly_spaced(total: int, most: int) -> list[int]:
@@ -197,14 +178,8 @@ def evenly_spaced(total: int, most: int) -> list[int]:
     return [i * total // count for i in range(count)]
 
 
-def _tolerance(model: keras.Model, precision: LiteRTPrecision, gate: GateSection) -> Tolerance:
+def _tolerance(precision: LiteRTPrecision, gate: GateSection) -> Tolerance:
     default = TOLERANCES[precision]
-    computed_in = {layer.compute_dtype for layer in model.layers}
-    for mixed in [MIXED_TOLERANCES[dtype] for dtype in MIXED_TOLERANCES if dtype in computed_in]:
-        default = Tolerance(
-            max(default.max_difference, mixed.max_difference),
-            min(default.min_agreement, mixed.min_agreement),
-        )
     return Tolerance(
         gate.max_difference.get(precision, default.max_difference),
         gate.min_agreement.get(precision, default.min_agreement),

@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from tltool.errors import ExportError
-from tltool.export.saved_model import inference_outputs, input_specs, to_float32, variables_of
+from tltool.export.saved_model import inference_outputs, input_specs, variables_of
 from tltool.files import atomic_path
+from tltool.model import to_float32
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.quiet import quiet
 from tltool.schema import LiteRTPrecision

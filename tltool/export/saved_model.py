@@ -8,14 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tltool.artifact import IMAGE_INPUT, RAW_INPUT
 from tltool.data.pipeline import make_preprocessor
 from tltool.files import atomic_path
 from tltool.model import to_float32
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.quiet import quiet
 from tltool.tasks import Task
-
-RAW_INPUT = {"image": "images", "text": "texts"}
 
 
 def export_saved_model(
@@ -32,8 +31,8 @@ def export_saved_model(
       `probabilities` float32 (n, classes), `label` string (n,) and `score`
       float32 (n,), or for regression to `prediction` float32 (n,) in the
       target's own units.
-    - `model`: the model's preprocessed inputs under their own names to its raw
-      output, `logits` (n, classes) or `standardised` (n, 1).
+    - `model`: the preprocessed inputs (`image`, or the names in
+      `TextPreprocessing.inputs`) to the raw output, `logits` (n, classes) or `standardised` (n, 1).
 
     `tf.saved_model.load(target).labels()` gives the class names, string (classes,).
     Everything is traced in inference mode and computes in float32.
@@ -101,7 +100,7 @@ def _named_outputs(outputs: Any, task: Task) -> dict[str, Any]:
 
 
 def input_specs(model: keras.Model, *, batch: int | None, length: int | None = None) -> Any:
-    """Specs of a model's inputs, named as the model names them: one spec, or a dict of them.
+    """Specs of a model's inputs: a dict of them as the model names them, or one called `image`.
 
     Args:
         model: Functional; its input is one tensor or a dict of tensors.
@@ -115,4 +114,4 @@ def input_specs(model: keras.Model, *, batch: int | None, length: int | None = N
 
     if isinstance(model.input, dict):
         return {name: spec(tensor, name) for name, tensor in model.input.items()}
-    return spec(model.input, model.input.name)
+    return spec(model.input, IMAGE_INPUT)

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import image_zoo as zoo
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tltool.data.images import (
+    ImagePreprocessor,
+    array_to_rgb,
+    decode_image,
+    normalize,
+    preprocess_image,
+    resize_and_crop,
+)
+from tltool.errors import DataError
+from tltool.preprocessing import ImagePreprocessing
+
+FILES = zoo.files()
+BICUBIC = ImagePreprocessing(
+    size_px=(224, 224), resize_px=256, interpolation="bicubic", mean=(127.0,) * 3, std=(128.0,) * 3
+)
+
+
+def photograph() -> Image.Image:
+    from sklearn.datasets import load_sample_image
+
+    return Image.fromarray(load_sample_image("china.jpg"))
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_kind_of_file_equals_pillow(kind):
+    image = decode_image(FILES[kind])
+    assert image.dtype == tf.uint8
+    np.testing.assert_array_equal(image, zoo.reference(FILES[kind]))
+
+
+def test_16_bit_grey_keeps_the_upper_bits():
+    expected = np.asarray(zoo.picture())[..., :1].repeat(3, axis=-1)
+    np.testing.assert_array_equal(decode_image(zoo.png_16_bit(grey=True)), expected)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_truncation_is_an_error_or_harmless(kind):
+    """Cut anywhere, a file raises, or only lost what comes after its (first) picture."""
+    data, whole = FILES[kind], decode_image(FILES[kind])
+    cuts = sorted(
+        {*range(0, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))}
+    )
+    refused = 0
+    for cut in cuts:
+        try:
+            image = decode_image(data[:cut])
+        except tf.errors.InvalidArgumentError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(image, whole, err_msg=f"{kind} cut at {cut}")
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "not a JPEG, PNG, GIF, BMP or WebP image"),
+        (b"label,text\n1,hello", "not a JPEG, PNG, GIF, BMP or WebP image"),
+        (b"\xff\xd8\xff\xe1\xff\xffExif\0\0MM\0*\xff\xff\xff\xff", "JPEG"),
+        (b"BM" + b"\0" * 80, "BMP is truncated"),
+        (b"BM", "BMP is truncated"),
+        (b"RIFF\xf6\xf6\xf6\xf6WEBPVP8X", "WebP"),
+    ],
+)
+def test_what_is_no_image_says_so_in_one_line(data, why):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=why) as caught:
+        decode_image(data)
+    assert "\n" not in caught.value.message
+
+
+def test_compressed_bmp_is_refused():
+    data = FILES["bmp palette"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="compressed"):
+        decode_image(data[:30] + b"\x01" + data[31:])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_equals_pillow(form, endian, orientation):
+    exif = Image.Exif()
+    exif.endian = endian
+    exif[0x010F], exif[0x0112], exif[0x9003] = "a maker", orientation, "2024:01:01 00:00:00"
+    options = {"lossless": True} if form == "WEBP" else {}
+    data = zoo.encode(zoo.picture(), form, exif=exif.tobytes(), **options)
+    np.testing.assert_array_equal(decode_image(data), zoo.reference(data))
+
+
+def test_a_damaged_exif_block_leaves_the_image_as_it_is():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = zoo.encode(zoo.picture(), "JPEG", exif=exif.tobytes())
+    start = data.index(b"Exif\0\0") + 6
+    plain = decode_image(zoo.encode(zoo.picture(), "JPEG"))
+    for damage in (b"XX*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\xff\xff\xff\x7f"):
+        broken = data[:start] + damage + data[start + len(damage) :]
+        np.testing.assert_array_equal(decode_image(broken), plain)
+
+
+def test_exif_is_not_looked_for_in_the_pixels():
+    """A thumbnail or a comment that holds the mark must not turn the image."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = zoo.encode(zoo.picture(), "JPEG", comment=b"Exif\0\0" + exif.tobytes()[6:])
+    np.testing.assert_array_equal(decode_image(data), zoo.reference(data))
+    assert decode_image(data).shape == (21, 31, 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
+def test_arrays_become_rgb(shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    image = array_to_rgb(array)
+    assert image.shape == (4, 5, 3)
+    np.testing.assert_array_equal(image[..., 0], array if array.ndim == 2 else array[..., 0])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 5, 3), np.float32), np.zeros((4, 5, 2), np.uint8), np.zeros((0, 5, 3), np.uint8)],
+)
+def test_other_arrays_are_refused(array):
+    with pytest.raises(DataError, match="uint8"):
+        array_to_rgb(array)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("portrait", [False, True])
+def test_resize_and_crop_equals_torchvision_with_pillow(interpolation, portrait):
+    image = photograph()
+    image = image.transpose(Image.Transpose.ROTATE_90) if portrait else image
+    contract = BICUBIC.model_copy(update={"interpolation": interpolation})
+    ours = resize_and_crop(np.asarray(image), contract).numpy()
+    width, height = image.size
+    short = min(width, height)
+    size = (256 * width // short, 256 * height // short)
+    image = image.resize(size, getattr(Image.Resampling, interpolation.upper()))
+    left, top = round((size[0] - 224) / 2), round((size[1] - 224) / 2)
+    expected = np.asarray(image.crop((left, top, left + 224, top + 224))).astype(float)
+    difference = np.abs(ours - expected)
+    assert difference.mean() < 0.25  # Pillow rounds between its two passes as well
+    assert np.mean(difference > 1) < 0.002
+    assert ours.min() >= 0
+    assert ours.max() <= 255
+    np.testing.assert_array_equal(ours, np.round(ours))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "nearest"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_cropping_while_resizing_equals_resizing_then_cropping(interpolation, antialias):
+    image = np.asarray(photograph())[:150, :121]
+    contract = ImagePreprocessing(
+        size_px=(64, 48), resize_px=70, interpolation=interpolation, antialias=antialias
+    )
+    full = tf.image.resize(image, (150 * 70 // 121, 70), interpolation, antialias=antialias)
+    expected = tf.round(tf.clip_by_value(tf.cast(full[11:75, 11:59], tf.float32), 0, 255))
+    difference = np.abs(resize_and_crop(image, contract) - expected)
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+def test_stretch_ignores_the_aspect_ratio():
+    contract = ImagePreprocessing(size_px=(8, 6), resize_px=8, fit="stretch")
+    image = np.zeros((10, 40, 3), np.uint8)
+    image[:, 20:] = 200
+    small = resize_and_crop(image, contract).numpy()
+    np.testing.assert_array_equal(small[:, :2], 0.0)
+    np.testing.assert_array_equal(small[:, 4:], 200.0)
+
+
+def test_a_very_long_image_needs_little_memory():
+    """Resized in full it would have 1.3 million columns."""
+    assert resize_and_crop(np.full((1, 5000, 3), 7, np.uint8), BICUBIC).shape == (224, 224, 3)
+
+
+def test_normalize_and_channel_order():
+    contract = BICUBIC.model_copy(update={"mean": (1.0, 2.0, 3.0), "std": (1.0, 2.0, 4.0)})
+    pixel = np.array([[[11, 12, 13]]], np.uint8)
+    np.testing.assert_allclose(normalize(pixel, contract), [[[10.0, 5.0, 2.5]]])
+    bgr = contract.model_copy(update={"channel_order": "bgr"})
+    np.testing.assert_allclose(normalize(pixel, bgr), [[[2.5, 5.0, 10.0]]])
+
+
+def test_preprocessor_is_the_single_image_function_on_a_batch():
+    data = [FILES["png"], FILES["jpeg"], FILES["webp animated"]]
+    batch = ImagePreprocessor(BICUBIC)(data)
+    assert batch.shape == (3, 224, 224, 3)
+    for one, image in zip(data, batch, strict=True):
+        np.testing.assert_array_equal(image, preprocess_image(one, BICUBIC))
+
+
+def test_a_crop_larger_than_the_resized_image_is_refused():
+    with pytest.raises(ValueError, match="resize_px is 200"):
+        ImagePreprocessor(BICUBIC.model_copy(update={"resize_px": 200}))
