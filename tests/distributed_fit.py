@@ -1,9 +1,10 @@
 """Fits a tiny model on one or several logical CPU devices and prints the losses as JSON.
 
-    python distributed_fit.py cnn|bert DEVICES
+    python distributed_fit.py cnn|bert DEVICES ROWS
 
-Gradients are clipped hard, the last batch is partial, and one phase trains
-everything: what differs between devices when it is done wrong.
+Gradients are clipped hard, and one phase trains everything: what differs
+between devices when it is done wrong. With ROWS no multiple of 8 the last
+batch is partial.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-kind, count = sys.argv[1], int(sys.argv[2])
+kind, count, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 from tltool.distribution import make_strategy  # noqa: E402
 from tltool.schema import HeadSection, PhaseSection, TrainingSection  # noqa: E402
@@ -49,8 +50,7 @@ else:
     ids = rng.integers(5, 30, (ROWS, 9)).astype("int32")
     mask = (np.arange(9) < rng.integers(3, 10, (ROWS, 1))).astype("int32")
     inputs = {"token_ids": ids * mask, "padding_mask": mask, "segment_ids": 0 * ids}
-# The last batch has one example: with two devices, one of them gets none.
-dataset = tf.data.Dataset.from_tensor_slices((inputs, targets)).take(25).batch(8)
+dataset = tf.data.Dataset.from_tensor_slices((inputs, targets)).take(rows).batch(8)
 phases = (
     PhaseSection(epochs=1, learning_rate=0.01),
     PhaseSection(train="all", epochs=3, learning_rate=0.01, group_decay=0.5, warmup_fraction=0.3),
@@ -61,8 +61,8 @@ with tempfile.TemporaryDirectory() as folder:
         plan_phases(phases, transfer.groups, task.spec.modality),
         task,
         training,
-        TrainingData(dataset, 25),
-        TrainingData(dataset, 25),
+        TrainingData(dataset, rows),
+        TrainingData(dataset, rows),
         strategy=strategy,
         checkpoint=Path(folder) / "best.weights.h5",
         progress=Progress(),

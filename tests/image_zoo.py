@@ -41,10 +41,14 @@ def png_16_bit(grey: bool) -> bytes:
     levels = np.asarray(picture()).astype(np.uint16) * 256 + 77
     levels = (levels[..., 0] if grey else levels).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in levels)
-    header = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 16, 0 if grey else 2, 0, 0, 0)
+    header = struct.pack(
+        ">IIBBBBB", levels.shape[1], levels.shape[0], 16, 0 if grey else 2, 0, 0, 0
+    )
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body

@@ -179,28 +179,37 @@ def test_paths_arrays_and_bytes_of_different_sizes_mix(tmp_path):
     picture = zoo.picture(50, 40)
     picture.save(path)
     array, data = np.asarray(picture), path.read_bytes()
-    batch = model_inputs([path, str(path), array, data, array[:45, :, 0]], TINY_IMAGE).numpy()
+    inputs = [path, str(path), array, data, array[:45, :, 0]]
+    batch = model_inputs(inputs, TINY_IMAGE).numpy()
     assert batch.shape == (5, 32, 32, 3)
     expected = preprocess_image(data, TINY_IMAGE).numpy()
     for image in batch[:4]:
         np.testing.assert_array_equal(image, expected)
+    mixed = examples("image", inputs)
+    uncached = make_dataset(
+        mixed, TINY_IMAGE, targets=None, batch_size=5, training=False, cache_bytes=0
+    )
+    np.testing.assert_array_equal(next(iter(uncached)), batch)
     assert model_inputs([], TINY_IMAGE).shape == (0, 32, 32, 3)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "text"])
 def test_a_broken_image_is_named(tmp_path, damage):
     data = image_examples(tmp_path)
-    path = Path(data.inputs[4])
+    row = {"truncated": 4, "missing": 0, "text": 11}[damage]
+    path = Path(data.inputs[row])
     if damage == "missing":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:300] if damage == "truncated" else b"hello")
-    dataset = make_dataset(data, TINY_IMAGE, targets=None, batch_size=5, training=False)
-    with pytest.raises(tf.errors.OpError, match=f"{path.name} .data.csv:6.: this image"):
-        list(dataset)
-    with pytest.raises(DataError, match=path.name) as caught:
-        model_inputs([path], TINY_IMAGE)
+    options = {"targets": None, "batch_size": 5, "training": False}
+    with pytest.raises(DataError, match=f"{path.name} .data.csv:{row + 2}.: this image") as caught:
+        make_dataset(data, TINY_IMAGE, **options)
     assert "\n" not in caught.value.message
+    with pytest.raises(tf.errors.OpError, match=f"{path.name} .data.csv:{row + 2}.: this image"):
+        list(make_dataset(data, TINY_IMAGE, **options, cache_bytes=0))
+    with pytest.raises(DataError, match=path.name):
+        model_inputs([path], TINY_IMAGE)
 
 
 def test_drop_remainder_makes_the_batch_size_static(tmp_path):

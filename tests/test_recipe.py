@@ -122,9 +122,7 @@ def test_overriding_the_backbone_of_a_shorthand_keeps_its_name():
 
 def test_scientific_notation_without_a_point_is_a_number(tmp_path):
     file = tmp_path / "recipe.yaml"
-    file.write_text(
-        "task: text-classification\nbackbone: x\nschedule: [{learning_rate: 1e-3}]\n"
-    )
+    file.write_text("task: text-classification\nbackbone: x\nschedule: [{learning_rate: 1e-3}]\n")
     assert Recipe.load(file).schedule[0].learning_rate == 0.001
 
 
@@ -132,7 +130,11 @@ def test_the_resolved_recipe_reads_back_equal(tmp_path):
     recipe = Recipe.of(
         task="image-classification",
         backbone="x",
-        schedule=[{"train": {"from": "stage2"}}, {"train": ["*/bias"]}, {"train": {"fraction": 0.3}}],
+        schedule=[
+            {"train": {"from": "stage2"}},
+            {"train": ["*/bias"]},
+            {"train": {"fraction": 0.3}},
+        ],
         augment={"horizontal_flip": True},
         head={"name": "pkg:head", "options": {"width": 3}},
     )

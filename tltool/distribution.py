@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -156,3 +157,29 @@ def _split_cpu(names: list[str]) -> None:
 def _names(kind: str) -> list[str]:
     devices = tf.config.list_logical_devices(kind)
     return [f"{kind.lower()}:{device.name.rpartition(':')[2]}" for device in devices]
+
+
+def divisible_batches(
+    dataset: tf.data.Dataset, num_examples: int, batch_size: int, replicas: int
+) -> tf.data.Dataset:
+    """Cuts the last batch of a pass so that every device gets the same number of examples.
+
+    A device without examples fails (an empty convolution), and one with fewer
+    would count too much. At most `replicas - 1` examples of a pass are left out.
+
+    Args:
+        dataset: Batches (nested tensors that share their first dimension) of
+            `batch_size` examples, the last one possibly smaller.
+        num_examples: Examples in one pass.
+        batch_size: A multiple of `replicas`.
+        replicas: Number of devices; 1 returns the dataset itself.
+    """
+    if replicas == 1 or num_examples % batch_size % replicas == 0:
+        return dataset
+    kept = num_examples // replicas * replicas
+
+    def cut(*batch: Any) -> Any:
+        size = tf.shape(tf.nest.flatten(batch)[0])[0] // replicas * replicas
+        return tf.nest.map_structure(lambda tensor: tensor[:size], batch)
+
+    return dataset.take(-(-kept // batch_size)).map(cut)

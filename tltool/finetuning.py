@@ -16,7 +16,7 @@ from tltool.data.examples import Examples
 from tltool.errors import RecipeError, TrainingError
 from tltool.progress import Progress
 from tltool.recipe import Recipe
-from tltool.run_folder import RunFolder, environment
+from tltool.run_folder import RunFolder, Status, environment
 from tltool.tasks import Task
 
 if TYPE_CHECKING:
@@ -221,13 +221,14 @@ def _train(
     from tltool.trainer import train
 
     progress.stage("Training")
+    validated = len(prepared.examples.split("validation")) > 0
     result = train(
         prepared.transfer,
         prepared.plans,
         prepared.task,
         recipe.training,
         _training_data(recipe, prepared, "train"),
-        _training_data(recipe, prepared, "validation"),
+        _training_data(recipe, prepared, "validation") if validated else None,
         strategy=prepared.strategy,
         checkpoint=folder.checkpoint,
         progress=progress,
@@ -240,10 +241,13 @@ def _train(
 def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> TrainingData:
     from tltool.data.labels import class_weights, encode_targets
     from tltool.data.pipeline import make_dataset
+    from tltool.inference import by_length
     from tltool.trainer import TrainingData
 
     training = split == "train"
     examples = prepared.examples.split(split)
+    if not training:
+        examples = examples.take(by_length(examples))
     setting = recipe.training.class_weights if training else None
     dataset = make_dataset(
         examples,
@@ -271,6 +275,6 @@ def _save_model(
         with atomic_path(folder.model) as temporary:
             model.save(temporary)
     write_history(result.history, folder.history, folder.events)
-    status = "interrupted" if result.interrupted else "running"
+    status: Status = "interrupted" if result.interrupted else "running"
     folder.record(status, task=recipe.task, backbone=recipe.backbone.name, best=result.best)
     return Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, model)

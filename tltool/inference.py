@@ -29,10 +29,20 @@ def raw_outputs(
 
     from tltool.data.pipeline import make_dataset
 
+    order = by_length(examples)
     dataset = make_dataset(
-        examples, preprocessing, targets=None, batch_size=batch_size, training=False
+        examples.take(order), preprocessing, targets=None, batch_size=batch_size, training=False
     )
-    return np.asarray(model.predict(dataset, verbose=0), np.float32)
+    outputs = np.asarray(model.predict(dataset, verbose=0), np.float32)
+    return outputs[np.argsort(order)]
+
+
+def by_length(examples: Examples) -> list[int]:
+    """Row numbers that bring texts of like length together, so that batches need less padding."""
+    rows = range(len(examples))
+    if examples.modality == "image":
+        return list(rows)
+    return sorted(rows, key=lambda row: len(examples.inputs[row]))
 
 
 def model_outputs(

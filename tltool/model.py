@@ -101,15 +101,17 @@ def precision_scope(precision: Precision) -> Iterator[None]:
 
 
 def to_float32(model: keras.Model) -> keras.Model:
-    """The same function computed in float32: the model itself, or a copy with equal weights.
+    """The same function computed in float32, without optimizer or loss.
 
     A model trained in mixed precision holds float32 weights but 16-bit
-    operations, which LiteRT cannot convert and CPUs run slowly.
+    operations, which LiteRT cannot convert and CPUs run slowly: it is copied.
+    A float32 model shares its layers with the result.
     """
+    plain = keras.Model(model.input, model.output, name=model.name)
     if not any(layer.compute_dtype in {"float16", "bfloat16"} for layer in model.layers):
-        return model
-    copied = keras.models.clone_model(model, clone_function=_float32_layer, recursive=True)
-    copied.set_weights(model.get_weights())
+        return plain
+    copied = keras.models.clone_model(plain, clone_function=_float32_layer, recursive=True)
+    copied.set_weights(plain.get_weights())
     return copied
 
 

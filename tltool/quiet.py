@@ -2,57 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-
-
-@dataclass
-class Chatter:
-    """What was written while output was held back; filled when the block ends."""
-
-    text: str = ""
-
-    def tail(self, lines: int = 10) -> str:
-        """The last non-empty lines, where a failing native library says why."""
-        return "\n".join([line for line in self.text.splitlines() if line.strip()][-lines:])
+from contextlib import ExitStack, contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[Chatter]:
-    """Holds back warnings and everything written to stdout and stderr, native code's too.
+def quiet() -> Iterator[None]:
+    """Holds back log messages, warnings, and what native code writes to stdout and stderr.
 
     TensorFlow's C++ parts write to file descriptors 1 and 2 directly, so those
     are redirected, for the whole process: don't keep a live display running
-    in another thread meanwhile.
+    in another thread meanwhile. `sys.stderr` itself stays in place, since
+    TensorFlow's logger keeps for good the stream that it finds when first used.
     """
-    chatter = Chatter()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        try:
-            with ExitStack() as stack:
-                for descriptor in (1, 2):
-                    stack.enter_context(_redirected(descriptor, log.fileno()))
-                stack.enter_context(redirect_stdout(log))
-                stack.enter_context(redirect_stderr(log))
-                stack.enter_context(warnings.catch_warnings(action="ignore"))
-                yield chatter
-        finally:
-            log.seek(0)
-            chatter.text = log.read()
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with ExitStack() as stack:
+            for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+                stream.flush()
+                stack.enter_context(_discarded(descriptor))
+                stack.callback(stream.flush)
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+            yield
+    finally:
+        logging.disable(level)
 
 
 @contextmanager
-def _redirected(descriptor: int, to: int) -> Iterator[None]:
+def _discarded(descriptor: int) -> Iterator[None]:
     original = os.dup(descriptor)
-    os.dup2(to, descriptor)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
     try:
         yield
     finally:
         os.dup2(original, descriptor)
         os.close(original)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the lines its libraries log while they load."""
+    with quiet():
+        import tensorflow  # noqa: F401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -235,19 +235,17 @@ class Run:
     def _labelled(self, data: Any) -> Examples:
         """Labelled rows of a folder, a table or Python objects, all splits together."""
         from tltool.data.doctor import check_examples
-        from tltool.data.in_memory import examples_from_python
-        from tltool.data.sources import load_examples
+        from tltool.data.in_memory import labelled_from_python
+        from tltool.data.sources import load_labelled
 
         if isinstance(data, Examples):
             return data
+        section, spec = self.recipe.data, self.task.spec
         if isinstance(data, str | Path):
-            section = self.recipe.data.model_copy(
-                update={"train": str(data), "validation": None, "test": None}
-            )
-            examples = load_examples(section, self.task.spec, known_labels=self.task.labels)
-            return check_examples(examples, on_error=section.on_error)
-        examples = examples_from_python(data, self.task.spec, self.recipe.data)
-        return replace(examples, splits=["test"] * len(examples))
+            examples = load_labelled(data, section, spec)
+        else:
+            examples = labelled_from_python(data, spec, section)
+        return check_examples(examples, on_error=section.on_error)
 
 
 def load_run(path: str | Path) -> Run:

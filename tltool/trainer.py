@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from tltool.callbacks import BestWeights, EpochEnd, HistoryRow, NanStop, StepProgress
+from tltool.distribution import divisible_batches
 from tltool.errors import TrainingError
 from tltool.freezing import PhasePlan
 from tltool.model import TransferModel, apply_plan
@@ -83,6 +84,8 @@ def train(
     monitor, higher_is_better = _monitor(training, task, validation is not None)
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
     best = BestWeights(checkpoint, monitor, higher_is_better, min_delta)
+    data = _for_devices(data, training, strategy)
+    validation = _for_devices(validation, training, strategy) if validation else None
     history: list[HistoryRow] = []
     interrupted = False
     for plan in plans:
@@ -104,6 +107,14 @@ def train(
         if interrupted:
             break
     return TrainingResult(tuple(history), best.row, interrupted)
+
+
+def _for_devices(
+    data: TrainingData, training: TrainingSection, strategy: tf.distribute.Strategy
+) -> TrainingData:
+    replicas = strategy.num_replicas_in_sync
+    dataset = divisible_batches(data.dataset, data.num_examples, training.batch_size, replicas)
+    return TrainingData(dataset, data.num_examples)
 
 
 def _monitor(training: TrainingSection, task: Task, validated: bool) -> tuple[str, bool]:

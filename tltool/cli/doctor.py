@@ -60,7 +60,10 @@ def _facts() -> dict[str, Any]:
 
 
 def _devices(problems: list[str]) -> dict[str, str]:
+    from tltool.quiet import load_tensorflow
+
     try:
+        load_tensorflow()
         from tltool.distribution import describe_devices
     except ImportError as error:
         problems.append(

@@ -23,6 +23,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a trained model on labelled data."""
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
     from tltool.run import load_run
 
     evaluation = load_run(run).evaluate(data)

@@ -50,6 +50,10 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Export a trained model and check it against itself."""
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
     from tltool.run import load_run
     from tltool.schema import ExportSection
 

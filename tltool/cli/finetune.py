@@ -21,6 +21,10 @@ def finetune(
 
     checked = Recipe.load(recipe, overrides or ())
 
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
     from tltool.finetuning import finetune as run_finetune
     from tltool.progress import terminal_progress
 

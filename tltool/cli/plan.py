@@ -32,6 +32,10 @@ def plan(
 
     checked = Recipe.load(recipe, overrides or ())
 
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
     from tltool.finetuning import prepare
     from tltool.progress import terminal_progress
 

@@ -45,6 +45,10 @@ def predict(
     ] = None,
 ) -> None:
     """Predict images or texts; writes CSV or JSON lines."""
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
     from tltool.artifact import is_artifact, load_artifact
     from tltool.data.doctor import check_examples
     from tltool.evaluate import write_predictions

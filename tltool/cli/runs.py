@@ -100,14 +100,11 @@ def _row(path: str, manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
     """Nested mappings and lists as dotted paths."""
-    if isinstance(value, dict):
-        parts = value.items()
-    elif isinstance(value, list):
-        parts = enumerate(value)
-    else:
+    if not isinstance(value, dict | list):
         return {path: value}
+    parts = value if isinstance(value, dict) else dict(enumerate(value))
     return {
         key: leaf
-        for name, below in parts
+        for name, below in parts.items()
         for key, leaf in _flat(below, f"{path}.{name}" if path else str(name)).items()
     }

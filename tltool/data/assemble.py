@@ -39,6 +39,19 @@ def examples_of(
         DataError: Broken rows, nothing left, one class only, or a class in
             validation or test that train lacks.
     """
+    examples = join_rows(parts, spec, on_error)
+    check_classes(examples, spec)
+    return examples
+
+
+def join_rows(
+    parts: Mapping[Split, Sequence[Row | Broken]], spec: TaskSpec, on_error: OnError
+) -> Examples:
+    """As `examples_of`, for rows that need not be enough to train on.
+
+    Raises:
+        DataError: Broken rows.
+    """
     decided = {"validation", "test"} <= set(parts)
     columns, broken = _Columns(), []
     for split in SPLITS:
@@ -53,11 +66,9 @@ def examples_of(
             columns.splits.append(None if split == "train" and not decided else split)
             columns.origins.append(row.origin)
     skipped = settle(broken, on_error)
-    examples = Examples(
+    return Examples(
         spec.modality, columns.inputs, columns.targets, columns.splits, columns.origins, skipped
     )
-    check_classes(examples, spec)
-    return examples
 
 
 def check_classes(examples: Examples, spec: TaskSpec) -> None:

@@ -1,4 +1,4 @@
-"""Decoded and resized images, loaded in parallel and kept in memory where they fit."""
+"""Images decoded and resized by row number: at once in threads, or one by one in a graph."""
 
 from __future__ import annotations
 
@@ -22,71 +22,98 @@ from tltool.preprocessing import ImagePreprocessing
 
 
 class ImageStore:
-    """Images by row number, as uint8 of the model's input size, not yet normalised.
-
-    Loading runs in Python threads (TensorFlow lets go of the interpreter while
-    it decodes) rather than in `tf.data`, because only so can an error name
-    the file.
+    """Images as uint8 of the model's input size, not yet normalised.
 
     Args:
-        images: Paths, encoded images (bytes) or uint8 arrays.
+        images: Paths, encoded images (bytes) or uint8 arrays (see `array_to_rgb`).
         origins: Where each image came from, for messages.
         contract: How they are resized.
-        cache_bytes: Images are kept after their first use if all fit into this.
 
     Raises:
         ValueError: As `check_sizes`.
     """
 
     def __init__(
-        self,
-        images: Sequence[Any],
-        origins: Sequence[str],
-        contract: ImagePreprocessing,
-        *,
-        cache_bytes: int,
+        self, images: Sequence[Any], origins: Sequence[str], contract: ImagePreprocessing
     ) -> None:
         check_sizes(contract)
-        self._images, self._origins = images, origins
-        self._shape = (*contract.size_px, 3)
-        fits = len(images) * int(np.prod(self._shape)) <= cache_bytes
-        self._kept = np.empty((len(images), *self._shape), np.uint8) if fits else None
-        self._have = np.zeros(len(images), bool)
-        self._pool = ThreadPoolExecutor(os.cpu_count())
-        with tf.device("cpu"):
-            self._from_bytes = _resizer(decode_image, tf.TensorSpec([], tf.string), contract)
-            array = tf.TensorSpec([None, None, 3], tf.uint8)
-            self._from_array = _resizer(lambda image: image, array, contract)
+        self._images, self._origins, self._contract = images, origins, contract
+        self.shape = (*contract.size_px, 3)
 
-    def load(self, rows: np.ndarray) -> np.ndarray:
-        """The images at `rows` (n,), uint8 (n, height, width, 3).
+    @property
+    def num_bytes(self) -> int:
+        """Memory that `load_all` takes."""
+        return len(self._images) * int(np.prod(self.shape))
+
+    def load_all(self) -> np.ndarray:
+        """All images, uint8 (n, height, width, 3), decoded in as many threads as there are cores.
 
         Raises:
-            DataError: An image cannot be read or decoded; names it.
+            DataError: An image cannot be read or decoded; names it and says why.
         """
-        if self._kept is None:
-            return self._read(rows)
-        missing = rows[~self._have[rows]]
-        self._kept[missing] = self._read(missing)
-        self._have[missing] = True
-        return self._kept[rows]
+        with tf.device("cpu"):
+            from_bytes = self._resizer(decode_image, tf.TensorSpec([], tf.string))
+            from_array = self._resizer(tf.identity, tf.TensorSpec([None, None, 3], tf.uint8))
+        loaded = np.empty((len(self._images), *self.shape), np.uint8)
 
-    def _read(self, rows: np.ndarray) -> np.ndarray:
-        images = list(self._pool.map(self._one, rows.tolist()))
-        return np.stack(images) if images else np.zeros((0, *self._shape), np.uint8)
+        def load(row: int) -> None:
+            image = self._images[row]
+            try:
+                if isinstance(image, np.ndarray):
+                    loaded[row] = from_array(array_to_rgb(image)).numpy()
+                else:
+                    loaded[row] = from_bytes(_read(image)).numpy()
+            except tf.errors.OpError as error:
+                raise self._broken(row, plain_message(error)) from error
+            except (DataError, TypeError) as error:
+                raise self._broken(row, str(error)) from error
 
-    def _one(self, row: int) -> np.ndarray:
-        image = self._images[row]
+        pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            if isinstance(image, np.ndarray):
-                return self._from_array(array_to_rgb(image)).numpy()
-            if not isinstance(image, bytes):
-                image = tf.io.read_file(os.fspath(image))
-            return self._from_bytes(image).numpy()
-        except tf.errors.OpError as error:
-            raise self._broken(row, plain_message(error)) from error
-        except (DataError, TypeError) as error:
-            raise self._broken(row, str(error)) from error
+            for _ in pool.map(load, range(len(self._images))):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return loaded
+
+    def dataset(self, rows: Any) -> tf.data.Dataset:
+        """The images at `rows`, int64 tensor (n,), one by one; decoded as they are asked for.
+
+        A graph cannot catch an error to add the file's name, so images that
+        fail are left out first and then missed: the row numbers no longer agree.
+
+        Raises:
+            tf.errors.InvalidArgumentError: While iterating, at an image that
+                cannot be read or decoded; names it.
+        """
+        data = tf.constant([_encoded(image) for image in self._images], tf.string)
+        is_file = tf.constant([not isinstance(x, (bytes, np.ndarray)) for x in self._images])
+        names = tf.constant([self._name(row) for row in range(len(self._images))], tf.string)
+
+        def load(row: Any) -> tuple[Any, Any]:
+            one = data[row]
+            one = tf.cond(is_file[row], lambda: tf.io.read_file(one), lambda: one)
+            return row, tf.cast(resize_and_crop(decode_image(one), self._contract), tf.uint8)
+
+        def present(row: Any, found: Any) -> Any:
+            message = tf.strings.join([names[row], ": this image cannot be read or decoded"])
+            with tf.control_dependencies([tf.debugging.Assert(tf.equal(row, found[0]), [message])]):
+                return tf.identity(found[1])
+
+        wanted = tf.data.Dataset.from_tensor_slices(rows)
+        loaded = wanted.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        last = (tf.constant(-1, tf.int64), tf.zeros(self.shape, tf.uint8))
+        found = loaded.ignore_errors().concatenate(tf.data.Dataset.from_tensors(last))
+        return tf.data.Dataset.zip((wanted, found)).map(present)
+
+    def _resizer(self, decode: Any, spec: tf.TensorSpec) -> Any:
+        """A traced function from an image of type `spec` to uint8 of the model's input size."""
+        resize = tf.function(
+            lambda data: tf.cast(resize_and_crop(decode(data), self._contract), tf.uint8),
+            input_signature=[spec],
+            autograph=False,
+        )
+        return resize.get_concrete_function()
 
     def _broken(self, row: int, why: str) -> DataError:
         return DataError(
@@ -101,11 +128,12 @@ class ImageStore:
         return f"{image} ({origin})"
 
 
-def _resizer(decode: Any, spec: tf.TensorSpec, contract: ImagePreprocessing) -> Any:
-    """A traced function from an image of type `spec` to uint8 of the model's input size."""
-    resize = tf.function(
-        lambda data: tf.cast(resize_and_crop(decode(data), contract), tf.uint8),
-        input_signature=[spec],
-        autograph=False,
-    )
-    return resize.get_concrete_function()
+def _read(image: Any) -> Any:
+    return image if isinstance(image, bytes) else tf.io.read_file(os.fspath(image))
+
+
+def _encoded(image: Any) -> Any:
+    """What the graph starts from: a path, or the bytes of an image file (lossless for arrays)."""
+    if isinstance(image, np.ndarray):
+        return tf.io.encode_png(array_to_rgb(image), compression=1).numpy()
+    return image if isinstance(image, bytes) else os.fspath(image)

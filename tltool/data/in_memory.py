@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.assemble import examples_of
+from tltool.data.assemble import examples_of, join_rows
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.rows import Broken, Row
 from tltool.errors import DataError, did_you_mean
@@ -49,6 +49,20 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
     else:
         parts["train"] = list(_rows(data, spec, section, "item"))
     return examples_of(parts, spec, section.on_error)
+
+
+def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Examples:
+    """Labelled Python objects to measure a model on: every row becomes "test".
+
+    Args:
+        data: As for `examples_from_python`, but no mapping.
+        spec: The task.
+        section: Column names and `on_error`.
+
+    Raises:
+        DataError: The data can't be used.
+    """
+    return join_rows({"test": list(_rows(data, spec, section, "item"))}, spec, section.on_error)
 
 
 def _check_keys(data: Mapping[Any, Any]) -> None:

@@ -19,8 +19,13 @@ from tltool.schema import AugmentSection
 
 CACHE_BYTES = 1 << 30
 _TEXT_CHUNK = 4096
+_WINDOW_BATCHES = 50
+_WINDOW_BATCHES = 50
 _Contract = ImagePreprocessing | TextPreprocessing
-_Batch = Callable[[Any, Any], Any]
+# Row numbers, one by one and all together -> row, or (row, what was loaded), one by one.
+_Load = Callable[[tf.data.Dataset, Any], tf.data.Dataset]
+# The epoch's key, the batch's row numbers, what was loaded -> model inputs.
+_Finish = Callable[..., Any]
 
 
 def make_preprocessor(contract: _Contract) -> TextPreprocessor | ImagePreprocessor:
@@ -47,8 +52,7 @@ def model_inputs(raw_inputs: Sequence[Any], contract: _Contract) -> Any:
     origins = [f"item {i}" for i in range(len(raw_inputs))]
     if isinstance(contract, TextPreprocessing):
         return TextPreprocessor(contract)(_strings(raw_inputs, origins))
-    store = ImageStore(raw_inputs, origins, contract, cache_bytes=0)
-    return normalize(store.load(np.arange(len(raw_inputs))), contract)
+    return normalize(ImageStore(raw_inputs, origins, contract).load_all(), contract)
 
 
 def make_dataset(
@@ -68,10 +72,11 @@ def make_dataset(
 
     Every iteration is an epoch: each example once, in the order of `examples`,
     or when training in a new full shuffle that `seed` and the number of
-    earlier iterations decide. Texts are tokenized here, once. Images are
-    decoded and resized when first needed and kept in memory as uint8 where
-    all of them fit into `cache_bytes`; nothing changes if they don't. Images
-    are augmented anew in every epoch.
+    earlier iterations decide. Texts are tokenized here, once, and those of
+    like length train together, to have less padding. Images are
+    decoded and resized here, once, and kept in memory as uint8 where all of
+    them fit into `cache_bytes`, else in every epoch; the batches are the same
+    to the bit. Images are augmented anew in every epoch.
 
     Args:
         examples: The inputs.
@@ -90,53 +95,79 @@ def make_dataset(
         `inputs` where `targets` is None. Inputs are as in `model_inputs`.
 
     Raises:
-        DataError: A text that is no string. A broken image file raises while
-            iterating, as a `tf.errors.OpError` whose message holds its path.
+        DataError: A text that is no string, or a broken image, by its path.
+            Where images are not kept, a broken one raises while iterating,
+            as a `tf.errors.InvalidArgumentError` whose message holds its path.
         ValueError: `targets` or `weights` are not one for each example.
     """
+    labels = _labels(targets, weights, len(examples))
+    lengths = None
     if isinstance(contract, TextPreprocessing):
-        inputs = _text_batches(examples, contract)
+        load, finish, lengths = _text_batches(examples, contract)
     else:
         changes = augment if training else None
-        inputs = _image_batches(examples, contract, changes, seed, cache_bytes)
-    labels = _labels(targets, weights, len(examples))
+        load, finish = _image_batches(examples, contract, changes, seed, cache_bytes)
 
-    def batch(rows: Any, epoch: Any) -> Any:
-        made = inputs(rows, epoch)
-        return made if labels is None else (made, *(tf.gather(x, rows) for x in labels))
+    def epoch(key: Any) -> tf.data.Dataset:
+        order = tf.range(len(examples), dtype=tf.int64)
+        if training:
+            shuffle = tf.stack([key, seed])
+            order = tf.random.experimental.stateless_shuffle(order, shuffle)
+            if lengths is not None:
+                order = _alike_together(order, tf.gather(lengths, order), batch_size, shuffle)
+        rows = tf.data.Dataset.from_tensor_slices(order)
+        return load(rows, order).batch(batch_size, drop_remainder).map(lambda *x: (key, *x))
 
-    rows = _row_batches(len(examples), batch_size, seed if training else None, drop_remainder)
-    dataset = rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def complete(key: Any, rows: Any, *loaded: Any) -> Any:
+        inputs = finish(key, rows, *loaded)
+        return inputs if labels is None else (inputs, *(tf.gather(x, rows) for x in labels))
+
+    dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
+    batches = len(examples) // batch_size if drop_remainder else -(-len(examples) // batch_size)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    dataset = dataset.map(complete, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _row_batches(
-    count: int, batch_size: int, shuffle_seed: int | None, drop_remainder: bool
-) -> tf.data.Dataset:
-    """Batches of row numbers, int64 (batch,), each with the epoch's key, an int64 scalar."""
-
-    def epoch(key: Any) -> tf.data.Dataset:
-        rows = tf.range(count, dtype=tf.int64)
-        if shuffle_seed is not None:
-            rows = tf.random.experimental.stateless_shuffle(rows, tf.stack([key, shuffle_seed]))
-        batches = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder)
-        return batches.map(lambda rows: (rows, key))
-
-    if shuffle_seed is None:
-        return epoch(tf.constant(0, tf.int64))
-    # One number an iteration, the next of a sequence that the seed decides.
-    keys = tf.data.Dataset.random(shuffle_seed, rerandomize_each_iteration=True).take(1)
-    batches = count // batch_size if drop_remainder else -(-count // batch_size)
-    return keys.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(batches))
+def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Dataset:
+    """`epoch(key)` with another key in each iteration: the next of a sequence `seed` decides."""
+    keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+    return keys.take(1).flat_map(epoch)
 
 
-def _text_batches(examples: Examples, contract: TextPreprocessing) -> _Batch:
+def _alike_together(rows: Any, lengths: Any, batch_size: int, seed: Any) -> Any:
+    """Reorders shuffled rows so that a batch holds texts of like length: less padding to compute.
+
+    Rows are sorted by length within windows of `_WINDOW_BATCHES` batches, and
+    the batches shuffled again, an incomplete one staying last. With windows
+    shuffled anew every epoch, the company of a text changes from epoch to epoch.
+    """
+    count = tf.size(rows)
+    window = tf.range(count) // (_WINDOW_BATCHES * batch_size)
+    longest = tf.reduce_max(lengths) + 1
+    key = tf.cast(window, lengths.dtype) * longest + lengths
+    rows = tf.gather(rows, tf.argsort(key, stable=True))
+    full = count // batch_size * batch_size
+    batches = tf.reshape(rows[:full], [-1, batch_size])
+    places = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
+    return tf.concat([tf.reshape(tf.gather(batches, places), [-1]), rows[full:]], axis=0)
+
+
+def _text_batches(
+    examples: Examples, contract: TextPreprocessing
+) -> tuple[_Load, _Finish, tf.Tensor]:
+    """How batches are made, and the length of each text in tokens."""
     preprocessor = TextPreprocessor(contract)
     texts = _strings(examples.inputs, examples.origins)
     starts = range(0, max(len(texts), 1), _TEXT_CHUNK)
     chunks = [preprocessor.tokenizer(texts[i : i + _TEXT_CHUNK]) for i in starts]
     tokens = tf.concat(chunks, axis=0)
-    return lambda rows, _: preprocessor.pad(tf.gather(tokens, rows))
+    lengths = tokens.row_lengths()
+    return _load_nothing, lambda _, rows: preprocessor.pad(tf.gather(tokens, rows)), lengths
+
+
+def _load_nothing(rows: tf.data.Dataset, _: Any) -> tf.data.Dataset:
+    return rows
 
 
 def _strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
@@ -156,18 +187,22 @@ def _image_batches(
     changes: AugmentSection | None,
     seed: int,
     cache_bytes: int,
-) -> _Batch:
-    store = ImageStore(examples.inputs, examples.origins, contract, cache_bytes=cache_bytes)
+) -> tuple[_Load, _Finish]:
+    store = ImageStore(examples.inputs, examples.origins, contract)
 
-    def batch(rows: Any, epoch: Any) -> Any:
-        # Not stateful: equal rows give equal images, so tf.data may run several at once.
-        images = tf.numpy_function(store.load, [rows], tf.uint8, stateful=False)
-        images = tf.reshape(images, [tf.size(rows), *contract.size_px, 3])
+    def complete(key: Any, rows: Any, images: Any) -> Any:
         if changes is not None:
-            images = _augmented(images, changes, tf.stack([epoch, seed]), rows)
+            images = _augmented(images, changes, tf.stack([key, seed]), rows)
         return normalize(images, contract)
 
-    return batch
+    if store.num_bytes <= cache_bytes:
+        kept = tf.constant(store.load_all())
+        return _load_nothing, lambda key, rows: complete(key, rows, tf.gather(kept, rows))
+
+    def load(rows: tf.data.Dataset, order: Any) -> tf.data.Dataset:
+        return tf.data.Dataset.zip((rows, store.dataset(order)))
+
+    return load, complete
 
 
 def _augmented(images: Any, changes: AugmentSection, seed: Any, rows: Any) -> Any:

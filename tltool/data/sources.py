@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltool.data.assemble import examples_of
+from tltool.data.assemble import examples_of, join_rows
 from tltool.data.examples import Examples, Split
 from tltool.data.folders import read_class_folder, split_folders
 from tltool.data.in_memory import examples_from_python
@@ -18,7 +18,13 @@ from tltool.tasks import TaskSpec
 if TYPE_CHECKING:
     from tltool.recipe import DataSection
 
-__all__ = ["SAMPLE_PREFIX", "examples_from_python", "load_examples", "resolve"]
+__all__ = [
+    "SAMPLE_PREFIX",
+    "examples_from_python",
+    "load_examples",
+    "load_labelled",
+    "resolve",
+]
 
 SAMPLE_PREFIX = "sample:"
 
@@ -57,6 +63,26 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
             )
         parts[split] = _read_one(source, section, spec, f"data.{split}")
     return examples_of(parts, spec, section.on_error)
+
+
+def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> Examples:
+    """Reads labelled data to measure a model on: every row becomes "test".
+
+    Args:
+        source: A folder, a table, or `sample:NAME`; of a folder with `train/`
+            and `test/` folders, the test folder.
+        section: Column names, and what to do about broken rows.
+        spec: The task.
+
+    Raises:
+        DataError: It can't be found, read or used, or holds no usable row.
+    """
+    parts = _read_source(str(source), section, spec, "data")
+    rows = parts["test"] if "test" in parts else parts["train"]
+    examples = join_rows({"test": rows}, spec, section.on_error)
+    if not len(examples):
+        raise DataError(f"{source} holds no usable row.")
+    return examples
 
 
 def resolve(source: str | Path, field_name: str) -> Path:

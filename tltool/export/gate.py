@@ -39,15 +39,17 @@ class Tolerance:
     min_agreement: float
 
 
-# What each precision needs, from what was measured with trained heads on
-# MiniLM (banking77) and EfficientNet-Lite0 (trash6):
-#   float32       the same arithmetic in another order
-#   float16       weights rounded to 11 bits
-#   dynamic_int8  weights rounded to 8 bits, activations too at run time
+# What each precision needs, about twice what was measured with trained heads on
+# held-out rows: MiniLM (banking77, 77 classes, 150 rows) and EfficientNet-Lite0
+# (trash6, 6 classes, 150 rows). Largest difference and agreement:
+#   precision     MiniLM          Lite0           reason
+#   float32       1.2e-6  1.0     6.9e-6  1.0     the same arithmetic in another order
+#   float16       1.1e-3  1.0     1.4e-2  1.0     weights rounded to 11 bits
+#   dynamic_int8  6.6e-2  1.0     2.0e-1  0.978   weights to 8 bits, activations at run time
 TOLERANCES: dict[LiteRTPrecision, Tolerance] = {
     "float32": Tolerance(1e-4, 1.0),
-    "float16": Tolerance(0.02, 0.98),
-    "dynamic_int8": Tolerance(0.25, 0.9),
+    "float16": Tolerance(0.03, 0.98),
+    "dynamic_int8": Tolerance(0.4, 0.9),
 }
 # Top classes this close in probability count as tied.
 TIE = 2e-4

@@ -33,6 +33,11 @@ def export_litert(
     named as in `TextPreprocessing.inputs`. Output: `probabilities` float32
     (1, classes), or `prediction` float32 (1,) in the target's own units.
 
+    Every shape is fixed, since GPU and NPU delegates need that. A text then
+    costs what `length` tokens cost, however short it is: MiniLM takes 3.5,
+    10.6 and 22.5 ms for 16, 64 and 128 tokens on 2 CPU cores, measured; with
+    a free length it takes 3.8, 11.4 and 24.1 ms.
+
     Args:
         model: Functional model from preprocessed inputs to raw outputs.
         task: Labels or target scale.

@@ -38,11 +38,16 @@ def _csv(rows: Sequence[Row]) -> str:
 def _write_events(rows: Sequence[Row], folder: Path) -> None:
     import tensorflow as tf
 
+    # `tf.summary.scalar` needs the package tensorboard; writing the same record does not.
+    kind = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+    metadata = tf.compat.v1.SummaryMetadata(plugin_data=kind)
     with atomic_path(folder) as temporary:
         writer = tf.summary.create_file_writer(str(temporary))
         with writer.as_default():
             for row in rows:
                 for name, value in row.items():
                     if name not in _NOT_MEASURED and isinstance(value, int | float):
-                        tf.summary.scalar(f"epoch_{name}", value, step=int(row["total_epoch"] or 0))
+                        step = int(row["total_epoch"] or 0)
+                        scalar = tf.constant(value, tf.float32)
+                        tf.summary.write(f"epoch_{name}", scalar, step, metadata)
         writer.close()

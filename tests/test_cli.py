@@ -1,0 +1,510 @@
+"""The command line, run in this process on tiny presets and tiny data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tiny
+from presets import write_image_preset, write_text_preset, write_texts
+
+from tltool.cli.app import run
+
+TEXT_RECIPE = """\
+task: text-classification
+name: tweets
+data: {{train: "{data}", validation_fraction: 0.2, test_fraction: 0.2}}
+backbone: "{preset}"
+schedule:
+  - {{train: head, epochs: 2, learning_rate: 0.01}}
+  - {{train: all, epochs: 6, learning_rate: 0.005, curve: constant}}
+training: {{batch_size: 16}}
+export: {{precisions: [float32]}}
+output_dir: "{runs}"
+"""
+IMAGE_RECIPE = """\
+task: image-classification
+name: colours
+data: {{train: "{data}", validation_fraction: 0.2, test_fraction: 0.2}}
+backbone: "{preset}"
+schedule:
+  - {{train: head, epochs: 12, learning_rate: 0.02}}
+training: {{batch_size: 8}}
+augment: {{horizontal_flip: true}}
+export: {{formats: [litert], precisions: [float32]}}
+output_dir: "{runs}"
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self):
+        return json.loads(self.out)
+
+    def rows(self):
+        return list(csv.DictReader(io.StringIO(self.out)))
+
+
+def cli(*arguments) -> Done:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    done = Done(code, out.getvalue(), err.getvalue())
+    assert "Traceback" not in done.err, done.err
+    return done
+
+
+def succeed(*arguments) -> Done:
+    done = cli(*arguments)
+    assert done.code == 0, done
+    return done
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory) -> Path:
+    """A folder with presets, data and recipes."""
+    root = tmp_path_factory.mktemp("cli")
+    presets = {
+        "text": write_text_preset(root / "tiny_bert"),
+        "image": write_image_preset(root / "tiny_resnet"),
+    }
+    data = {
+        "text": write_texts(root / "texts.csv"),
+        "image": tiny.write_images(root / "photos", per_class=20),
+    }
+    for kind, recipe in (("text", TEXT_RECIPE), ("image", IMAGE_RECIPE)):
+        filled = recipe.format(data=data[kind], preset=presets[kind], runs=root / "runs")
+        (root / f"{kind}.yaml").write_text(filled)
+    return root
+
+
+@pytest.fixture(scope="session")
+def text_run(place) -> tuple[Path, Done]:
+    done = succeed("finetune", place / "text.yaml")
+    return place / "runs" / "tweets" / "1", done
+
+
+@pytest.fixture(scope="session")
+def image_run(place) -> tuple[Path, Done]:
+    done = succeed("finetune", place / "image.yaml", "--json")
+    return place / "runs" / "colours" / "1", done
+
+
+# finetune
+
+
+def test_finetune_tells_what_it_did_and_what_to_do_next(text_run):
+    path, done = text_run
+    for shown in ("accuracy", "TF-IDF", "positive", "negative", "SavedModel", "LiteRT", str(path)):
+        assert shown in done.out
+    assert f"tltool predict {path}" in done.out
+    assert "epoch 1" in done.err
+    assert "epoch 1" not in done.out
+
+
+def test_finetune_leaves_a_complete_run_folder(text_run):
+    path, _ = text_run
+    names = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+    assert names >= {
+        "run.json",
+        "recipe.yaml",
+        "labels.json",
+        "preprocessing.json",
+        "environment.json",
+        "data.json",
+        "model.keras",
+        "history.csv",
+        "metrics.json",
+        "predictions.csv",
+        "README.md",
+        "report/curves.png",
+        "report/held_out.png",
+        "exports/saved_model/model/saved_model.pb",
+        "exports/litert_float32/model.tflite",
+    }
+    assert not [name for name in names if Path(name).name.startswith(".")]
+    manifest = json.loads((path / "run.json").read_text())
+    assert manifest["status"] == "finished"
+    assert set(manifest["files"]) == names - {"run.json"}
+    rows = list(csv.DictReader((path / "history.csv").open()))
+    assert [row["phase"] for row in rows] == ["1 head"] * 2 + ["2 all"] * 6
+
+
+def test_finetune_learns_the_words(text_run):
+    path, _ = text_run
+    assert json.loads((path / "metrics.json").read_text())["test"]["accuracy"] >= 0.9
+
+
+def test_finetune_on_images_prints_its_manifest_as_json(image_run):
+    path, done = image_run
+    values = done.json()
+    assert (values["run"], values["status"]) == (str(path), "finished")
+    assert values["metrics"]["accuracy"] >= 0.9
+
+
+def test_overrides_change_the_run_and_another_run_gets_its_own_folder(place, text_run):
+    done = succeed(
+        "finetune",
+        place / "text.yaml",
+        "schedule=[{train: head, learning_rate: 0.01}]",
+        "data.max_examples=60",
+        "export.formats=[]",
+        "name=second",
+    )
+    path = place / "runs" / "second" / "1"
+    assert str(path) in done.out
+    assert not (path / "exports").exists()
+    assert sum(json.loads((path / "data.json").read_text())["counts"]["train"].values()) == 36
+    compared = succeed("runs", "compare", text_run[0], path).out
+    assert "data.max_examples" in compared
+    assert "schedule.1.epochs" in compared
+
+
+def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
+    from tltool import progress
+
+    class Impatient(progress.Progress):
+        def epoch_end(self, row, best):
+            if row["total_epoch"] == 3:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(progress, "terminal_progress", Impatient)
+    done = cli("finetune", place / "text.yaml", "name=stopped")
+    path = place / "runs" / "stopped" / "1"
+    assert done.code == 130
+    assert "interrupted" in done.err
+    assert str(path) in done.err
+    assert json.loads((path / "run.json").read_text())["status"] == "interrupted"
+    assert len((path / "history.csv").read_text().splitlines()) == 1 + 3
+    assert succeed("evaluate", path, "--json").json()["accuracy"] > 0
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_no_model_but_a_record(place, monkeypatch):
+    from tltool import progress
+
+    class VeryImpatient(progress.Progress):
+        def step(self, epoch, step, examples, values):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(progress, "terminal_progress", VeryImpatient)
+    done = cli("finetune", place / "text.yaml", "name=at_once")
+    path = place / "runs" / "at_once" / "1"
+    assert done.code == 130
+    assert json.loads((path / "run.json").read_text())["status"] == "interrupted"
+    evaluated = cli("evaluate", path)
+    assert evaluated.code == 2
+    assert "no model" in evaluated.err
+
+
+# plan and validate
+
+
+def test_plan_shows_each_phase_and_trains_nothing(place):
+    before = set((place / "runs").rglob("*")) if (place / "runs").exists() else set()
+    done = succeed("plan", place / "text.yaml")
+    for shown in ("embeddings", "block2", "1 head", "2 all", "100.0%"):
+        assert shown in done.out
+    after = set((place / "runs").rglob("*")) if (place / "runs").exists() else set()
+    assert before == after
+    head, everything = succeed("plan", place / "text.yaml", "--json").json()
+    assert head["frozen_prefix"][0] == "embeddings"
+    assert everything["trained_weights"] == everything["all_weights"]
+
+
+def test_five_faults_are_five_faults_with_hints(place):
+    bad = place / "bad.yaml"
+    bad.write_text(
+        "task: text-clasification\n"
+        "backbone: all-minilm-l6-v2\n"
+        "data: {train: x.csv, test_fraction: 0.9}\n"
+        "schedule:\n"
+        "  - {train: head, lerning_rate: 0.1}\n"
+        "training: {optimizer: adamm, batch_size: none}\n"
+    )
+    for command in ("validate", "finetune", "plan"):
+        done = cli(command, bad)
+        assert done.code == 2
+        assert "5 faults" in done.err
+        for place_of_fault in (
+            "task (line 1)",
+            "data.test_fraction (line 3)",
+            "schedule.0.lerning_rate (line 5)",
+            "training.optimizer (line 6)",
+            "training.batch_size (line 6)",
+        ):
+            assert place_of_fault in done.err
+        for hint in ("`text-classification`", "`learning_rate`", "`adamw`"):
+            assert f"did you mean {hint}" in done.err
+    faults = cli("validate", bad, "--json")
+    assert (faults.code, len(faults.json()["faults"])) == (2, 5)
+
+
+def test_validate_agrees_with_a_good_recipe(place):
+    assert "valid" in succeed("validate", place / "image.yaml").out
+    resolved = succeed("validate", place / "image.yaml", "training.seed=3", "--json").json()
+    assert resolved["recipe"]["training"]["seed"] == 3
+
+
+# evaluate, predict, export
+
+
+def test_evaluate_again_gives_the_saved_figures(text_run):
+    path, _ = text_run
+    saved = json.loads((path / "metrics.json").read_text())["test"]
+    again = succeed("evaluate", path, "--json").json()
+    assert again["accuracy"] == saved["accuracy"]
+    table = succeed("evaluate", path.parent).out
+    assert "precision" in table
+    assert f"{saved['accuracy']:.4f}" in table
+
+
+def test_evaluate_takes_other_data(place, text_run, image_run):
+    assert succeed("evaluate", text_run[0], "--data", place / "texts.csv", "--json").json()
+    metrics = succeed("evaluate", image_run[0], "--data", place / "photos", "--json").json()
+    assert metrics["accuracy"] >= 0.9
+
+
+def test_evaluate_names_a_label_it_does_not_know(place, text_run):
+    other = place / "other.csv"
+    other.write_text("text,label\ngood film,positiv\n")
+    done = cli("evaluate", text_run[0], "--data", other)
+    assert done.code == 2
+    assert "positiv" in done.err
+
+
+def test_predict_texts(text_run):
+    good, bad = succeed("predict", text_run[0], "great great film", "awful awful food").rows()
+    assert (good["prediction"], bad["prediction"]) == ("positive", "negative")
+    assert float(good["probability_positive"]) == pytest.approx(float(good["confidence"]))
+
+
+def test_predict_a_table_and_jsonl(place, text_run):
+    rows = succeed(
+        "predict", text_run[0], place / "texts.csv", "--format", "jsonl", "--top", 1
+    ).out.splitlines()
+    assert len(rows) == 120
+    first = json.loads(rows[0])
+    assert first["origin"].endswith("texts.csv:2")
+    assert list(first["probabilities"]) == [first["prediction"]]
+
+
+def test_predict_standard_input_into_a_file(place, text_run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("great film\n\nawful food\n"))
+    target = place / "predictions.csv"
+    done = succeed("predict", text_run[0], "-", "--output", target)
+    assert done.out == ""
+    assert [row["prediction"] for row in csv.DictReader(target.open())] == ["positive", "negative"]
+
+
+def test_predict_with_an_exported_model_agrees_with_the_run(place, text_run):
+    path, _ = text_run
+    expected = succeed("predict", path, place / "texts.csv").rows()
+    for name in ("saved_model", "litert_float32"):
+        rows = succeed("predict", path / "exports" / name, place / "texts.csv").rows()
+        assert [r["prediction"] for r in rows] == [r["prediction"] for r in expected]
+
+
+def test_predict_a_folder_and_a_pattern_of_images(place, image_run):
+    folder = succeed("predict", image_run[0], place / "photos").rows()
+    assert len(folder) == 40
+    assert all(Path(row["origin"]).parent.name in place.joinpath("photos").name or True
+               for row in folder)  # fmt: skip
+    right = [row["prediction"] == Path(row["origin"]).parent.name for row in folder]
+    assert sum(right) >= 36
+    pattern = succeed("predict", image_run[0], place / "photos" / "red" / "00*.jpg").rows()
+    assert len(pattern) == 10
+
+
+def test_export_again_in_half_precision(image_run):
+    path, _ = image_run
+    (report,) = succeed(
+        "export", path, "--format", "litert", "--precision", "float16", "--json"
+    ).json()
+    assert report["passed"]
+    assert report["precision"] == "float16"
+    half = path / "exports" / "litert_float16" / "model.tflite"
+    full = path / "exports" / "litert_float32" / "model.tflite"
+    assert half.stat().st_size < 0.7 * full.stat().st_size
+    assert "exports/litert_float16/model.tflite" in json.loads((path / "run.json").read_text())["files"]
+
+
+def test_export_past_the_tolerance_fails_and_is_removed(place, image_run):
+    strict = place / "strict"
+    shutil.copytree(image_run[0], strict)
+    recipe = (strict / "recipe.yaml").read_text()
+    assert "max_difference: {}" in recipe
+    strict_recipe = recipe.replace("max_difference: {}", "max_difference: {dynamic_int8: 1.0e-12}")
+    (strict / "recipe.yaml").write_text(strict_recipe)
+    arguments = ("export", strict, "--format", "litert", "--precision", "dynamic_int8")
+    done = cli(*arguments)
+    assert done.code == 1
+    assert "FAILED" in done.err
+    assert not (strict / "exports" / "litert_dynamic_int8").exists()
+    assert cli(*arguments, "--keep-failed").code == 1
+    assert (strict / "exports" / "litert_dynamic_int8" / "model.tflite").is_file()
+
+
+# runs, recipes, models, data, doctor
+
+
+def test_runs_list_and_show(place, text_run, image_run):
+    listed = succeed("runs", "list", "--runs", place / "runs").out
+    assert str(text_run[0]) in listed
+    assert "finished" in listed
+    paths = [row["run"] for row in succeed("runs", "list", "--runs", place / "runs", "--json").json()]
+    assert {str(text_run[0]), str(image_run[0])} <= set(paths)
+    shown = succeed("runs", "show", text_run[0].parent).out
+    assert "model.keras" in shown
+    assert succeed("runs", "show", text_run[0], "--json").json()["status"] == "finished"
+    columns = succeed("runs", "compare", text_run[0], image_run[0], "--json").json()
+    assert [row["task"] for row in columns] == ["text-classification", "image-classification"]
+
+
+def test_recipes_are_listed_shown_and_copied(tmp_path):
+    names = [row["name"] for row in succeed("recipes", "list", "--json").json()]
+    assert {"quickstart", "three_phases", "bert_base", "my_csv"} <= set(names)
+    shown = succeed("recipes", "show", "quickstart").out
+    assert "tltool finetune quickstart" in shown
+    succeed("recipes", "copy", "quickstart", tmp_path / "mine.yaml")
+    assert (tmp_path / "mine.yaml").read_text() == shown
+    again = cli("recipes", "copy", "quickstart", tmp_path / "mine.yaml")
+    assert again.code == 2
+    assert "--force" in again.err
+    assert succeed("recipes", "schema").json()["properties"]["task"]["enum"]
+
+
+def test_models_and_samples_are_listed():
+    assert "all-minilm-l6-v2" in succeed("models", "list").out
+    assert succeed("models", "list", "--json").json()[0]["licence"]
+    assert "block6" in succeed("models", "show", "all-minilm-l6-v2").out
+    assert "airline-tweets" in succeed("data", "list").out
+    assert succeed("data", "list", "--json").json()[0]["examples"] > 0
+
+
+def test_doctor_shows_versions_and_devices():
+    done = cli("doctor", "--json")
+    facts = done.json()
+    assert facts["versions"]["keras"]
+    assert facts["devices"]["CPU"] == "cpu:0"
+    assert done.code == (1 if facts["problems"] else 0)
+    assert "tensorflow" in cli("doctor").out
+
+
+# the user's mistakes
+
+
+def test_broken_images_are_all_named_before_anything_is_trained(place):
+    folder = tiny.write_images(place / "broken_photos")
+    truncated, empty, text = (
+        folder / "red" / name for name in ("cut.jpg", "nothing.png", "notes.jpg")
+    )
+    truncated.write_bytes((folder / "red" / "000.jpg").read_bytes()[:300])
+    empty.write_bytes(b"")
+    text.write_text("these are notes, not a picture\n")
+    arguments = ("finetune", place / "image.yaml", f"data.train={folder}", "name=broken")
+    done = cli(*arguments)
+    assert done.code == 2
+    for path in (truncated, empty, text):
+        assert str(path) in done.err
+    assert "data.on_error" in done.err
+    assert not (place / "runs" / "broken").exists()
+
+
+def test_broken_images_are_left_out_on_request(place, image_run):
+    folder = tiny.write_images(place / "photos_with_one_broken", per_class=4)
+    (folder / "red" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    succeed(
+        "finetune",
+        place / "image.yaml",
+        f"data.train={folder}",
+        "data.on_error=skip",
+        "name=skipping",
+        "schedule.0.epochs=1",
+        "evaluation.baseline=false",
+        "export.formats=[]",
+    )
+    data = json.loads((place / "runs" / "skipping" / "1" / "data.json").read_text())
+    assert len(data["skipped"]) == 1
+    assert "cut.jpg" in str(data["skipped"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["finetune", "quikstart"], "`quickstart`"),
+        (["finetune", "{place}/txt.yaml"], "text.yaml`"),
+        (["finetune", "{place}/text.yaml", "data.train={place}/text.csv"], "texts.csv`"),
+        (["finetune", "{place}/text.yaml", "data.train=null"], "data.train"),
+        (["finetune", "{place}/text.yaml", "backbone=all-minilm-l6"], "`all-minilm-l6-v2`"),
+        (["finetune", "{place}/text.yaml", "nonsense"], "key=value"),
+        (["finetune", "{place}/text.yaml", "head=defalt"], "`default`"),
+        (["plan", "{place}/text.yaml", "schedule=[{train: {from: blok2}}]"], "`block2`"),
+        (["plan", "{place}/text.yaml", "data.label_column=lable"], "label"),
+        (["plan", "{place}/text.yaml", "training.devices=[gpu:7]"], "gpu:7"),
+        (["evaluate", "{place}/runs/nothing"], "no run"),
+        (["predict", "{place}/runs/nothing", "text"], "no run"),
+        (["export", "{place}/runs/nothing", "--format", "litert"], "no run"),
+        (["export", "{place}/runs/nothing", "--format", "onnx"], "onnx"),
+        (["runs", "show", "{place}/runs/nothing"], "no run"),
+        (["runs", "compare", "{place}/runs/nothing"], "at least two"),
+        (["recipes", "show", "quikstart"], "`quickstart`"),
+        (["recipes", "copy", "nothing-like-it"], "nothing-like-it"),
+        (["models", "show", "all-minilm"], "`all-minilm-l6-v2`"),
+        (["data", "sample", "airline", "{place}/sample"], "airline-tweets"),
+        (["fine-tune", "quickstart"], "fine-tune"),
+        (["validate"], "RECIPE"),
+    ],
+)
+def test_a_mistake_is_named_with_a_way_out(place, text_run, arguments, shown):
+    done = cli(*(argument.replace("{place}", str(place)) for argument in arguments))
+    assert done.code == 2
+    assert "error: " in done.err
+    assert shown in done.err
+
+
+def test_predict_names_a_missing_file_and_a_damaged_run(place, text_run):
+    missing = cli("predict", text_run[0], place / "text.csv")
+    assert missing.code == 2
+    assert "texts.csv" in missing.err
+    damaged = place / "damaged"
+    shutil.copytree(text_run[0], damaged)
+    with (damaged / "model.keras").open("ab") as file:
+        file.write(b"x")
+    done = cli("predict", damaged, "great film")
+    assert done.code == 2
+    assert "sha256" in done.err
+
+
+def test_an_error_of_our_own_asks_for_a_report(monkeypatch, capsys):
+    from tltool import shipped
+
+    def broken(kind):
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(shipped, "list_shipped", broken)
+    assert run(["recipes", "list"]) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "report it" in told
+
+
+def test_help_and_version_succeed():
+    from tltool import __version__
+
+    assert "finetune" in succeed("--help").out
+    for command in ("finetune", "plan", "validate", "evaluate", "predict", "export", "doctor"):
+        assert f"tltool {command}" in succeed(command, "--help").out
+    assert succeed("--version").out.strip() == f"tltool {__version__}"

@@ -1,0 +1,5 @@
+"""Makes `python -m tltool` the same as the `tltool` command."""
+
+from tltool.cli.app import main
+
+main()
