@@ -105,9 +105,11 @@ def faults_of(module: str, source: str) -> list[str]:
 
 def modules() -> dict[str, str]:
     return {
-        path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(
-            ".__init__"
-        ): path.read_text(encoding="utf-8")
+        path.relative_to(PACKAGE)
+        .with_suffix("")
+        .as_posix()
+        .replace("/", ".")
+        .removesuffix(".__init__"): path.read_text(encoding="utf-8")
         for path in sorted(PACKAGE.rglob("*.py"))
         if "_shipped" not in path.parts
     }

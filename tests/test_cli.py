@@ -108,7 +108,7 @@ def image_run(place) -> tuple[Path, Done]:
 
 def test_finetune_tells_what_it_did_and_what_to_do_next(text_run):
     path, done = text_run
-    for shown in ("accuracy", "TF-IDF", "positive", "negative", "SavedModel", "LiteRT", str(path)):
+    for shown in ("Accuracy", "TF-IDF", "positive", "negative", "SavedModel", "LiteRT", str(path)):
         assert shown in done.out
     assert f"tltool predict {path}" in done.out
     assert "epoch 1" in done.err
@@ -139,7 +139,7 @@ def test_finetune_leaves_a_complete_run_folder(text_run):
     manifest = json.loads((path / "run.json").read_text())
     assert manifest["status"] == "finished"
     assert set(manifest["files"]) == names - {"run.json"}
-    rows = list(csv.DictReader((path / "history.csv").open()))
+    rows = list(csv.DictReader(io.StringIO((path / "history.csv").read_text())))
     assert [row["phase"] for row in rows] == ["1 head"] * 2 + ["2 all"] * 6
 
 
@@ -177,8 +177,14 @@ def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
     from tltool import progress
 
     class Impatient(progress.Progress):
-        def epoch_end(self, row, best):
-            if row["total_epoch"] == 3:
+        """Presses Ctrl-C in the second phase, when the best epoch is one of the first."""
+
+        def phase(self, title, epochs, steps_per_epoch):
+            self.title = title
+            return super().phase(title, epochs, steps_per_epoch)
+
+        def step(self, epoch, step, examples, values):
+            if self.title == "2 all" and step == 2:
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(progress, "terminal_progress", Impatient)
@@ -188,7 +194,7 @@ def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
     assert "interrupted" in done.err
     assert str(path) in done.err
     assert json.loads((path / "run.json").read_text())["status"] == "interrupted"
-    assert len((path / "history.csv").read_text().splitlines()) == 1 + 3
+    assert len((path / "history.csv").read_text().splitlines()) == 1 + 2
     assert succeed("evaluate", path, "--json").json()["accuracy"] > 0
 
 
@@ -232,7 +238,7 @@ def test_five_faults_are_five_faults_with_hints(place):
         "data: {train: x.csv, test_fraction: 0.9}\n"
         "schedule:\n"
         "  - {train: head, lerning_rate: 0.1}\n"
-        "training: {optimizer: adamm, batch_size: none}\n"
+        "training: {optimizer: adamww, batch_size: none}\n"
     )
     for command in ("validate", "finetune", "plan"):
         done = cli(command, bad)
@@ -306,7 +312,8 @@ def test_predict_standard_input_into_a_file(place, text_run, monkeypatch):
     target = place / "predictions.csv"
     done = succeed("predict", text_run[0], "-", "--output", target)
     assert done.out == ""
-    assert [row["prediction"] for row in csv.DictReader(target.open())] == ["positive", "negative"]
+    rows = list(csv.DictReader(io.StringIO(target.read_text())))
+    assert [row["prediction"] for row in rows] == ["positive", "negative"]
 
 
 def test_predict_with_an_exported_model_agrees_with_the_run(place, text_run):
@@ -320,8 +327,6 @@ def test_predict_with_an_exported_model_agrees_with_the_run(place, text_run):
 def test_predict_a_folder_and_a_pattern_of_images(place, image_run):
     folder = succeed("predict", image_run[0], place / "photos").rows()
     assert len(folder) == 40
-    assert all(Path(row["origin"]).parent.name in place.joinpath("photos").name or True
-               for row in folder)  # fmt: skip
     right = [row["prediction"] == Path(row["origin"]).parent.name for row in folder]
     assert sum(right) >= 36
     pattern = succeed("predict", image_run[0], place / "photos" / "red" / "00*.jpg").rows()
@@ -338,7 +343,10 @@ def test_export_again_in_half_precision(image_run):
     half = path / "exports" / "litert_float16" / "model.tflite"
     full = path / "exports" / "litert_float32" / "model.tflite"
     assert half.stat().st_size < 0.7 * full.stat().st_size
-    assert "exports/litert_float16/model.tflite" in json.loads((path / "run.json").read_text())["files"]
+    assert (
+        "exports/litert_float16/model.tflite"
+        in json.loads((path / "run.json").read_text())["files"]
+    )
 
 
 def test_export_past_the_tolerance_fails_and_is_removed(place, image_run):
@@ -348,13 +356,10 @@ def test_export_past_the_tolerance_fails_and_is_removed(place, image_run):
     assert "max_difference: {}" in recipe
     strict_recipe = recipe.replace("max_difference: {}", "max_difference: {dynamic_int8: 1.0e-12}")
     (strict / "recipe.yaml").write_text(strict_recipe)
-    arguments = ("export", strict, "--format", "litert", "--precision", "dynamic_int8")
-    done = cli(*arguments)
+    done = cli("export", strict, "--format", "litert", "--precision", "dynamic_int8")
     assert done.code == 1
     assert "FAILED" in done.err
     assert not (strict / "exports" / "litert_dynamic_int8").exists()
-    assert cli(*arguments, "--keep-failed").code == 1
-    assert (strict / "exports" / "litert_dynamic_int8" / "model.tflite").is_file()
 
 
 # runs, recipes, models, data, doctor
@@ -364,7 +369,9 @@ def test_runs_list_and_show(place, text_run, image_run):
     listed = succeed("runs", "list", "--runs", place / "runs").out
     assert str(text_run[0]) in listed
     assert "finished" in listed
-    paths = [row["run"] for row in succeed("runs", "list", "--runs", place / "runs", "--json").json()]
+    paths = [
+        row["run"] for row in succeed("runs", "list", "--runs", place / "runs", "--json").json()
+    ]
     assert {str(text_run[0]), str(image_run[0])} <= set(paths)
     shown = succeed("runs", "show", text_run[0].parent).out
     assert "model.keras" in shown

@@ -169,11 +169,28 @@ def test_the_json_schema_accepts_shipped_recipes_and_refuses_faults():
     jsonschema = pytest.importorskip("jsonschema")
     import yaml
 
+    from tltool.recipe import _Loader
+
     schema = recipe_schema()
     json.dumps(schema)
     for file in list_shipped("recipes"):
-        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+        jsonschema.validate(yaml.load(file.read_text(), _Loader), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"task": "nonsense", "backbone": "x"}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"task": "text-classification", "backbone": "x", "dta": {}}, schema)
+
+
+def test_a_number_with_an_exponent_is_a_number_everywhere(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "task: text-classification\nbackbone: b\nhead: {name: 'm:f', options: {rate: 1e-3}}\n"
+    )
+    recipe = Recipe.load(file, ["head.options.other=-2E+1"])
+    assert recipe.head.options == {"rate": 0.001, "other": -20.0}
+
+
+def test_the_json_schema_has_the_limits_of_numbers():
+    training = recipe_schema()["$defs"]["TrainingSection"]["properties"]
+    assert training["batch_size"]["minimum"] == 1
+    assert training["seed"]["exclusiveMaximum"] == 2**31

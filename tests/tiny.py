@@ -8,10 +8,13 @@ import numpy as np
 
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 
-WORDS = """
-    good bad nice awful great poor love hate fine ugly the a is was film food
-    service price very not , . ! ? ##s ##ed ##ing
-""".split()
+# fmt: off
+WORDS = (
+    "good", "bad", "nice", "awful", "great", "poor", "love", "hate", "fine", "ugly", "the", "a",
+    "is", "was", "film", "food", "service", "price", "very", "not", ",", ".", "!", "?", "##s",
+    "##ed", "##ing",
+)
+# fmt: on
 TINY_TEXT = TextPreprocessing(
     vocabulary=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS), max_length=16
 )

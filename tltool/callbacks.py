@@ -69,14 +69,19 @@ class BestWeights:
         if not value > self._best + (self._min_delta if self.row else 0.0):
             return False
         with atomic_path(self.path) as temporary:
-            model.save_weights(temporary)
+            _without_optimizer(model).save_weights(temporary)
         self._best, self.row = value, row
         return True
 
     def restore(self, model: keras.Model) -> None:
         """Puts the best weights back; does nothing before the first epoch's end."""
         if self.row is not None:
-            model.load_weights(self.path)
+            _without_optimizer(model).load_weights(self.path)
+
+
+def _without_optimizer(model: keras.Model) -> keras.Model:
+    """The same layers. The optimizer's state of one phase would not fit that of the next."""
+    return keras.Model(model.input, model.output, name=model.name)
 
 
 class EpochEnd(keras.callbacks.Callback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
@@ -20,8 +20,33 @@ if TYPE_CHECKING:
     from tltool.trainer import TrainingResult
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What the held-out examples gave.
+
+    Attributes:
+        split: The split they are.
+        examples: The rows.
+        outputs: What the model says of them.
+        evaluation: Metrics and mistakes.
+        baseline: The simple model's result on the same rows, or None.
+    """
+
+    split: Split
+    examples: Examples
+    outputs: Any
+    evaluation: Evaluation
+    baseline: BaselineResult | None
+
+
 def conclude(
-    run: Run, prepared: Prepared, result: TrainingResult, *, started: float, progress: Progress
+    run: Run,
+    prepared: Prepared,
+    result: TrainingResult,
+    *,
+    started: float,
+    progress: Progress,
+    keep_failed: bool = False,
 ) -> None:
     """Measures, exports and documents a trained run, and sets `run.summary`.
 
@@ -31,6 +56,7 @@ def conclude(
         result: What training gave.
         started: `time.perf_counter()` at the start of the whole run.
         progress: Is told what happens.
+        keep_failed: Keep an exported artifact that differs too much.
 
     Raises:
         GateError: An artifact differs too much; metrics and predictions are
@@ -38,16 +64,18 @@ def conclude(
     """
     held_out, warnings = _held_out(prepared)
     progress.stage(f"Evaluation on the {held_out} examples")
-    evaluation, baseline = _measure(run, prepared, held_out)
-    _draw(run, prepared, result, evaluation, held_out)
-    reports = _export(run, prepared.examples.split(held_out), progress)
-    summary = _summary(run, prepared, result, evaluation, baseline, reports)
-    warnings += list(prepared.data_summary["warnings"])
-    seconds = time.perf_counter() - started
-    run.summary = _with(summary, split=held_out, warnings=warnings, seconds=seconds)
+    measured = _measure(run, prepared, held_out)
+    _draw(run, result, measured)
+    reports = _export(run, measured.examples, progress, keep_failed)
+    summary = _summary(run, prepared, result, measured, reports)
+    run.summary = replace(
+        summary,
+        warnings=[*warnings, *prepared.data_summary["warnings"]],
+        seconds=time.perf_counter() - started,
+    )
     _write_card(run, run.summary)
     run.folder.record(
-        "finished", metrics=_headline(evaluation, baseline), seconds=round(run.summary.seconds, 1)
+        "finished", metrics=_headline(measured), seconds=round(run.summary.seconds, 1)
     )
 
 
@@ -67,31 +95,26 @@ def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
     ]
 
 
-def _measure(
-    run: Run, prepared: Prepared, held_out: Split
-) -> tuple[Evaluation, BaselineResult | None]:
-    """Evaluates every split but the training one, writes metrics and predictions."""
+def _measure(run: Run, prepared: Prepared, held_out: Split) -> _Measured:
+    """Evaluates the validation and the held-out split, writes metrics and predictions."""
     from tltool.evaluate import evaluate_outputs, predictions_table, write_predictions
 
     settings = run.recipe.evaluation
     metrics: dict[str, Any] = {}
-    evaluation: Evaluation | None = None
-    for split in dict.fromkeys(("validation", held_out)):
-        examples = prepared.examples.split(split)
-        if not len(examples):
-            continue
-        outputs = run.outputs(examples)
-        evaluation = evaluate_outputs(outputs, examples, run.task, mistakes=settings.mistakes)
-        metrics[split] = evaluation.metrics
-    rows = predictions_table(outputs, examples, run.task)
-    write_predictions(rows, run.folder.predictions)
+    validation = prepared.examples.split("validation")
+    if len(validation) and held_out != "validation":
+        outputs = run.outputs(validation)
+        metrics["validation"] = evaluate_outputs(outputs, validation, run.task).metrics
+    examples = prepared.examples.split(held_out)
+    outputs = run.outputs(examples)
+    evaluation = evaluate_outputs(outputs, examples, run.task, mistakes=settings.mistakes)
+    metrics[held_out] = evaluation.metrics
+    write_predictions(predictions_table(outputs, examples, run.task), run.folder.predictions)
     baseline = _baseline(run, prepared, held_out) if settings.baseline else None
     if baseline is not None:
         metrics["baseline"] = {"name": baseline.name, "split": held_out, **baseline.metrics}
     write_json(run.folder.metrics, metrics)
-    if evaluation is None:
-        raise ValueError(f"the {held_out} split is empty")
-    return evaluation, baseline
+    return _Measured(held_out, examples, outputs, evaluation, baseline)
 
 
 def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
@@ -116,30 +139,26 @@ def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
     )
 
 
-def _draw(
-    run: Run,
-    prepared: Prepared,
-    result: TrainingResult,
-    evaluation: Evaluation,
-    held_out: Split,
-) -> None:
+def _draw(run: Run, result: TrainingResult, measured: _Measured) -> None:
     from tltool.report.plots import confusion_matrix, learning_curves, regression_scatter
 
     learning_curves(result.history, run.folder.report / "curves.png")
     if run.task.spec.kind == "classification":
-        confusion_matrix(evaluation.metrics["confusion_matrix"], run.task.labels, run.folder.plot)
-        return
-    examples = prepared.examples.split(held_out)
-    targets = [float(target) for target in examples.targets if target is not None]
-    regression_scatter(run.outputs(examples), targets, run.folder.plot)
+        matrix = measured.evaluation.metrics["confusion_matrix"]
+        confusion_matrix(matrix, run.task.labels, run.folder.plot)
+    else:
+        targets = [float(target or 0.0) for target in measured.examples.targets]
+        regression_scatter(measured.outputs, targets, run.folder.plot)
 
 
-def _export(run: Run, held_out: Examples, progress: Progress) -> tuple[GateReport, ...]:
+def _export(
+    run: Run, held_out: Examples, progress: Progress, keep_failed: bool
+) -> tuple[GateReport, ...]:
     section = run.recipe.export
     if not section.formats:
         return ()
     progress.stage(f"Export: {', '.join(section.formats)}")
-    reports = run.export_all(section, data=held_out)
+    reports = run.export_all(section, data=held_out, keep_failed=keep_failed)
     for report in reports:
         progress.note(
             f"{report.artifact} ({report.precision}) differs from the model by at most "
@@ -152,12 +171,12 @@ def _summary(
     run: Run,
     prepared: Prepared,
     result: TrainingResult,
-    evaluation: Evaluation,
-    baseline: BaselineResult | None,
+    measured: _Measured,
     reports: tuple[GateReport, ...],
 ) -> RunSummary:
     from tltool.report.content import RunSummary
 
+    baseline = measured.baseline
     counts = prepared.data_summary["counts"]
     return RunSummary(
         name=run.recipe.name,
@@ -165,7 +184,8 @@ def _summary(
         backbone=run.recipe.backbone.name,
         counts={split: sum(classes.values()) for split, classes in counts.items()},
         phases=_phases(prepared, result),
-        evaluation=evaluation,
+        split=measured.split,
+        evaluation=measured.evaluation,
         baseline=(baseline.name, baseline.value) if baseline else None,
         artifacts=_artifacts(run, reports),
         run_dir=str(run.path),
@@ -176,12 +196,6 @@ def _summary(
         backbone_source=prepared.backbone.source,
         **_data_source(run),
     )
-
-
-def _with(summary: RunSummary, **changes: Any) -> RunSummary:
-    from dataclasses import replace
-
-    return replace(summary, **changes)
 
 
 def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
@@ -243,12 +257,12 @@ def _data_source(run: Run) -> dict[str, str]:
     return {"data_source": f"{found.title}: {found.source}", "data_licence": found.licence}
 
 
-def _headline(evaluation: Evaluation, baseline: BaselineResult | None) -> dict[str, Any]:
+def _headline(measured: _Measured) -> dict[str, Any]:
     """The few numbers that `tltool runs list` shows, kept in the manifest."""
     kept = ("accuracy", "macro_f1", "mae", "rmse", "r2")
-    numbers: Mapping[str, Any] = evaluation.metrics
+    numbers = measured.evaluation.metrics
     headline = {key: numbers[key] for key in kept if key in numbers}
-    return {**headline, "baseline": baseline.value if baseline else None}
+    return {**headline, "baseline": measured.baseline.value if measured.baseline else None}
 
 
 def _write_card(run: Run, summary: RunSummary) -> None:

@@ -122,7 +122,10 @@ def _devices(wanted: tuple[str, ...] | None) -> list[str] | None:
         return None
     names = [name.lower().removeprefix("/").removeprefix("device:") for name in wanted]
     if len(set(names)) != len(names) or not names:
-        raise DeviceError(f"training.devices: {list(wanted)} must name each device once.")
+        raise DeviceError(
+            f"training.devices: {list(wanted)} must name at least one device, each once.",
+            hint="Leave it out to use all devices of the best kind.",
+        )
     _split_cpu(names)
     known = [name for kind in ("CPU", "GPU", "TPU") for name in _names(kind)]
     for name in names:

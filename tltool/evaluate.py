@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from tltool.metrics import classification_metrics, regression_metrics
 from tltool.tasks import Task
 
 EXCERPT_CHARACTERS = 120
+CSV_LINE_END = "\r\n"  # RFC 4180
 # Characters that reverse the reading order could make a terminal show another text.
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -132,23 +134,34 @@ def write_predictions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             f"Predictions cannot be written to {str(path)!r}: suffix {path.suffix!r}.",
             hint="end the name in .csv or .jsonl",
         )
+    csv_rows = path.suffix.lower() == ".csv"
+    end = CSV_LINE_END if csv_rows else "\n"
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
-        if path.suffix.lower() == ".jsonl":
-            file.writelines(
-                json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows
-            )
-            return
-        flat = [_flat(row) for row in rows]
-        # The csv module quotes a lone carriage return just where it is part of
-        # the line end, so the line end must be RFC 4180's.
-        writer = csv.DictWriter(
-            file, fieldnames=list(flat[0]) if flat else _COLUMNS, lineterminator="\r\n"
-        )
-        writer.writeheader()
-        writer.writerows(flat)
+        file.writelines(line + end for line in format_rows(rows, "csv" if csv_rows else "jsonl"))
+
+
+def format_rows(rows: Sequence[Mapping[str, Any]], form: Literal["csv", "jsonl"]) -> Iterator[str]:
+    """Yields prediction rows as lines of CSV (header first) or JSON, without line ends.
+
+    In CSV each class is a column `probability_CLASS`, empty in rows that lack it.
+    """
+    if form == "jsonl":
+        for row in rows:
+            yield json.dumps(row, ensure_ascii=False, allow_nan=False)
+        return
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row)) or list(_COLUMNS)
+    buffer = io.StringIO()
+    # The csv module quotes a lone carriage return just where it is part of the line end.
+    writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator=CSV_LINE_END)
+    for row in [dict(zip(columns, columns, strict=True)), *flat]:
+        writer.writerow(row)
+        yield buffer.getvalue().removesuffix(CSV_LINE_END)
+        buffer.seek(0)
+        buffer.truncate()
 
 
 def encode_classes(

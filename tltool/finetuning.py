@@ -53,7 +53,11 @@ class Prepared:
 
 
 def finetune(
-    recipe: Recipe | str | Path, *, data: Any = None, progress: Progress | None = None
+    recipe: Recipe | str | Path,
+    *,
+    data: Any = None,
+    progress: Progress | None = None,
+    keep_failed: bool = False,
 ) -> Run:
     """Fine-tunes a pretrained model as a recipe says.
 
@@ -63,6 +67,7 @@ def finetune(
             (inputs, labels), a pandas DataFrame, a `tf.data.Dataset` of pairs,
             or a mapping from "train", "validation" and "test" to any of these.
         progress: Is told what happens; None is silent.
+        keep_failed: Keep an exported artifact that differs too much.
 
     Returns:
         The run: trained, evaluated, exported and checked, its files written.
@@ -84,7 +89,14 @@ def finetune(
         if not result.interrupted:
             from tltool.conclusion import conclude
 
-            conclude(run, prepared, result, started=started, progress=progress)
+            conclude(
+                run,
+                prepared,
+                result,
+                started=started,
+                progress=progress,
+                keep_failed=keep_failed,
+            )
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         folder.record("interrupted" if interrupted else "failed", error=str(error))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tltool.data.encoding import decode
 from tltool.data.examples import Examples
@@ -90,26 +87,6 @@ def prediction_rows(
             ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
             row["probabilities"] = dict(ranked[:top])
     return rows
-
-
-def format_rows(rows: Sequence[Mapping[str, Any]], form: Literal["csv", "jsonl"]) -> Iterator[str]:
-    """Yields prediction rows as lines of CSV (header first) or JSON, without line ends.
-
-    In CSV each class is a column `probability_CLASS`, empty where `top` left it out.
-    """
-    if form == "jsonl":
-        for row in rows:
-            yield json.dumps(row, ensure_ascii=False, allow_nan=False)
-        return
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="")
-    for row in [dict(zip(columns, columns, strict=True)), *flat] if flat else []:
-        writer.writerow(row)
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
 
 
 def _rows_of_argument(
@@ -231,9 +208,3 @@ def _examples(rows: Sequence[Row | Broken], modality: Modality) -> Examples:
         splits=[None] * len(good),
         origins=[row.origin for row in good],
     )
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {key: value for key, value in row.items() if key != "probabilities"}
-    probabilities = row.get("probabilities", {})
-    return flat | {f"probability_{label}": value for label, value in probabilities.items()}

@@ -8,6 +8,7 @@ numerical library is loaded.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# PyYAML follows YAML 1.1, where 1e-3 is a text; to people and to editors it is a number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
 def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -224,7 +233,7 @@ def _override(values: Values, overrides: Iterable[str]) -> dict[str, Any]:
                 hint="For example: schedule.0.epochs=2 data.train=photos/",
             )
         try:
-            value = yaml.safe_load(raw) if raw else None
+            value = yaml.load(raw, _Loader) if raw else None
         except yaml.YAMLError as error:
             raise RecipeError(f"The override {text!r} can't be read: {_one_line(error)}") from error
         _assign(result, key.split("."), value, text)

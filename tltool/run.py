@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError, RunError
+from tltool.errors import ExportError, HeadError, RunError
 from tltool.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,
@@ -114,7 +115,15 @@ class Run:
         import tltool.backbones.layers
         import tltool.optimizers  # noqa: F401 - both register what the file may name
 
-        return keras.saving.load_model(file, compile=False)
+        _import_head(self.recipe.head.name)
+        try:
+            return keras.saving.load_model(file, compile=False)
+        except TypeError as error:
+            raise RunError(
+                f"The model of {str(self.path)!r} can't be rebuilt: {str(error).splitlines()[0]}",
+                hint="Import the module of its head first, and decorate every layer class in it "
+                "with keras.saving.register_keras_serializable.",
+            ) from error
 
     def examples(self, split: Literal["train", "validation", "test"] = "test") -> Examples:
         """The rows of one split of the recipe's data, read again.
@@ -246,6 +255,18 @@ class Run:
         else:
             examples = labelled_from_python(data, spec, section)
         return check_examples(examples, on_error=section.on_error)
+
+
+def _import_head(name: str) -> None:
+    """Imports the module of a head of one's own, which registers the layers a model may name.
+
+    One that was registered in the script that trained it can't be found from
+    here; its model still loads where it has Keras' own layers only.
+    """
+    from tltool.heads import find_head
+
+    with suppress(HeadError):
+        find_head(name)
 
 
 def load_run(path: str | Path) -> Run:

@@ -97,15 +97,16 @@ class RunFolder:
         file = self.path / MANIFEST
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
-            written_by, number = manifest["tltool"], manifest["format"]
+            number = int(manifest["format"])
+            if number <= _FORMAT:
+                return {key: manifest[key] for key in ("status", "created")} | manifest
+            written_by = manifest["tltool"]
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise RunError(f"{file} is damaged: {error}", hint="Train again.") from error
-        if number > _FORMAT:
-            raise RunError(
-                f"{file} was written by tltool {written_by}, this is {__version__}.",
-                hint="Update tltool.",
-            )
-        return dict(manifest)
+        raise RunError(
+            f"{file} was written by tltool {written_by}, this is {__version__}.",
+            hint="Update tltool.",
+        )
 
     def record(self, status: Status, **facts: Any) -> None:
         """Writes the manifest anew: the status, the facts so far and all files with sha256."""

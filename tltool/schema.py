@@ -26,8 +26,11 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_no_bool)]
-Count = Annotated[int, BeforeValidator(_no_bool)]
+# The last of a field's annotations, after its limits: the JSON Schema would lack them else.
+_NOT_BOOL = BeforeValidator(_no_bool)
+Number = Annotated[float, _NOT_BOOL]
+Count = Annotated[int, _NOT_BOOL]
+ClassWeight = Annotated[float, Field(ge=0), _NOT_BOOL]
 
 
 class Section(BaseModel):
@@ -60,13 +63,13 @@ class DataSection(Section):
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    validation_fraction: Annotated[Number, Field(ge=0.0, le=0.5)] = 0.1
-    test_fraction: Annotated[Number, Field(ge=0.0, le=0.5)] = 0.1
+    validation_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
+    test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
     label_column: str = "label"
     delimiter: str | None = None
     encoding: str | None = None
-    max_examples: Annotated[Count, Field(ge=2)] | None = None
+    max_examples: Annotated[int, Field(ge=2), _NOT_BOOL] | None = None
     split_seed: Count = 0
     on_error: Literal["stop", "skip"] = "stop"
 
@@ -83,9 +86,9 @@ class BackboneSection(Section):
     """
 
     name: str
-    max_length: Annotated[Count, Field(ge=4, le=8192)] | None = None
-    image_size_px: Annotated[Count, Field(ge=16, le=2048)] | None = None
-    dropout: Annotated[Number, Field(ge=0.0, lt=1.0)] | None = None
+    max_length: Annotated[int, Field(ge=4, le=8192), _NOT_BOOL] | None = None
+    image_size_px: Annotated[int, Field(ge=16, le=2048), _NOT_BOOL] | None = None
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] | None = None
 
 
 class HeadSection(Section):
@@ -102,17 +105,17 @@ class HeadSection(Section):
     """
 
     name: str = "default"
-    hidden_units: tuple[Annotated[Count, Field(ge=1)], ...] = ()
-    dropout: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.1
+    hidden_units: tuple[Annotated[int, Field(ge=1), _NOT_BOOL], ...] = ()
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.1
     activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
-    l2: Annotated[Number, Field(ge=0.0)] = 0.0
+    l2: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Last(Section):
     """Trains the head and the last N layer groups of the backbone."""
 
-    last: Annotated[Count, Field(ge=1)]
+    last: Annotated[int, Field(ge=1), _NOT_BOOL]
 
 
 class From(Section):
@@ -124,7 +127,7 @@ class From(Section):
 class ShareOfWeights(Section):
     """Trains the head and the last groups that hold at most this share of the weights."""
 
-    fraction: Annotated[Number, Field(gt=0.0, le=1.0)]
+    fraction: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL]
 
 
 def _patterns_given(patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -158,9 +161,9 @@ class PhaseSection(Section):
     """
 
     train: Selection = "head"
-    epochs: Annotated[Count, Field(ge=1)] = 1
-    learning_rate: Annotated[Number, Field(gt=0.0, le=10.0)] = 1e-3
-    group_decay: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
+    epochs: Annotated[int, Field(ge=1), _NOT_BOOL] = 1
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0), _NOT_BOOL] = 1e-3
+    group_decay: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 1.0
     curve: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_fraction: Fraction = 0.0
     batch_norm: Literal["frozen", "train"] = "frozen"
@@ -177,8 +180,8 @@ class EarlyStoppingSection(Section):
         min_delta: Smallest change that counts as better.
     """
 
-    patience: Annotated[Count, Field(ge=1)] = 3
-    min_delta: Annotated[Number, Field(ge=0.0)] = 0.0
+    patience: Annotated[int, Field(ge=1), _NOT_BOOL] = 3
+    min_delta: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
 
 
 class TrainingSection(Section):
@@ -204,19 +207,21 @@ class TrainingSection(Section):
         deterministic: Ask TensorFlow for bit-equal results of equal runs.
     """
 
-    batch_size: Annotated[Count, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1), _NOT_BOOL] = 32
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
-    momentum: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.9
-    weight_decay: Annotated[Number, Field(ge=0.0)] = 0.01
-    gradient_clip_norm: Annotated[Number, Field(gt=0.0)] | None = 1.0
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.9
+    weight_decay: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.01
+    gradient_clip_norm: Annotated[float, Field(gt=0.0), _NOT_BOOL] | None = 1.0
     label_smoothing: Fraction = 0.0
-    class_weights: Literal["balanced"] | dict[str, Annotated[Number, Field(ge=0)]] | None = None
+    class_weights: (
+        Literal["balanced"] | dict[str, Annotated[float, Field(ge=0), _NOT_BOOL]] | None
+    ) = None
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
     precision: Precision = "float32"
     distribution: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
     devices: tuple[str, ...] | None = None
-    seed: Annotated[Count, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31), _NOT_BOOL] = 0
     deterministic: bool = True
 
 
@@ -235,7 +240,7 @@ class AugmentSection(Section):
 
     horizontal_flip: bool = False
     vertical_flip: bool = False
-    rotation_degrees: Annotated[Number, Field(ge=0.0, le=180.0)] = 0.0
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0), _NOT_BOOL] = 0.0
     zoom: Fraction = 0.0
     translation: Fraction = 0.0
     brightness: Fraction = 0.0
@@ -253,7 +258,7 @@ class EvaluationSection(Section):
     """
 
     baseline: bool = True
-    mistakes: Annotated[Count, Field(ge=0)] = 10
+    mistakes: Annotated[int, Field(ge=0), _NOT_BOOL] = 10
 
 
 class GateSection(Section):
@@ -267,11 +272,11 @@ class GateSection(Section):
             by precision. Classification only.
     """
 
-    examples: Annotated[Count, Field(ge=1)] = 64
-    max_difference: dict[LiteRTPrecision, Annotated[Number, Field(gt=0)]] = Field(
+    examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 64
+    max_difference: dict[LiteRTPrecision, Annotated[float, Field(gt=0), _NOT_BOOL]] = Field(
         default_factory=dict
     )
-    min_agreement: dict[LiteRTPrecision, Annotated[Number, Field(ge=0, le=1)]] = Field(
+    min_agreement: dict[LiteRTPrecision, Annotated[float, Field(ge=0, le=1), _NOT_BOOL]] = Field(
         default_factory=dict
     )
 

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, RunArgument, examples, print_json
+from tltool.cli.output import (
+    JsonOption,
+    KeepFailedOption,
+    RunArgument,
+    examples,
+    print_json,
+)
 
 EXAMPLES = examples(
     "tltool export runs/quickstart --format saved_model --format litert",
@@ -44,9 +50,7 @@ def export(
         str | None,
         typer.Option(help="Labelled data to check on; default: the run's test split."),
     ] = None,
-    keep_failed: Annotated[
-        bool, typer.Option("--keep-failed", help="Keep an export that differs too much.")
-    ] = False,
+    keep_failed: KeepFailedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a trained model and check it against itself."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from tltool.cli.output import JsonOption, OverridesArgument, RecipeArgument, examples, print_json
+from tltool.cli.output import (
+    JsonOption,
+    KeepFailedOption,
+    OverridesArgument,
+    RecipeArgument,
+    examples,
+    print_json,
+)
 
 EXAMPLES = examples(
     "tltool finetune quickstart",
@@ -14,7 +21,10 @@ EXAMPLES = examples(
 
 
 def finetune(
-    recipe: RecipeArgument, overrides: OverridesArgument = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    keep_failed: KeepFailedOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Fine-tune a model, measure it, export it and check the exports."""
     from tltool.recipe import Recipe
@@ -28,7 +38,7 @@ def finetune(
     from tltool.finetuning import finetune as run_finetune
     from tltool.progress import terminal_progress
 
-    run = run_finetune(checked, progress=terminal_progress())
+    run = run_finetune(checked, progress=terminal_progress(), keep_failed=keep_failed)
     if run.summary is None:
         typer.echo(
             f"The run was interrupted. What it kept is in {run.path}"

@@ -9,6 +9,9 @@ from typing import Annotated, Any
 import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+KeepFailedOption = Annotated[
+    bool, typer.Option("--keep-failed", help="Keep an export that differs too much.")
+]
 OutputDirOption = Annotated[str, typer.Option("--runs", help="The folder that holds the runs.")]
 OverridesArgument = Annotated[
     list[str] | None,

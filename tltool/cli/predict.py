@@ -51,8 +51,8 @@ def predict(
 
     from tltool.artifact import is_artifact, load_artifact
     from tltool.data.doctor import check_examples
-    from tltool.evaluate import write_predictions
-    from tltool.predict import collect_inputs, format_rows, prediction_rows
+    from tltool.evaluate import format_rows, write_predictions
+    from tltool.predict import collect_inputs, prediction_rows
     from tltool.run import load_run
 
     if is_artifact(model):

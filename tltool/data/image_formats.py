@@ -75,18 +75,25 @@ def decode_bmp(data: Any) -> Any:
         & (rows > 0)
         & (stride * rows <= tf.cast(tf.strings.length(data), tf.int64))
     )
-    check = tf.debugging.Assert(
-        supported, ["BMP is truncated, compressed or not of 1, 4, 8, 24 or 32 bits a pixel"]
+    rows += _zero_or_fail(
+        supported, "BMP is truncated, compressed or not of 1, 4, 8, 24 or 32 bits a pixel"
     )
-    with tf.control_dependencies([check]):
-        body = _read_exactly(data, field(10), stride * rows)
-        lines = tf.reshape(body, tf.stack([rows, stride]))
-        image = tf.cond(
-            bits >= 24,
-            lambda: _bmp_true_colour(lines, width, bits // 8),
-            lambda: _bmp_palette(data, lines, width, bits, field(14), field(46)),
-        )
+    lines = tf.reshape(_read_exactly(data, field(10), stride * rows), tf.stack([rows, stride]))
+    image = tf.cond(
+        bits >= 24,
+        lambda: _bmp_true_colour(lines, width, bits // 8),
+        lambda: _bmp_palette(data, lines, width, bits, field(14), field(46)),
+    )
     return tf.cond(height > 0, lambda: image[::-1], lambda: image)
+
+
+def _zero_or_fail(condition: Any, message: str) -> Any:
+    """int64 zero, or InvalidArgumentError with `message` unless `condition` holds.
+
+    `tf.debugging.Assert` would make the graph stateful, and `tf.data` then
+    runs it for one image at a time wherever it has to be deterministic.
+    """
+    return tf.strings.to_number(tf.where(condition, "0", message), tf.int64)
 
 
 def _read_exactly(data: Any, position: Any, count: Any) -> Any:
@@ -100,6 +107,7 @@ def _bmp_true_colour(lines: Any, width: Any, channels: Any) -> Any:
 
 
 def _bmp_palette(data: Any, lines: Any, width: Any, bits: Any, header: Any, used: Any) -> Any:
+    bits = tf.maximum(bits, 1)  # else tf.range fails before the check above can say why
     shifts = tf.range(8 - bits, -1, -bits)
     indices = tf.bitwise.right_shift(tf.cast(lines, tf.int64)[..., None], shifts)
     indices = tf.bitwise.bitwise_and(indices, tf.bitwise.left_shift(tf.ones_like(bits), bits) - 1)

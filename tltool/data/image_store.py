@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,35 +76,38 @@ class ImageStore:
             pool.shutdown(cancel_futures=True)
         return loaded
 
-    def dataset(self, rows: Any) -> tf.data.Dataset:
-        """The images at `rows`, int64 tensor (n,), one by one; decoded as they are asked for.
+    def reader(self) -> Callable[[Any], tf.data.Dataset]:
+        """A function from row numbers, int64 (n,), to a dataset of their images, one by one.
 
-        A graph cannot catch an error to add the file's name, so images that
-        fail are left out first and then missed: the row numbers no longer agree.
-
-        Raises:
-            tf.errors.InvalidArgumentError: While iterating, at an image that
-                cannot be read or decoded; names it.
+        They are decoded as they are asked for. A graph cannot catch an error
+        to add the file's name, so images that fail are left out first and then
+        missed: where the row numbers no longer agree, the dataset raises
+        `tf.errors.InvalidArgumentError` with the name.
         """
         data = tf.constant([_encoded(image) for image in self._images], tf.string)
         is_file = tf.constant([not isinstance(x, (bytes, np.ndarray)) for x in self._images])
         names = tf.constant([self._name(row) for row in range(len(self._images))], tf.string)
 
+        @tf.autograph.experimental.do_not_convert
         def load(row: Any) -> tuple[Any, Any]:
             one = data[row]
             one = tf.cond(is_file[row], lambda: tf.io.read_file(one), lambda: one)
             return row, tf.cast(resize_and_crop(decode_image(one), self._contract), tf.uint8)
 
+        @tf.autograph.experimental.do_not_convert
         def present(row: Any, found: Any) -> Any:
             message = tf.strings.join([names[row], ": this image cannot be read or decoded"])
             with tf.control_dependencies([tf.debugging.Assert(tf.equal(row, found[0]), [message])]):
                 return tf.identity(found[1])
 
-        wanted = tf.data.Dataset.from_tensor_slices(rows)
-        loaded = wanted.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        last = (tf.constant(-1, tf.int64), tf.zeros(self.shape, tf.uint8))
-        found = loaded.ignore_errors().concatenate(tf.data.Dataset.from_tensors(last))
-        return tf.data.Dataset.zip((wanted, found)).map(present)
+        def read(rows: Any) -> tf.data.Dataset:
+            wanted = tf.data.Dataset.from_tensor_slices(rows)
+            loaded = wanted.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            last = (tf.constant(-1, tf.int64), tf.zeros(self.shape, tf.uint8))
+            found = loaded.ignore_errors().concatenate(tf.data.Dataset.from_tensors(last))
+            return tf.data.Dataset.zip((wanted, found)).map(present)
+
+        return read
 
     def _resizer(self, decode: Any, spec: tf.TensorSpec) -> Any:
         """A traced function from an image of type `spec` to uint8 of the model's input size."""

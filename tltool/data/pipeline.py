@@ -20,7 +20,6 @@ from tltool.schema import AugmentSection
 CACHE_BYTES = 1 << 30
 _TEXT_CHUNK = 4096
 _WINDOW_BATCHES = 50
-_WINDOW_BATCHES = 50
 _Contract = ImagePreprocessing | TextPreprocessing
 # Row numbers, one by one and all together -> row, or (row, what was loaded), one by one.
 _Load = Callable[[tf.data.Dataset, Any], tf.data.Dataset]
@@ -108,6 +107,7 @@ def make_dataset(
         changes = augment if training else None
         load, finish = _image_batches(examples, contract, changes, seed, cache_bytes)
 
+    @tf.autograph.experimental.do_not_convert
     def epoch(key: Any) -> tf.data.Dataset:
         order = tf.range(len(examples), dtype=tf.int64)
         if training:
@@ -116,9 +116,12 @@ def make_dataset(
             if lengths is not None:
                 order = _alike_together(order, tf.gather(lengths, order), batch_size, shuffle)
         rows = tf.data.Dataset.from_tensor_slices(order)
-        return load(rows, order).batch(batch_size, drop_remainder).map(lambda *x: (key, *x))
+        batches = load(rows, order).batch(batch_size, drop_remainder)
+        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
 
-    def complete(key: Any, rows: Any, *loaded: Any) -> Any:
+    @tf.autograph.experimental.do_not_convert
+    def complete(key: Any, batch: Any) -> Any:
+        rows, *loaded = batch if isinstance(batch, tuple) else (batch,)
         inputs = finish(key, rows, *loaded)
         return inputs if labels is None else (inputs, *(tf.gather(x, rows) for x in labels))
 
@@ -199,10 +202,8 @@ def _image_batches(
         kept = tf.constant(store.load_all())
         return _load_nothing, lambda key, rows: complete(key, rows, tf.gather(kept, rows))
 
-    def load(rows: tf.data.Dataset, order: Any) -> tf.data.Dataset:
-        return tf.data.Dataset.zip((rows, store.dataset(order)))
-
-    return load, complete
+    read = store.reader()
+    return lambda rows, order: tf.data.Dataset.zip((rows, read(order))), complete
 
 
 def _augmented(images: Any, changes: AugmentSection, seed: Any, rows: Any) -> Any:

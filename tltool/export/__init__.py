@@ -1,0 +1,1 @@
+"""Export: artifacts that carry their labels and preprocessing, checked before they are kept."""

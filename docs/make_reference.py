@@ -1,0 +1,174 @@
+"""Writes docs/recipe_reference.md from the schema: fields, types, defaults, descriptions.
+
+python docs/make_reference.py            # writes the file
+python docs/make_reference.py --check    # fails where the file is not up to date
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tltool.recipe import recipe_schema
+from tltool.schema import PhaseSection, RecipeFields, Section
+from tltool.tasks import TASKS
+
+TARGET = Path(__file__).with_name("recipe_reference.md")
+
+INTRODUCTION = """\
+# Recipe reference
+
+Every field of a recipe, its default and its limits. This page is made from the schema by
+`docs/make_reference.py`. `tltool recipes schema` prints the same as JSON Schema: an editor that
+knows it completes and checks recipes while you type.
+
+Any field can be overridden on the command line by its dotted path:
+`tltool finetune my_recipe.yaml training.batch_size=16 schedule.0.epochs=2`.
+"""
+
+# A short text for the fields of the whole recipe, which are mostly sections.
+TOP_LEVEL = {
+    "task": "What goes in and what comes out: " + ", ".join(f"`{name}`" for name in TASKS) + ".",
+    "name": "Names the folder of the runs: `OUTPUT_DIR/NAME/1`, `…/2` and so on.",
+    "description": "One line for people.",
+    "data": "See [data](#data).",
+    "backbone": "A name, or a mapping: see [backbone](#backbone).",
+    "head": "A name, or a mapping: see [head](#head).",
+    "schedule": "A list of phases (see [schedule](#schedule)), or the name of a known strategy: "
+    "`feature_extraction` (head), `fine_tune` (head, then all), `gradual` (head, then one more "
+    "group at a time), `linear_probe_then_fine_tune` (head at length, then all gently).",
+    "training": "See [training](#training).",
+    "augment": "See [augment](#augment); null changes nothing.",
+    "evaluation": "See [evaluation](#evaluation).",
+    "export": "See [export](#export).",
+    "output_dir": "The folder that holds the runs.",
+}
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    schema = recipe_schema()
+    pages = [INTRODUCTION, _section("The whole recipe", RecipeFields, TOP_LEVEL, schema)]
+    for name in RecipeFields.model_fields:
+        section = PhaseSection if name == "schedule" else _section_of(name)
+        if section is None:
+            continue
+        pages.append(_section(name, section, _descriptions(section), schema))
+        for field, inner in _inner_sections(section):
+            title = f"{name}.{field}"
+            pages.append(_section(title, inner, _descriptions(inner), schema))
+    return "\n".join(pages)
+
+
+def _section_of(name: str) -> type[Section] | None:
+    for candidate in Section.__subclasses__():
+        if candidate.__name__.lower() == f"{name}section":
+            return candidate
+    return None
+
+
+def _inner_sections(section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    for field in section.model_fields:
+        inner = _section_of(field.replace("_", ""))
+        if inner is not None:
+            yield field, inner
+
+
+def _section(
+    title: str, section: type[Section], descriptions: dict[str, str], schema: dict[str, Any]
+) -> str:
+    definition = schema if section is RecipeFields else schema["$defs"][section.__name__]
+    required = definition.get("required", [])
+    rows = []
+    for name, field in definition["properties"].items():
+        default = "*required*" if name in required else _default(section, name)
+        rows.append(f"| `{name}` | {_type(field, schema)} | {default} | {descriptions[name]} |")
+    summary = "" if section is RecipeFields else _summary(section) + "\n\n"
+    table = "\n".join(("| Field | Type | Default | Meaning |", "| --- | --- | --- | --- |", *rows))
+    return f"## {title}\n\n{summary}{table}\n"
+
+
+def _default(section: type[Section], name: str) -> str:
+    names = {info.alias or key: key for key, info in section.model_fields.items()}
+    value = section.model_fields[names[name]].get_default(call_default_factory=True)
+    return "see there" if isinstance(value, Section) else f"`{_shown(value)}`"
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case True | False:
+            return str(value).lower()
+        case "":
+            return '""'
+        case tuple():
+            return "[" + ", ".join(map(_shown, value)) + "]"
+    return str(value)
+
+
+def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    """A field's type and limits in words."""
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(_type(branch, schema) for branch in field["anyOf"]))
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        inner = schema["$defs"][name]["properties"]
+        return "mapping" if name.endswith("Section") else f"`{{{', '.join(inner)}: …}}`"
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    kind = field.get("type", "any")
+    if kind == "array":
+        return f"list of {_plural(_type(field['items'], schema))}"
+    if kind == "object":
+        return "mapping"
+    names = {"integer": "whole number", "string": "text", "boolean": "true, false"}
+    return names.get(kind, kind) + _limits(field)
+
+
+def _plural(kind: str) -> str:
+    return re.sub(r"^(whole number|number|text|mapping)\b", r"\1s", kind)
+
+
+def _limits(field: dict[str, Any]) -> str:
+    words = {
+        "minimum": "≥",
+        "exclusiveMinimum": ">",
+        "maximum": "≤",
+        "exclusiveMaximum": "<",
+    }
+    limits = [f"{sign} {field[key]:g}" for key, sign in words.items() if key in field]
+    return f" {', '.join(limits)}" if limits else ""
+
+
+def _summary(section: type[Section]) -> str:
+    return inspect.cleandoc(section.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _descriptions(section: type[Section]) -> dict[str, str]:
+    """The `Attributes:` of a section's docstring, by field."""
+    text = inspect.cleandoc(section.__doc__ or "").partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", text):
+        names, _, description = entry.strip().partition(":")
+        line = " ".join(description.split()).replace("|", "\\|")
+        found.update({name.strip(): line for name in names.split(",")})
+    return found
+
+
+def main() -> int:
+    """Writes the page, or with --check says whether it is up to date."""
+    text = reference()
+    if "--check" not in sys.argv:
+        TARGET.write_text(text, encoding="utf-8")
+        return 0
+    current = TARGET.read_text(encoding="utf-8") if TARGET.is_file() else ""
+    return 0 if current == text else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

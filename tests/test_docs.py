@@ -1,0 +1,127 @@
+"""The documentation is true: links lead somewhere, recipes are valid, the example runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from presets import write_text_preset, write_texts
+
+from tltool.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def python(*arguments, **options):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_recipe_reference_is_up_to_date():
+    done = python(ROOT / "docs" / "make_reference.py", "--check", cwd=ROOT)
+    assert done.returncode == 0, "run: python docs/make_reference.py" + done.stderr
+
+
+def test_every_field_of_a_recipe_is_described():
+    text = (ROOT / "docs" / "recipe_reference.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    assert not [row for row in rows if re.search(r"\|\s*\|", row)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (page.parent / file) if file else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {_anchor(title) for title in titles}, f"{page.name}: {target}"
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
+
+
+def test_whole_recipes_in_the_pages_are_valid():
+    found = [
+        yaml.safe_load(block)
+        for page in PAGES
+        for block in blocks(page, "yaml")
+        if re.search(r"^task:", block, re.MULTILINE)
+    ]
+    assert len(found) >= 2
+    for values in found:
+        Recipe.of(**values)
+
+
+def test_parts_of_recipes_in_the_pages_are_valid():
+    whole = {"task": "image-classification", "backbone": "efficientnet-lite0"}
+    for page in PAGES:
+        for block in blocks(page, "yaml"):
+            values = yaml.safe_load(block)
+            if "task" not in values:
+                Recipe.of(**whole, **{k: v for k, v in values.items() if k not in whole})
+
+
+def test_python_in_the_pages_compiles():
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            compile(block, str(page), "exec")
+
+
+def test_commands_in_the_pages_exist():
+    """Every `tltool …` command line names a command, a recipe and options that exist."""
+    from typer.main import get_command
+
+    from tltool.cli.app import app
+
+    root = get_command(app)
+    lines = [
+        line.partition("  #")[0].strip()
+        for page in PAGES
+        for language in ("sh", "console")
+        for block in blocks(page, language)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    commands = [line.removeprefix("$ ").split() for line in lines if "tltool " in line]
+    assert len(commands) > 20
+    for words in commands:
+        command, rest = root, words[words.index("tltool") + 1 :]
+        while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
+            assert rest[0] in command.commands, " ".join(words)
+            command, rest = command.commands[rest[0]], rest[1:]
+        known = {opt for parameter in command.params for opt in parameter.opts} | {"--help"}
+        assert not {word for word in rest if word.startswith("--")} - known, " ".join(words)
+
+
+def test_the_custom_head_example_runs(tmp_path):
+    preset = write_text_preset(tmp_path / "preset")
+    data = write_texts(tmp_path / "texts.csv", count=80)
+    example = ROOT / "docs" / "examples" / "custom_head.py"
+    arguments = ["--backbone", preset, "--data", data, "--runs", tmp_path / "runs"]
+    done = python(example, *arguments, cwd=tmp_path, env=_environment())
+    assert done.returncode == 0, done.stderr
+    assert float(re.search(r"accuracy ([\d.]+)", done.stdout)[1]) >= 0.8
+    assert (tmp_path / "runs/custom-head/1/exports/litert_float32/model.tflite").is_file()
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    # The example must also run from a checkout that is not installed.
+    return {**os.environ, "PYTHONPATH": str(ROOT)}

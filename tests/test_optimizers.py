@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from tltool.optimizers import WarmupThenDecay, make_optimizer, make_schedule
+from tltool.schema import PhaseSection, TrainingSection
+
+
+def rates(curve: str, warmup_steps: int = 0, total_steps: int = 10) -> list[float]:
+    schedule = WarmupThenDecay(1.0, total_steps, warmup_steps, curve)
+    return [float(schedule(step)) for step in range(total_steps)]
+
+
+def test_curves_start_at_the_peak_and_fall_as_named():
+    assert rates("constant") == [1.0] * 10
+    assert rates("linear") == pytest.approx([1 - i / 10 for i in range(10)])
+    cosine = [0.5 * (1 + math.cos(math.pi * i / 10)) for i in range(10)]
+    assert rates("cosine") == pytest.approx(cosine, abs=1e-6)
+
+
+def test_the_warm_up_rises_to_the_peak_and_the_curve_follows_it():
+    warm = rates("linear", warmup_steps=4)
+    assert warm[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert warm[4:] == pytest.approx([1 - i / 6 for i in range(6)])
+
+
+def test_a_phase_gives_its_share_of_steps_to_the_warm_up():
+    phase = PhaseSection(epochs=5, learning_rate=0.1, warmup_fraction=0.2, curve="linear")
+    schedule = make_schedule(phase, steps_per_epoch=4)
+    assert (schedule.total_steps, schedule.warmup_steps, schedule.peak) == (20, 4, 0.1)
+
+
+def step(gradients, *, rate_factors=None, values=(1.0, 1.0), **training):
+    """Values of variables a/kernel and b/bias after one step at learning rate 0.1."""
+    a, b = (
+        keras.Variable([value], name=name)
+        for value, name in zip(values, ("a_kernel", "bias"), strict=True)
+    )
+    settings = TrainingSection(**{"gradient_clip_norm": None, "weight_decay": 0.0, **training})
+    schedule = WarmupThenDecay(0.1, 10, 0, "constant")
+    optimizer = make_optimizer(settings, schedule, rate_factors or {})
+    optimizer.apply([keras.ops.convert_to_tensor([g]) for g in gradients], [a, b])
+    return a.numpy()[0], b.numpy()[0]
+
+
+def test_each_weight_learns_at_its_own_rate():
+    plain = step([1.0, 1.0], optimizer="sgd", momentum=0.0)
+    assert plain == pytest.approx((0.9, 0.9))
+    slowed = step([1.0, 1.0], rate_factors={"a_kernel": 0.5}, optimizer="sgd", momentum=0.0)
+    assert slowed == pytest.approx((0.95, 0.9))
+
+
+def test_clipping_scales_all_gradients_by_their_global_norm():
+    # The norm of (3, 4) is 5; clipped to 1 the gradients are (0.6, 0.8).
+    clipped = step([3.0, 4.0], optimizer="sgd", momentum=0.0, gradient_clip_norm=1.0)
+    assert clipped == pytest.approx((1 - 0.06, 1 - 0.08))
+    short = step([0.3, 0.4], optimizer="sgd", momentum=0.0, gradient_clip_norm=1.0)
+    assert short == pytest.approx((1 - 0.03, 1 - 0.04))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+def test_weight_decay_is_decoupled_scaled_by_the_rate_and_spares_biases(optimizer):
+    without = step([1e-3, 1e-3], optimizer=optimizer, momentum=0.0)
+    decayed = step([1e-3, 1e-3], optimizer=optimizer, momentum=0.0, weight_decay=0.5)
+    slowed = step(
+        [1e-3, 1e-3],
+        optimizer=optimizer,
+        momentum=0.0,
+        weight_decay=0.5,
+        rate_factors={"a_kernel": 0.1},
+    )
+    half_slow = step(
+        [1e-3, 1e-3], optimizer=optimizer, momentum=0.0, rate_factors={"a_kernel": 0.1}
+    )
+    assert without[0] - decayed[0] == pytest.approx(0.1 * 0.5, abs=1e-5)
+    assert half_slow[0] - slowed[0] == pytest.approx(0.1 * 0.1 * 0.5, abs=1e-5)
+    assert decayed[1] == pytest.approx(without[1], abs=1e-7)
+
+
+def test_plain_adam_has_no_weight_decay():
+    assert step([1e-3, 1e-3], optimizer="adam", weight_decay=0.5) == pytest.approx(
+        step([1e-3, 1e-3], optimizer="adam"), abs=1e-7
+    )
+
+
+def test_adamw_matches_the_formula_of_its_paper():
+    # First step of Adam: the bias-corrected moments are g and g², so the step is rate·g/(|g|+eps).
+    value, _ = step([0.2, 0.2], optimizer="adamw", weight_decay=0.01, values=(2.0, 1.0))
+    expected = 2.0 - 0.1 * 0.01 * 2.0 - 0.1 * 0.2 / (0.2 + 1e-7)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)

@@ -1,0 +1,138 @@
+"""The Python API on a tiny preset: data from Python objects, evaluation, prediction, export."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+import tiny
+from presets import write_image_preset, write_text_preset
+
+import tltool
+from tltool.errors import RecipeError, RunError, TltoolError
+
+
+@pytest.fixture(scope="module")
+def presets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("presets")
+    return {"text": write_text_preset(root / "bert"), "image": write_image_preset(root / "resnet")}
+
+
+def recipe(kind, presets, folder, **sections) -> tltool.Recipe:
+    values = {
+        "task": f"{kind}-classification",
+        "backbone": str(presets[kind]),
+        "output_dir": str(folder),
+        "data": {"validation_fraction": 0.2, "test_fraction": 0.2},
+        "schedule": [{"train": "all", "epochs": 6, "learning_rate": 0.005, "curve": "constant"}],
+        "training": {"batch_size": 8},
+        "evaluation": {"baseline": False},
+        "export": {"formats": []},
+        **sections,
+    }
+    return tltool.Recipe.of(**values)
+
+
+def as_dataset(texts, labels):
+    return tf.data.Dataset.from_tensor_slices((texts, labels))
+
+
+def as_frame(texts, labels):
+    return pd.DataFrame({"text": texts, "label": labels})
+
+
+@pytest.fixture(scope="module")
+def text_run(presets, tmp_path_factory):
+    return tltool.finetune(
+        recipe("text", presets, tmp_path_factory.mktemp("runs")), data=tiny.texts(120)
+    )
+
+
+@pytest.mark.parametrize("form", [as_frame, as_dataset, lambda *pair: {"train": pair}])
+def test_the_form_of_the_data_does_not_change_the_model(form, presets, text_run, tmp_path):
+    run = tltool.finetune(recipe("text", presets, tmp_path), data=form(*tiny.texts(120)))
+    texts, _ = tiny.texts(8, seed=1)
+    for ours, theirs in zip(run.predict(texts), text_run.predict(texts), strict=True):
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-5)
+
+
+def test_a_run_learns_evaluates_and_predicts(text_run):
+    assert text_run.status == "finished"
+    assert text_run.summary.value > 0.8
+    texts, labels = tiny.texts(60, seed=1)
+    evaluation = text_run.evaluate((texts, labels))
+    predictions = text_run.predict(texts)
+    share = np.mean([p.value == label for p, label in zip(predictions, labels, strict=True)])
+    assert evaluation.metrics["accuracy"] == pytest.approx(share)
+    assert share > 0.8
+    assert predictions[0].confidence == max(predictions[0].probabilities.values())
+    assert text_run.predict([]) == []
+
+
+def test_a_loaded_run_predicts_the_same(text_run):
+    texts, _ = tiny.texts(8, seed=1)
+    loaded = tltool.load_run(text_run.path)
+    assert loaded.recipe == text_run.recipe
+    assert loaded.preprocessing == text_run.preprocessing
+    for ours, theirs in zip(loaded.predict(texts), text_run.predict(texts), strict=True):
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-6)
+
+
+def test_an_export_gives_what_the_run_gives(text_run):
+    texts, labels = tiny.texts(16, seed=1)
+    artifact = tltool.load_artifact(text_run.export("litert", data=(texts, labels)))
+    ours = np.array([list(p.probabilities.values()) for p in text_run.predict(texts)])
+    np.testing.assert_allclose(artifact.predict(texts), ours, atol=1e-4)
+
+
+def test_data_given_from_python_cannot_be_read_again(text_run):
+    with pytest.raises(RunError, match="given from Python") as error:
+        tltool.load_run(text_run.path).evaluate()
+    assert "--data" in str(error.value.hint)
+
+
+def test_a_changed_model_file_is_refused(presets, tmp_path):
+    run = tltool.finetune(recipe("text", presets, tmp_path), data=tiny.texts(60))
+    with run.folder.model.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(RunError, match="sha256"):
+        _ = tltool.load_run(run.path).model
+
+
+def test_images_as_arrays(presets, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = ["dark", "light"] * 30
+    images = np.stack(
+        [rng.integers(0, 90, (40, 40, 3)) + (150 if label == "light" else 0) for label in labels]
+    ).astype(np.uint8)
+    run = tltool.finetune(recipe("image", presets, tmp_path), data=(images, labels))
+    assert [p.value for p in run.predict(list(images[:2]))] == ["dark", "light"]
+
+
+def test_regression_predicts_in_the_units_of_the_target(presets, tmp_path):
+    texts, labels = tiny.texts(120)
+    numbers = [1000.0 + 50.0 * (label == "positive") for label in labels]
+    values = {"task": "text-regression"}
+    run = tltool.finetune(recipe("text", presets, tmp_path, **values), data=(texts, numbers))
+    predicted = [p.value for p in run.predict(texts)]
+    assert all(isinstance(value, float) for value in predicted)
+    assert np.mean(np.abs(np.array(predicted) - numbers)) < 15
+    assert run.summary.evaluation.metrics["mae"] < 20
+
+
+def test_faults_are_found_before_anything_is_written(presets, tmp_path):
+    for broken in ((["a", "b"], ["x"]), (["a"] * 4, ["x"] * 4), {"test": (["a"], ["b"])}):
+        with pytest.raises(TltoolError):
+            tltool.finetune(recipe("text", presets, tmp_path / "runs"), data=broken)
+    with pytest.raises(RecipeError, match=r"data\.train is missing"):
+        tltool.finetune(recipe("text", presets, tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_package_offers_its_api_and_nothing_else():
+    assert set(tltool.__all__) <= set(dir(tltool))
+    for name in tltool.__all__:
+        assert getattr(tltool, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = tltool.nonsense

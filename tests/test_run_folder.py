@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tltool.errors import RunError
+from tltool.files import atomic_path, write_json
+from tltool.run_folder import RunFolder, list_runs
+
+
+def test_runs_of_a_name_are_numbered_and_start_as_running(tmp_path):
+    first, second = (RunFolder.create(tmp_path, "a") for _ in range(2))
+    assert (first.path.name, second.path.name) == ("1", "2")
+    assert first.status == "running"
+
+
+def test_runs_started_at_the_same_time_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: RunFolder.create(tmp_path, "a"), range(16)))
+    assert len({folder.path for folder in folders}) == 16
+
+
+def test_the_manifest_lists_every_file_and_finds_a_changed_one(tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    write_json(folder.metrics, {"accuracy": 1.0})
+    folder.record("finished", seconds=3)
+    assert set(folder.manifest()["files"]) == {"metrics.json"}
+    assert not folder.is_damaged(folder.metrics)
+    folder.metrics.write_text("{}")
+    assert folder.is_damaged(folder.metrics)
+
+
+def test_facts_recorded_earlier_stay(tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    folder.record("running", task="text-classification")
+    folder.record("finished", seconds=3)
+    assert folder.manifest()["task"] == "text-classification"
+    assert folder.status == "finished"
+
+
+def test_a_name_opens_its_newest_run(tmp_path):
+    for _ in range(11):
+        RunFolder.create(tmp_path, "a")
+    assert RunFolder.open(tmp_path / "a").path.name == "11"
+
+
+@pytest.mark.parametrize("manifest", ["", "{", "[]", '{"tltool": "1"}', '{"format": 99}'])
+def test_a_damaged_manifest_is_an_error(manifest, tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    folder.manifest_path.write_text(manifest)
+    with pytest.raises(RunError, match="damaged"):
+        RunFolder.open(folder.path)
+
+
+def test_a_run_of_a_newer_tltool_is_refused(tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    manifest = {**folder.manifest(), "format": 99, "tltool": "9.0"}
+    folder.manifest_path.write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"written by tltool 9\.0"):
+        RunFolder.open(folder.path)
+
+
+def test_a_folder_that_is_no_run_offers_the_closest(tmp_path):
+    RunFolder.create(tmp_path, "quickstart")
+    with pytest.raises(RunError) as error:
+        RunFolder.open(tmp_path / "quikstart")
+    assert "quickstart" in str(error.value.hint)
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+def test_what_fails_while_writing_leaves_the_earlier_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, 1)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(target, float("nan"))
+
+    def interrupted():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_text() == "1\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    target = tmp_path / "export"
+    for name in ("old", "new"):
+        with atomic_path(target) as temporary:
+            temporary.mkdir()
+            (temporary / name).write_text(name)
+    assert [p.name for p in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
