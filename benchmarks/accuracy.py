@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,8 +27,8 @@ from tltool.baseline import features_baseline
 from tltool.data.examples import Examples
 from tltool.data.labels import make_task
 from tltool.errors import TltoolError
-from tltool.finetuning import load_data
 from tltool.inference import raw_outputs
+from tltool.preparation import load_data
 from tltool.progress import terminal_progress
 from tltool.recipe import Recipe
 
@@ -92,7 +93,9 @@ def finetuned_accuracy(recipe: Recipe, seed: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         seeded = recipe.with_overrides(f"training.seed={seed}", f"output_dir={folder}")
         run = tltool.finetune(seeded, progress=terminal_progress())
-        return float(run.metrics["test"]["accuracy"])
+        accuracy = float(run.metrics["test"]["accuracy"])
+        print(f"seed {seed}: {accuracy:.4f}", file=sys.stderr, flush=True)
+        return accuracy
 
 
 def frozen_features_accuracy(recipe: Recipe, examples: Examples) -> float:

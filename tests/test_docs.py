@@ -91,22 +91,25 @@ def test_commands_in_the_pages_exist():
     from tltool.cli.app import app
 
     root = get_command(app)
-    lines = [
-        line.partition("  #")[0].strip()
-        for page in PAGES
-        for language in ("sh", "console")
-        for block in blocks(page, language)
-        for line in block.replace("\\\n", " ").splitlines()
-    ]
-    commands = [line.removeprefix("$ ").split() for line in lines if "tltool " in line]
-    assert len(commands) > 20
+    commands = [words for page in PAGES for words in _commands(page)]
+    assert len(commands) > 40
     for words in commands:
-        command, rest = root, words[words.index("tltool") + 1 :]
+        command, rest = root, words[1:]
         while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
             assert rest[0] in command.commands, " ".join(words)
             command, rest = command.commands[rest[0]], rest[1:]
         known = {opt for parameter in command.params for opt in parameter.opts} | {"--help"}
         assert not {word for word in rest if word.startswith("--")} - known, " ".join(words)
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Command lines of tltool in shell blocks and in the text, as words."""
+    text = page.read_text(encoding="utf-8")
+    shell = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    inline = re.findall(r"`(tltool [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = [line.partition("  #")[0] for line in shell + inline]
+    found = [line[line.index("tltool ") :].split() for line in lines if "tltool " in line]
+    return [words for words in found if words[1] != "COMMAND"]
 
 
 def test_the_custom_head_example_runs(tmp_path):

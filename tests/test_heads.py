@@ -116,13 +116,13 @@ def test_an_entry_point_is_a_head(head_module, tmp_path, monkeypatch):
 
 def test_a_head_in_a_recipe_is_trained_saved_and_loaded_again(head_module, tmp_path):
     preset = write_text_preset(tmp_path / "preset")
-    data = write_texts(tmp_path / "texts.csv", count=60)
+    data = write_texts(tmp_path / "texts.csv", count=120)
     recipe = tltool.Recipe.of(
         task="text-classification",
         data={"train": str(data), "test_fraction": 0.2},
         backbone=str(preset),
-        head={"name": f"{head_module}:wide", "options": {"units": 6}},
-        schedule=[{"train": "all", "epochs": 5, "learning_rate": 0.005, "curve": "constant"}],
+        head={"name": f"{head_module}:wide", "options": {"units": 32}},
+        schedule=[{"train": "all", "epochs": 8, "learning_rate": 0.005, "curve": "constant"}],
         training={"batch_size": 8},
         evaluation={"baseline": False},
         export={"formats": []},

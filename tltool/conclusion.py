@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tltool.baseline import BaselineResult
     from tltool.evaluate import Evaluation
     from tltool.export.gate import GateReport
-    from tltool.finetuning import Prepared
+    from tltool.preparation import Prepared
     from tltool.report.content import Artifact, Phase, RunSummary
     from tltool.run import Run
     from tltool.trainer import TrainingResult

@@ -137,7 +137,7 @@ class Run:
                 "can't be read again.",
                 hint="Pass data=… (or --data on the command line).",
             )
-        from tltool.finetuning import load_data
+        from tltool.preparation import load_data
 
         return load_data(self.recipe)[0].split(split)
 

@@ -36,7 +36,7 @@ def plan(
 
     load_tensorflow()
 
-    from tltool.finetuning import prepare
+    from tltool.preparation import prepare
     from tltool.progress import terminal_progress
 
     prepared = prepare(checked, progress=terminal_progress())

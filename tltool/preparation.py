@@ -1,0 +1,147 @@
+"""Everything before training: data checked, backbone loaded, model built, phases planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tltool.data.examples import Examples
+from tltool.errors import RecipeError
+from tltool.progress import Progress
+from tltool.recipe import Recipe
+from tltool.tasks import Task
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tltool.backbones.base import Backbone
+    from tltool.freezing import PhasePlan
+    from tltool.model import TransferModel
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before training starts.
+
+    Attributes:
+        examples: Checked and split.
+        task: With its labels or target scale.
+        data_summary: As `tltool.data.summary.describe` returns it.
+        backbone: The pretrained model.
+        transfer: Backbone and head, joined.
+        plans: What each phase trains.
+        strategy: The distribution strategy the model was built in.
+    """
+
+    examples: Examples
+    task: Task
+    data_summary: Mapping[str, Any]
+    backbone: Backbone
+    transfer: TransferModel
+    plans: tuple[PhasePlan, ...]
+    strategy: tf.distribute.Strategy
+
+
+def prepare(
+    recipe: Recipe, *, data: Any = None, progress: Progress | None = None, seed: bool = True
+) -> Prepared:
+    """Reads and checks the data, loads the backbone, builds the model and plans the phases.
+
+    Args:
+        recipe: The recipe.
+        data: As for `finetune`.
+        progress: Is told what happens.
+        seed: Seed all random generators from the recipe.
+    """
+    progress = progress or Progress()
+    examples, summary = load_data(recipe, data=data, progress=progress)
+
+    import keras
+    import tensorflow as tf
+
+    from tltool.data.labels import make_task
+    from tltool.distribution import make_strategy
+    from tltool.freezing import plan_phases
+    from tltool.model import join, precision_scope
+
+    task = make_task(recipe.spec, examples)
+    strategy = make_strategy(recipe.training)
+    if seed:
+        keras.utils.set_random_seed(recipe.training.seed)
+    if recipe.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    progress.stage(f"Backbone: {recipe.backbone.name}")
+    with strategy.scope(), precision_scope(recipe.training.precision):
+        backbone = _load_backbone(recipe)
+        transfer = join(backbone, recipe.head, task)
+    plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
+    progress.note(
+        f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
+        + ", ".join(group.name for group in transfer.groups)
+    )
+    return Prepared(examples, task, summary, backbone, transfer, plans, strategy)
+
+
+def load_data(
+    recipe: Recipe, *, data: Any = None, progress: Progress | None = None
+) -> tuple[Examples, Mapping[str, Any]]:
+    """Reads, limits, splits and checks the data; returns it with a summary for reports.
+
+    Raises:
+        RecipeError: The recipe names no data and none is given.
+        DataError: The data can't be used.
+    """
+    from tltool.data.doctor import check_examples
+    from tltool.data.in_memory import examples_from_python
+    from tltool.data.sources import load_examples
+    from tltool.data.splits import limit_examples, split_examples
+    from tltool.data.summary import describe
+
+    progress = progress or Progress()
+    section = recipe.data
+    if data is None and section.train is None:
+        raise RecipeError(
+            "The recipe names no data: data.train is missing.",
+            hint="Give it a folder or a table, e.g. data.train=photos/ or data.train=reviews.csv",
+        )
+    progress.stage(f"Data: {section.train if data is None else 'given from Python'}")
+    if data is None:
+        examples = load_examples(section, recipe.spec)
+    else:
+        examples = examples_from_python(data, recipe.spec, section)
+    examples = limit_examples(examples, section.max_examples, section.split_seed)
+    examples = check_examples(examples, on_error=section.on_error)
+    examples = split_examples(
+        examples,
+        validation_fraction=section.validation_fraction,
+        test_fraction=section.test_fraction,
+        seed=section.split_seed,
+    )
+    summary = describe(examples)
+    for line in _data_notes(summary):
+        progress.note(line)
+    return examples, summary
+
+
+def _data_notes(summary: Mapping[str, Any]) -> list[str]:
+    counts = {split: sum(classes.values()) for split, classes in summary["counts"].items()}
+    classes = len(next(iter(summary["counts"].values())))
+    notes = [", ".join(f"{count:,} {split}" for split, count in counts.items())]
+    if "targets" not in summary:
+        notes[0] += f" examples in {classes} classes"
+    if summary["skipped"]:
+        notes.append(f"{len(summary['skipped'])} broken files or rows left out")
+    return [*notes, *(f"warning: {warning}" for warning in summary["warnings"])]
+
+
+def _load_backbone(recipe: Recipe) -> Backbone:
+    from tltool.backbones.load import load_backbone
+
+    return load_backbone(
+        recipe.backbone.name,
+        modality=recipe.spec.modality,
+        max_length=recipe.backbone.max_length,
+        image_size_px=recipe.backbone.image_size_px,
+        dropout=recipe.backbone.dropout,
+    )
