@@ -3,6 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes, a file's tests in one of them: what a file prepares is prepared once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help quickstart install dev test test-slow lint format check clean
@@ -18,10 +20,10 @@ install: $(VENV)/.installed  ## Make the environment and install tltool
 dev: $(VENV)/.dev  ## The same with the tools for development
 
 test: dev  ## Run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: dev  ## Run the tests that take more than a minute each
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: dev  ## Check style, formatting and types
 	$(BIN)/ruff check .

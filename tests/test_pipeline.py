@@ -77,11 +77,10 @@ def test_without_training_the_order_is_that_of_the_examples():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(("drop", "batches"), [(False, 5), (True, 4)])
-def test_cardinality_is_known(training, drop, batches):
-    dataset = training_set(text_examples(), TINY_TEXT, training=training, drop_remainder=drop)
-    assert dataset.cardinality() == batches
-    assert len(list(dataset)) == batches
+def test_cardinality_is_known(training):
+    dataset = training_set(text_examples(), TINY_TEXT, training=training)
+    assert dataset.cardinality() == 5
+    assert len(list(dataset)) == 5
 
 
 def test_inputs_targets_and_weights_stay_together(tmp_path):
@@ -212,11 +211,6 @@ def test_a_broken_image_is_named(tmp_path, damage):
         model_inputs([path], TINY_IMAGE)
 
 
-def test_drop_remainder_makes_the_batch_size_static(tmp_path):
-    dataset = training_set(image_examples(tmp_path), TINY_IMAGE, drop_remainder=True)
-    assert dataset.element_spec[0].shape == (5, 32, 32, 3)
-
-
 # Augmentation ------------------------------------------------------------------------------
 
 
@@ -330,3 +324,34 @@ def test_saved_preprocessors_load_with_tensorflow_alone_and_agree(tmp_path):
     for name, value in module.text(list(raw_texts)).items():
         np.testing.assert_array_equal(served[name], value)
     np.testing.assert_array_equal(served["image"], module.image(list(raw_images)))
+
+
+def padded_and_real_tokens(dataset) -> tuple[int, int, list[int]]:
+    masks = [batch["padding_mask"].numpy() for batch in dataset]
+    return sum(m.size for m in masks), sum(m.sum() for m in masks), [len(m) for m in masks]
+
+
+def test_training_batches_hold_texts_of_like_length():
+    rng = np.random.default_rng(0)
+    texts = [" ".join(["good"] * int(rng.integers(1, 60))) for _ in range(405)]
+    contract = TINY_TEXT.model_copy(update={"max_length": 64})
+    data = Examples("text", texts, [None] * 405, [None] * 405, texts)
+    padded, real, sizes = padded_and_real_tokens(
+        make_dataset(data, contract, targets=None, batch_size=8, training=True)
+    )
+    mixed, _, _ = padded_and_real_tokens(
+        make_dataset(data, contract, targets=None, batch_size=8, training=False)
+    )
+    assert real == sum(len(text.split()) + 2 for text in texts)
+    assert padded < 1.25 * real < mixed
+    assert sizes == [8] * 50 + [5]
+
+
+def test_the_company_of_a_text_changes_from_epoch_to_epoch():
+    texts = [" ".join(["good"] * (1 + i % 14)) for i in range(64)]
+    data = Examples("text", texts, [None] * 64, [None] * 64, texts)
+    numbers = np.arange(64, dtype="float32")[:, None]
+    dataset = make_dataset(data, TINY_TEXT, targets=numbers, batch_size=8, training=True)
+    epochs = [[set(batch[1].numpy().ravel()) for batch in dataset] for _ in range(2)]
+    assert set.union(*epochs[0]) == set.union(*epochs[1]) == set(range(64))
+    assert not any(batch in epochs[1] for batch in epochs[0])

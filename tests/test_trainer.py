@@ -95,7 +95,7 @@ def test_phases_follow_each_other_and_the_model_holds_the_best_epoch(tmp_path):
     transfer, result, _ = fit(
         tmp_path,
         {"epochs": 2, "learning_rate": 0.05},
-        {"train": "all", "epochs": 2, "learning_rate": 0.3, "curve": "constant"},
+        {"train": "all", "epochs": 2, "learning_rate": 10.0, "curve": "constant"},
         data=data,
         gradient_clip_norm=None,
         optimizer="sgd",

@@ -142,6 +142,8 @@ def _compile(
         # On the CPU, XLA compiles once for every batch shape, and convolutions get slower.
         jit_compile=False,
     )
+    # Else the first step makes the optimizer's variables, and TensorFlow traces it a second time.
+    transfer.model.optimizer.build(transfer.model.trainable_variables)
 
 
 def _fit(

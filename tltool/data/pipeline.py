@@ -64,7 +64,6 @@ def make_dataset(
     training: bool,
     seed: int = 0,
     augment: AugmentSection | None = None,
-    drop_remainder: bool = False,
     cache_bytes: int = CACHE_BYTES,
 ) -> tf.data.Dataset:
     """Batches of model inputs, ready for `fit`, `evaluate` and `predict`.
@@ -86,7 +85,6 @@ def make_dataset(
         training: Whether to shuffle and augment.
         seed: Of shuffling and augmentation.
         augment: Changes to training images; not used unless `training`.
-        drop_remainder: Whether an incomplete last batch is left out.
         cache_bytes: Most memory for decoded images.
 
     Returns:
@@ -116,7 +114,7 @@ def make_dataset(
             if lengths is not None:
                 order = _alike_together(order, tf.gather(lengths, order), batch_size, shuffle)
         rows = tf.data.Dataset.from_tensor_slices(order)
-        batches = load(rows, order).batch(batch_size, drop_remainder)
+        batches = load(rows, order).batch(batch_size)
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
 
     @tf.autograph.experimental.do_not_convert
@@ -126,7 +124,7 @@ def make_dataset(
         return inputs if labels is None else (inputs, *(tf.gather(x, rows) for x in labels))
 
     dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
-    batches = len(examples) // batch_size if drop_remainder else -(-len(examples) // batch_size)
+    batches = -(-len(examples) // batch_size)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     dataset = dataset.map(complete, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
