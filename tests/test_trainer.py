@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -32,7 +33,7 @@ def image_data(rows: int = 32, batch_size: int = 8, seed: int = 0) -> TrainingDa
     return TrainingData(dataset, rows)
 
 
-def fit(tmp_path, *phases, backbone=None, data=None, progress=None, **training):
+def fit(tmp_path, *phases, backbone=None, data=None, validation=None, progress=None, **training):
     keras.utils.set_random_seed(0)
     transfer = join(backbone or tiny.tiny_image_backbone(), HeadSection(), TASK)
     before = {v.path: v.numpy() for v in transfer.model.variables}
@@ -43,7 +44,7 @@ def fit(tmp_path, *phases, backbone=None, data=None, progress=None, **training):
         TASK,
         TrainingSection(**training),
         data,
-        data,
+        validation or data,
         strategy=tf.distribute.get_strategy(),
         checkpoint=tmp_path / "best.weights.h5",
         progress=progress or Progress(),
@@ -91,12 +92,15 @@ def test_transformer_blocks_freeze_exactly(tmp_path):
 
 
 def test_phases_follow_each_other_and_the_model_holds_the_best_epoch(tmp_path):
-    data = image_data()
+    # With every label wrong in the validation data, it gets worse the more is learnt.
+    right = image_data()
+    wrong = replace(right, dataset=right.dataset.map(lambda x, y: (x, 1.0 - y)))
     transfer, result, _ = fit(
         tmp_path,
         {"epochs": 2, "learning_rate": 0.05},
-        {"train": "all", "epochs": 2, "learning_rate": 10.0, "curve": "constant"},
-        data=data,
+        {"train": "all", "epochs": 2, "learning_rate": 0.3, "curve": "constant"},
+        data=right,
+        validation=wrong,
         gradient_clip_norm=None,
         optimizer="sgd",
         momentum=0.0,
@@ -104,9 +108,9 @@ def test_phases_follow_each_other_and_the_model_holds_the_best_epoch(tmp_path):
     assert [row["phase"] for row in result.history] == ["1 head"] * 2 + ["2 all"] * 2
     losses = [row["val_loss"] for row in result.history]
     assert result.best["val_loss"] == min(losses)
-    assert losses[-1] > min(losses), "the second phase was meant to do harm"
+    assert losses[-1] > min(losses), "the last epoch was meant not to be the best"
     transfer.model.compile(loss=TASK.loss())
-    reached = transfer.model.evaluate(data.dataset, verbose=0)
+    reached = transfer.model.evaluate(wrong.dataset, verbose=0, return_dict=True)["loss"]
     assert reached == pytest.approx(min(losses), rel=1e-5)
 
 
