@@ -173,6 +173,15 @@ def test_overrides_change_the_run_and_another_run_gets_its_own_folder(place, tex
     assert "schedule.1.epochs" in compared
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Worker processes of the test runner ignore Ctrl-C; a command at a terminal does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
     from tltool import progress
 
@@ -198,6 +207,7 @@ def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
     assert succeed("evaluate", path, "--json").json()["accuracy"] > 0
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_before_the_first_epoch_leaves_no_model_but_a_record(place, monkeypatch):
     from tltool import progress
 

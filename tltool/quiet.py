@@ -47,6 +47,11 @@ def _discarded(descriptor: int) -> Iterator[None]:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without the lines its libraries log while they load."""
+    """Imports TensorFlow without the lines its libraries log while they load.
+
+    Its Python warnings are silenced too: a command tells of what matters itself.
+    """
     with quiet():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")

@@ -139,12 +139,14 @@ def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Datas
 def _alike_together(rows: Any, lengths: Any, batch_size: int, seed: Any) -> Any:
     """Reorders shuffled rows so that a batch holds texts of like length: less padding to compute.
 
-    Rows are sorted by length within windows of `_WINDOW_BATCHES` batches, and
-    the batches shuffled again, an incomplete one staying last. With windows
-    shuffled anew every epoch, the company of a text changes from epoch to epoch.
+    Rows are sorted by length within windows of a quarter of the data, or of
+    `_WINDOW_BATCHES` batches if that is less, and the batches shuffled again,
+    an incomplete one staying last. With windows filled anew every epoch, the
+    company of a text changes from epoch to epoch.
     """
     count = tf.size(rows)
-    window = tf.range(count) // (_WINDOW_BATCHES * batch_size)
+    width = tf.clip_by_value(count // batch_size // 4, 1, _WINDOW_BATCHES) * batch_size
+    window = tf.range(count) // width
     longest = tf.reduce_max(lengths) + 1
     key = tf.cast(window, lengths.dtype) * longest + lengths
     rows = tf.gather(rows, tf.argsort(key, stable=True))
