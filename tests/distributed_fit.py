@@ -33,7 +33,8 @@ from tltool.freezing import plan_phases  # noqa: E402
 from tltool.model import join  # noqa: E402
 from tltool.progress import Progress  # noqa: E402
 from tltool.tasks import TASKS, Task  # noqa: E402
-from tltool.trainer import TrainingData, train  # noqa: E402
+from tltool.trainer import train  # noqa: E402
+from tltool.training_data import BatchedData  # noqa: E402
 
 ROWS = 30
 keras.utils.set_random_seed(0)
@@ -61,10 +62,10 @@ with tempfile.TemporaryDirectory() as folder:
         plan_phases(phases, transfer.groups, task.spec.modality),
         task,
         training,
-        TrainingData(dataset, rows),
-        TrainingData(dataset, rows),
+        BatchedData(dataset, rows),
+        BatchedData(dataset, rows),
         strategy=strategy,
-        checkpoint=Path(folder) / "best.weights.h5",
+        checkpoint=Path(folder) / "best.safetensors",
         progress=Progress(),
     )
 losses = [row[key] for row in result.history for key in ("loss", "val_loss")]

@@ -1,21 +1,18 @@
-"""Keras callbacks of the trainer: history, the best weights, a stop on NaN, progress."""
+"""Keras callbacks of the trainer: history, a stop on NaN, progress."""
 
 from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
 
+from tltool.best_weights import BestWeights, HistoryRow
 from tltool.errors import TrainingError
-from tltool.files import atomic_path
 from tltool.freezing import PhasePlan
 from tltool.progress import Progress
 from tltool.schema import EarlyStoppingSection
-
-HistoryRow = dict[str, str | int | float | None]
 
 
 class NanStop(keras.callbacks.Callback):
@@ -41,47 +38,6 @@ class NanStop(keras.callbacks.Callback):
                 f"{self._plan.phase.learning_rate:g}, `training.gradient_clip_norm: 1.0`, a "
                 "warm-up, or `training.precision: float32`; look for extreme targets in the data.",
             )
-
-
-class BestWeights:
-    """The best weights of all phases so far, kept in a file.
-
-    Args:
-        path: Where they are kept (`.weights.h5`); replaced atomically.
-        monitor: Key of the history row that decides.
-        higher_is_better: Direction of `monitor`.
-        min_delta: Smallest change that counts as better.
-    """
-
-    def __init__(
-        self, path: Path, monitor: str, higher_is_better: bool, min_delta: float = 0.0
-    ) -> None:
-        self.path = path
-        self.monitor = monitor
-        self.row: HistoryRow | None = None
-        self._sign = 1.0 if higher_is_better else -1.0
-        self._min_delta = min_delta
-        self._best = -math.inf
-
-    def offer(self, model: keras.Model, row: HistoryRow) -> bool:
-        """Keeps the model's weights if this epoch is better than all before it."""
-        value = self._sign * float(row[self.monitor] or 0.0)
-        if not value > self._best + (self._min_delta if self.row else 0.0):
-            return False
-        with atomic_path(self.path) as temporary:
-            _without_optimizer(model).save_weights(temporary)
-        self._best, self.row = value, row
-        return True
-
-    def restore(self, model: keras.Model) -> None:
-        """Puts the best weights back; does nothing before the first epoch's end."""
-        if self.row is not None:
-            _without_optimizer(model).load_weights(self.path)
-
-
-def _without_optimizer(model: keras.Model) -> keras.Model:
-    """The same layers. The optimizer's state of one phase would not fit that of the next."""
-    return keras.Model(model.input, model.output, name=model.name)
 
 
 class EpochEnd(keras.callbacks.Callback):
@@ -143,7 +99,7 @@ class EpochEnd(keras.callbacks.Callback):
             ),
         }
         self._history.append(row)
-        better = self._best.offer(self.model, row)
+        better = self._best.offer(row)
         self._waited = 0 if better else self._waited + 1
         self._progress.epoch_end(row, better)
         if self._stopping is not None and self._waited >= self._stopping.patience:

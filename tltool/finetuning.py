@@ -17,9 +17,11 @@ from tltool.recipe import Recipe
 from tltool.run_folder import RunFolder, Status, environment
 
 if TYPE_CHECKING:
+    from tltool.feature_cache import FeatureCache
     from tltool.freezing import PhasePlan
     from tltool.run import Run
-    from tltool.trainer import TrainingData, TrainingResult
+    from tltool.trainer import TrainingResult
+    from tltool.training_data import ExampleData
 
 
 def finetune(
@@ -99,35 +101,36 @@ def _train(
     from tltool.trainer import train
 
     progress.stage("Training")
-    validated = len(prepared.examples.split("validation")) > 0
+    data = _training_data(recipe, prepared, "train")
+    validation = _training_data(recipe, prepared, "validation")
     result = train(
         prepared.transfer,
         prepared.plans,
         prepared.task,
         recipe.training,
-        _training_data(recipe, prepared, "train"),
-        _training_data(recipe, prepared, "validation") if validated else None,
+        data,
+        validation if validation.num_examples else None,
         strategy=prepared.strategy,
         checkpoint=folder.checkpoint,
         progress=progress,
+        cache=_feature_cache(recipe, prepared, data, validation, progress),
     )
     if result.best is None and not result.interrupted:
         raise TrainingError("Training ended without completing an epoch.")
     return result
 
 
-def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> TrainingData:
+def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> ExampleData:
     from tltool.data.labels import class_weights, encode_targets
-    from tltool.data.pipeline import make_dataset
     from tltool.inference import by_length
-    from tltool.trainer import TrainingData
+    from tltool.training_data import ExampleData
 
     training = split == "train"
     examples = prepared.examples.split(split)
     if not training:
         examples = examples.take(by_length(examples))
     setting = recipe.training.class_weights if training else None
-    dataset = make_dataset(
+    return ExampleData(
         examples,
         prepared.backbone.preprocessing,
         targets=encode_targets(prepared.task, examples.targets, examples.origins),
@@ -137,7 +140,26 @@ def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> TrainingDa
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
     )
-    return TrainingData(dataset, len(examples))
+
+
+def _feature_cache(
+    recipe: Recipe,
+    prepared: Prepared,
+    data: ExampleData,
+    validation: ExampleData,
+    progress: Progress,
+) -> FeatureCache:
+    from tltool.feature_cache import FeatureCache
+
+    return FeatureCache(
+        recipe.cache,
+        [data.examples, validation.examples],
+        data.contract,
+        augment=data.augment,
+        seed=recipe.training.seed,
+        about={"backbone": recipe.backbone.name, "data": recipe.data.train},
+        progress=progress,
+    )
 
 
 def _save_model(

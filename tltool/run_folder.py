@@ -180,7 +180,7 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path:
         """The best weights while training goes on."""
-        return self.path / "checkpoints" / "best.weights.h5"
+        return self.path / "checkpoints" / "best.safetensors"
 
     @property
     def history(self) -> Path:

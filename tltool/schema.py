@@ -236,6 +236,9 @@ class AugmentSection(Section):
         brightness: Add up to this share of the value range, either way.
         contrast: Scale the distance from the mean by a factor in
             [1 - contrast, 1 + contrast].
+        views: Change each image in this many ways, the same ones in every
+            epoch, and show one of them at random; what frozen layers make of
+            them is computed once. Null changes it anew in every epoch.
     """
 
     horizontal_flip: bool = False
@@ -245,6 +248,28 @@ class AugmentSection(Section):
     translation: Fraction = 0.0
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
+    views: Annotated[int, Field(ge=1, le=1000), _NOT_BOOL] | None = None
+
+
+class CacheSection(Section):
+    """The store of what frozen layers give, computed once for each example.
+
+    It lives in the folder `features` of tltool's cache and is shared by phases
+    and by runs; `tltool cache list` shows it. It changes no result.
+
+    Attributes:
+        use: "auto" decides in each phase from the size, the epochs and the
+            measured speed; "always" stores wherever a phase has frozen layers
+            below the first trained one; "never" computes them in every epoch.
+        dtype: Of stored features; "float16" halves the size and rounds them
+            to three digits.
+        max_gb: Most gigabytes (10^9 bytes) of all entries together; the
+            longest unused are removed first.
+    """
+
+    use: Literal["auto", "always", "never"] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+    max_gb: Annotated[float, Field(gt=0.0), _NOT_BOOL] = 20.0
 
 
 class EvaluationSection(Section):
@@ -319,6 +344,7 @@ class RecipeFields(Section):
     schedule: ScheduleName | Phases = "feature_extraction"
     training: TrainingSection = TrainingSection()
     augment: AugmentSection | None = None
+    cache: CacheSection = CacheSection()
     evaluation: EvaluationSection = EvaluationSection()
     export: ExportSection = ExportSection()
     output_dir: str = "runs"

@@ -7,35 +7,27 @@ a callback in the middle of a fit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tltool.callbacks import BestWeights, EpochEnd, HistoryRow, NanStop, StepProgress
+from tltool.best_weights import BestWeights, HistoryRow
+from tltool.callbacks import EpochEnd, NanStop, StepProgress
+from tltool.cut import Cut, cut_model
+from tltool.data.pipeline import Source
 from tltool.distribution import divisible_batches
 from tltool.errors import TrainingError
+from tltool.feature_cache import Boundary, FeatureCache, Served
 from tltool.freezing import PhasePlan
 from tltool.model import TransferModel, apply_plan
 from tltool.optimizers import make_optimizer, make_schedule
 from tltool.progress import Progress
 from tltool.schema import TrainingSection
 from tltool.tasks import Task
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Batched data and how many examples it holds.
-
-    Attributes:
-        dataset: Yields (inputs, targets) or (inputs, targets, weights).
-        num_examples: Examples in one pass.
-    """
-
-    dataset: tf.data.Dataset
-    num_examples: int
+from tltool.training_data import ExampleData, TrainingData
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,12 @@ def train(
     strategy: tf.distribute.Strategy,
     checkpoint: Path,
     progress: Progress,
+    cache: FeatureCache | None = None,
 ) -> TrainingResult:
     """Trains through all phases and leaves the best weights in the model.
+
+    Frozen layers below the first trained one always run in inference mode,
+    whether their outputs are stored or computed in every epoch.
 
     Args:
         transfer: Built in the strategy's scope.
@@ -75,24 +71,26 @@ def train(
         data, validation: Without validation, the best epoch is the one of the
             lowest training loss.
         strategy: From `tltool.distribution.make_strategy`.
-        checkpoint: File for the best weights so far (`.weights.h5`).
+        checkpoint: File for the best weights so far (`.safetensors`).
         progress: Is told of phases, steps and epochs.
+        cache: Stored outputs of frozen layers; None computes them in every epoch.
 
     Raises:
         TrainingError: The loss is not a number, or memory ran out.
     """
     monitor, higher_is_better = _monitor(training, task, validation is not None)
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
-    best = BestWeights(checkpoint, monitor, higher_is_better, min_delta)
-    data = _for_devices(data, training, strategy)
-    validation = _for_devices(validation, training, strategy) if validation else None
+    best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta)
     history: list[HistoryRow] = []
     interrupted = False
     for plan in plans:
+        best.begin_phase(plan.trainable | _statistics(transfer, plan))
         try:
             with strategy.scope():
-                _compile(transfer, plan, task, training, data)
-                _fit(transfer.model, plan, data, validation, training, history, best, progress)
+                phase = _prepare(transfer, plans, plan, data, validation, cache)
+                phase = phase.for_devices(training.batch_size, strategy)
+                _compile(phase.model, transfer, plan, task, training, phase)
+                _fit(phase, plan, training, history, best, progress)
         except KeyboardInterrupt:
             interrupted = True
             progress.note("interrupted: keeping the best epoch so far")
@@ -103,18 +101,109 @@ def train(
                 "fewer layer groups.",
             ) from error
         finally:
-            best.restore(transfer.model)
+            best.restore()
         if interrupted:
             break
     return TrainingResult(tuple(history), best.row, interrupted)
 
 
-def _for_devices(
-    data: TrainingData, training: TrainingSection, strategy: tf.distribute.Strategy
-) -> TrainingData:
-    replicas = strategy.num_replicas_in_sync
-    dataset = divisible_batches(data.dataset, data.num_examples, training.batch_size, replicas)
-    return TrainingData(dataset, data.num_examples)
+@dataclass(frozen=True)
+class _Phase:
+    """What one phase fits.
+
+    Attributes:
+        model: The whole model, or what is above the stored features.
+        data, validation: What `model` reads, in batches.
+        num_examples, num_validation: Examples in one pass.
+    """
+
+    model: keras.Model
+    data: tf.data.Dataset
+    validation: tf.data.Dataset | None
+    num_examples: int
+    num_validation: int
+
+    def for_devices(self, batch_size: int, strategy: tf.distribute.Strategy) -> _Phase:
+        """The same with batches that all devices can share."""
+        replicas = strategy.num_replicas_in_sync
+        data = divisible_batches(self.data, self.num_examples, batch_size, replicas)
+        validation = self.validation
+        if validation is not None:
+            validation = divisible_batches(validation, self.num_validation, batch_size, replicas)
+        return replace(self, data=data, validation=validation)
+
+
+def _prepare(
+    transfer: TransferModel,
+    plans: Sequence[PhasePlan],
+    plan: PhasePlan,
+    data: TrainingData,
+    validation: TrainingData | None,
+    cache: FeatureCache | None,
+) -> _Phase:
+    """Freezes and cuts the model, and chooses what the phase reads."""
+    apply_plan(transfer.model, plan)
+    cut = cut_model(transfer.model, plan.trainable)
+    served = _serve(transfer, plans, plan, cut, cache)
+    model = transfer.model if cut is None else cut.rest if served is not None else cut.joined
+    held_out = None
+    if validation is not None:
+        held_out = validation.batches(plan.number, _source(served, validation, training=False))
+    return _Phase(
+        model,
+        data.batches(plan.number, _source(served, data, training=True)),
+        held_out,
+        data.num_examples,
+        validation.num_examples if validation is not None else 0,
+    )
+
+
+def _statistics(transfer: TransferModel, plan: PhasePlan) -> set[str]:
+    """Weights that training may change without learning them, such as moving averages."""
+    return {
+        weight.path
+        for group in transfer.groups
+        if group.name not in plan.frozen_prefix
+        for weight in group.weights
+        if weight.kind == "statistic"
+    }
+
+
+def _serve(
+    transfer: TransferModel,
+    plans: Sequence[PhasePlan],
+    plan: PhasePlan,
+    cut: Cut | None,
+    cache: FeatureCache | None,
+) -> Served | None:
+    """Stored features for a phase, if there are any and they pay."""
+    if cut is None or cache is None:
+        return None
+    later = plans[plan.number :]
+    epochs = plan.phase.epochs
+    shallower: list[Boundary] = []
+    frozen = {v.path for v in cut.weights}
+    for other in later:
+        frozen -= other.trainable
+        lower = cut_model(transfer.model, other.trainable)
+        # What crosses is the same until then only if no phase in between changes its weights.
+        if lower is None or not {v.path for v in lower.weights} <= frozen:
+            continue
+        if lower.describe() == cut.describe():
+            epochs += other.phase.epochs
+        else:
+            shallower.append(_boundary(other, lower, other.phase.epochs))
+    return cache.serve(_boundary(plan, cut, epochs), shallower)
+
+
+def _boundary(plan: PhasePlan, cut: Cut, epochs: int) -> Boundary:
+    return Boundary(cut, plan.frozen_prefix[-1] if plan.frozen_prefix else cut.describe(), epochs)
+
+
+def _source(served: Served | None, data: TrainingData, *, training: bool) -> Source | None:
+    if served is None or not isinstance(data, ExampleData):
+        return None
+    return served.source(data.examples, training=training)
 
 
 def _monitor(training: TrainingSection, task: Task, validated: bool) -> tuple[str, bool]:
@@ -126,16 +215,16 @@ def _monitor(training: TrainingSection, task: Task, validated: bool) -> tuple[st
 
 
 def _compile(
+    model: keras.Model,
     transfer: TransferModel,
     plan: PhasePlan,
     task: Task,
     training: TrainingSection,
-    data: TrainingData,
+    phase: _Phase,
 ) -> None:
-    apply_plan(transfer.model, plan)
     factors = {path: plan.rate_factors[transfer.group_of[path]] for path in plan.trainable}
-    schedule = make_schedule(plan.phase, int(data.dataset.cardinality()))
-    transfer.model.compile(
+    schedule = make_schedule(plan.phase, int(phase.data.cardinality()))
+    model.compile(
         optimizer=make_optimizer(training, schedule, factors),
         loss=task.loss(training.label_smoothing),
         metrics=task.training_metrics(),
@@ -143,29 +232,27 @@ def _compile(
         jit_compile=False,
     )
     # Else the first step makes the optimizer's variables, and TensorFlow traces it a second time.
-    transfer.model.optimizer.build(transfer.model.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
 
 
 def _fit(
-    model: keras.Model,
+    phase: _Phase,
     plan: PhasePlan,
-    data: TrainingData,
-    validation: TrainingData | None,
     training: TrainingSection,
     history: list[HistoryRow],
     best: BestWeights,
     progress: Progress,
 ) -> None:
-    steps = int(data.dataset.cardinality())
+    steps = int(phase.data.cardinality())
     callbacks: list[Any] = [
         NanStop(plan),
-        EpochEnd(plan, history, best, training.early_stopping, data.num_examples, progress),
+        EpochEnd(plan, history, best, training.early_stopping, phase.num_examples, progress),
         StepProgress(progress, training.batch_size),
     ]
     with progress.phase(f"{plan.number} {plan.title}", plan.phase.epochs, steps):
-        model.fit(
-            data.dataset,
-            validation_data=validation.dataset if validation is not None else None,
+        phase.model.fit(
+            phase.data,
+            validation_data=phase.validation,
             epochs=plan.phase.epochs,
             callbacks=callbacks,
             verbose=0,

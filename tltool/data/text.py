@@ -13,6 +13,13 @@ PAD_MULTIPLE = 8
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
+def padded_width(lengths: Any, max_length: int) -> Any:
+    """The width to which texts of these lengths are padded together, int64 scalar."""
+    longest = tf.reduce_max(tf.concat([lengths, [1]], 0))
+    rounded = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
+    return tf.minimum(rounded, max_length)
+
+
 class TextPreprocessor(tf.Module):
     """Texts to a batch of model inputs; may be saved inside a SavedModel.
 
@@ -57,9 +64,7 @@ class TextPreprocessor(tf.Module):
                 but not past the contract's `max_length`.
         """
         if length is None:
-            longest = tf.reduce_max(tf.concat([tokens.row_lengths(), [1]], 0))
-            rounded = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
-            width = tf.minimum(rounded, self.tokenizer.max_length)
+            width = padded_width(tokens.row_lengths(), self.tokenizer.max_length)
         else:
             width = tf.constant(length, tf.int64)
         # As a tensor: in a graph, a list with a tensor in it is not taken as a shape.

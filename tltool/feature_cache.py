@@ -1,0 +1,357 @@
+"""The frozen-feature cache: what frozen layers give is computed once and kept on disk.
+
+In each phase the model is cut at its first trainable layer (`tltool.cut`). The
+prefix runs once for each example, in inference mode, and the rest trains on
+what was stored. An entry's key is made of everything its values depend on:
+the prefix's layers and weights, the preprocessing, the examples' contents, the
+boundary and the stored type. So equal keys mean equal values, for later
+phases, later runs and other commands.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tltool._version import __version__
+from tltool.cut import Cut, bridge
+from tltool.data.examples import Examples
+from tltool.data.pipeline import Source, make_batches
+from tltool.feature_keys import layers_digest, weights_digest
+from tltool.feature_rows import Rows, stored_source
+from tltool.feature_store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.progress import Progress
+from tltool.schema import AugmentSection, CacheSection
+
+BATCH_SIZE = 32
+# The first batch traces and warms up; the next ones, until so much time has passed, are measured.
+_MEASURED_SECONDS = 1.0
+# Storing may take this share of one pass more than it saves, since it spares later runs that pass.
+_TOLERATED = 0.05
+# Largest difference between a stored value and one computed anew, as a share of the largest value.
+_CLOSE = {"float32": 1e-3, "float16": 2e-2}
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A cut with what the decision for it depends on.
+
+    Attributes:
+        cut: Where the frozen part ends.
+        title: For people, such as "block4".
+        epochs: How often its features will be read.
+    """
+
+    cut: Cut
+    title: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Served:
+    """Stored features for a phase.
+
+    Attributes:
+        boundary: Where they come from.
+        entries, sets: Of the training and the validation examples: one for
+            both, or one for each.
+        seed: Of the choice among views.
+    """
+
+    boundary: Boundary
+    entries: tuple[Entry, ...]
+    sets: tuple[Rows, ...]
+    seed: int
+
+    def source(self, examples: Examples, *, training: bool) -> Source:
+        """Features in place of the model inputs of training or validation examples."""
+        index = 0 if training else -1
+        dtypes = _dtypes(self.boundary.cut)
+        return stored_source(self.entries[index], dtypes, self.sets[index], examples, self.seed)
+
+
+class FeatureCache:
+    """Stored features of a data set's examples, for any boundary of a model.
+
+    Args:
+        section: Use, type and budget.
+        parts: The examples of training and, if there are any, of validation.
+        contract: The preprocessing contract.
+        augment: Changes to training images, or None.
+        seed: Of the changes.
+        about: Backbone and data, for `tltool cache list`.
+        progress: Is told what was decided.
+        store: Where entries are kept; None takes the cache folder.
+    """
+
+    def __init__(
+        self,
+        section: CacheSection,
+        parts: Sequence[Examples],
+        contract: ImagePreprocessing | TextPreprocessing,
+        *,
+        augment: AugmentSection | None = None,
+        seed: int = 0,
+        about: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+        store: FeatureStore | None = None,
+    ) -> None:
+        self._section = section
+        self._parts = [part for part in parts if len(part)]
+        self._contract = contract
+        self._augment = augment
+        self._seed = seed
+        self._about = about or {}
+        self._progress = progress or Progress()
+        self._store = store or FeatureStore(max_bytes=int(section.max_gb * 10**9))
+        self._known_sets: tuple[Rows, ...] = ()
+
+    def serve(self, boundary: Boundary, shallower: Sequence[Boundary] = ()) -> Served | None:
+        """Stored features for a phase, computed now where they are missing and it pays.
+
+        Args:
+            boundary: Where the phase's frozen part ends.
+            shallower: Boundaries of later phases below it, which stay frozen
+                until then: where storing these pays too, this one's features
+                are computed from theirs.
+
+        Returns:
+            What to read, or None to compute the frozen layers in every epoch.
+        """
+        if reason := self._refusal():
+            self._tell(boundary, reason)
+            return None
+        entries = []
+        for rows in self._sets():
+            entry = self._entry(boundary, rows, shallower)
+            if entry is None:
+                return None
+            entries.append(entry)
+        return Served(boundary, tuple(entries), self._sets(), self._seed)
+
+    def _tell(self, boundary: Boundary, text: str) -> None:
+        self._progress.note(f"frozen layers up to {boundary.title}: {text}")
+
+    def _refusal(self) -> str | None:
+        if self._section.use == "never":
+            return "computed in every epoch (cache.use: never)"
+        if self._augment is not None and self._augment.views is None:
+            return (
+                "computed in every epoch, since augmentation changes the images anew in each; "
+                "augment.views=4 would store four ways of changing each image"
+            )
+        return None
+
+    def _sets(self) -> tuple[Rows, ...]:
+        if not self._known_sets:
+            train, rest = self._parts[:1], self._parts[1:]
+            if self._augment is None:
+                self._known_sets = (Rows.of(self._parts, self._contract),)
+            else:
+                changed = Rows.of(train, self._contract, self._augment, self._seed)
+                self._known_sets = (changed, *(Rows.of([p], self._contract) for p in rest))
+        return self._known_sets
+
+    def _entry(
+        self, boundary: Boundary, rows: Rows, shallower: Sequence[Boundary] = ()
+    ) -> Entry | None:
+        """The entry, found or made, or None; says what was decided and why."""
+        specs = self._specs(boundary.cut)
+        key = self._key(boundary.cut, rows)
+        needed = entry_bytes(specs, rows.count, rows.num_tokens)
+        with self._store.locked(key):
+            entry = self._found(boundary, rows, key)
+            if entry is not None:
+                self._tell(boundary, f"read from disk, {_size(entry.num_bytes)} computed earlier")
+                return entry
+            if needed > (room := self._store.room()):
+                self._tell(
+                    boundary,
+                    f"computed in every epoch: {_size(needed)} are more than there is room for, "
+                    f"{_size(room)} (cache.max_gb and the free disk)",
+                )
+                return None
+            below = self._below(boundary, rows, shallower)
+            return self._made(boundary, rows, key, specs, below)
+
+    def _found(self, boundary: Boundary, rows: Rows, key: str) -> Entry | None:
+        """The entry under a key, if it holds what the prefix gives today for one of its rows."""
+        entry = self._store.find(key)
+        if entry is None or _agrees(entry, boundary.cut, rows, _CLOSE[self._section.dtype]):
+            return entry
+        self._tell(boundary, "what was stored is not what they give now; computed again")
+        return None
+
+    def _below(
+        self, boundary: Boundary, rows: Rows, shallower: Sequence[Boundary]
+    ) -> tuple[keras.Model, Source] | None:
+        """The layers from a stored shallower boundary to this one, and what they read."""
+        for lower in shallower:
+            between = bridge(lower.cut, boundary.cut)
+            if between is None or rows.views > 1:
+                continue
+            entry = self._entry(lower, rows)
+            if entry is not None:
+                return between, stored_source(entry, _dtypes(lower.cut), rows, rows.examples, 0)
+        return None
+
+    def _made(
+        self,
+        boundary: Boundary,
+        rows: Rows,
+        key: str,
+        specs: Sequence[TensorSpec],
+        below: tuple[keras.Model, Source] | None,
+    ) -> Entry | None:
+        started = time.perf_counter()
+        about = {**self._about, "up_to": boundary.title, "examples": len(rows.keys)}
+        epochs = None if self._section.use == "always" else boundary.epochs
+        meter = _Meter(rows.count, epochs)
+        try:
+            with self._store.writing(key, specs, rows.count, rows.lengths, about) as writer:
+                for view in range(rows.views):
+                    model, source = below or (boundary.cut.prefix, rows.view(view))
+                    _run(model, source, rows, view, writer, meter)
+        except _NotStoredError as decided:
+            self._tell(boundary, f"computed in every epoch: {decided}")
+            return None
+        except OSError as error:
+            self._tell(boundary, f"computed in every epoch: storing failed ({error.strerror})")
+            return None
+        seconds = time.perf_counter() - started
+        times = "once" if boundary.epochs == 1 else f"once instead of {boundary.epochs} times"
+        self._tell(
+            boundary,
+            f"computed {times}: {rows.count:,} rows, {_size(writer.num_bytes)}, {seconds:.1f} s",
+        )
+        return self._store.find(key)
+
+    def _specs(self, cut: Cut) -> list[TensorSpec]:
+        by_token = isinstance(self._contract, TextPreprocessing)
+        return [_spec(tensor, self._section.dtype, by_token) for tensor in cut.crossing]
+
+    def _key(self, cut: Cut, rows: Rows) -> str:
+        parts = (
+            f"tltool {__version__} keras {keras.__version__} tensorflow {tf.__version__}",
+            layers_digest(cut.prefix),
+            weights_digest(cut.weights),
+            *(f"{t.shape} {t.dtype} {t._keras_history.operation.name}" for t in cut.crossing),
+            rows.digest(),
+            self._section.dtype,
+        )
+        return sha256(json.dumps(parts).encode()).hexdigest()[:40]
+
+
+class _NotStoredError(Exception):
+    """Ends the writing of an entry: why it is not stored."""
+
+
+class _Meter:
+    """Measures the prefix and the writing on the first batches, and decides whether it pays.
+
+    Storing costs one pass, the writing, and the reading in every epoch (taken
+    to be as slow as the writing); not storing costs a pass in every epoch.
+
+    Args:
+        rows: Rows in one pass.
+        epochs: Passes without storing; None stores without asking.
+    """
+
+    def __init__(self, rows: int, epochs: int | None) -> None:
+        self._rows, self._epochs = rows, epochs
+        self._batches, self._measured, self._seconds = 0, 0, 0.0
+
+    def add(self, rows: int, seconds: float, writer: Writer) -> None:
+        """One more batch is done; raises `_NotStoredError` where storing does not pay."""
+        self._batches += 1
+        if self._epochs is None or self._batches == 1 or self._seconds > _MEASURED_SECONDS:
+            return
+        self._measured += rows
+        self._seconds += seconds
+        if self._seconds > _MEASURED_SECONDS:
+            self._decide(writer)
+
+    def _decide(self, writer: Writer) -> None:
+        epochs = self._epochs or 1
+        one_pass = self._seconds / self._measured * self._rows
+        writing = writer.seconds * self._rows / max(1, writer.num_written)
+        stored, anew = one_pass + (1 + epochs) * writing, epochs * one_pass
+        if stored > anew + _TOLERATED * one_pass:
+            raise _NotStoredError(
+                f"storing {_size(writer.num_bytes)} would take {stored:.0f} s with the reading, "
+                f"computing takes {anew:.0f} s for {epochs} epochs"
+            )
+
+
+def _run(
+    model: keras.Model, source: Source, rows: Rows, view: int, writer: Writer, meter: _Meter
+) -> None:
+    """Runs frozen layers once over all contents of a view and writes what they give."""
+    run = tf.function(
+        lambda inputs: [_storable(x) for x in tf.nest.flatten(model(inputs, training=False))],
+        reduce_retracing=True,
+        autograph=False,
+    )
+    # The longest texts first: what does not fit into memory fails at once.
+    lengths = rows.lengths
+    order = np.arange(source.count) if lengths is None else np.argsort(-lengths, kind="stable")
+    dataset = make_batches(source, targets=None, batch_size=BATCH_SIZE, training=False, order=order)
+    for start, inputs in zip(range(0, len(order), BATCH_SIZE), dataset, strict=True):
+        began = time.perf_counter()
+        values = [value.numpy() for value in run(inputs)]
+        seconds = time.perf_counter() - began
+        chosen = order[start : start + BATCH_SIZE] + view * len(rows.keys)
+        writer.write(chosen, values)
+        meter.add(len(chosen), seconds, writer)
+
+
+def _storable(tensor: Any) -> Any:
+    """Numbers of a kind that NumPy has."""
+    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
+
+
+def _agrees(entry: Entry, cut: Cut, rows: Rows, tolerance: float) -> bool:
+    """Whether a stored row is what the prefix gives for it now."""
+    middle = len(rows.keys) // 2
+    inputs = make_batches(
+        rows.view(0), targets=None, batch_size=1, training=False, order=np.array([middle])
+    )
+    fresh = tf.nest.flatten(cut.prefix(next(iter(inputs)), training=False))
+    plain = Rows(rows.examples, rows.keys, rows.contract)
+    stored = stored_source(entry, _dtypes(cut), plain, rows.examples.take([middle]), 0)
+    for now, then in zip(fresh, stored.finish(0, tf.constant([0], tf.int64)), strict=True):
+        difference = np.abs(np.asarray(tf.cast(now, tf.float32)) - tf.cast(then, tf.float32))
+        scale = max(float(np.abs(tf.cast(now, tf.float32)).max()), 1e-6)
+        if not difference.max() <= tolerance * scale:
+            return False
+    return True
+
+
+def _spec(tensor: Any, dtype: str, by_token: bool) -> TensorSpec:
+    """How a symbolic tensor (batch[, tokens], …) is stored."""
+    own = keras.backend.standardize_dtype(tensor.dtype)
+    stored = dtype if "float" in own else own
+    by_token = by_token and len(tensor.shape) > 1 and tensor.shape[1] is None
+    shape = tensor.shape[2:] if by_token else tensor.shape[1:]
+    return TensorSpec(tuple(int(length) for length in shape), stored, by_token)
+
+
+def _dtypes(cut: Cut) -> list[str]:
+    return [keras.backend.standardize_dtype(tensor.dtype) for tensor in cut.crossing]
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if num_bytes >= 10 else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} GB"

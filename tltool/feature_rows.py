@@ -1,0 +1,171 @@
+"""Rows of stored features: which examples they stand for, and how batches read them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tltool.data.examples import Examples
+from tltool.data.fingerprints import content_keys
+from tltool.data.pipeline import Source, drawn_views, example_source
+from tltool.data.text import padded_width
+from tltool.feature_store import Entry
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.schema import AugmentSection
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The distinct contents of some examples, in an order that only the contents decide.
+
+    So the rows are the same whatever the seed of the split or of the training.
+
+    Attributes:
+        examples: One of each content.
+        keys: The content's key of each row, ascending.
+        contract: The preprocessing contract.
+        augment: Changes with views, or None: then each row has one view.
+        seed: Of the views.
+    """
+
+    examples: Examples
+    keys: tuple[str, ...]
+    contract: ImagePreprocessing | TextPreprocessing
+    augment: AugmentSection | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[Examples],
+        contract: ImagePreprocessing | TextPreprocessing,
+        augment: AugmentSection | None = None,
+        seed: int = 0,
+    ) -> Rows:
+        """The rows of several splits together."""
+        found = {key: (part, row) for part in parts for row, key in enumerate(content_keys(part))}
+        keys = tuple(sorted(found))
+        chosen = [found[key] for key in keys]
+        examples = Examples(
+            modality=parts[0].modality,
+            inputs=[part.inputs[row] for part, row in chosen],
+            targets=[None] * len(keys),
+            splits=[None] * len(keys),
+            origins=[part.origins[row] for part, row in chosen],
+        )
+        return cls(examples, keys, contract, augment, seed)
+
+    @property
+    def views(self) -> int:
+        """Stored rows of each content."""
+        return 1 if self.augment is None else self.augment.views or 1
+
+    @property
+    def count(self) -> int:
+        """Stored rows together: all contents' first views, then all second ones, …"""
+        return len(self.keys) * self.views
+
+    def digest(self) -> str:
+        """sha256 (hex) of contents, changes and preprocessing."""
+        changes = "" if self.augment is None else f"{self.augment.model_dump_json()} {self.seed}"
+        parts = (*self.keys, self.contract.digest(), changes)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def positions(self, examples: Examples) -> np.ndarray:
+        """The row of each example's content, int64 (n,)."""
+        places = {key: row for row, key in enumerate(self.keys)}
+        return np.array([places[key] for key in content_keys(examples)], np.int64)
+
+    @cached_property
+    def source(self) -> Source:
+        """The model inputs of the first views; images are read while iterating, not kept."""
+        return example_source(self.examples, self.contract, cache_bytes=0)
+
+    def view(self, number: int) -> Source:
+        """The model inputs of one view of each content."""
+        if self.augment is None:
+            return self.source
+        one = self.augment.model_copy(update={"views": self.views})
+        return example_source(
+            self.examples, self.contract, augment=one, seed=self.seed, cache_bytes=0, view=number
+        )
+
+    @cached_property
+    def lengths(self) -> np.ndarray | None:
+        """Tokens of each content, int64 (n,); None for images."""
+        return None if self.source.lengths is None else self.source.lengths.numpy()
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all contents together; 0 for images."""
+        return 0 if self.lengths is None else int(self.lengths.sum())
+
+
+def stored_source(
+    entry: Entry, dtypes: Sequence[str], rows: Rows, examples: Examples, seed: int
+) -> Source:
+    """Batches of an entry's rows in place of the inputs of some of its examples.
+
+    The files are mapped into memory and read where a batch needs them.
+
+    Args:
+        entry: Stored features of `rows`.
+        dtypes: Of each tensor as the rest of the model takes it.
+        rows: What the entry's rows stand for.
+        examples: Some of them, in any order.
+        seed: Of the choice among views; that of the examples' own source.
+
+    Returns:
+        A source whose inputs are a tuple of tensors; those stored by token are
+        padded with zeros as the texts themselves are.
+    """
+    positions = tf.constant(rows.positions(examples))
+    lengths = tf.constant(entry.lengths()) if entry.tokens else None
+    read = [_reader(entry, index, lengths) for index in range(len(entry.tensors))]
+
+    def finish(key: Any, chosen: Any) -> Any:
+        stored = tf.gather(positions, chosen)
+        if rows.augment is not None:
+            stored += drawn_views(key, chosen, rows.views, seed) * len(rows.keys)
+        width = None
+        if lengths is not None and isinstance(rows.contract, TextPreprocessing):
+            width = padded_width(tf.gather(lengths, stored), rows.contract.max_length)
+        return tuple(
+            tf.cast(one(stored, width), dtype) for one, dtype in zip(read, dtypes, strict=True)
+        )
+
+    own = None if lengths is None else tf.gather(lengths, positions)
+    return Source(len(examples), lambda dataset, _: dataset, finish, own)
+
+
+def _reader(entry: Entry, index: int, lengths: Any) -> Any:
+    """From row numbers and a width to the rows of one tensor."""
+    spec = entry.tensors[index]
+    mapped = _mapped(entry, index)
+    if not spec.by_token:
+        return lambda rows, _: tf.gather(mapped, rows)
+    ragged = tf.RaggedTensor.from_row_lengths(mapped, lengths, validate=False)
+
+    def padded(rows: Any, width: Any) -> Any:
+        shape = tf.stack([-1, width, *spec.shape])
+        return tf.gather(ragged, rows).to_tensor(shape=tf.cast(shape, tf.int64))
+
+    return padded
+
+
+def _mapped(entry: Entry, index: int) -> tf.Tensor:
+    """A tensor's file as a tensor, mapped into memory: pages are read when they are used."""
+    spec = entry.tensors[index]
+    count = entry.tokens if spec.by_token else entry.rows
+    with tf.device("cpu"):
+        return tf.raw_ops.ImmutableConst(
+            dtype=tf.dtypes.as_dtype(spec.dtype),
+            shape=[count, *spec.shape],
+            memory_region_name=str(entry.file(index)),
+        )

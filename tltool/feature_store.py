@@ -1,0 +1,309 @@
+"""The store of frozen features on disk: entries written whole, shared, within a budget.
+
+An entry is a folder of flat files, one for each tensor, that are mapped into
+memory when read, and `entry.json`, which describes them. It is written under
+another name and renamed when complete, so that a half-written one is never
+found; a process that wants an entry another one is writing waits for it.
+Importing this is cheap: no numerical library is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from tltool.files import atomic_path, cache_dir, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_FORMAT = 1
+_MANIFEST = "entry.json"
+_LENGTHS = "lengths.bin"
+_ITEM_BYTES = {"bool": 1, "uint8": 1, "float16": 2, "float32": 4, "int32": 4, "int64": 8}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """How one tensor of an entry is stored.
+
+    Attributes:
+        shape: Of one row; without the token axis where `by_token`.
+        dtype: NumPy name: bool, uint8, int32, int64, float16 or float32.
+        by_token: Whether a row holds as many of `shape` as it has tokens.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    by_token: bool
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, or of one token of it."""
+        return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A complete entry.
+
+    Attributes:
+        path: Its folder.
+        rows: Number of rows.
+        tokens: Tokens of all rows together; 0 for images.
+        tensors: What is stored, in files `0.bin`, `1.bin`, …
+        about: For people: backbone, boundary, data.
+    """
+
+    path: Path
+    rows: int
+    tokens: int
+    tensors: tuple[TensorSpec, ...]
+    about: dict[str, Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the tensors' files."""
+        return entry_bytes(self.tensors, self.rows, self.tokens)
+
+    @property
+    def last_used(self) -> float:
+        """Seconds since 1970."""
+        return (self.path / _MANIFEST).stat().st_mtime
+
+    def file(self, index: int) -> Path:
+        """The file of one tensor."""
+        return self.path / f"{index}.bin"
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 (rows,)."""
+        import numpy as np
+
+        return np.fromfile(self.path / _LENGTHS, np.int64)
+
+
+def entry_bytes(tensors: Sequence[TensorSpec], rows: int, tokens: int) -> int:
+    """Bytes of an entry of so many rows, with so many tokens together."""
+    return sum(spec.row_bytes * (tokens if spec.by_token else rows) for spec in tensors)
+
+
+class FeatureStore:
+    """A folder of entries, each under a key.
+
+    Args:
+        folder: None takes `features` in the cache folder.
+        max_bytes: Most bytes of all entries together: the longest unused go first.
+    """
+
+    def __init__(self, folder: Path | None = None, max_bytes: int | None = None) -> None:
+        self.folder = folder or cache_dir() / "features"
+        self.max_bytes = max_bytes
+
+    def find(self, key: str) -> Entry | None:
+        """The entry under a key, or None; marks it as used."""
+        entry = _read(self.folder / key)
+        if entry is not None:
+            with suppress(OSError):
+                (entry.path / _MANIFEST).touch()
+        return entry
+
+    def entries(self) -> list[Entry]:
+        """All complete entries, the last used one first."""
+        if not self.folder.is_dir():
+            return []
+        found = [_read(path) for path in self.folder.iterdir() if path.is_dir()]
+        return sorted((e for e in found if e is not None), key=_last_used, reverse=True)
+
+    def clear(self) -> int:
+        """Removes every entry, and what killed processes left; returns the bytes freed."""
+        freed = 0
+        for entry in self.entries():
+            freed += entry.num_bytes
+            shutil.rmtree(entry.path, ignore_errors=True)
+        self._sweep()
+        return freed
+
+    def room(self) -> int:
+        """Bytes an entry may have: the budget, and not the last tenth of the free disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free * 9 // 10
+        held = sum(entry.num_bytes for entry in self.entries())
+        return free + held if self.max_bytes is None else min(self.max_bytes, free + held)
+
+    @contextmanager
+    def locked(self, key: str) -> Iterator[None]:
+        """Only one process at a time writes the entry of a key; the lock ends with its process."""
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._lock(key)):
+            yield
+
+    def _lock(self, key: str) -> Path:
+        return self.folder / f"{key}.lock"
+
+    def _sweep(self) -> None:
+        """Removes what processes that died while writing have left."""
+        from filelock import FileLock, Timeout
+
+        for path in self.folder.glob(".*") if self.folder.is_dir() else ():
+            key = path.name.removeprefix(".").partition(".")[0]
+            with suppress(Timeout), FileLock(self._lock(key), timeout=0):
+                shutil.rmtree(path, ignore_errors=True)
+
+    @contextmanager
+    def writing(
+        self,
+        key: str,
+        tensors: Sequence[TensorSpec],
+        rows: int,
+        lengths: np.ndarray | None,
+        about: dict[str, Any],
+    ) -> Iterator[Writer]:
+        """Writes an entry, which is found under `key` when all went well, and not before.
+
+        Args:
+            key: Usable as a folder name.
+            tensors: What each row holds.
+            rows: Number of rows.
+            lengths: Tokens of each row, int64 (rows,); None where nothing is by token.
+            about: For people; ready for JSON.
+
+        Raises:
+            ValueError: Not every row was written.
+            OSError: The disk is full.
+        """
+        self._sweep()
+        with atomic_path(self.folder / key) as temporary:
+            temporary.mkdir()
+            with Writer(temporary, tensors, rows, lengths) as writer:
+                yield writer
+                writer.finish(about)
+            self._make_room(writer.num_bytes, key)
+
+    def _make_room(self, needed: int, key: str) -> None:
+        """Removes the longest unused entries until the new one fits the budget.
+
+        A process that has one of them mapped keeps reading it: the files live
+        until they are closed.
+        """
+        if self.max_bytes is None:
+            return
+        entries = [entry for entry in self.entries() if entry.path.name != key]
+        held = sum(entry.num_bytes for entry in entries)
+        for entry in reversed(entries):
+            if held + needed <= self.max_bytes:
+                return
+            held -= entry.num_bytes
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+class Writer:
+    """Writes rows, in any order, to the files of a new entry.
+
+    Args:
+        folder: Empty.
+        tensors, rows, lengths: As in `FeatureStore.writing`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        tensors: Sequence[TensorSpec],
+        rows: int,
+        lengths: np.ndarray | None,
+    ) -> None:
+        import numpy as np
+
+        self._folder = folder
+        self._tensors = tuple(tensors)
+        self._lengths = np.zeros(rows, np.int64) if lengths is None else lengths
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._missing = np.ones(rows, bool)
+        self._files: list[IO[bytes]] = []
+        self.num_bytes = entry_bytes(tensors, rows, int(self._lengths.sum()))
+        self.num_written = 0
+        self.seconds = 0.0
+
+    def __enter__(self) -> Writer:
+        self._files = [
+            (self._folder / f"{index}.bin").open("wb") for index in range(len(self._tensors))
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def write(self, rows: np.ndarray, values: Sequence[np.ndarray]) -> None:
+        """Writes a batch.
+
+        Args:
+            rows: Row numbers, int64 (batch,).
+            values: One array for each tensor, (batch, *shape), or
+                (batch, tokens, *shape) where it is stored by token: what is
+                beyond a row's tokens is left out.
+        """
+        import numpy as np
+
+        started = time.perf_counter()
+        for file, spec, batch in zip(self._files, self._tensors, values, strict=True):
+            value = np.asarray(batch, spec.dtype)
+            starts = self._starts[rows] if spec.by_token else rows
+            for i, start in enumerate(starts.tolist()):
+                row = value[i, : self._lengths[rows[i]]] if spec.by_token else value[i]
+                os.pwrite(file.fileno(), row.tobytes(), start * spec.row_bytes)
+        self._missing[rows] = False
+        self.num_written += len(rows)
+        self.seconds += time.perf_counter() - started
+
+    def finish(self, about: dict[str, Any]) -> None:
+        """Describes the entry; raises ValueError where its rows are not all there."""
+        if missing := int(self._missing.sum()):
+            raise ValueError(f"{missing} of {len(self._missing)} rows were not written.")
+        self._lengths.tofile(self._folder / _LENGTHS)
+        manifest = {
+            "format": _FORMAT,
+            "rows": len(self._missing),
+            "tokens": int(self._lengths.sum()),
+            "tensors": [asdict(spec) for spec in self._tensors],
+            "about": about,
+        }
+        write_json(self._folder / _MANIFEST, manifest)
+
+
+def _read(path: Path) -> Entry | None:
+    """The entry in a folder; None where it is missing, of another format, or cut short."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != _FORMAT:
+            return None
+        tensors = tuple(
+            TensorSpec(tuple(spec["shape"]), spec["dtype"], spec["by_token"])
+            for spec in manifest["tensors"]
+        )
+        entry = Entry(path, manifest["rows"], manifest["tokens"], tensors, manifest["about"])
+        for index, spec in enumerate(tensors):
+            count = entry.tokens if spec.by_token else entry.rows
+            if entry.file(index).stat().st_size != spec.row_bytes * count:
+                return None
+        if (path / _LENGTHS).stat().st_size != 8 * entry.rows:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return entry
+
+
+def _last_used(entry: Entry) -> float:
+    try:
+        return entry.last_used
+    except OSError:
+        return 0.0

@@ -1,0 +1,95 @@
+"""What the trainer reads: a split's batches, made of its inputs or of stored features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tltool.data.examples import Examples
+from tltool.data.pipeline import Source, example_source, make_batches
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.schema import AugmentSection
+
+
+class TrainingData(Protocol):
+    """Data of one split for every phase."""
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in one pass."""
+
+    def batches(self, phase: int, features: Source | None = None) -> tf.data.Dataset:
+        """Batches of known cardinality for a phase: (inputs, targets[, weights]).
+
+        Args:
+            phase: Its number; decides the order together with the seed.
+            features: Rows to take in place of the model's inputs.
+        """
+
+
+@dataclass(frozen=True)
+class BatchedData:
+    """A dataset that is batched already, the same in every phase.
+
+    Attributes:
+        dataset: Yields (inputs, targets) or (inputs, targets, weights).
+        num_examples: Examples in one pass.
+    """
+
+    dataset: tf.data.Dataset
+    num_examples: int
+
+    def batches(self, phase: int, features: Source | None = None) -> tf.data.Dataset:
+        """The dataset; see `TrainingData`."""
+        return self.dataset
+
+
+@dataclass(frozen=True)
+class ExampleData:
+    """Labelled examples, batched anew for each phase.
+
+    Attributes:
+        examples: The rows.
+        contract: The preprocessing contract.
+        targets: Encoded, (n, ...).
+        weights: Weight of each example (n,), or None.
+        batch_size: Examples a batch.
+        training: Whether to shuffle and augment.
+        seed: Of shuffling and augmentation.
+        augment: Changes to images; None where not training.
+    """
+
+    examples: Examples
+    contract: ImagePreprocessing | TextPreprocessing
+    targets: np.ndarray
+    weights: np.ndarray | None
+    batch_size: int
+    training: bool
+    seed: int = 0
+    augment: AugmentSection | None = None
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in one pass."""
+        return len(self.examples)
+
+    @cached_property
+    def inputs(self) -> Source:
+        """The model inputs, read when first asked for."""
+        return example_source(self.examples, self.contract, augment=self.augment, seed=self.seed)
+
+    def batches(self, phase: int, features: Source | None = None) -> tf.data.Dataset:
+        """Batches for a phase, in the same order whatever they are made of."""
+        return make_batches(
+            features or self.inputs,
+            targets=self.targets,
+            weights=self.weights,
+            batch_size=self.batch_size,
+            training=self.training,
+            # Each phase has an order of its own, and none depends on what ran before it.
+            seed=int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0]),
+        )
