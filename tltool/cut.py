@@ -73,8 +73,7 @@ def cut_model(model: keras.Model, trainable: Collection[str]) -> Cut | None:
     if not weights:
         return None
     rest = keras.Model(crossing, model.output, name="rest")
-    frozen = prefix(model.input, training=False)
-    joined = keras.Model(model.input, rest(frozen), name="joined")
+    joined = keras.Model(model.input, rest(_InInference(prefix)(model.input)), name="joined")
     return Cut(tuple(crossing), prefix, rest, joined, tuple(weights))
 
 
@@ -90,6 +89,22 @@ def bridge(shallow: Cut, deep: Cut) -> keras.Model | None:
         return keras.Model(list(shallow.crossing), list(deep.crossing), name="bridge")
     except ValueError:  # Keras: `deep` needs something that does not cross `shallow`.
         return None
+
+
+class _InInference(keras.layers.Layer):
+    """Calls a model in inference mode, also within a model that trains.
+
+    `prefix(inputs, training=False)` would not do: what a functional model is
+    called with replaces what is said in its graph (Keras 3.15).
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name="in_inference")
+        self.model = model
+
+    def call(self, inputs: Any) -> Any:
+        """What the model gives in inference mode."""
+        return self.model(inputs, training=False)
 
 
 class _Graph:

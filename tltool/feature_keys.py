@@ -30,11 +30,30 @@ def layers_digest(model: keras.Model) -> str:
     Layers of other packages than Keras, KerasHub and tltool, whose versions
     are part of a key elsewhere, count with the source of their class.
     """
-    config = json.dumps(model.get_config(), sort_keys=True, default=repr)
+    parts = [json.dumps(_description(node), sort_keys=True, default=repr) for node in _nodes(model)]
     classes = {type(layer) for layer in model._flatten_layers(include_self=False)}
     foreign = [c for c in classes if c.__module__.partition(".")[0] not in _VERSIONED]
     sources = sorted(_source(found) for found in foreign)
-    return hashlib.sha256("\n".join([config, *sources]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*parts, *sources]).encode()).hexdigest()
+
+
+def _nodes(model: keras.Model) -> list[Any]:
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+
+
+def _description(node: Any) -> dict[str, Any]:
+    """A call of a layer: its configuration and what it is called with, tensors by their makers."""
+    operation = node.operation
+    config = operation.get_config() if isinstance(operation, keras.Layer) else {}
+    arguments = keras.tree.map_structure(_by_maker, [node.arguments.args, node.arguments.kwargs])
+    kind = type(operation)
+    return {"class": f"{kind.__module__}.{kind.__name__}", "config": config, "call": arguments,
+            "name": operation.name}  # fmt: skip
+
+
+def _by_maker(value: Any) -> Any:
+    return value._keras_history.operation.name if keras.utils.is_keras_tensor(value) else value
 
 
 def _source(found: type) -> str:

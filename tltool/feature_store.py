@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -59,8 +60,10 @@ class Entry:
         path: Its folder.
         rows: Number of rows.
         tokens: Tokens of all rows together; 0 for images.
-        tensors: What is stored, in files `0.bin`, `1.bin`, …
+        tensors: What is stored, each in a file.
         about: For people: backbone, boundary, data.
+        stamp: Part of the files' names, different for each writing: TensorFlow
+            keeps a file mapped under its name as long as the process lives.
     """
 
     path: Path
@@ -68,6 +71,7 @@ class Entry:
     tokens: int
     tensors: tuple[TensorSpec, ...]
     about: dict[str, Any]
+    stamp: str
 
     @property
     def num_bytes(self) -> int:
@@ -81,7 +85,7 @@ class Entry:
 
     def file(self, index: int) -> Path:
         """The file of one tensor."""
-        return self.path / f"{index}.bin"
+        return self.path / f"{index}-{self.stamp}.bin"
 
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
@@ -224,6 +228,7 @@ class Writer:
         import numpy as np
 
         self._folder = folder
+        self._stamp = secrets.token_hex(4)
         self._tensors = tuple(tensors)
         self._lengths = np.zeros(rows, np.int64) if lengths is None else lengths
         self._starts = np.cumsum(self._lengths) - self._lengths
@@ -235,7 +240,8 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self._files = [
-            (self._folder / f"{index}.bin").open("wb") for index in range(len(self._tensors))
+            (self._folder / f"{index}-{self._stamp}.bin").open("wb")
+            for index in range(len(self._tensors))
         ]
         return self
 
@@ -276,6 +282,7 @@ class Writer:
             "tokens": int(self._lengths.sum()),
             "tensors": [asdict(spec) for spec in self._tensors],
             "about": about,
+            "stamp": self._stamp,
         }
         write_json(self._folder / _MANIFEST, manifest)
 
@@ -290,7 +297,8 @@ def _read(path: Path) -> Entry | None:
             TensorSpec(tuple(spec["shape"]), spec["dtype"], spec["by_token"])
             for spec in manifest["tensors"]
         )
-        entry = Entry(path, manifest["rows"], manifest["tokens"], tensors, manifest["about"])
+        rows, tokens = manifest["rows"], manifest["tokens"]
+        entry = Entry(path, rows, tokens, tensors, manifest["about"], manifest["stamp"])
         for index, spec in enumerate(tensors):
             count = entry.tokens if spec.by_token else entry.rows
             if entry.file(index).stat().st_size != spec.row_bytes * count:

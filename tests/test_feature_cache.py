@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from tltool.data.examples import Examples
+from tltool.feature_cache import FeatureCache
+from tltool.feature_store import FeatureStore
+from tltool.freezing import plan_phases
+from tltool.model import join
+from tltool.preprocessing import ImagePreprocessing
+from tltool.progress import Progress
+from tltool.schema import (
+    AugmentSection,
+    CacheSection,
+    HeadSection,
+    Last,
+    PhaseSection,
+    TrainingSection,
+)
+from tltool.tasks import TASKS, Task
+from tltool.trainer import train
+from tltool.training_data import ExampleData
+
+ALWAYS = CacheSection(use="always")
+BATCH = 8
+
+
+class Notes(Progress):
+    def __init__(self):
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def tiny_vit():
+    import keras_hub
+
+    from tltool.backbones.base import Backbone, Features
+    from tltool.backbones.groups import GROUP_RULES, group_layers
+    from tltool.backbones.vit import flatten_vit
+
+    vit = keras_hub.models.ViTBackbone(
+        image_shape=(32, 32, 3),
+        patch_size=8,
+        num_layers=3,
+        num_heads=2,
+        hidden_dim=16,
+        mlp_dim=32,
+        dropout_rate=0.1,
+    )
+    model = flatten_vit(vit, "tiny-vit")
+    return Backbone(
+        name="tiny-vit",
+        model=model,
+        features=Features(pooled=model.output),
+        groups=group_layers(model, GROUP_RULES["vit"], "tiny-vit"),
+        preprocessing=tiny.TINY_IMAGE,
+    )
+
+
+def examples_of(kind: str, folder: Path) -> Examples:
+    if kind == "bert":
+        inputs, labels = tiny.texts(45)
+        modality = "text"
+    else:
+        tiny.write_images(folder, per_class=22)
+        inputs = sorted(map(str, folder.rglob("*.jpg")))
+        labels = [Path(path).parent.name for path in inputs]
+        modality = "image"
+    splits = ["validation" if i % 5 == 0 else "train" for i in range(len(inputs))]
+    return Examples(modality, inputs, labels, splits, [f"item {i}" for i in range(len(inputs))])
+
+
+BACKBONES = {
+    "cnn": tiny.tiny_image_backbone,
+    "bert": tiny.tiny_text_backbone,
+    "vit": tiny_vit,
+}
+
+
+def split_data(examples, split, contract, seed, augment=None) -> ExampleData:
+    part = examples.split(split)
+    labels = sorted(set(examples.targets))
+    targets = np.eye(len(labels), dtype="float32")[[labels.index(t) for t in part.targets]]
+    training = split == "train"
+    return ExampleData(
+        part, contract, targets, None, BATCH, training, seed, augment if training else None
+    )
+
+
+def fit(kind, folder, phases, section, *, seed=0, augment=None, rate=None, **training):
+    """Trains a fresh tiny model; returns its weights, the history and what was said."""
+    keras.utils.set_random_seed(3)
+    backbone = BACKBONES[kind]()
+    examples = examples_of(kind, folder / "images")
+    task = Task(TASKS[f"{examples.modality}-classification"], tuple(sorted(set(examples.targets))))
+    transfer = join(backbone, HeadSection(dropout=0.2), task)
+    # Random backbones: what every weight is must depend on the seed alone.
+    parts = [
+        split_data(examples, split, backbone.preprocessing, seed, augment)
+        for split in ("train", "validation")
+    ]
+    notes = Notes()
+    store = FeatureStore(folder / "features", max_bytes=int(section.max_gb * 10**9))
+    cache = FeatureCache(
+        section,
+        [part.examples for part in parts],
+        backbone.preprocessing,
+        augment=augment,
+        seed=seed,
+        progress=notes,
+        store=store,
+    )
+    result = train(
+        transfer,
+        plan_phases(
+            tuple(PhaseSection(**phase) for phase in phases), transfer.groups, examples.modality
+        ),
+        task,
+        TrainingSection(batch_size=BATCH, **training),
+        *parts,
+        strategy=tf.distribute.get_strategy(),
+        checkpoint=folder / "best.safetensors",
+        progress=notes,
+        cache=cache,
+    )
+    weights = {v.path: v.numpy() for v in transfer.model.variables if "seed" not in v.path}
+    return weights, result.history, notes.lines, store
+
+
+PHASES = (
+    {"train": "head", "epochs": 2, "learning_rate": 0.01},
+    {"train": Last(last=1), "epochs": 2, "learning_rate": 0.01},
+)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "bert", "vit"])
+def test_training_with_and_without_the_cache_gives_the_same_weights(kind, tmp_path):
+    stored, with_cache, said, _ = fit(kind, tmp_path, PHASES, ALWAYS)
+    anew, without, _, _ = fit(kind, tmp_path, PHASES, CacheSection(use="never"))
+    assert sum("once" in line for line in said) == 2
+    changed = [path for path in anew if not np.array_equal(anew[path], fresh(kind)[path])]
+    assert len(changed) >= 3
+    for path, value in anew.items():
+        np.testing.assert_allclose(stored[path], value, atol=2e-5, err_msg=path)
+    for row, other in zip(with_cache, without, strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        assert row["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
+
+
+def fresh(kind):
+    keras.utils.set_random_seed(3)
+    backbone = BACKBONES[kind]()
+    modality = "text" if kind == "bert" else "image"
+    task = Task(TASKS[f"{modality}-classification"], ("a", "b"))
+    model = join(backbone, HeadSection(dropout=0.2), task).model
+    return {v.path: v.numpy() for v in model.variables if "seed" not in v.path}
+
+
+def test_a_later_run_with_another_rate_and_seed_reads_from_disk(tmp_path):
+    fit("cnn", tmp_path, PHASES, ALWAYS)
+    _, history, said, _ = fit(
+        "cnn", tmp_path, ({**PHASES[0], "learning_rate": 0.1}, PHASES[1]), ALWAYS, seed=5
+    )
+    assert sum("read from disk" in line for line in said) == 2
+    assert len(history) == 4
+
+
+def test_other_weights_and_other_preprocessing_are_other_features(tmp_path, monkeypatch):
+    fit("cnn", tmp_path, PHASES[:1], ALWAYS)
+    darker = tiny.TINY_IMAGE.model_copy(update={"mean": (100.0,) * 3})
+    monkeypatch.setattr(tiny, "TINY_IMAGE", darker)
+    assert isinstance(darker, ImagePreprocessing)
+    _, _, said, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
+    assert "once" in said[0]
+    monkeypatch.setitem(BACKBONES, "cnn", lambda: perturbed(tiny.tiny_image_backbone()))
+    _, _, said, _ = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
+    assert "once" in said[0]
+    assert len(store.entries()) == 3
+
+
+def perturbed(backbone):
+    first = backbone.model.get_layer("stem_conv").kernel
+    first.assign(first + 1e-3)
+    return backbone
+
+
+def test_a_phase_that_trained_lower_layers_invalidates_what_lies_above(tmp_path):
+    phases = (PHASES[1], PHASES[0])
+    _, _, said, store = fit("cnn", tmp_path, phases, ALWAYS)
+    assert sum("once" in line for line in said) == 2
+    stored, _, said, _ = fit("cnn", tmp_path, phases, ALWAYS)
+    anew, *_ = fit("cnn", tmp_path, phases, CacheSection(use="never"))
+    for path, value in anew.items():
+        np.testing.assert_allclose(stored[path], value, atol=2e-5, err_msg=path)
+    assert len(store.entries()) == 2
+
+
+def test_a_damaged_entry_is_noticed_and_computed_again(tmp_path):
+    _, right, _, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
+    (entry,) = store.entries()
+    values = np.fromfile(entry.file(0), np.float32)
+    (values + 1).tofile(entry.file(0))
+    _, history, said, _ = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
+    assert "computed again" in said[0]
+    assert history[-1]["loss"] == pytest.approx(right[-1]["loss"], abs=1e-6)
+
+
+def test_half_precision_takes_half_the_space_and_trains_nearly_the_same(tmp_path):
+    _, full, _, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
+    _, half, _, _ = fit("cnn", tmp_path, PHASES[:1], CacheSection(use="always", dtype="float16"))
+    sizes = sorted(entry.num_bytes for entry in store.entries())
+    assert sizes[1] == 2 * sizes[0]
+    assert half[-1]["loss"] == pytest.approx(full[-1]["loss"], abs=1e-2)
+
+
+def test_what_does_not_fit_the_budget_is_computed_in_every_epoch(tmp_path):
+    section = CacheSection(use="always", max_gb=1e-6)
+    _, history, said, store = fit("cnn", tmp_path, PHASES[:1], section)
+    assert "more than there is room for" in said[0]
+    assert len(history) == 2
+    assert store.entries() == []
+
+
+def test_augmentation_without_views_turns_the_cache_off_and_says_so(tmp_path):
+    augment = AugmentSection(horizontal_flip=True, brightness=0.2)
+    _, _, said, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS, augment=augment)
+    assert "augment.views" in said[0]
+    assert store.entries() == []
+
+
+def test_stored_views_train_as_views_computed_in_every_epoch(tmp_path):
+    augment = AugmentSection(horizontal_flip=True, brightness=0.3, rotation_degrees=20, views=3)
+    stored, with_cache, said, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS, augment=augment)
+    anew, without, _, _ = fit(
+        "cnn", tmp_path, PHASES[:1], CacheSection(use="never"), augment=augment
+    )
+    train_rows, validation_rows = 35, 9
+    assert sorted(entry.rows for entry in store.entries()) == [validation_rows, 3 * train_rows]
+    assert sum("once" in line for line in said) == 2
+    for path, value in anew.items():
+        np.testing.assert_allclose(stored[path], value, atol=2e-5, err_msg=path)
+    assert with_cache[-1]["loss"] == pytest.approx(without[-1]["loss"], abs=1e-5)
+
+
+def test_the_head_s_features_are_computed_from_those_stored_for_a_later_phase(tmp_path):
+    _, _, said, store = fit("bert", tmp_path, PHASES, ALWAYS)
+    computed = [line for line in said if "once" in line]
+    assert computed[0].startswith("frozen layers up to block2: computed")
+    assert computed[1].startswith("frozen layers up to block3: computed")
+    assert "read from disk" in said[-1]
+    assert len(store.entries()) == 2
+
+
+def test_auto_stores_nothing_where_computing_anew_is_cheaper(tmp_path, monkeypatch):
+    from tltool import feature_cache, feature_store
+
+    monkeypatch.setattr(feature_cache, "_MEASURED_SECONDS", 0.0)
+    write = feature_store.Writer.write
+
+    def slow_disk(self, rows, values):
+        write(self, rows, values)
+        self.seconds += 10.0
+
+    monkeypatch.setattr(feature_store.Writer, "write", slow_disk)
+    _, _, said, store = fit("cnn", tmp_path, PHASES[:1], CacheSection())
+    assert "computing takes" in said[0]
+    assert store.entries() == []
+
+
+def test_auto_stores_where_it_pays(tmp_path):
+    *_, store = fit("cnn", tmp_path, PHASES[:1], CacheSection())
+    assert len(store.entries()) == 1
