@@ -136,6 +136,7 @@ def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> TrainingDa
         training=training,
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
+        tokens_per_batch=recipe.training.tokens_per_batch,
     )
     return TrainingData(dataset, len(examples))
 

@@ -99,14 +99,19 @@ def train(
         except tf.errors.ResourceExhaustedError as error:
             raise TrainingError(
                 f"Out of memory in phase {plan.number} ({plan.title}).",
-                hint=f"Use a smaller `training.batch_size` than {training.batch_size}, or train "
-                "fewer layer groups.",
+                hint=f"Use a smaller {_size_of_batches(training)}, or train fewer layer groups.",
             ) from error
         finally:
             best.restore(transfer.model)
         if interrupted:
             break
     return TrainingResult(tuple(history), best.row, interrupted)
+
+
+def _size_of_batches(training: TrainingSection) -> str:
+    if training.tokens_per_batch is not None:
+        return f"`training.tokens_per_batch` than {training.tokens_per_batch}"
+    return f"`training.batch_size` than {training.batch_size}"
 
 
 def _for_devices(
@@ -160,7 +165,7 @@ def _fit(
     callbacks: list[Any] = [
         NanStop(plan),
         EpochEnd(plan, history, best, training.early_stopping, data.num_examples, progress),
-        StepProgress(progress, training.batch_size),
+        StepProgress(progress, round(data.num_examples / steps)),
     ]
     with progress.phase(f"{plan.number} {plan.title}", plan.phase.epochs, steps):
         model.fit(

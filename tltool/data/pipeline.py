@@ -9,17 +9,17 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.augment import augment as augment_image
+from tltool.data.buckets import widths_of
 from tltool.data.examples import Examples
 from tltool.data.image_store import ImageStore
 from tltool.data.images import ImagePreprocessor, normalize
+from tltool.data.ordering import make_ordering
 from tltool.data.text import TextPreprocessor
-from tltool.errors import DataError
+from tltool.data.tokens import strings, tokens_of
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import AugmentSection
 
 CACHE_BYTES = 1 << 30
-_TEXT_CHUNK = 4096
-_WINDOW_BATCHES = 50
 _Contract = ImagePreprocessing | TextPreprocessing
 # Row numbers, one by one and all together -> row, or (row, what was loaded), one by one.
 _Load = Callable[[tf.data.Dataset, Any], tf.data.Dataset]
@@ -50,7 +50,7 @@ def model_inputs(raw_inputs: Sequence[Any], contract: _Contract) -> Any:
     """
     origins = [f"item {i}" for i in range(len(raw_inputs))]
     if isinstance(contract, TextPreprocessing):
-        return TextPreprocessor(contract)(_strings(raw_inputs, origins))
+        return TextPreprocessor(contract)(strings(raw_inputs, origins))
     return normalize(ImageStore(raw_inputs, origins, contract).load_all(), contract)
 
 
@@ -65,13 +65,15 @@ def make_dataset(
     seed: int = 0,
     augment: AugmentSection | None = None,
     cache_bytes: int = CACHE_BYTES,
+    tokens_per_batch: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of model inputs, ready for `fit`, `evaluate` and `predict`.
 
     Every iteration is an epoch: each example once, in the order of `examples`,
     or when training in a new full shuffle that `seed` and the number of
-    earlier iterations decide. Texts are tokenized here, once, and those of
-    like length train together, to have less padding. Images are
+    earlier iterations decide. Texts are tokenized here, once, unless the
+    examples have their tokens, and those of like length train together, to
+    have less padding (see `tltool.data.ordering`). Images are
     decoded and resized here, once, and kept in memory as uint8 where all of
     them fit into `cache_bytes`, else in every epoch; the batches are the same
     to the bit. Images are augmented anew in every epoch.
@@ -86,6 +88,8 @@ def make_dataset(
         seed: Of shuffling and augmentation.
         augment: Changes to training images; not used unless `training`.
         cache_bytes: Most memory for decoded images.
+        tokens_per_batch: Tokens a batch of training texts at most, padding
+            included, in place of `batch_size`.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -95,26 +99,26 @@ def make_dataset(
         DataError: A text that is no string, or a broken image, by its path.
             Where images are not kept, a broken one raises while iterating,
             as a `tf.errors.InvalidArgumentError` whose message holds its path.
-        ValueError: `targets` or `weights` are not one for each example.
+        ValueError: `targets` or `weights` are not one for each example, or
+            `tokens_per_batch` is given for images.
     """
     labels = _labels(targets, weights, len(examples))
-    lengths = None
+    widths = None
     if isinstance(contract, TextPreprocessing):
-        load, finish, lengths = _text_batches(examples, contract)
+        load, finish, widths = _text_batches(examples, contract)
     else:
         changes = augment if training else None
         load, finish = _image_batches(examples, contract, changes, seed, cache_bytes)
 
+    budget = tokens_per_batch if training else None
+    ordering = make_ordering(len(examples), batch_size=batch_size, widths=widths, budget=budget)
+
     @tf.autograph.experimental.do_not_convert
     def epoch(key: Any) -> tf.data.Dataset:
-        order = tf.range(len(examples), dtype=tf.int64)
-        if training:
-            shuffle = tf.stack([key, seed])
-            order = tf.random.experimental.stateless_shuffle(order, shuffle)
-            if lengths is not None:
-                order = _alike_together(order, tf.gather(lengths, order), batch_size, shuffle)
+        shuffle = tf.stack([key, seed])
+        order, sizes = ordering.shuffled(shuffle) if training else ordering.in_order()
         rows = tf.data.Dataset.from_tensor_slices(order)
-        batches = load(rows, order).batch(batch_size)
+        batches = ordering.batched(load(rows, order), sizes)
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
 
     @tf.autograph.experimental.do_not_convert
@@ -124,8 +128,7 @@ def make_dataset(
         return inputs if labels is None else (inputs, *(tf.gather(x, rows) for x in labels))
 
     dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
-    batches = -(-len(examples) // batch_size)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(ordering.num_batches))
     dataset = dataset.map(complete, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -136,52 +139,19 @@ def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Datas
     return keys.take(1).flat_map(epoch)
 
 
-def _alike_together(rows: Any, lengths: Any, batch_size: int, seed: Any) -> Any:
-    """Reorders shuffled rows so that a batch holds texts of like length: less padding to compute.
-
-    Rows are sorted by length within windows of a quarter of the data, or of
-    `_WINDOW_BATCHES` batches if that is less, and the batches shuffled again,
-    an incomplete one staying last. With windows filled anew every epoch, the
-    company of a text changes from epoch to epoch.
-    """
-    count = tf.size(rows)
-    width = tf.clip_by_value(count // batch_size // 4, 1, _WINDOW_BATCHES) * batch_size
-    window = tf.range(count) // width
-    longest = tf.reduce_max(lengths) + 1
-    key = tf.cast(window, lengths.dtype) * longest + lengths
-    rows = tf.gather(rows, tf.argsort(key, stable=True))
-    full = count // batch_size * batch_size
-    batches = tf.reshape(rows[:full], [-1, batch_size])
-    places = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
-    return tf.concat([tf.reshape(tf.gather(batches, places), [-1]), rows[full:]], axis=0)
-
-
 def _text_batches(
     examples: Examples, contract: TextPreprocessing
 ) -> tuple[_Load, _Finish, tf.Tensor]:
-    """How batches are made, and the length of each text in tokens."""
+    """How batches are made, and the width that each text needs, in tokens."""
     preprocessor = TextPreprocessor(contract)
-    texts = _strings(examples.inputs, examples.origins)
-    starts = range(0, max(len(texts), 1), _TEXT_CHUNK)
-    chunks = [preprocessor.tokenizer(texts[i : i + _TEXT_CHUNK]) for i in starts]
-    tokens = tf.concat(chunks, axis=0)
-    lengths = tokens.row_lengths()
-    return _load_nothing, lambda _, rows: preprocessor.pad(tf.gather(tokens, rows)), lengths
+    values, lengths = tokens_of(examples, contract).cut(contract.max_length)
+    tokens = tf.RaggedTensor.from_row_lengths(values, lengths)
+    widths = widths_of(lengths, contract.max_length)
+    return _load_nothing, lambda _, rows: preprocessor.pad(tf.gather(tokens, rows)), widths
 
 
 def _load_nothing(rows: tf.data.Dataset, _: Any) -> tf.data.Dataset:
     return rows
-
-
-def _strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
-    """Texts as a string tensor (n,); half surrogate pairs go the way of invalid bytes."""
-    for text, origin in zip(texts, origins, strict=True):
-        if not isinstance(text, str):
-            raise DataError(
-                f"{origin}: the input is of type {type(text).__name__}, not a text.",
-                hint="fill or leave out empty fields, and check data.input_column",
-            )
-    return tf.constant([text.encode("utf-8", "surrogatepass") for text in texts], tf.string)
 
 
 def _image_batches(

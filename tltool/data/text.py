@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tltool.data.buckets import widths_of
 from tltool.data.wordpiece import WordPieceTokenizer
 from tltool.preprocessing import TextPreprocessing
 
-PAD_MULTIPLE = 8
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
@@ -52,14 +52,13 @@ class TextPreprocessor(tf.Module):
 
         Args:
             tokens: As the tokenizer gives them, none longer than `length`.
-            length: Width of the result; by default the longest row, rounded
-                up to a multiple of 8 (few different shapes to compile for)
-                but not past the contract's `max_length`.
+            length: Width of the result; by default the longest row rounded
+                up to one of `tltool.data.buckets.bucket_sizes`, the last of
+                which is the contract's `max_length`.
         """
         if length is None:
             longest = tf.reduce_max(tf.concat([tokens.row_lengths(), [1]], 0))
-            rounded = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
-            width = tf.minimum(rounded, self.tokenizer.max_length)
+            width = widths_of(longest[None], self.tokenizer.max_length)[0]
         else:
             width = tf.constant(length, tf.int64)
         # As a tensor: in a graph, a list with a tensor in it is not taken as a shape.
