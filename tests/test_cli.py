@@ -233,6 +233,7 @@ def test_plan_shows_each_phase_and_trains_nothing(place):
     done = succeed("plan", place / "text.yaml")
     for shown in ("embeddings", "block2", "1 head", "2 all", "100.0%"):
         assert shown in done.out
+    assert "texts are cut at 12 tokens (99th percentile of the training texts)" in done.err
     after = set((place / "runs").rglob("*")) if (place / "runs").exists() else set()
     assert before == after
     head, everything = succeed("plan", place / "text.yaml", "--json").json()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,6 +52,28 @@ def test_several_workers_need_tf_config(monkeypatch):
 
 def test_a_tpu_that_cannot_be_reached_is_refused():
     assert "no TPU can be reached" in refused(distribution="tpu").message
+
+
+SEVERAL = """
+from tltool.distribution import make_strategy
+from tltool.errors import DeviceError
+from tltool.schema import TrainingSection
+
+try:
+    make_strategy(TrainingSection(tokens_per_batch=512, devices=("cpu:0", "cpu:1")))
+except DeviceError as error:
+    print(error.message, error.hint)
+"""
+
+
+def test_a_budget_of_tokens_is_refused_on_several_devices():
+    assert make_strategy(TrainingSection(tokens_per_batch=512)).num_replicas_in_sync == 1
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL], capture_output=True, text=True, check=True
+    )
+    assert "training.tokens_per_batch: 512" in done.stdout
+    assert "2 devices" in done.stdout
+    assert "training.batch_size" in done.stdout
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(16, [8, 8]), (18, [8, 8, 2]), (19, [8, 8, 2]),

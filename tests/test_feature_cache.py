@@ -111,7 +111,7 @@ def fit(kind, folder, phases, section, *, seed=0, augment=None, rate=None, **tra
     store = FeatureStore(folder / "features", max_bytes=int(section.max_gb * 10**9))
     cache = FeatureCache(
         section,
-        [part.examples for part in parts],
+        examples,
         backbone.preprocessing,
         augment=augment,
         seed=seed,

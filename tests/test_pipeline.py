@@ -15,6 +15,8 @@ from tltool.data.augment import augment
 from tltool.data.examples import Examples
 from tltool.data.images import preprocess_image
 from tltool.data.pipeline import make_dataset, make_preprocessor, model_inputs
+from tltool.data.tokens import tokenized
+from tltool.data.wordpiece import WordPieceTokenizer
 from tltool.errors import DataError
 from tltool.schema import AugmentSection
 
@@ -103,7 +105,7 @@ def test_targets_of_another_length_are_refused():
 # Texts -------------------------------------------------------------------------------------
 
 
-def test_text_batches_are_padded_to_a_multiple_of_eight_within_the_limit():
+def test_text_batches_are_padded_to_a_bucket_size_within_the_limit():
     preprocessor = make_preprocessor(TINY_TEXT)
     short = preprocessor(["good film", "bad"])
     assert {name: tuple(x.shape) for name, x in short.items()} == dict.fromkeys(
@@ -112,6 +114,8 @@ def test_text_batches_are_padded_to_a_multiple_of_eight_within_the_limit():
     assert all(x.dtype == tf.int32 for x in short.values())
     np.testing.assert_array_equal(short["padding_mask"], [[1] * 4 + [0] * 4, [1] * 3 + [0] * 5])
     np.testing.assert_array_equal(short["token_ids"].numpy() > 0, short["padding_mask"] == 1)
+    longer = preprocessor(["good " * 8, "bad"])
+    assert longer["token_ids"].shape == (2, 12)
     cut = TINY_TEXT.model_copy(update={"max_length": 13})
     assert make_preprocessor(cut)(["good " * 40])["token_ids"].shape == (1, 13)
 
@@ -332,18 +336,16 @@ def padded_and_real_tokens(dataset) -> tuple[int, int, list[int]]:
 
 
 def test_training_batches_hold_texts_of_like_length():
-    rng = np.random.default_rng(0)
-    texts = [" ".join(["good"] * int(rng.integers(1, 60))) for _ in range(405)]
+    data = long_texts()
     contract = TINY_TEXT.model_copy(update={"max_length": 64})
-    data = Examples("text", texts, [None] * 405, [None] * 405, texts)
     padded, real, sizes = padded_and_real_tokens(
         make_dataset(data, contract, targets=None, batch_size=8, training=True)
     )
     mixed, _, _ = padded_and_real_tokens(
         make_dataset(data, contract, targets=None, batch_size=8, training=False)
     )
-    assert real == sum(len(text.split()) + 2 for text in texts)
-    assert padded < 1.35 * real < mixed
+    assert real == sum(len(text.split()) + 2 for text in data.inputs)
+    assert padded < 1.25 * real < mixed
     assert sizes == [8] * 50 + [5]
 
 
@@ -355,3 +357,42 @@ def test_the_company_of_a_text_changes_from_epoch_to_epoch():
     epochs = [[set(batch[1].numpy().ravel()) for batch in dataset] for _ in range(2)]
     assert set.union(*epochs[0]) == set.union(*epochs[1]) == set(range(64))
     assert not any(batch in epochs[1] for batch in epochs[0])
+
+
+def long_texts(count: int = 405) -> Examples:
+    lengths = np.random.default_rng(0).integers(1, 60, count)
+    texts = [" ".join(["good"] * int(n)) for n in lengths]
+    return Examples("text", texts, [None] * count, [None] * count, texts)
+
+
+def test_a_budget_of_tokens_makes_batches_of_one_width_that_keep_to_it():
+    contract = TINY_TEXT.model_copy(update={"max_length": 48})
+    dataset = training_set(long_texts(), contract, tokens_per_batch=200)
+    for _ in range(2):
+        rows, shapes = [], []
+        for inputs, targets, _ in dataset:
+            rows.extend(targets.numpy().tolist())
+            shapes.append(inputs["token_ids"].shape)
+        assert sorted(rows) == list(range(405))
+        assert len(shapes) == dataset.cardinality()
+        assert all(count * width <= 200 for count, width in shapes)
+        assert {width for _, width in shapes} == {8, 12, 16, 20, 24, 32, 40, 48}
+        assert len({count for count, _ in shapes}) > 4
+
+
+def test_a_budget_is_for_training_on_texts():
+    plain = training_set(text_examples(), TINY_TEXT, training=False, tokens_per_batch=64)
+    assert epochs(plain, 1) == [list(range(23))]
+    assert plain.cardinality() == 5
+    images = examples("image", [np.zeros((40, 40, 3), np.uint8)] * 4)
+    with pytest.raises(ValueError, match="texts"):
+        training_set(images, TINY_IMAGE, tokens_per_batch=64)
+
+
+def test_tokens_handed_on_make_the_same_batches(monkeypatch):
+    data = text_examples()
+    known = tokenized(data, TINY_TEXT.model_copy(update={"max_length": 100}))
+    fresh = [x["token_ids"].numpy() for x, _, _ in training_set(data, TINY_TEXT)]
+    monkeypatch.setattr(WordPieceTokenizer, "tokenize", None)
+    again = [x["token_ids"].numpy() for x, _, _ in training_set(known, TINY_TEXT)]
+    assert all((a == b).all() for a, b in zip(fresh, again, strict=True))

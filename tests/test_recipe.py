@@ -61,6 +61,7 @@ def test_every_fault_is_reported_at_once_with_line_allowed_values_and_closest_ma
         ("training: {batch_size: yes}", "training.batch_size"),
         ("training: {gradient_clip_norm: -1}", "training.gradient_clip_norm"),
         ("augment: {horizontal_flip: true}", "augment"),
+        ("training: {tokens_per_batch: 4}", "training.tokens_per_batch"),
         ("data: {validation_fraction: 0.5, test_fraction: 0.4}", "data.test_fraction"),
         ("head: {name: 'a:b', dropout: 0.5}", "head.dropout"),
         ("head: {options: {width: 3}}", "head.options"),
@@ -71,6 +72,21 @@ def test_every_fault_is_reported_at_once_with_line_allowed_values_and_closest_ma
 def test_a_fault_is_found_at_its_own_path_and_no_other(section, path, tmp_path):
     text = f"task: text-classification\nbackbone: x\n{section}\n"
     assert list(faults(text, tmp_path)) == [path]
+
+
+@pytest.mark.parametrize(
+    ("task", "backbone", "budget", "hint"),
+    [
+        ("text-classification", "{name: x, max_length: 64}", 63, "at least 64"),
+        ("image-classification", "x", 512, "training.batch_size"),
+    ],
+)
+def test_a_budget_of_tokens_must_hold_a_text(task, backbone, budget, hint, tmp_path):
+    text = f"task: {task}\nbackbone: {backbone}\ntraining: {{tokens_per_batch: {budget}}}\n"
+    (fault,) = faults(text, tmp_path).values()
+    assert fault.path == "training.tokens_per_batch"
+    assert fault.received == str(budget)
+    assert hint in f"{fault.allowed} {fault.hint}"
 
 
 def test_faults_between_fields_are_found_beside_faulty_fields(tmp_path):

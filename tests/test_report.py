@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from tltool.data.examples import Examples
+from tltool.data.text_length import TextLength
 from tltool.evaluate import Evaluation, evaluate_outputs
 from tltool.report import plots, wording
 from tltool.report.model_card import model_card
@@ -128,6 +129,24 @@ def test_skipped_rows_absent_classes_and_warnings_are_said():
     assert "No test rows for 1 class: c." in text
     assert "warning: The GPU was not used." in text
     assert re.search(r"\n +c +– +– +– +0", text)
+
+
+def test_where_texts_are_cut_is_said_and_in_the_card_its_limit():
+    reason = "99th percentile of the training texts"
+    cut = TextLength(64, reason, {"train": 1200, "test": 40}, {"train": 11, "test": 2}, {})
+    said = (
+        f"Texts are cut at 64 tokens ({reason}): 11 of 1,200 training, 2 of 40 test texts are "
+        "longer."
+    )
+    assert f"note: {said}" in printed(summary(text_length=cut), width=200)
+    assert said in to_markdown(summary(text_length=cut))
+    card = model_card(summary(text_length=cut), {}, {})
+    assert said in card
+    assert "reads the first 64 tokens" in card
+    whole = replace(cut, longer={"train": 0, "test": 0})
+    assert "are cut" not in printed(summary(text_length=whole))
+    assert "reads the first 64 tokens" in model_card(summary(text_length=whole), {}, {})
+    assert "tokens" not in model_card(summary(), {}, {})
 
 
 def test_scores_from_another_split_are_not_called_test_scores():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,9 @@ import tiny
 from presets import write_image_preset, write_text_preset
 
 import tltool
+from tltool.data.wordpiece import WordPieceTokenizer
 from tltool.errors import RecipeError, RunError, TltoolError
+from tltool.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,82 @@ def test_a_loaded_run_predicts_the_same(text_run):
     assert loaded.preprocessing == text_run.preprocessing
     for ours, theirs in zip(loaded.predict(texts), text_run.predict(texts), strict=True):
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-6)
+
+
+def test_the_length_of_the_training_texts_is_the_runs_contract(text_run):
+    """The preset takes 16 tokens; 99 % of these texts have 12 at most."""
+    loaded = tltool.load_run(text_run.path)
+    assert loaded.preprocessing.max_length == text_run.preprocessing.max_length == 12
+    assert loaded.recipe.backbone.max_length is None
+    found = json.loads(text_run.folder.data_summary.read_text())["text_length"]
+    assert (found["max_length"], found["longer"]["train"]) == (12, 0)
+    long = "good film " * 40
+    for ours, cut in zip(loaded.predict([long]), loaded.predict(["good film " * 5]), strict=True):
+        assert ours.probabilities == cut.probabilities
+
+
+def test_cut_texts_are_counted_and_told(presets, tmp_path):
+    noted = []
+
+    class Notes(Progress):
+        def note(self, text):
+            noted.append(text)
+
+    settings = {"backbone": {"name": str(presets["text"]), "max_length": 6}}
+    changed = recipe("text", presets, tmp_path, **settings)
+    run = tltool.finetune(changed, data=tiny.texts(120), progress=Notes())
+    assert run.preprocessing.max_length == 6
+    (told,) = [note for note in noted if note.startswith("texts are cut at 6 tokens")]
+    longer = json.loads(run.folder.data_summary.read_text())["text_length"]["longer"]
+    assert sum(longer.values()) > 0
+    for split, name in (("train", "training"), ("validation", "validation"), ("test", "test")):
+        assert f"{longer[split]} of {len(split_of(run, split))} {name}" in told
+    card = run.folder.card.read_text(encoding="utf-8")
+    assert told[1:] in card
+    assert "the first 6 tokens" in card
+
+
+def split_of(run, split):
+    counts = json.loads(run.folder.data_summary.read_text())["counts"][split]
+    return range(sum(counts.values()))
+
+
+def test_texts_are_tokenized_once(presets, tmp_path, monkeypatch):
+    tokenized = []
+    whole = WordPieceTokenizer.tokenize
+
+    def counted(self, texts):
+        tokenized.append(len(texts))
+        return whole(self, texts)
+
+    monkeypatch.setattr(WordPieceTokenizer, "tokenize", counted)
+    tltool.finetune(recipe("text", presets, tmp_path), data=tiny.texts(120))
+    assert tokenized == [120]
+
+
+def test_a_budget_of_tokens_trains_with_as_many_steps_in_every_epoch(presets, tmp_path):
+    steps = []
+
+    class Steps(Progress):
+        def step(self, epoch, step, examples, values):
+            steps.append((epoch, step))
+
+    budget = {"training": {"tokens_per_batch": 64}}
+    run = tltool.finetune(
+        recipe("text", presets, tmp_path, **budget), data=tiny.texts(120), progress=Steps()
+    )
+    last = dict(steps)
+    assert len(last) == 6
+    assert len(set(last.values())) == 1
+    assert last[1] > 120 * 0.6 * 6 / 64
+    assert run.summary.value > 0.8
+
+
+def test_a_budget_smaller_than_the_longest_text_is_refused(presets, tmp_path):
+    budget = {"training": {"tokens_per_batch": 8}}
+    with pytest.raises(RecipeError, match=r"tokens_per_batch: 8 .* 12 ") as error:
+        tltool.finetune(recipe("text", presets, tmp_path, **budget), data=tiny.texts(120))
+    assert "12 or more" in str(error.value.hint)
 
 
 def test_an_export_gives_what_the_run_gives(text_run):

@@ -110,12 +110,12 @@ class EpochEnd(keras.callbacks.Callback):
 
 
 class StepProgress(keras.callbacks.Callback):
-    """Tells the progress display of each step."""
+    """Tells the progress display of each step, and of the examples in it (on average)."""
 
-    def __init__(self, progress: Progress, batch_size: int) -> None:
+    def __init__(self, progress: Progress, examples_per_step: int) -> None:
         super().__init__()
         self._progress = progress
-        self._batch_size = batch_size
+        self._examples_per_step = examples_per_step
         self._epoch = 1
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -124,4 +124,4 @@ class StepProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Passes the step on."""
-        self._progress.step(self._epoch, batch + 1, self._batch_size, dict(logs or {}))
+        self._progress.step(self._epoch, batch + 1, self._examples_per_step, dict(logs or {}))

@@ -192,6 +192,7 @@ def _summary(
         seconds=0.0,
         next_commands=_next_commands(run),
         skipped=len(prepared.examples.skipped),
+        text_length=prepared.text_length,
         backbone_licence=prepared.backbone.licence,
         backbone_source=prepared.backbone.source,
         **_data_source(run),

@@ -21,7 +21,7 @@ def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
 
     Args:
         training: `distribution` and `devices` choose; `batch_size` and
-            `optimizer` are checked against the number of devices.
+            `tokens_per_batch` are checked against the number of devices.
 
     Raises:
         DeviceError: This machine lacks a device, or the batch can't be divided.
@@ -29,6 +29,12 @@ def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
     devices = _devices(training.devices)
     strategy = _strategy(training.distribution, devices)
     replicas = strategy.num_replicas_in_sync
+    if training.tokens_per_batch is not None and replicas > 1:
+        raise DeviceError(
+            f"training.tokens_per_batch: {training.tokens_per_batch} tokens make batches of "
+            f"different numbers of texts, which can't be divided over {replicas} devices.",
+            hint="Use `training.batch_size` instead, or one device: `training.distribution: none`.",
+        )
     if training.batch_size % replicas:
         lower = training.batch_size // replicas * replicas
         raise DeviceError(

@@ -160,6 +160,8 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             f"is not for {spec.modality}s",
             _shown(backbone[foreign[spec.modality]]),
         )
+    if spec is not None:
+        yield from _budget_faults(training.get("tokens_per_batch"), backbone, spec.modality)
     if spec is not None and spec.kind == "regression":
         for key in ("label_smoothing", "class_weights"):
             if training.get(key):
@@ -170,6 +172,21 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                 )
     yield from _split_faults(data)
     yield from _head_faults(head)
+
+
+def _budget_faults(budget: Any, backbone: Mapping[str, Any], modality: str) -> Iterator[Fault]:
+    path = "training.tokens_per_batch"
+    if budget is not None and modality == "image":
+        yield Fault(path, "is not for images", _shown(budget), hint="use training.batch_size")
+    longest = backbone.get("max_length")
+    numbers = isinstance(budget, int) and isinstance(longest, int)
+    if modality == "text" and numbers and budget < longest:
+        yield Fault(
+            path,
+            "holds no text as long as backbone.max_length",
+            _shown(budget),
+            f"at least {longest}",
+        )
 
 
 def _split_faults(data: Mapping[str, Any]) -> Iterator[Fault]:

@@ -24,7 +24,8 @@ import tensorflow as tf
 from tltool._version import __version__
 from tltool.cut import Cut, bridge
 from tltool.data.examples import Examples
-from tltool.data.pipeline import Source, make_batches
+from tltool.data.pipeline import make_batches
+from tltool.data.source import Source
 from tltool.feature_keys import layers_digest, weights_digest
 from tltool.feature_rows import Rows, stored_source
 from tltool.feature_store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
@@ -84,7 +85,7 @@ class FeatureCache:
 
     Args:
         section: Use, type and budget.
-        parts: The examples of training and, if there are any, of validation.
+        examples: Those of training and validation.
         contract: The preprocessing contract.
         augment: Changes to training images, or None.
         seed: Of the changes.
@@ -96,7 +97,7 @@ class FeatureCache:
     def __init__(
         self,
         section: CacheSection,
-        parts: Sequence[Examples],
+        examples: Examples,
         contract: ImagePreprocessing | TextPreprocessing,
         *,
         augment: AugmentSection | None = None,
@@ -106,7 +107,7 @@ class FeatureCache:
         store: FeatureStore | None = None,
     ) -> None:
         self._section = section
-        self._parts = [part for part in parts if len(part)]
+        self._examples = examples
         self._contract = contract
         self._augment = augment
         self._seed = seed
@@ -153,12 +154,15 @@ class FeatureCache:
 
     def _sets(self) -> tuple[Rows, ...]:
         if not self._known_sets:
-            train, rest = self._parts[:1], self._parts[1:]
+            examples, contract = self._examples, self._contract
             if self._augment is None:
-                self._known_sets = (Rows.of(self._parts, self._contract),)
+                self._known_sets = (Rows.of(examples, contract),)
             else:
-                changed = Rows.of(train, self._contract, self._augment, self._seed)
-                self._known_sets = (changed, *(Rows.of([p], self._contract) for p in rest))
+                # Only training images are changed.
+                changed = Rows.of(examples.split("train"), contract, self._augment, self._seed)
+                held_out = examples.split("validation")
+                plain = (Rows.of(held_out, contract),) if len(held_out) else ()
+                self._known_sets = (changed, *plain)
         return self._known_sets
 
     def _entry(

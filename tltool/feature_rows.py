@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.buckets import widths_of
 from tltool.data.examples import Examples
 from tltool.data.fingerprints import content_keys
-from tltool.data.pipeline import Source, drawn_views, example_source
+from tltool.data.source import Source, drawn_views, example_source, nothing_to_load
 from tltool.data.text import padded_width
 from tltool.feature_store import Entry
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -43,23 +44,15 @@ class Rows:
     @classmethod
     def of(
         cls,
-        parts: Sequence[Examples],
+        examples: Examples,
         contract: ImagePreprocessing | TextPreprocessing,
         augment: AugmentSection | None = None,
         seed: int = 0,
     ) -> Rows:
-        """The rows of several splits together."""
-        found = {key: (part, row) for part in parts for row, key in enumerate(content_keys(part))}
-        keys = tuple(sorted(found))
-        chosen = [found[key] for key in keys]
-        examples = Examples(
-            modality=parts[0].modality,
-            inputs=[part.inputs[row] for part, row in chosen],
-            targets=[None] * len(keys),
-            splits=[None] * len(keys),
-            origins=[part.origins[row] for part, row in chosen],
-        )
-        return cls(examples, keys, contract, augment, seed)
+        """The rows of some examples."""
+        first = {key: row for row, key in reversed([*enumerate(content_keys(examples))])}
+        keys = tuple(sorted(first))
+        return cls(examples.take([first[key] for key in keys]), keys, contract, augment, seed)
 
     @property
     def views(self) -> int:
@@ -141,7 +134,10 @@ def stored_source(
         )
 
     own = None if lengths is None else tf.gather(lengths, positions)
-    return Source(len(examples), lambda dataset, _: dataset, finish, own)
+    widths = None
+    if own is not None and isinstance(rows.contract, TextPreprocessing):
+        widths = widths_of(own, rows.contract.max_length)
+    return Source(len(examples), nothing_to_load, finish, own, widths)
 
 
 def _reader(entry: Entry, index: int, lengths: Any) -> Any:

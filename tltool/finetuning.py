@@ -113,7 +113,7 @@ def _train(
         strategy=prepared.strategy,
         checkpoint=folder.checkpoint,
         progress=progress,
-        cache=_feature_cache(recipe, prepared, data, validation, progress),
+        cache=_feature_cache(recipe, prepared, data, progress),
     )
     if result.best is None and not result.interrupted:
         raise TrainingError("Training ended without completing an epoch.")
@@ -146,14 +146,13 @@ def _feature_cache(
     recipe: Recipe,
     prepared: Prepared,
     data: ExampleData,
-    validation: ExampleData,
     progress: Progress,
 ) -> FeatureCache:
     from tltool.feature_cache import FeatureCache
 
     return FeatureCache(
         recipe.cache,
-        [data.examples, validation.examples],
+        prepared.examples.where(lambda row: prepared.examples.splits[row] != "test"),
         data.contract,
         augment=data.augment,
         seed=recipe.training.seed,

@@ -28,7 +28,9 @@ def raw_outputs(
     import numpy as np
 
     from tltool.data.pipeline import make_dataset
+    from tltool.data.tokens import tokenized
 
+    examples = tokenized(examples, preprocessing)
     order = by_length(examples)
     dataset = make_dataset(
         examples.take(order), preprocessing, targets=None, batch_size=batch_size, training=False
@@ -38,11 +40,16 @@ def raw_outputs(
 
 
 def by_length(examples: Examples) -> list[int]:
-    """Row numbers that bring texts of like length together, so that batches need less padding."""
+    """Row numbers that bring texts of like length together, so that batches need less padding.
+
+    The length is that in tokens where the examples have them, else in characters.
+    """
     rows = range(len(examples))
     if examples.modality == "image":
         return list(rows)
-    return sorted(rows, key=lambda row: len(examples.inputs[row]))
+    tokens = examples.tokens
+    lengths = [len(text) for text in examples.inputs] if tokens is None else tokens.lengths.tolist()
+    return sorted(rows, key=lengths.__getitem__)
 
 
 def model_outputs(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.errors import RecipeError
+from tltool.preprocessing import TextPreprocessing
 from tltool.progress import Progress
 from tltool.recipe import Recipe
 from tltool.tasks import Task
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tltool.backbones.base import Backbone
+    from tltool.data.text_length import TextLength
     from tltool.freezing import PhasePlan
     from tltool.model import TransferModel
 
@@ -25,13 +27,15 @@ class Prepared:
     """Everything that is known before training starts.
 
     Attributes:
-        examples: Checked and split.
+        examples: Checked and split; texts with their tokens.
         task: With its labels or target scale.
-        data_summary: As `tltool.data.summary.describe` returns it.
-        backbone: The pretrained model.
+        data_summary: As `tltool.data.summary.describe` returns it, for texts
+            with `text_length`.
+        backbone: The pretrained model; its contract has the length that texts are cut at.
         transfer: Backbone and head, joined.
         plans: What each phase trains.
         strategy: The distribution strategy the model was built in.
+        text_length: How many tokens of a text the model reads; None for images.
     """
 
     examples: Examples
@@ -41,6 +45,7 @@ class Prepared:
     transfer: TransferModel
     plans: tuple[PhasePlan, ...]
     strategy: tf.distribute.Strategy
+    text_length: TextLength | None = None
 
 
 def prepare(
@@ -74,13 +79,17 @@ def prepare(
     progress.stage(f"Backbone: {recipe.backbone.name}")
     with strategy.scope(), precision_scope(recipe.training.precision):
         backbone = _load_backbone(recipe)
+        examples, backbone, length = _fit_length(recipe, examples, backbone)
         transfer = join(backbone, recipe.head, task)
     plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
     )
-    return Prepared(examples, task, summary, backbone, transfer, plans, strategy)
+    if length is not None:
+        summary = {**summary, "text_length": length.to_json()}
+        progress.note(str(length))
+    return Prepared(examples, task, summary, backbone, transfer, plans, strategy, length)
 
 
 def load_data(
@@ -145,3 +154,25 @@ def _load_backbone(recipe: Recipe) -> Backbone:
         image_size_px=recipe.backbone.image_size_px,
         dropout=recipe.backbone.dropout,
     )
+
+
+def _fit_length(
+    recipe: Recipe, examples: Examples, backbone: Backbone
+) -> tuple[Examples, Backbone, TextLength | None]:
+    """Tokenizes texts, once, and gives the backbone's contract the length that fits them."""
+    from tltool.data.text_length import fit_length
+    from tltool.data.tokens import tokenized
+
+    contract = backbone.preprocessing
+    if not isinstance(contract, TextPreprocessing):
+        return examples, backbone, None
+    examples = tokenized(examples, contract)
+    contract, length = fit_length(examples, contract, recipe.backbone.max_length)
+    budget = recipe.training.tokens_per_batch
+    if budget is not None and budget < contract.max_length:
+        raise RecipeError(
+            f"training.tokens_per_batch: {budget} tokens are fewer than the longest text has, "
+            f"{contract.max_length} ({length.reason}).",
+            hint=f"Use {contract.max_length} or more, or a smaller backbone.max_length.",
+        )
+    return examples, replace(backbone, preprocessing=contract), length

@@ -80,7 +80,8 @@ class BackboneSection(Section):
     Attributes:
         name: A model card's name (`tltool models list`), a KerasHub preset
             name, or the path of a local preset folder.
-        max_length: Longest text in tokens; null takes the card's.
+        max_length: Tokens at which texts are cut, special tokens included; null
+            leaves 99 % of the training texts whole, within the card's length.
         image_size_px: Height and width of the input; null takes the card's.
         dropout: Dropout inside the backbone, where it has any; null keeps its own.
     """
@@ -189,6 +190,9 @@ class TrainingSection(Section):
 
     Attributes:
         batch_size: Examples a step, over all devices together.
+        tokens_per_batch: For texts, tokens of a training step at most, padding
+            included, in place of `batch_size`: many short texts or few long
+            ones. On one device only; null is off.
         optimizer: Update rule.
         momentum: Of SGD (Nesterov) and RMSprop; the Adam family has its own betas.
         weight_decay: Decoupled weight decay (AdamW; Loshchilov and Hutter
@@ -208,6 +212,7 @@ class TrainingSection(Section):
     """
 
     batch_size: Annotated[int, Field(ge=1), _NOT_BOOL] = 32
+    tokens_per_batch: Annotated[int, Field(ge=8), _NOT_BOOL] | None = None
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.9
     weight_decay: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.01

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tltool.best_weights import BestWeights, HistoryRow
 from tltool.callbacks import EpochEnd, NanStop, StepProgress
 from tltool.cut import Cut, cut_model
-from tltool.data.pipeline import Source
+from tltool.data.source import Source
 from tltool.distribution import divisible_batches
 from tltool.errors import TrainingError
 from tltool.feature_cache import Boundary, FeatureCache, Served
@@ -97,8 +97,7 @@ def train(
         except tf.errors.ResourceExhaustedError as error:
             raise TrainingError(
                 f"Out of memory in phase {plan.number} ({plan.title}).",
-                hint=f"Use a smaller `training.batch_size` than {training.batch_size}, or train "
-                "fewer layer groups.",
+                hint=f"Use a smaller {_size_of_batches(training)}, or train fewer layer groups.",
             ) from error
         finally:
             best.restore()
@@ -206,6 +205,12 @@ def _source(served: Served | None, data: TrainingData, *, training: bool) -> Sou
     return served.source(data.examples, training=training)
 
 
+def _size_of_batches(training: TrainingSection) -> str:
+    if training.tokens_per_batch is not None:
+        return f"`training.tokens_per_batch` than {training.tokens_per_batch}"
+    return f"`training.batch_size` than {training.batch_size}"
+
+
 def _monitor(training: TrainingSection, task: Task, validated: bool) -> tuple[str, bool]:
     """The history key that decides which epoch is best, and whether more is better."""
     prefix = "val_" if validated else ""
@@ -247,7 +252,7 @@ def _fit(
     callbacks: list[Any] = [
         NanStop(plan),
         EpochEnd(plan, history, best, training.early_stopping, phase.num_examples, progress),
-        StepProgress(progress, training.batch_size),
+        StepProgress(progress, round(phase.num_examples / steps)),
     ]
     with progress.phase(f"{plan.number} {plan.title}", plan.phase.epochs, steps):
         phase.model.fit(

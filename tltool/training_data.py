@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.examples import Examples
-from tltool.data.pipeline import Source, example_source, make_batches
+from tltool.data.pipeline import make_batches
+from tltool.data.source import Source, example_source
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import AugmentSection
 
@@ -61,6 +62,7 @@ class ExampleData:
         training: Whether to shuffle and augment.
         seed: Of shuffling and augmentation.
         augment: Changes to images; None where not training.
+        tokens_per_batch: In place of `batch_size` where training; texts only.
     """
 
     examples: Examples
@@ -71,6 +73,7 @@ class ExampleData:
     training: bool
     seed: int = 0
     augment: AugmentSection | None = None
+    tokens_per_batch: int | None = None
 
     @property
     def num_examples(self) -> int:
@@ -90,6 +93,7 @@ class ExampleData:
             weights=self.weights,
             batch_size=self.batch_size,
             training=self.training,
+            tokens_per_batch=self.tokens_per_batch,
             # Each phase has an order of its own, and none depends on what ran before it.
             seed=int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0]),
         )

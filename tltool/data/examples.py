@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from tltool.data.tokens import Tokens
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -23,6 +26,7 @@ class Examples:
         origins: Where each row came from, for messages: `reviews.csv:17`
             (line counted from 1, header included), a file path, or `item 4`.
         skipped: What was left out under `data.on_error: skip`, one line each.
+        tokens: The token ids of texts, once `tltool.data.tokens.tokenized` made them.
     """
 
     modality: Literal["image", "text"]
@@ -31,9 +35,12 @@ class Examples:
     splits: Sequence[Split | None]
     origins: Sequence[str]
     skipped: tuple[str, ...] = field(default=())
+    tokens: Tokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}
+        if self.tokens is not None:
+            lengths.add(len(self.tokens))
         if len(lengths) != 1:
             raise ValueError(f"The columns of Examples differ in length: {sorted(lengths)}.")
 
@@ -48,6 +55,7 @@ class Examples:
             targets=[self.targets[i] for i in rows],
             splits=[self.splits[i] for i in rows],
             origins=[self.origins[i] for i in rows],
+            tokens=None if self.tokens is None else self.tokens.take(rows),
         )
 
     def where(self, keep: Callable[[int], bool]) -> Examples:

@@ -6,18 +6,17 @@ from typing import Any
 
 import tensorflow as tf
 
+from tltool.data.buckets import widths_of
 from tltool.data.wordpiece import WordPieceTokenizer
 from tltool.preprocessing import TextPreprocessing
 
-PAD_MULTIPLE = 8
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
 def padded_width(lengths: Any, max_length: int) -> Any:
     """The width to which texts of these lengths are padded together, int64 scalar."""
     longest = tf.reduce_max(tf.concat([lengths, [1]], 0))
-    rounded = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
-    return tf.minimum(rounded, max_length)
+    return widths_of(longest[None], max_length)[0]
 
 
 class TextPreprocessor(tf.Module):
@@ -59,9 +58,9 @@ class TextPreprocessor(tf.Module):
 
         Args:
             tokens: As the tokenizer gives them, none longer than `length`.
-            length: Width of the result; by default the longest row, rounded
-                up to a multiple of 8 (few different shapes to compile for)
-                but not past the contract's `max_length`.
+            length: Width of the result; by default the longest row rounded
+                up to one of `tltool.data.buckets.bucket_sizes`, the last of
+                which is the contract's `max_length`.
         """
         if length is None:
             width = padded_width(tokens.row_lengths(), self.tokenizer.max_length)

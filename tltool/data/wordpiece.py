@@ -81,14 +81,21 @@ class WordPieceTokenizer(tf.Module):
         Returns:
             RaggedTensor int32 (n, tokens).
         """
-        limit = (max_length or self.max_length) - 2
-        tokens = self.tokenize(texts)[:, :limit]
+        return self.enclose(self.tokenize(texts), max_length=max_length)
+
+    def enclose(self, tokens: Any, *, max_length: int | None = None) -> Any:
+        """Puts what `tokenize` gave between the start and the end token, cut as in a call."""
+        tokens = tokens[:, : (max_length or self.max_length) - 2]
         column = tf.ones_like(tokens.row_lengths(), tf.int32)[:, None]
         return tf.concat([column * self._start, tokens, column * self._end], axis=1)
 
     def lengths(self, texts: Any) -> Any:
         """Numbers of tokens, int64 (n,), special tokens included, before any cut."""
-        return self.tokenize(texts).row_lengths() + 2
+        return self.lengths_of(self.tokenize(texts))
+
+    def lengths_of(self, tokens: Any) -> Any:
+        """The same of what `tokenize` gave."""
+        return tokens.row_lengths() + 2
 
     def tokenize(self, texts: Any) -> Any:
         """Token ids without special tokens and uncut, RaggedTensor int32 (n, tokens)."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tltool.data.text_length import TextLength
 from tltool.evaluate import Evaluation, Mistake, excerpt
 from tltool.report.wording import count, duration, number, percent, score, size
 from tltool.tasks import TASKS
@@ -77,6 +78,7 @@ class RunSummary:
         warnings: Sentences the user should read.
         split: Where `evaluation` was measured; another one than "test" only
             for want of it.
+        text_length: How many tokens of a text the model reads; None for images.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
     """
 
@@ -94,6 +96,7 @@ class RunSummary:
     skipped: int = 0
     warnings: Sequence[str] = ()
     split: str = "test"
+    text_length: TextLength | None = None
     backbone_licence: str = ""
     backbone_source: str = ""
     data_source: str = ""
@@ -145,6 +148,9 @@ def notes(summary: RunSummary) -> list[str]:
     if summary.skipped:
         what = "broken row or file was" if summary.skipped == 1 else "broken rows or files were"
         found.append(f"{summary.skipped:,} {what} left out (data.on_error: skip).")
+    if summary.text_length is not None and summary.text_length.cuts:
+        text = str(summary.text_length)
+        found.append(f"{text[:1].upper()}{text[1:]}.")
     if absent := summary.evaluation.metrics.get("classes_without_rows"):
         classes, names = count(len(absent), "class"), ", ".join(absent[:CLASSES_SHOWN])
         found.append(f"No {summary.split} rows for {classes}: {names}.")

@@ -159,6 +159,11 @@ def _limits(summary: RunSummary) -> list[str]:
             f"{count(len(few), 'class')} with fewer than {FEW_ROWS} rows, whose own scores "
             f"are uncertain: {named}."
         )
+    if summary.text_length is not None:
+        limits.append(
+            f"The model reads the first {summary.text_length.max_length} tokens of a text; what "
+            "follows does not count."
+        )
     error = metrics.get("calibration_error")
     if error is not None:
         advice = "treat them as scores, not as probabilities" if error > _CALIBRATION_NOTED else ""

@@ -1,0 +1,121 @@
+"""Which rows make which batch of an epoch, whatever it is that they load.
+
+Texts cost what their width costs, padding included. So rows of equal width
+come together, by chance within the width, and the batches in any order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """A way to divide rows into batches, anew in each epoch; made by `make_ordering`.
+
+    Attributes:
+        sizes: Rows of each batch, int64 (batches,), before the batches are shuffled.
+        batch_size: Rows of every batch but the last, or None where they differ.
+        widths: What a row costs, int64 (n,), or None where all cost the same.
+    """
+
+    sizes: Any
+    batch_size: int | None
+    widths: Any = None
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch; the same in every one."""
+        return len(self.sizes)
+
+    def in_order(self) -> tuple[Any, Any]:
+        """Every row once, as they are numbered: rows int64 (n,), and the batches' sizes."""
+        return tf.range(int(self.sizes.sum()), dtype=tf.int64), tf.constant(self.sizes)
+
+    def shuffled(self, seed: Any) -> tuple[Any, Any]:
+        """Every row once, in an order that the seed decides; may be traced in a graph.
+
+        Args:
+            seed: Of TensorFlow's stateless random numbers, int64 (2,).
+
+        Returns:
+            Rows int64 (n,), batch after batch, and the batches' sizes int64
+            (batches,). With a `batch_size` an incomplete batch is the last.
+        """
+        rows, sizes = self.in_order()
+        rows = tf.random.experimental.stateless_shuffle(rows, seed)
+        if self.widths is None:
+            return rows, sizes
+        rows = tf.gather(rows, tf.argsort(tf.gather(self.widths, rows), stable=True))
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        rows = self._incomplete_last(rows, seeds[0])
+        full = self.num_batches - self._incomplete
+        places = tf.random.experimental.stateless_shuffle(tf.range(full), seeds[1])
+        places = tf.concat([places, tf.range(full, self.num_batches)], axis=0)
+        batches = tf.gather(tf.RaggedTensor.from_row_lengths(rows, sizes), places)
+        return batches.values, batches.row_lengths()
+
+    def batched(self, elements: tf.data.Dataset, sizes: Any) -> tf.data.Dataset:
+        """Batches of elements that come one by one, in the order of the rows.
+
+        Args:
+            elements: One for each row.
+            sizes: As `in_order` or `shuffled` gave them.
+        """
+        if self.batch_size is not None:
+            return elements.batch(self.batch_size)
+        return elements.batch(int(self.sizes.max())).rebatch(sizes)
+
+    @property
+    def _incomplete(self) -> int:
+        """1 if the last batch has to stay the last, being smaller than the others, else 0."""
+        return int(self.batch_size is not None and self.sizes[-1:].sum() % self.batch_size > 0)
+
+    def _incomplete_last(self, rows: Any, seed: Any) -> Any:
+        """Moves the rows of an incomplete batch to the end, from any place among the sorted.
+
+        Else it would hold the longest texts of all in every epoch.
+        """
+        if not self._incomplete:
+            return rows
+        place = tf.random.stateless_uniform([], seed, 0, self.num_batches, tf.int32)
+        start, size = place * self.batch_size, int(self.sizes[-1])
+        taken = rows[start : start + size]
+        return tf.concat([rows[:start], rows[start + size :], taken], axis=0)
+
+
+def make_ordering(
+    count: int, *, batch_size: int, widths: Any = None, budget: int | None = None
+) -> Ordering:
+    """Divides rows into batches of equally many, or of what a budget holds.
+
+    Args:
+        count: Rows in all.
+        batch_size: Rows a batch, the last one holding what is left.
+        widths: What each row costs, int64 (count,): rows of equal width then
+            come together. None shuffles without regard to it.
+        budget: What a batch may cost, in place of `batch_size`. A batch then
+            has rows of one width only, and at least one. There are
+            `ceil(n / rows)` batches of a width that n rows have, so equally
+            many in every epoch.
+
+    Raises:
+        ValueError: A budget without widths.
+    """
+    if budget is None:
+        return Ordering(_sizes(count, batch_size), batch_size, widths)
+    if widths is None:
+        raise ValueError("A budget of tokens needs texts.")
+    different, counts = np.unique(np.asarray(widths), return_counts=True)
+    per_batch = np.maximum(1, budget // different)
+    sizes = [_sizes(*pair) for pair in zip(counts.tolist(), per_batch.tolist(), strict=True)]
+    return Ordering(np.concatenate([*sizes, np.zeros(0, np.int64)]), None, widths)
+
+
+def _sizes(count: int, batch_size: int) -> Any:
+    full, rest = divmod(count, batch_size)
+    return np.array([batch_size] * full + [rest] * (rest > 0), np.int64)

@@ -1,0 +1,198 @@
+"""Where the rows of batches come from: tokens or images, changed at random where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tltool.data.augment import augment as augment_image
+from tltool.data.buckets import widths_of
+from tltool.data.examples import Examples
+from tltool.data.fingerprints import content_keys
+from tltool.data.image_store import ImageStore
+from tltool.data.images import normalize
+from tltool.data.text import TextPreprocessor
+from tltool.data.tokens import tokens_of
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.schema import AugmentSection
+
+CACHE_BYTES = 1 << 30
+# Row numbers, one by one and all together -> row, or (row, what was loaded), one by one.
+Load = Callable[[tf.data.Dataset, Any], tf.data.Dataset]
+# The epoch's key, the batch's row numbers, what was loaded -> model inputs.
+Finish = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows of batches come from.
+
+    Attributes:
+        count: Number of rows.
+        load: Adds to the rows of an epoch what must be loaded one by one.
+        finish: From the epoch's key, the row numbers of a batch and what was
+            loaded to the model inputs; runs in parallel.
+        lengths: Tokens of each row, int64 (count,); None for images.
+        widths: What each row costs by itself, padding included, int64
+            (count,); None where all cost the same.
+    """
+
+    count: int
+    load: Load
+    finish: Finish
+    lengths: tf.Tensor | None = None
+    widths: tf.Tensor | None = None
+
+
+def example_source(
+    examples: Examples,
+    contract: ImagePreprocessing | TextPreprocessing,
+    *,
+    augment: AugmentSection | None = None,
+    seed: int = 0,
+    cache_bytes: int = CACHE_BYTES,
+    view: int | None = None,
+) -> Source:
+    """The model inputs of examples.
+
+    Texts are tokenized here, once, unless the examples have their tokens.
+    Images are decoded and resized here, once, and kept in memory as uint8
+    where all of them fit into `cache_bytes`, else in every epoch; the batches
+    are the same to the bit. Images are augmented anew in every epoch, or in
+    one of `augment.views` ways.
+
+    Args:
+        examples: The inputs.
+        contract: The preprocessing contract.
+        augment: Changes to images.
+        seed: Of the augmentation.
+        cache_bytes: Most memory for decoded images.
+        view: The number of one view, to show no other.
+
+    Raises:
+        DataError: A text that is no string, or a broken image, by its path.
+            Where images are not kept, a broken one raises while iterating,
+            as a `tf.errors.InvalidArgumentError` whose message holds its path.
+    """
+    if isinstance(contract, TextPreprocessing):
+        return _text_source(examples, contract)
+    seeds = None if augment is None else _augmentation_seeds(examples, augment, seed, view)
+    return _image_source(examples, contract, augment, seeds, cache_bytes)
+
+
+def _text_source(examples: Examples, contract: TextPreprocessing) -> Source:
+    preprocessor = TextPreprocessor(contract)
+    values, kept = tokens_of(examples, contract).cut(contract.max_length)
+    tokens = tf.RaggedTensor.from_row_lengths(values, kept)
+    lengths = tokens.row_lengths()
+
+    def finish(_: Any, rows: Any) -> Any:
+        return preprocessor.pad(tf.gather(tokens, rows))
+
+    widths = widths_of(lengths, contract.max_length)
+    return Source(len(examples), nothing_to_load, finish, lengths, widths)
+
+
+def nothing_to_load(rows: tf.data.Dataset, _: Any) -> tf.data.Dataset:
+    """The rows alone: all that a batch needs is at hand."""
+    return rows
+
+
+def _image_source(
+    examples: Examples,
+    contract: ImagePreprocessing,
+    changes: AugmentSection | None,
+    seeds: Callable[[Any, Any], Any] | None,
+    cache_bytes: int,
+) -> Source:
+    store = ImageStore(examples.inputs, examples.origins, contract)
+
+    def complete(key: Any, rows: Any, images: Any) -> Any:
+        if changes is not None and seeds is not None:
+            images = _augmented(images, changes, seeds(key, rows))
+        return normalize(images, contract)
+
+    if store.num_bytes <= cache_bytes:
+        kept = tf.constant(store.load_all())
+
+        def finish(key: Any, rows: Any) -> Any:
+            return complete(key, rows, tf.gather(kept, rows))
+
+        return Source(len(examples), nothing_to_load, finish)
+
+    read = store.reader()
+
+    def load(rows: tf.data.Dataset, order: Any) -> tf.data.Dataset:
+        return tf.data.Dataset.zip((rows, read(order)))
+
+    return Source(len(examples), load, complete)
+
+
+def _augmentation_seeds(
+    examples: Examples, changes: AugmentSection, seed: int, view: int | None
+) -> Callable[[Any, Any], Any]:
+    """From the epoch's key and row numbers (n,) to the seed of each image's change, (n, 2).
+
+    With views, an image has `views` seeds, made of its content, so that a view
+    of it is the same wherever the image stands; else a new one in every epoch.
+    """
+    if changes.views is None:
+        return lambda key, rows: _folded(tf.stack([key, seed]), rows)
+    numbers = content_numbers(examples)
+
+    def seeds(key: Any, rows: Any) -> Any:
+        if view is None:
+            views = drawn_views(key, rows, changes.views or 1, seed)
+        else:
+            views = tf.fill(tf.shape(rows), tf.constant(view, tf.int64))
+        return view_seeds(tf.gather(numbers, rows), views, seed)
+
+    return seeds
+
+
+def content_numbers(examples: Examples) -> tf.Tensor:
+    """A number for each input that its content alone decides, int64 (n,)."""
+    return tf.constant([int(key[:15], 16) for key in content_keys(examples)], tf.int64)
+
+
+def drawn_views(key: Any, rows: Any, views: int, seed: int) -> Any:
+    """Which view of each row an epoch shows: int64 (n,), 0 … views - 1."""
+    seeds = _folded(tf.stack([key, seed]), rows)
+
+    def draw(one: Any) -> Any:
+        return tf.random.stateless_uniform([], one, 0, views, tf.int64)
+
+    return tf.map_fn(draw, seeds, fn_output_signature=tf.int64)
+
+
+def view_seeds(numbers: Any, views: Any, seed: int) -> Any:
+    """The seeds of views: of contents (n,) and view numbers (n,), int64 (n, 2)."""
+
+    def one(pair: Any) -> Any:
+        number, view = pair
+        return tf.random.experimental.stateless_fold_in(tf.stack([view, seed]), number)
+
+    return tf.map_fn(one, (numbers, views), fn_output_signature=tf.int64)
+
+
+def _folded(seed: Any, rows: Any) -> Any:
+    """A seed for each row, int64 (n, 2)."""
+
+    def one(row: Any) -> Any:
+        return tf.random.experimental.stateless_fold_in(seed, row)
+
+    return tf.map_fn(one, rows, fn_output_signature=tf.int64)
+
+
+def _augmented(images: Any, changes: AugmentSection, seeds: Any) -> Any:
+    """Each image changed by a seed of its own."""
+
+    def one(image_and_seed: Any) -> Any:
+        image, example_seed = image_and_seed
+        return augment_image(tf.cast(image, tf.float32), changes, example_seed)
+
+    spec = tf.TensorSpec(images.shape[1:], tf.float32)
+    return tf.map_fn(one, (images, seeds), fn_output_signature=spec)
