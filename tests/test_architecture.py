@@ -17,13 +17,23 @@ PACKAGE = Path(__file__).resolve().parent.parent / "tltool"
 # From the bottom up. A module may import its own level and those before it;
 # a package stands for all its modules. A new module must be given a place.
 LEVELS = (
-    ("_version", "errors", "files", "preprocessing", "tasks", "quiet", "shipped", "progress"),
+    (
+        "_version",
+        "errors",
+        "files",
+        "preprocessing",
+        "tasks",
+        "quiet",
+        "shipped",
+        "progress",
+        "stopwatch",
+    ),
     ("schema", "faults", "recipe", "wheels", "run_folder"),
     ("data",),
     ("backbones", "heads"),
-    ("freezing", "model", "cut", "feature_store"),
+    ("freezing", "model", "cut", "folding", "feature_store"),
     ("feature_keys", "feature_rows", "feature_cache", "training_data", "best_weights"),
-    ("optimizers", "distribution", "callbacks", "trainer"),
+    ("optimizers", "distribution", "input_wait", "callbacks", "trainer"),
     ("metrics", "inference", "evaluate", "baseline", "report"),
     ("artifact", "export", "predict"),
     ("preparation",),

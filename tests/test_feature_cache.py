@@ -137,7 +137,7 @@ def fit(kind, folder, phases, section, *, seed=0, augment=None, rate=None, **tra
 
 PHASES = (
     {"train": "head", "epochs": 2, "learning_rate": 0.01},
-    {"train": Last(last=1), "epochs": 2, "learning_rate": 0.01},
+    {"train": Last(last=1), "epochs": 2, "learning_rate": 0.003},
 )
 
 

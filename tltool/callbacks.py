@@ -13,6 +13,7 @@ from tltool.errors import TrainingError
 from tltool.freezing import PhasePlan
 from tltool.progress import Progress
 from tltool.schema import EarlyStoppingSection
+from tltool.stopwatch import Stopwatch
 
 
 class NanStop(keras.callbacks.Callback):
@@ -22,17 +23,21 @@ class NanStop(keras.callbacks.Callback):
         super().__init__()
         self._plan = plan
         self._epoch = 1
+        self._done = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes the epoch."""
         self._epoch = epoch + 1
+        self._done = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the loss."""
         loss = (logs or {}).get("loss", 0.0)
+        first, self._done = self._done + 1, batch + 1
         if not math.isfinite(loss):
+            several = f"one of the steps {first} to" if first < self._done else "step"
             raise TrainingError(
-                f"The loss is {loss} at step {batch + 1} of epoch {self._epoch} in phase "
+                f"The loss is {loss} at {several} {self._done} of epoch {self._epoch} in phase "
                 f"{self._plan.number} ({self._plan.title}).",
                 hint="Try a learning rate ten times lower than "
                 f"{self._plan.phase.learning_rate:g}, `training.gradient_clip_norm: 1.0`, a "
@@ -110,18 +115,52 @@ class EpochEnd(keras.callbacks.Callback):
 
 
 class StepProgress(keras.callbacks.Callback):
-    """Tells the progress display of each step, and of the examples in it (on average)."""
+    """Tells the progress display of each step, or each call of several steps."""
 
-    def __init__(self, progress: Progress, examples_per_step: int) -> None:
+    def __init__(self, progress: Progress, batch_size: int) -> None:
         super().__init__()
         self._progress = progress
-        self._examples_per_step = examples_per_step
+        self._batch_size = batch_size
         self._epoch = 1
+        self._done = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes the epoch."""
         self._epoch = epoch + 1
+        self._done = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Passes the step on."""
-        self._progress.step(self._epoch, batch + 1, self._examples_per_step, dict(logs or {}))
+        steps, self._done = batch + 1 - self._done, batch + 1
+        self._progress.step(self._epoch, self._done, steps * self._batch_size, dict(logs or {}))
+
+
+class StageClock(keras.callbacks.Callback):
+    """Counts the time of compiling, steps and validation apart.
+
+    A phase's first step is counted as compiling: TensorFlow traces it.
+    """
+
+    def __init__(self, clock: Stopwatch) -> None:
+        super().__init__()
+        self._clock = clock
+        self._compiling = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """The first step is about to be traced."""
+        self._clock.start("compiling")
+        self._compiling = True
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After the first step, training has begun."""
+        if self._compiling:
+            self._clock.stop()
+            self._compiling = False
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Validation begins."""
+        self._clock.start("validation")
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Training goes on."""
+        self._clock.stop()

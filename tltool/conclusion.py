@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.files import write_json, write_text
 from tltool.progress import Progress
+from tltool.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from tltool.baseline import BaselineResult
@@ -47,6 +48,7 @@ def conclude(
     started: float,
     progress: Progress,
     keep_failed: bool = False,
+    clock: Stopwatch | None = None,
 ) -> None:
     """Measures, exports and documents a trained run, and sets `run.summary`.
 
@@ -57,16 +59,22 @@ def conclude(
         started: `time.perf_counter()` at the start of the whole run.
         progress: Is told what happens.
         keep_failed: Keep an exported artifact that differs too much.
+        clock: Counts the time of evaluation, baseline, export and report.
 
     Raises:
         GateError: An artifact differs too much; metrics and predictions are
             written all the same.
     """
+    clock = clock or Stopwatch()
     held_out, warnings = _held_out(prepared)
     progress.stage(f"Evaluation on the {held_out} examples")
-    measured = _measure(run, prepared, held_out)
-    _draw(run, result, measured)
-    reports = _export(run, measured.examples, progress, keep_failed)
+    with clock.measure("evaluation"):
+        measured = _measure(run, prepared, held_out, clock)
+    with clock.measure("report"):
+        _draw(run, result, measured)
+    with clock.measure("export"):
+        reports = _export(run, measured.examples, progress, keep_failed)
+    write_json(run.folder.timings, {k: round(v, 3) for k, v in clock.seconds.items()})
     summary = _summary(run, prepared, result, measured, reports)
     run.summary = replace(
         summary,
@@ -95,7 +103,7 @@ def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
     ]
 
 
-def _measure(run: Run, prepared: Prepared, held_out: Split) -> _Measured:
+def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) -> _Measured:
     """Evaluates the validation and the held-out split, writes metrics and predictions."""
     from tltool.evaluate import evaluate_outputs, predictions_table, write_predictions
 
@@ -110,7 +118,8 @@ def _measure(run: Run, prepared: Prepared, held_out: Split) -> _Measured:
     evaluation = evaluate_outputs(outputs, examples, run.task, mistakes=settings.mistakes)
     metrics[held_out] = evaluation.metrics
     write_predictions(predictions_table(outputs, examples, run.task), run.folder.predictions)
-    baseline = _baseline(run, prepared, held_out) if settings.baseline else None
+    with clock.measure("baseline"):
+        baseline = _baseline(run, prepared, held_out) if settings.baseline else None
     if baseline is not None:
         metrics["baseline"] = {"name": baseline.name, "split": held_out, **baseline.metrics}
     write_json(run.folder.metrics, metrics)

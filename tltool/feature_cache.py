@@ -29,6 +29,7 @@ from tltool.data.source import Source
 from tltool.feature_keys import layers_digest, weights_digest
 from tltool.feature_rows import Rows, stored_source
 from tltool.feature_store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
+from tltool.folding import fold_batch_norms
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.progress import Progress
 from tltool.schema import AugmentSection, CacheSection
@@ -300,6 +301,7 @@ def _run(
     model: keras.Model, source: Source, rows: Rows, view: int, writer: Writer, meter: _Meter
 ) -> None:
     """Runs frozen layers once over all contents of a view and writes what they give."""
+    folded = fold_batch_norms(model)
     # The longest texts first: what does not fit into memory fails at once.
     lengths = rows.lengths
     order = np.arange(source.count) if lengths is None else np.argsort(-lengths, kind="stable")
@@ -307,7 +309,7 @@ def _run(
 
     @tf.function(input_signature=[dataset.element_spec], autograph=False)
     def run(inputs: Any) -> list[Any]:
-        return [_storable(x) for x in tf.nest.flatten(model(inputs, training=False))]
+        return [_storable(x) for x in tf.nest.flatten(folded(inputs, training=False))]
 
     for start, inputs in zip(range(0, len(order), BATCH_SIZE), dataset, strict=True):
         began = time.perf_counter()

@@ -15,6 +15,7 @@ from tltool.preparation import Prepared, prepare
 from tltool.progress import Progress
 from tltool.recipe import Recipe
 from tltool.run_folder import RunFolder, Status, environment
+from tltool.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from tltool.feature_cache import FeatureCache
@@ -30,6 +31,7 @@ def finetune(
     data: Any = None,
     progress: Progress | None = None,
     keep_failed: bool = False,
+    clock: Stopwatch | None = None,
 ) -> Run:
     """Fine-tunes a pretrained model as a recipe says.
 
@@ -40,6 +42,7 @@ def finetune(
             or a mapping from "train", "validation" and "test" to any of these.
         progress: Is told what happens; None is silent.
         keep_failed: Keep an exported artifact that differs too much.
+        clock: Counts the seconds of each stage; they are kept in `timings.json`.
 
     Returns:
         The run: trained, evaluated, exported and checked, its files written.
@@ -52,12 +55,13 @@ def finetune(
     """
     started = time.perf_counter()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    progress = progress or Progress()
-    prepared = prepare(recipe, data=data, progress=progress)
+    progress, clock = progress or Progress(), clock or Stopwatch()
+    prepared = prepare(recipe, data=data, progress=progress, clock=clock)
     folder = _open_folder(recipe, prepared)
     try:
-        result = _train(recipe, prepared, folder, progress)
-        run = _save_model(recipe, prepared, folder, result)
+        result = _train(recipe, prepared, folder, progress, clock)
+        with clock.measure("saving"):
+            run = _save_model(recipe, prepared, folder, result)
         if not result.interrupted:
             from tltool.conclusion import conclude
 
@@ -68,6 +72,7 @@ def finetune(
                 started=started,
                 progress=progress,
                 keep_failed=keep_failed,
+                clock=clock,
             )
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -96,7 +101,11 @@ def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:
 
 
 def _train(
-    recipe: Recipe, prepared: Prepared, folder: RunFolder, progress: Progress
+    recipe: Recipe,
+    prepared: Prepared,
+    folder: RunFolder,
+    progress: Progress,
+    clock: Stopwatch,
 ) -> TrainingResult:
     from tltool.trainer import train
 
@@ -114,6 +123,7 @@ def _train(
         checkpoint=folder.checkpoint,
         progress=progress,
         cache=_feature_cache(recipe, prepared, data, progress),
+        clock=clock,
     )
     if result.best is None and not result.interrupted:
         raise TrainingError("Training ended without completing an epoch.")
@@ -139,6 +149,7 @@ def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> ExampleDat
         training=training,
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
+        tokens_per_batch=recipe.training.tokens_per_batch if training else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Folds frozen BatchNorm layers into the convolutions before them: the same function, computed faster.
+"""Folds frozen BatchNorm layers into the convolutions before them: the same values, sooner.
 
 In inference mode BatchNorm is `scale * x + offset` for each channel, so it can
 be part of the kernel and bias of a convolution right before it (Jacob et al.

@@ -11,6 +11,7 @@ from tltool.errors import RecipeError
 from tltool.preprocessing import TextPreprocessing
 from tltool.progress import Progress
 from tltool.recipe import Recipe
+from tltool.stopwatch import Stopwatch
 from tltool.tasks import Task
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ class Prepared:
 
 
 def prepare(
-    recipe: Recipe, *, data: Any = None, progress: Progress | None = None, seed: bool = True
+    recipe: Recipe,
+    *,
+    data: Any = None,
+    progress: Progress | None = None,
+    seed: bool = True,
+    clock: Stopwatch | None = None,
 ) -> Prepared:
     """Reads and checks the data, loads the backbone, builds the model and plans the phases.
 
@@ -58,12 +64,15 @@ def prepare(
         data: As for `finetune`.
         progress: Is told what happens.
         seed: Seed all random generators from the recipe.
+        clock: Counts the time of imports, data and backbone.
     """
-    progress = progress or Progress()
-    examples, summary = load_data(recipe, data=data, progress=progress)
-
-    import keras
-    import tensorflow as tf
+    progress, clock = progress or Progress(), clock or Stopwatch()
+    with clock.measure("imports"):
+        import keras
+        import keras_hub  # noqa: F401
+        import tensorflow as tf
+    with clock.measure("data"):
+        examples, summary = load_data(recipe, data=data, progress=progress)
 
     from tltool.data.labels import make_task
     from tltool.distribution import make_strategy
@@ -77,7 +86,11 @@ def prepare(
     if recipe.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     progress.stage(f"Backbone: {recipe.backbone.name}")
-    with strategy.scope(), precision_scope(recipe.training.precision):
+    with (
+        clock.measure("backbone"),
+        strategy.scope(),
+        precision_scope(recipe.training.precision),
+    ):
         backbone = _load_backbone(recipe)
         examples, backbone, length = _fit_length(recipe, examples, backbone)
         transfer = join(backbone, recipe.head, task)

@@ -178,6 +178,11 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def timings(self) -> Path:
+        """Seconds by stage."""
+        return self.path / "timings.json"
+
+    @property
     def checkpoint(self) -> Path:
         """The best weights while training goes on."""
         return self.path / "checkpoints" / "best.safetensors"

@@ -204,6 +204,11 @@ class TrainingSection(Section):
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
         monitor: The value that decides which epoch is best.
+        jit: Compile steps with XLA: "auto" does so on GPUs and TPUs and not on
+            CPUs, where it was measured not to pay (benchmarks/jit.py).
+        steps_per_execution: Steps in one call of the compiled function; "auto"
+            takes 16 where a step is a head on stored vectors, whose calls cost
+            more than its arithmetic, else 1.
         precision: Keras dtype policy.
         distribution: Strategy; "auto" mirrors over several GPUs, else uses one device.
         devices: Device names such as `gpu:0`; null takes all of the best kind.
@@ -223,6 +228,10 @@ class TrainingSection(Section):
     ) = None
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
+    jit: Literal["auto", "always", "never"] = "auto"
+    steps_per_execution: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000), _NOT_BOOL] = (
+        "auto"
+    )
     precision: Precision = "float32"
     distribution: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
     devices: tuple[str, ...] | None = None

@@ -15,19 +15,25 @@ import keras
 import tensorflow as tf
 
 from tltool.best_weights import BestWeights, HistoryRow
-from tltool.callbacks import EpochEnd, NanStop, StepProgress
+from tltool.callbacks import EpochEnd, NanStop, StageClock, StepProgress
 from tltool.cut import Cut, cut_model
 from tltool.data.source import Source
 from tltool.distribution import divisible_batches
 from tltool.errors import TrainingError
 from tltool.feature_cache import Boundary, FeatureCache, Served
 from tltool.freezing import PhasePlan
+from tltool.input_wait import InputWait, waiting_note
 from tltool.model import TransferModel, apply_plan
 from tltool.optimizers import make_optimizer, make_schedule
 from tltool.progress import Progress
 from tltool.schema import TrainingSection
+from tltool.stopwatch import Stopwatch
 from tltool.tasks import Task
 from tltool.training_data import ExampleData, TrainingData
+
+# A call of a compiled function costs about a millisecond, a step of a head on vectors less.
+_HEAD_STEPS = 16
+_TRAINING = ("compiling", "training steps")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ def train(
     checkpoint: Path,
     progress: Progress,
     cache: FeatureCache | None = None,
+    clock: Stopwatch | None = None,
 ) -> TrainingResult:
     """Trains through all phases and leaves the best weights in the model.
 
@@ -74,6 +81,7 @@ def train(
         checkpoint: File for the best weights so far (`.safetensors`).
         progress: Is told of phases, steps and epochs.
         cache: Stored outputs of frozen layers; None computes them in every epoch.
+        clock: Counts the time of frozen layers, compiling, steps and validation.
 
     Raises:
         TrainingError: The loss is not a number, or memory ran out.
@@ -81,16 +89,19 @@ def train(
     monitor, higher_is_better = _monitor(training, task, validation is not None)
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
     best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta)
+    clock = clock or Stopwatch()
     history: list[HistoryRow] = []
     interrupted = False
     for plan in plans:
         best.begin_phase(plan.trainable | _statistics(transfer, plan))
         try:
             with strategy.scope():
-                phase = _prepare(transfer, plans, plan, data, validation, cache)
+                with clock.measure("frozen layers"):
+                    phase = prepare_phase(transfer, plans, plan, data, validation, cache)
                 phase = phase.for_devices(training.batch_size, strategy)
-                _compile(phase.model, transfer, plan, task, training, phase)
-                _fit(phase, plan, training, history, best, progress)
+                with clock.measure("training steps"):
+                    compile_phase(phase, transfer, plan, task, training)
+                    _fit(phase, plan, training, history, best, progress, clock)
         except KeyboardInterrupt:
             interrupted = True
             progress.note("interrupted: keeping the best epoch so far")
@@ -107,13 +118,15 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Phase:
+class Phase:
     """What one phase fits.
 
     Attributes:
         model: The whole model, or what is above the stored features.
         data, validation: What `model` reads, in batches.
         num_examples, num_validation: Examples in one pass.
+        vectors: Whether `model` reads stored vectors: it is a head alone.
+        several_devices: Whether more than one device trains.
     """
 
     model: keras.Model
@@ -121,25 +134,27 @@ class _Phase:
     validation: tf.data.Dataset | None
     num_examples: int
     num_validation: int
+    vectors: bool = False
+    several_devices: bool = False
 
-    def for_devices(self, batch_size: int, strategy: tf.distribute.Strategy) -> _Phase:
+    def for_devices(self, batch_size: int, strategy: tf.distribute.Strategy) -> Phase:
         """The same with batches that all devices can share."""
         replicas = strategy.num_replicas_in_sync
         data = divisible_batches(self.data, self.num_examples, batch_size, replicas)
         validation = self.validation
         if validation is not None:
             validation = divisible_batches(validation, self.num_validation, batch_size, replicas)
-        return replace(self, data=data, validation=validation)
+        return replace(self, data=data, validation=validation, several_devices=replicas > 1)
 
 
-def _prepare(
+def prepare_phase(
     transfer: TransferModel,
     plans: Sequence[PhasePlan],
     plan: PhasePlan,
     data: TrainingData,
     validation: TrainingData | None,
     cache: FeatureCache | None,
-) -> _Phase:
+) -> Phase:
     """Freezes and cuts the model, and chooses what the phase reads."""
     apply_plan(transfer.model, plan)
     cut = cut_model(transfer.model, plan.trainable)
@@ -148,12 +163,13 @@ def _prepare(
     held_out = None
     if validation is not None:
         held_out = validation.batches(plan.number, _source(served, validation, training=False))
-    return _Phase(
+    return Phase(
         model,
         data.batches(plan.number, _source(served, data, training=True)),
         held_out,
         data.num_examples,
         validation.num_examples if validation is not None else 0,
+        vectors=served is not None and all(len(t.shape) == 2 for t in model.inputs),
     )
 
 
@@ -219,44 +235,61 @@ def _monitor(training: TrainingSection, task: Task, validated: bool) -> tuple[st
     return f"{prefix}{task.spec.metric}", task.spec.kind == "classification"
 
 
-def _compile(
-    model: keras.Model,
+def compile_phase(
+    phase: Phase,
     transfer: TransferModel,
     plan: PhasePlan,
     task: Task,
     training: TrainingSection,
-    phase: _Phase,
 ) -> None:
+    """Compiles what a phase fits: its optimizer, loss and metrics, and how steps are run."""
     factors = {path: plan.rate_factors[transfer.group_of[path]] for path in plan.trainable}
-    schedule = make_schedule(plan.phase, int(phase.data.cardinality()))
-    model.compile(
+    steps = int(phase.data.cardinality())
+    schedule = make_schedule(plan.phase, steps)
+    phase.model.compile(
         optimizer=make_optimizer(training, schedule, factors),
         loss=task.loss(training.label_smoothing),
         metrics=task.training_metrics(),
-        # On the CPU, XLA compiles once for every batch shape, and convolutions get slower.
-        jit_compile=False,
+        jit_compile=_jit(training),
+        steps_per_execution=min(_steps_per_execution(training, phase), steps),
     )
     # Else the first step makes the optimizer's variables, and TensorFlow traces it a second time.
-    model.optimizer.build(model.trainable_variables)
+    phase.model.optimizer.build(phase.model.trainable_variables)
+
+
+def _jit(training: TrainingSection) -> bool:
+    if training.jit == "auto":
+        return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+    return training.jit == "always"
+
+
+def _steps_per_execution(training: TrainingSection, phase: Phase) -> int:
+    if training.steps_per_execution != "auto":
+        return training.steps_per_execution
+    return _HEAD_STEPS if phase.vectors and not phase.several_devices else 1
 
 
 def _fit(
-    phase: _Phase,
+    phase: Phase,
     plan: PhasePlan,
     training: TrainingSection,
     history: list[HistoryRow],
     best: BestWeights,
     progress: Progress,
+    clock: Stopwatch,
 ) -> None:
     steps = int(phase.data.cardinality())
     callbacks: list[Any] = [
+        StageClock(clock),
         NanStop(plan),
         EpochEnd(plan, history, best, training.early_stopping, phase.num_examples, progress),
         StepProgress(progress, round(phase.num_examples / steps)),
     ]
+    wait = None if phase.vectors or phase.several_devices else InputWait()
+    before = clock.so_far(*_TRAINING)
     with progress.phase(f"{plan.number} {plan.title}", plan.phase.epochs, steps):
         phase.model.fit(
-            phase.data,
+            phase.data if wait is None else wait.watch(phase.data),
             validation_data=phase.validation,
             epochs=plan.phase.epochs,
             callbacks=callbacks,
@@ -264,3 +297,5 @@ def _fit(
             # The dataset shuffles itself.
             shuffle=False,
         )
+    if wait is not None:
+        progress.note(waiting_note(wait.take(), clock.so_far(*_TRAINING) - before))
