@@ -51,6 +51,7 @@ LIGHT = (
     "__main__",
     "_version",
     "wheels",
+    "feature_store",
     "data.samples",
     "data.sample_builders",
     "backbones.catalog",
