@@ -27,6 +27,7 @@ LEVELS = (
     ("metrics", "inference", "evaluate", "baseline", "report"),
     ("artifact", "export", "predict"),
     ("preparation",),
+    ("frozen_features",),
     ("run",),
     ("conclusion",),
     ("finetuning",),
