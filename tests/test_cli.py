@@ -421,6 +421,31 @@ def test_doctor_shows_versions_and_devices():
     assert "tensorflow" in cli("doctor").out
 
 
+def test_the_store_of_features_is_listed_and_cleared(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path))
+    assert succeed("cache", "list", "--json").json()["entries"] == []
+    succeed(
+        "finetune",
+        place / "text.yaml",
+        "schedule=[{train: head, epochs: 2}]",
+        "cache.use=always",
+        "export.formats=[]",
+        "name=stored",
+    )
+    listed = succeed("cache", "list", "--json").json()
+    (entry,) = listed["entries"]
+    assert (entry["backbone"], entry["up_to"]) == (str(place / "tiny_bert"), "pooler")
+    assert listed["bytes"] == entry["bytes"] > 0
+    shown = succeed("cache", "list").out
+    for word in (entry["key"][:8], str(place / "texts.csv"), "pooler", "1 entry", str(tmp_path)):
+        assert word in shown
+    assert succeed("doctor", "--json").json()["cache"]["frozen features"] != "0 B"
+    kept = succeed("cache", "clear", "--older-than", 1, "--json").json()
+    assert kept["freed_bytes"] == 0
+    assert "freed" in succeed("cache", "clear").out
+    assert succeed("cache", "list", "--json").json()["entries"] == []
+
+
 # the user's mistakes
 
 

@@ -75,6 +75,16 @@ def test_clear_frees_everything_but_what_is_being_written(tmp_path):
     assert [entry.path.name for entry in store.entries()] == ["b"]
 
 
+def test_clear_may_keep_what_was_used_lately(tmp_path):
+    store = FeatureStore(tmp_path)
+    for days, key in ((5, "old"), (1, "young")):
+        write(store, key)
+        past = time.time() - days * 86400
+        os.utime(tmp_path / key / "entry.json", (past, past))
+    assert store.clear(unused_seconds=3 * 86400) == entry_bytes(SPECS, 3, 6)
+    assert [entry.path.name for entry in store.entries()] == ["young"]
+
+
 WRITER = """
 import sys, time
 from pathlib import Path

@@ -12,6 +12,7 @@ from rich.console import Console
 from tltool.data.examples import Examples
 from tltool.data.text_length import TextLength
 from tltool.evaluate import Evaluation, evaluate_outputs
+from tltool.files import size_text
 from tltool.report import plots, wording
 from tltool.report.model_card import model_card
 from tltool.report.summary import Artifact, Phase, RunSummary, render, to_markdown
@@ -234,7 +235,7 @@ def test_the_card_lists_every_class_of_many():
     [(999, "999 B"), (1000, "1 kB"), (18_600_000, "18.6 MB"), (999_999_999, "1 GB")],
 )
 def test_sizes(size, words):
-    assert wording.size(size) == words
+    assert size_text(size) == words
 
 
 @pytest.mark.parametrize(

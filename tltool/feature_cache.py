@@ -29,6 +29,7 @@ from tltool.data.source import Source
 from tltool.feature_keys import layers_digest, weights_digest
 from tltool.feature_rows import Rows, stored_source
 from tltool.feature_store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
+from tltool.files import size_text
 from tltool.folding import fold_batch_norms
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.progress import Progress
@@ -176,13 +177,15 @@ class FeatureCache:
         with self._store.locked(key):
             entry = self._found(boundary, rows, key)
             if entry is not None:
-                self._tell(boundary, f"read from disk, {_size(entry.num_bytes)} computed earlier")
+                self._tell(
+                    boundary, f"read from disk, {size_text(entry.num_bytes)} computed earlier"
+                )
                 return entry
             if needed > (room := self._store.room()):
                 self._tell(
                     boundary,
-                    f"computed in every epoch: {_size(needed)} are more than there is room for, "
-                    f"{_size(room)} (cache.max_gb and the free disk)",
+                    f"computed in every epoch: {size_text(needed)} are more than there is room "
+                    f"for, {size_text(room)} (cache.max_gb and the free disk)",
                 )
                 return None
             below = self._below(boundary, rows, shallower)
@@ -233,10 +236,11 @@ class FeatureCache:
             self._tell(boundary, f"computed in every epoch: storing failed ({error.strerror})")
             return None
         seconds = time.perf_counter() - started
+        size = size_text(writer.num_bytes)
         times = "once" if boundary.epochs == 1 else f"once instead of {boundary.epochs} times"
         self._tell(
             boundary,
-            f"computed {times}: {rows.count:,} rows, {_size(writer.num_bytes)}, {seconds:.1f} s",
+            f"computed {times}: {rows.count:,} rows, {size}, {seconds:.1f} s",
         )
         return self._store.find(key)
 
@@ -292,8 +296,8 @@ class _Meter:
         stored, anew = one_pass + (1 + epochs) * writing, epochs * one_pass
         if stored > anew + _TOLERATED * one_pass:
             raise _NotStoredError(
-                f"storing {_size(writer.num_bytes)} would take {stored:.0f} s with the reading, "
-                f"computing takes {anew:.0f} s for {epochs} epochs"
+                f"storing {size_text(writer.num_bytes)} would take {stored:.0f} s with the "
+                f"reading, computing takes {anew:.0f} s for {epochs} epochs"
             )
 
 
@@ -358,11 +362,3 @@ def _spec(tensor: Any, dtype: str, by_token: bool) -> TensorSpec:
 
 def _dtypes(cut: Cut) -> list[str]:
     return [keras.backend.standardize_dtype(tensor.dtype) for tensor in cut.crossing]
-
-
-def _size(num_bytes: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if num_bytes >= 10 else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} GB"

@@ -80,8 +80,11 @@ class Entry:
 
     @property
     def last_used(self) -> float:
-        """Seconds since 1970."""
-        return (self.path / _MANIFEST).stat().st_mtime
+        """Seconds since 1970; 0 where another process has removed it."""
+        try:
+            return (self.path / _MANIFEST).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def file(self, index: int) -> Path:
         """The file of one tensor."""
@@ -124,12 +127,24 @@ class FeatureStore:
         if not self.folder.is_dir():
             return []
         found = [_read(path) for path in self.folder.iterdir() if path.is_dir()]
-        return sorted((e for e in found if e is not None), key=_last_used, reverse=True)
+        return sorted(
+            (e for e in found if e is not None), key=lambda entry: entry.last_used, reverse=True
+        )
 
-    def clear(self) -> int:
-        """Removes every entry, and what killed processes left; returns the bytes freed."""
+    def clear(self, unused_seconds: float = 0.0) -> int:
+        """Removes entries, and what killed processes left.
+
+        Args:
+            unused_seconds: Keeps the entries that were used within so many seconds.
+
+        Returns:
+            The bytes freed.
+        """
         freed = 0
+        latest = time.time() - unused_seconds
         for entry in self.entries():
+            if unused_seconds and entry.last_used > latest:
+                continue
             freed += entry.num_bytes
             shutil.rmtree(entry.path, ignore_errors=True)
         self._sweep()
@@ -308,10 +323,3 @@ def _read(path: Path) -> Entry | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return entry
-
-
-def _last_used(entry: Entry) -> float:
-    try:
-        return entry.last_used
-    except OSError:
-        return 0.0

@@ -47,6 +47,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def size_text(number_of_bytes: int) -> str:
+    """Decimal units, as file managers show them."""
+    if number_of_bytes < 1000:
+        return f"{number_of_bytes} B"
+    unit, factor = "kB", 1e3
+    for larger, larger_factor in (("MB", 1e6), ("GB", 1e9)):
+        if number_of_bytes >= 0.9995 * larger_factor:
+            unit, factor = larger, larger_factor
+    return f"{number_of_bytes / factor:.3g} {unit}"
+
+
 def write_text(target: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with atomic_path(target) as temporary:

@@ -15,6 +15,7 @@ import typer
 
 from tltool._version import __version__
 from tltool.cli import (
+    cache,
     data,
     doctor,
     evaluate,
@@ -68,6 +69,7 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
+app.add_typer(cache.app, name="cache")
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 

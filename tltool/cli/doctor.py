@@ -34,7 +34,8 @@ def doctor(as_json: JsonOption = False) -> int:
 
 
 def _facts() -> dict[str, Any]:
-    from tltool.files import cache_dir
+    from tltool.feature_store import FeatureStore
+    from tltool.files import cache_dir, size_text
     from tltool.run_folder import environment
 
     found = environment()
@@ -51,7 +52,8 @@ def _facts() -> dict[str, Any]:
         "devices": devices,
         "cache": {
             "folder": str(cache),
-            "size": f"{_size(cache) / 1e6:,.0f} MB",
+            "size": size_text(_size(cache)),
+            "frozen features": size_text(sum(e.num_bytes for e in FeatureStore().entries())),
             "free": f"{free_gb:,.0f} GB",
         },
         "pretrained models": _models(),

@@ -8,7 +8,8 @@ from typing import Any
 
 from tltool.data.text_length import TextLength
 from tltool.evaluate import Evaluation, Mistake, excerpt
-from tltool.report.wording import count, duration, number, percent, score, size
+from tltool.files import size_text
+from tltool.report.wording import count, duration, number, percent, score
 from tltool.tasks import TASKS
 
 CLASSES_SHOWN = 20
@@ -263,6 +264,5 @@ def _mistake_line(mistake: Mistake) -> str:
 
 
 def _artifact_line(artifact: Artifact) -> str:
-    return (
-        f"{artifact.name}: {artifact.path} ({size(artifact.size_bytes)}), {check_words(artifact)}"
-    )
+    size = size_text(artifact.size_bytes)
+    return f"{artifact.name}: {artifact.path} ({size}), {check_words(artifact)}"

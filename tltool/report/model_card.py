@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tltool.files import size_text
 from tltool.metrics import CALIBRATION_BINS
 from tltool.report.content import (
     CLASS_HEADER,
@@ -18,7 +19,7 @@ from tltool.report.content import (
     headline,
     notes,
 )
-from tltool.report.wording import code, count, markdown, percent, score, size, table
+from tltool.report.wording import code, count, markdown, percent, score, table
 
 FEW_ROWS = 30  # rows under which a class's own scores say little
 _CALIBRATION_NOTED = 0.05
@@ -180,7 +181,8 @@ def _limits(summary: RunSummary) -> list[str]:
 
 def _files(summary: RunSummary) -> str:
     lines = [
-        f"{code(a.path)}: {markdown(a.name)}, {size(a.size_bytes)}, {markdown(check_words(a))}."
+        f"{code(a.path)}: {markdown(a.name)}, {size_text(a.size_bytes)}, "
+        + f"{markdown(check_words(a))}."
         + (f" {markdown(a.usage)}" if a.usage else "")
         for a in summary.artifacts
     ]

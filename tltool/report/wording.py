@@ -41,17 +41,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def size(number_of_bytes: int) -> str:
-    """Decimal units, as file managers show them."""
-    if number_of_bytes < 1000:
-        return f"{number_of_bytes} B"
-    unit, factor = "kB", 1e3
-    for larger, larger_factor in (("MB", 1e6), ("GB", 1e9)):
-        if number_of_bytes >= 0.9995 * larger_factor:
-            unit, factor = larger, larger_factor
-    return f"{number_of_bytes / factor:.3g} {unit}"
-
-
 def markdown(text: object) -> str:
     """Any text on one line with Markdown's own characters escaped.
 

@@ -1,0 +1,122 @@
+"""The frozen backbone's pooled features of the training and validation examples, as arrays.
+
+They come from the same store as the trainer's (`tltool.feature_cache`): what
+one of them computed, the other reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tltool.backbones.base import Backbone
+from tltool.cut import Cut, cut_model
+from tltool.data.examples import Examples
+from tltool.data.pipeline import make_batches
+from tltool.feature_cache import Boundary, FeatureCache, Served
+from tltool.feature_store import FeatureStore
+from tltool.inference import raw_outputs
+from tltool.preparation import Prepared
+from tltool.progress import Progress
+from tltool.recipe import Recipe
+
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """What the pretrained backbone says of each example, in inference mode.
+
+    Attributes:
+        train: float32 (n, channels), in the order of `prepared.examples.split("train")`.
+        validation: float32 (m, channels), in the order of its validation split;
+            m may be 0.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+def frozen_features(
+    recipe: Recipe,
+    prepared: Prepared,
+    progress: Progress | None = None,
+    *,
+    store: FeatureStore | None = None,
+) -> FrozenFeatures:
+    """Pooled features of a recipe's training and validation rows; test rows are not touched.
+
+    Features are those of the images as they are, without `augment`. They are
+    read from the store, computed and stored where they are missing, and only
+    computed where the recipe's `cache` or the disk doesn't allow storing.
+
+    Args:
+        recipe: Its `cache` section counts.
+        prepared: The recipe's data and backbone, before any training.
+        progress: Is told where the features come from.
+        store: Where entries are kept; None takes the cache folder.
+    """
+    backbone = prepared.backbone
+    parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
+    with prepared.strategy.scope():
+        cut = _cut(backbone)
+    served = None
+    if cut is not None:
+        cache = FeatureCache(
+            recipe.cache,
+            prepared.examples.where(lambda row: prepared.examples.splits[row] != "test"),
+            backbone.preprocessing,
+            about={"backbone": recipe.backbone.name, "data": recipe.data.train},
+            progress=progress,
+            store=store,
+        )
+        served = cache.serve(Boundary(cut, backbone.groups[-1].name, epochs=1))
+    return FrozenFeatures(*(_pooled(backbone, cut, served, part) for part in parts))
+
+
+def _cut(backbone: Backbone) -> Cut | None:
+    """Cuts below a plain head, where the phase `train: head` of the default head cuts too."""
+    # Zeros take nothing from the random generators that later layers draw from.
+    head = keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="plain_head")
+    model = keras.Model(backbone.model.input, head(backbone.features.pooled))
+    return cut_model(model, {variable.path for variable in head.variables})
+
+
+def _pooled(
+    backbone: Backbone, cut: Cut | None, served: Served | None, examples: Examples
+) -> np.ndarray:
+    """The pooled features of some examples, float32 (n, channels)."""
+    pooled = backbone.features.pooled
+    if not len(examples):
+        return np.zeros((0, int(pooled.shape[-1])), np.float32)
+    if cut is None or served is None:
+        return raw_outputs(keras.Model(backbone.model.input, pooled), examples,
+                           backbone.preprocessing)  # fmt: skip
+    if len(cut.crossing) == 1 and cut.crossing[0] is pooled:
+        return _read(served, examples)
+    return _completed(keras.Model(list(cut.crossing), pooled), served, examples)
+
+
+def _read(served: Served, examples: Examples) -> np.ndarray:
+    """The rows of an entry of one tensor that is not by token."""
+    entry = served.entries[0]
+    (spec,) = entry.tensors
+    stored = np.memmap(entry.file(0), spec.dtype, "r", shape=(entry.rows, *spec.shape))
+    return np.asarray(stored[served.sets[0].positions(examples)], np.float32)
+
+
+def _completed(model: keras.Model, served: Served, examples: Examples) -> np.ndarray:
+    """What the layers between the stored tensors and the pooled features make of them."""
+    source = served.source(examples, training=True)
+    batches = make_batches(source, targets=None, batch_size=_BATCH_SIZE, training=False)
+
+    @tf.function(input_signature=[batches.element_spec], autograph=False)
+    def run(inputs: Sequence[Any]) -> Any:
+        return tf.cast(model(inputs, training=False), tf.float32)
+
+    return np.concatenate([run(inputs).numpy() for inputs in batches])
