@@ -40,8 +40,6 @@ BATCH_SIZE = 32
 _MEASURED_SECONDS = 1.0
 # Storing may take this share of one pass more than it saves, since it spares later runs that pass.
 _TOLERATED = 0.05
-# Largest difference between a stored value and one computed anew, as a share of the largest value.
-_CLOSE = {"float32": 1e-3, "float16": 2e-2}
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ class FeatureCache:
         key = self._key(boundary.cut, rows)
         needed = entry_bytes(specs, rows.count, rows.num_tokens)
         with self._store.locked(key):
-            entry = self._found(boundary, rows, key)
+            entry = self._store.find(key)
             if entry is not None:
                 self._tell(
                     boundary, f"read from disk, {size_text(entry.num_bytes)} computed earlier"
@@ -190,14 +188,6 @@ class FeatureCache:
                 return None
             below = self._below(boundary, rows, shallower)
             return self._made(boundary, rows, key, specs, below)
-
-    def _found(self, boundary: Boundary, rows: Rows, key: str) -> Entry | None:
-        """The entry under a key, if it holds what the prefix gives today for one of its rows."""
-        entry = self._store.find(key)
-        if entry is None or _agrees(entry, boundary.cut, rows, _CLOSE[self._section.dtype]):
-            return entry
-        self._tell(boundary, "what was stored is not what they give now; computed again")
-        return None
 
     def _below(
         self, boundary: Boundary, rows: Rows, shallower: Sequence[Boundary]
@@ -327,28 +317,6 @@ def _run(
 def _storable(tensor: Any) -> Any:
     """Numbers of a kind that NumPy has."""
     return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
-
-
-def _agrees(entry: Entry, cut: Cut, rows: Rows, tolerance: float) -> bool:
-    """Whether a stored row is what the prefix gives for it now."""
-    middle = len(rows.keys) // 2
-    inputs = make_batches(
-        rows.view(0), targets=None, batch_size=1, training=False, order=np.array([middle])
-    )
-    fresh = tf.nest.flatten(cut.prefix(next(iter(inputs)), training=False))
-    plain = Rows(rows.examples, rows.keys, rows.contract)
-    stored = stored_source(entry, _dtypes(cut), plain, rows.examples.take([middle]), 0)
-    # What the prefix gives for padding is not stored, and never used.
-    tokens = None if rows.lengths is None else int(rows.lengths[middle])
-    kept = stored.finish(0, tf.constant([0], tf.int64))
-    for now, then, spec in zip(fresh, kept, entry.tensors, strict=True):
-        new, old = (tf.cast(x, tf.float32).numpy()[0] for x in (now, then))
-        if spec.by_token:
-            new, old = new[:tokens], old[:tokens]
-        scale = np.abs(new).max(initial=1e-6)
-        if new.shape != old.shape or not np.allclose(new, old, rtol=0, atol=tolerance * scale):
-            return False
-    return True
 
 
 def _spec(tensor: Any, dtype: str, by_token: bool) -> TensorSpec:

@@ -9,6 +9,7 @@ Importing this is cheap: no numerical library is loaded.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _MANIFEST = "entry.json"
 _LENGTHS = "lengths.bin"
+_BLOCK, _BLOCKS = 1 << 20, 64
 _ITEM_BYTES = {"bool": 1, "uint8": 1, "float16": 2, "float32": 4, "int32": 4, "int64": 8}
 
 
@@ -64,6 +66,7 @@ class Entry:
         about: For people: backbone, boundary, data.
         stamp: Part of the files' names, different for each writing: TensorFlow
             keeps a file mapped under its name as long as the process lives.
+        digest: As `sample_digest` gave it when the files were written.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class Entry:
     tensors: tuple[TensorSpec, ...]
     about: dict[str, Any]
     stamp: str
+    digest: str
 
     @property
     def num_bytes(self) -> int:
@@ -90,6 +94,10 @@ class Entry:
         """The file of one tensor."""
         return self.path / f"{index}-{self.stamp}.bin"
 
+    def is_sound(self) -> bool:
+        """Whether the files hold what was written."""
+        return sample_digest([self.file(i) for i in range(len(self.tensors))]) == self.digest
+
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
         import numpy as np
@@ -100,6 +108,23 @@ class Entry:
 def entry_bytes(tensors: Sequence[TensorSpec], rows: int, tokens: int) -> int:
     """Bytes of an entry of so many rows, with so many tokens together."""
     return sum(spec.row_bytes * (tokens if spec.by_token else rows) for spec in tensors)
+
+
+def sample_digest(files: Sequence[Path]) -> str:
+    """sha256 (hex) of files: in full up to 64 MB each, of larger ones 64 blocks of 1 MB.
+
+    The blocks are spread evenly, the first and the last included.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        last = max(0, size - _BLOCK)
+        count = min(_BLOCKS, -(-size // _BLOCK))
+        with path.open("rb") as file:
+            for index in range(count):
+                file.seek(last * index // max(1, count - 1))
+                digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
 
 
 class FeatureStore:
@@ -115,8 +140,10 @@ class FeatureStore:
         self.max_bytes = max_bytes
 
     def find(self, key: str) -> Entry | None:
-        """The entry under a key, or None; marks it as used."""
+        """The entry under a key, or None if there is none or it is damaged; marks it as used."""
         entry = _read(self.folder / key)
+        if entry is not None and not entry.is_sound():
+            return None
         if entry is not None:
             with suppress(OSError):
                 (entry.path / _MANIFEST).touch()
@@ -290,6 +317,8 @@ class Writer:
         """Describes the entry; raises ValueError where its rows are not all there."""
         if missing := int(self._missing.sum()):
             raise ValueError(f"{missing} of {len(self._missing)} rows were not written.")
+        for file in self._files:
+            file.flush()
         self._lengths.tofile(self._folder / _LENGTHS)
         manifest = {
             "format": _FORMAT,
@@ -298,6 +327,7 @@ class Writer:
             "tensors": [asdict(spec) for spec in self._tensors],
             "about": about,
             "stamp": self._stamp,
+            "digest": sample_digest([Path(file.name) for file in self._files]),
         }
         write_json(self._folder / _MANIFEST, manifest)
 
@@ -312,8 +342,8 @@ def _read(path: Path) -> Entry | None:
             TensorSpec(tuple(spec["shape"]), spec["dtype"], spec["by_token"])
             for spec in manifest["tensors"]
         )
-        rows, tokens = manifest["rows"], manifest["tokens"]
-        entry = Entry(path, rows, tokens, tensors, manifest["about"], manifest["stamp"])
+        rest = (manifest["about"], manifest["stamp"], manifest["digest"])
+        entry = Entry(path, manifest["rows"], manifest["tokens"], tensors, *rest)
         for index, spec in enumerate(tensors):
             count = entry.tokens if spec.by_token else entry.rows
             if entry.file(index).stat().st_size != spec.row_bytes * count:
