@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _private_cache() -> Path:
+    """A cache folder of this test run's own, but for what was downloaded: that is shared."""
+    from tltool.files import cache_dir
+
+    private = Path(tempfile.mkdtemp(prefix="tltool-tests-"))
+    for name in ("models", "presets", "samples", "wheels"):
+        shared = cache_dir().absolute() / name
+        shared.mkdir(parents=True, exist_ok=True)
+        (private / name).symlink_to(shared)
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    return private
+
+
+# Features and checked images of one run must not make another one pass.
+os.environ["TLTOOL_CACHE"] = str(_private_cache())

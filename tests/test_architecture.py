@@ -34,7 +34,7 @@ LEVELS = (
     ("freezing", "model", "cut", "folding", "feature_store"),
     ("feature_keys", "feature_rows", "feature_cache", "training_data", "best_weights"),
     ("optimizers", "distribution", "input_wait", "callbacks", "trainer"),
-    ("metrics", "inference", "evaluate", "baseline", "report"),
+    ("metrics", "inference", "evaluate", "baseline", "arithmetic", "report"),
     ("artifact", "export", "predict"),
     ("preparation",),
     ("frozen_features",),

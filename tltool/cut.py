@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -17,29 +18,44 @@ import keras
 
 @dataclass(frozen=True)
 class Cut:
-    """A model in two parts that share its layers.
+    """A model in two parts that share its layers; each is built when first asked for.
 
     Attributes:
-        crossing: The tensors of the model's own graph that the prefix hands
-            to the rest, in the order of the model.
-        prefix: From the model's inputs to `crossing`, a tuple of tensors.
-        rest: From a tuple of tensors like `crossing` to the model's output.
-        joined: From the model's inputs to its output: `rest` on what `prefix`
-            gives in inference mode, so that training it computes what
-            training `rest` on stored outputs computes.
+        model: The whole model.
+        crossing: The tensors of its graph that the prefix hands to the rest,
+            in the order of the model.
+        nodes: The calls of layers that make up the prefix, in order.
         weights: The frozen weights that the prefix uses.
     """
 
+    model: keras.Model
     crossing: tuple[Any, ...]
-    prefix: keras.Model
-    rest: keras.Model
-    joined: keras.Model
+    nodes: tuple[Any, ...]
     weights: tuple[keras.Variable, ...]
+
+    @cached_property
+    def prefix(self) -> keras.Model:
+        """From the model's inputs to `crossing`."""
+        return keras.Model(self.model.input, list(self.crossing), name="frozen_prefix")
+
+    @cached_property
+    def rest(self) -> keras.Model:
+        """From tensors like `crossing` to the model's output."""
+        return keras.Model(list(self.crossing), self.model.output, name="rest")
+
+    @cached_property
+    def joined(self) -> keras.Model:
+        """From the model's inputs to its output: `rest` on what `prefix` gives in inference mode.
+
+        So training it computes what training `rest` on stored outputs computes.
+        """
+        frozen = _InInference(self.prefix)(self.model.input)
+        return keras.Model(self.model.input, self.rest(frozen), name="joined")
 
     @property
     def layers(self) -> frozenset[str]:
         """Names of the prefix's layers."""
-        return frozenset(layer.name for layer in self.prefix.layers)
+        return frozenset(node.operation.name for node in self.nodes)
 
     def describe(self) -> str:
         """The layers at the border, for people and for keys."""
@@ -65,16 +81,13 @@ def cut_model(model: keras.Model, trainable: Collection[str]) -> Cut | None:
     """
     graph = _Graph(model, frozenset(trainable))
     crossing = graph.crossing()
-    outputs = [tensor for tensor in crossing if id(tensor) not in graph.input_ids]
-    if not outputs or any(getattr(t, "_keras_mask", None) is not None for t in crossing):
+    if any(getattr(tensor, "_keras_mask", None) is not None for tensor in crossing):
         return None
-    prefix = keras.Model(model.input, crossing, name="frozen_prefix")
-    weights = _unique(v for layer in prefix.layers for v in layer.weights)
+    nodes = graph.below(crossing)
+    weights = _unique(v for node in nodes for v in _weights(node.operation))
     if not weights:
         return None
-    rest = keras.Model(crossing, model.output, name="rest")
-    joined = keras.Model(model.input, rest(_InInference(prefix)(model.input)), name="joined")
-    return Cut(tuple(crossing), prefix, rest, joined, tuple(weights))
+    return Cut(model, tuple(crossing), tuple(nodes), tuple(weights))
 
 
 def bridge(shallow: Cut, deep: Cut) -> keras.Model | None:
@@ -107,23 +120,25 @@ class _InInference(keras.layers.Layer):
         return self.model(inputs, training=False)
 
 
+def nodes_of(model: keras.Model) -> list[Any]:
+    """The calls of layers that make up a functional model, in the order of computation."""
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+
+
 class _Graph:
     """The nodes of a functional model in the order of computation, and which are frozen."""
 
     def __init__(self, model: keras.Model, trainable: frozenset[str]) -> None:
         self._model = model
-        self._nodes = [
-            node
-            for depth in sorted(model._nodes_by_depth, reverse=True)
-            for node in model._nodes_by_depth[depth]
-        ]
-        self.input_ids = {id(tensor) for tensor in model.inputs}
+        self._nodes = nodes_of(model)
+        self._input_ids = {id(tensor) for tensor in model.inputs}
         needed = self._below_frozen_weights(trainable)
         self._stable = self._reach(trainable, needed)
 
     def _reach(self, trainable: frozenset[str], random_allowed: set[int]) -> set[int]:
         """Ids of the tensors that do not change while the frozen weights stay."""
-        stable = set(self.input_ids)
+        stable = set(self._input_ids)
         for node in self._nodes:
             layer = node.operation
             if not node.arguments.keras_tensors or not all(
@@ -160,6 +175,16 @@ class _Graph:
             if larger is None:
                 return found
             self._stable.difference_update(id(t) for t in makers[id(larger)].outputs)
+
+    def below(self, crossing: Sequence[Any]) -> list[Any]:
+        """The nodes that tensors are computed by, in order."""
+        wanted = {id(tensor) for tensor in crossing}
+        found = []
+        for node in reversed(self._nodes):
+            if any(id(tensor) in wanted for tensor in node.outputs):
+                found.append(node)
+                wanted.update(id(tensor) for tensor in node.arguments.keras_tensors)
+        return found[::-1]
 
     def _read_by_the_rest(self) -> list[Any]:
         read = [

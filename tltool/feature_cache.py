@@ -241,7 +241,7 @@ class FeatureCache:
     def _key(self, cut: Cut, rows: Rows) -> str:
         parts = (
             f"tltool {__version__} keras {keras.__version__} tensorflow {tf.__version__}",
-            layers_digest(cut.prefix),
+            layers_digest(cut.nodes),
             weights_digest(cut.weights),
             *(f"{t.shape} {t.dtype} {t._keras_history.operation.name}" for t in cut.crossing),
             rows.digest(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -24,22 +24,27 @@ def weights_digest(weights: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def layers_digest(model: keras.Model) -> str:
-    """sha256 (hex) of a functional model's layers and how they are joined.
+def layers_digest(nodes: Sequence[Any]) -> str:
+    """sha256 (hex) of the calls of layers that make up a part of a functional model.
 
     Layers of other packages than Keras, KerasHub and tltool, whose versions
     are part of a key elsewhere, count with the source of their class.
+
+    Args:
+        nodes: In the order of computation.
     """
-    parts = [json.dumps(_description(node), sort_keys=True, default=repr) for node in _nodes(model)]
-    classes = {type(layer) for layer in model._flatten_layers(include_self=False)}
+    parts = [json.dumps(_description(node), sort_keys=True, default=repr) for node in nodes]
+    classes = {type(layer) for node in nodes for layer in _with_inner(node.operation)}
     foreign = [c for c in classes if c.__module__.partition(".")[0] not in _VERSIONED]
     sources = sorted(_source(found) for found in foreign)
     return hashlib.sha256("\n".join([*parts, *sources]).encode()).hexdigest()
 
 
-def _nodes(model: keras.Model) -> list[Any]:
-    depths = sorted(model._nodes_by_depth, reverse=True)
-    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+def _with_inner(operation: Any) -> list[Any]:
+    """A layer and all layers inside it."""
+    if not isinstance(operation, keras.Layer):
+        return [operation]
+    return list(operation._flatten_layers())
 
 
 def _description(node: Any) -> dict[str, Any]:

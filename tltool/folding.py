@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from tltool.cut import nodes_of
+
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 
 
@@ -29,11 +31,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
         A model of the same inputs and outputs; the given one where there is
         nothing to fold.
     """
-    nodes = [
-        node
-        for depth in sorted(model._nodes_by_depth, reverse=True)
-        for node in model._nodes_by_depth[depth]
-    ]
+    nodes = nodes_of(model)
     pairs = _foldable(model, nodes)
     if not pairs:
         return model

@@ -26,6 +26,7 @@ def raw_outputs(
     backbone alone, whose outputs are its features.
     """
     import numpy as np
+    import tensorflow as tf
 
     from tltool.data.pipeline import make_dataset
     from tltool.data.tokens import tokenized
@@ -35,7 +36,13 @@ def raw_outputs(
     dataset = make_dataset(
         examples.take(order), preprocessing, targets=None, batch_size=batch_size, training=False
     )
-    outputs = np.asarray(model.predict(dataset, verbose=0), np.float32)
+
+    # `Model.predict` traces twice: for full batches, and for the last one.
+    @tf.function(input_signature=[dataset.element_spec], autograph=False)
+    def run(inputs: Any) -> Any:
+        return tf.cast(model(inputs, training=False), tf.float32)
+
+    outputs = np.concatenate([run(inputs).numpy() for inputs in dataset])
     return outputs[np.argsort(order)]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from tltool.cli.output import (
@@ -13,10 +16,15 @@ from tltool.cli.output import (
     print_json,
 )
 
+if TYPE_CHECKING:
+    from tltool.run import Run
+    from tltool.stopwatch import Stopwatch
+
 EXAMPLES = examples(
     "tltool finetune quickstart",
     "tltool finetune my_images data.train=photos/ schedule.0.epochs=5",
     "tltool finetune my_recipe.yaml training.seed=1 name=second-try",
+    "tltool finetune my_recipe.yaml --profile",
 )
 
 
@@ -24,6 +32,9 @@ def finetune(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     keep_failed: KeepFailedOption = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time went, on stderr.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Fine-tune a model, measure it, export it and check the exports."""
@@ -32,13 +43,16 @@ def finetune(
     checked = Recipe.load(recipe, overrides or ())
 
     from tltool.quiet import load_tensorflow
+    from tltool.stopwatch import Stopwatch
 
-    load_tensorflow()
+    clock = Stopwatch()
+    with clock.measure("imports"):
+        load_tensorflow()
 
     from tltool.finetuning import finetune as run_finetune
     from tltool.progress import terminal_progress
 
-    run = run_finetune(checked, progress=terminal_progress(), keep_failed=keep_failed)
+    run = run_finetune(checked, progress=terminal_progress(), keep_failed=keep_failed, clock=clock)
     if run.summary is None:
         typer.echo(
             f"The run was interrupted. What it kept is in {run.path}"
@@ -50,6 +64,8 @@ def finetune(
             err=True,
         )
         return 130
+    if profile:
+        _print_profile(run, clock)
     if as_json:
         print_json({"run": str(run.path), **run.folder.manifest()})
         return 0
@@ -59,3 +75,14 @@ def finetune(
 
     render(run.summary, Console())
     return 0
+
+
+def _print_profile(run: Run, clock: Stopwatch) -> None:
+    from tltool.arithmetic import forward_flops, matmul_rate
+    from tltool.report.profile import Arithmetic, profile_lines
+
+    length = json.loads(run.folder.data_summary.read_text(encoding="utf-8")).get("text_length")
+    tokens = round(length["tokens"]["median"]) if length else None
+    arithmetic = Arithmetic(forward_flops(run.model, tokens), tokens, matmul_rate())
+    for line in profile_lines(clock.seconds, arithmetic):
+        typer.echo(line, err=True)

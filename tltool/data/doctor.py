@@ -11,7 +11,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from tltool.data.checked_images import checked_contents, remember
 from tltool.data.examples import Examples
+from tltool.data.fingerprints import content_keys
 from tltool.data.rows import Broken, OnError, settle
 from tltool.errors import DataError
 
@@ -55,7 +57,7 @@ def check_examples(
     if examples.modality != "image":
         return examples
     paths = [value if isinstance(value, str) else None for value in examples.inputs]
-    problems = _problems(sorted({path for path in paths if path}), decode)
+    problems = _problems(_unchecked(examples, paths, decode), decode)
     broken = [
         Broken(origin, problems[path] if origin == path else f"{path}: {problems[path]}")
         for path, origin in zip(paths, examples.origins, strict=True)
@@ -64,7 +66,27 @@ def check_examples(
     skipped = settle(broken, on_error, what="image files")
     sound = examples.where(lambda row: paths[row] not in problems)
     _check_classes_left(examples, sound)
+    if decode is None:
+        remember({*content_keys(sound)} - checked_contents())
     return replace(sound, skipped=(*examples.skipped, *skipped))
+
+
+def _unchecked(examples: Examples, paths: list[str | None], decode: Decode | None) -> list[str]:
+    """The files to look at: those whose content was not decoded in full before."""
+    known = checked_contents() if decode is None else frozenset()
+    found: set[str] = set()
+    for row, path in enumerate(paths):
+        if path and not (known and _content(examples, row) in known):
+            found.add(path)
+    return sorted(found)
+
+
+def _content(examples: Examples, row: int) -> str | None:
+    """sha256 of a file, or None where it can't be read."""
+    try:
+        return content_keys(examples.take([row]))[0]
+    except DataError:
+        return None
 
 
 def image_problem(path: Path, decode: Decode) -> str | None:
