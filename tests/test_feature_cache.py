@@ -1,144 +1,21 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import tiny
+from cached_fit import ALWAYS, BACKBONES, PHASES, fit
 
-from tltool.data.examples import Examples
-from tltool.feature_cache import FeatureCache
-from tltool.feature_store import FeatureStore
-from tltool.freezing import plan_phases
 from tltool.model import join
 from tltool.preprocessing import ImagePreprocessing
-from tltool.progress import Progress
-from tltool.schema import (
-    AugmentSection,
-    CacheSection,
-    HeadSection,
-    Last,
-    PhaseSection,
-    TrainingSection,
-)
+from tltool.schema import AugmentSection, CacheSection, HeadSection
 from tltool.tasks import TASKS, Task
-from tltool.trainer import train
-from tltool.training_data import ExampleData
-
-ALWAYS = CacheSection(use="always")
-BATCH = 8
-
-
-class Notes(Progress):
-    def __init__(self):
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def tiny_vit():
-    import keras_hub
-
-    from tltool.backbones.base import Backbone, Features
-    from tltool.backbones.groups import GROUP_RULES, group_layers
-    from tltool.backbones.vit import flatten_vit
-
-    vit = keras_hub.models.ViTBackbone(
-        image_shape=(32, 32, 3),
-        patch_size=8,
-        num_layers=3,
-        num_heads=2,
-        hidden_dim=16,
-        mlp_dim=32,
-        dropout_rate=0.1,
-    )
-    model = flatten_vit(vit, "tiny-vit")
-    return Backbone(
-        name="tiny-vit",
-        model=model,
-        features=Features(pooled=model.output),
-        groups=group_layers(model, GROUP_RULES["vit"], "tiny-vit"),
-        preprocessing=tiny.TINY_IMAGE,
-    )
-
-
-def examples_of(kind: str, folder: Path) -> Examples:
-    if kind == "bert":
-        inputs, labels = tiny.texts(45)
-        modality = "text"
-    else:
-        tiny.write_images(folder, per_class=22)
-        inputs = sorted(map(str, folder.rglob("*.jpg")))
-        labels = [Path(path).parent.name for path in inputs]
-        modality = "image"
-    splits = ["validation" if i % 5 == 0 else "train" for i in range(len(inputs))]
-    return Examples(modality, inputs, labels, splits, [f"item {i}" for i in range(len(inputs))])
-
-
-BACKBONES = {
-    "cnn": tiny.tiny_image_backbone,
-    "bert": tiny.tiny_text_backbone,
-    "vit": tiny_vit,
-}
-
-
-def split_data(examples, split, contract, seed, augment=None) -> ExampleData:
-    part = examples.split(split)
-    labels = sorted(set(examples.targets))
-    targets = np.eye(len(labels), dtype="float32")[[labels.index(t) for t in part.targets]]
-    training = split == "train"
-    return ExampleData(
-        part, contract, targets, None, BATCH, training, seed, augment if training else None
-    )
-
-
-def fit(kind, folder, phases, section, *, seed=0, augment=None, rate=None, **training):
-    """Trains a fresh tiny model; returns its weights, the history and what was said."""
-    keras.utils.set_random_seed(3)
-    backbone = BACKBONES[kind]()
-    examples = examples_of(kind, folder / "images")
-    task = Task(TASKS[f"{examples.modality}-classification"], tuple(sorted(set(examples.targets))))
-    transfer = join(backbone, HeadSection(dropout=0.2), task)
-    # Random backbones: what every weight is must depend on the seed alone.
-    parts = [
-        split_data(examples, split, backbone.preprocessing, seed, augment)
-        for split in ("train", "validation")
-    ]
-    notes = Notes()
-    store = FeatureStore(folder / "features", max_bytes=int(section.max_gb * 10**9))
-    cache = FeatureCache(
-        section,
-        examples,
-        backbone.preprocessing,
-        augment=augment,
-        seed=seed,
-        progress=notes,
-        store=store,
-    )
-    result = train(
-        transfer,
-        plan_phases(
-            tuple(PhaseSection(**phase) for phase in phases), transfer.groups, examples.modality
-        ),
-        task,
-        TrainingSection(batch_size=BATCH, **training),
-        *parts,
-        strategy=tf.distribute.get_strategy(),
-        checkpoint=folder / "best.safetensors",
-        progress=notes,
-        cache=cache,
-    )
-    weights = {v.path: v.numpy() for v in transfer.model.variables if "seed" not in v.path}
-    return weights, result.history, notes.lines, store
-
-
-PHASES = (
-    {"train": "head", "epochs": 2, "learning_rate": 0.01},
-    {"train": Last(last=1), "epochs": 2, "learning_rate": 0.003},
-)
 
 
 @pytest.mark.parametrize("kind", ["cnn", "bert", "vit"])
@@ -242,7 +119,7 @@ def test_stored_views_train_as_views_computed_in_every_epoch(tmp_path):
     anew, without, _, _ = fit(
         "cnn", tmp_path, PHASES[:1], CacheSection(use="never"), augment=augment
     )
-    train_rows, validation_rows = 35, 9
+    train_rows, validation_rows = 40, 10
     assert sorted(entry.rows for entry in store.entries()) == [validation_rows, 3 * train_rows]
     assert sum("once" in line for line in said) == 2
     for path, value in anew.items():
@@ -278,3 +155,23 @@ def test_auto_stores_nothing_where_computing_anew_is_cheaper(tmp_path, monkeypat
 def test_auto_stores_where_it_pays(tmp_path):
     *_, store = fit("cnn", tmp_path, PHASES[:1], CacheSection())
     assert len(store.entries()) == 1
+
+
+def fit_on_devices(kind: str, devices: int) -> dict:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("cached_fit.py")), kind, str(devices)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["cnn", "bert"])
+def test_two_devices_train_on_stored_features_as_one_does(kind):
+    one, two = (fit_on_devices(kind, devices) for devices in (1, 2))
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    assert sum("once" in line for line in two["said"]) == 2
+    np.testing.assert_allclose(two["losses"], one["losses"], atol=1e-4)
