@@ -113,7 +113,17 @@ def split_data(examples, split, contract, seed, augment=None) -> ExampleData:
 
 
 def fit(
-    kind, folder, phases, section, *, seed=0, augment=None, strategy=None, dropout=0.2, **training
+    kind,
+    folder,
+    phases,
+    section,
+    *,
+    seed=0,
+    augment=None,
+    strategy=None,
+    dropout=0.2,
+    validate=True,
+    **training,
 ):
     """Trains a fresh tiny model; returns its weights, the history and what was said."""
     keras.utils.set_random_seed(3)
@@ -145,7 +155,8 @@ def fit(
         ),
         task,
         TrainingSection(batch_size=BATCH, **training),
-        *parts,
+        parts[0],
+        parts[1] if validate else None,
         strategy=strategy,
         checkpoint=folder / "best.safetensors",
         progress=notes,

@@ -20,8 +20,9 @@ from tltool.tasks import TASKS, Task
 
 @pytest.mark.parametrize("kind", ["cnn", "bert", "vit"])
 def test_training_with_and_without_the_cache_gives_the_same_weights(kind, tmp_path):
-    stored, with_cache, said, _ = fit(kind, tmp_path, PHASES, ALWAYS)
-    anew, without, _, _ = fit(kind, tmp_path, PHASES, CacheSection(use="never"))
+    # Without validation the last epoch is the best, and its weights are compared.
+    stored, with_cache, said, _ = fit(kind, tmp_path, PHASES, ALWAYS, validate=False)
+    anew, without, _, _ = fit(kind, tmp_path, PHASES, CacheSection(use="never"), validate=False)
     assert sum("once" in line for line in said) == 2
     changed = [path for path in anew if not np.array_equal(anew[path], fresh(kind)[path])]
     assert len(changed) >= 3
@@ -29,7 +30,6 @@ def test_training_with_and_without_the_cache_gives_the_same_weights(kind, tmp_pa
         np.testing.assert_allclose(stored[path], value, atol=2e-5, err_msg=path)
     for row, other in zip(with_cache, without, strict=True):
         assert row["loss"] == pytest.approx(other["loss"], abs=1e-5)
-        assert row["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
 
 
 def fresh(kind):
@@ -132,7 +132,7 @@ def test_the_head_s_features_are_computed_from_those_stored_for_a_later_phase(tm
     computed = [line for line in said if "once" in line]
     assert computed[0].startswith("frozen layers up to block2: computed")
     assert computed[1].startswith("frozen layers up to block3: computed")
-    assert "read from disk" in said[-1]
+    assert "read from disk" in said[-2]
     assert len(store.entries()) == 2
 
 
