@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tltool.backbones.base import Features
     from tltool.finetuning import finetune, plan
     from tltool.heads import register_head
+    from tltool.ranking import RankedBackbone, rank
     from tltool.recipe import Recipe
     from tltool.run import Run, load_run
     from tltool.tasks import Task
@@ -35,6 +36,8 @@ _LAZY = {
     "finetune": "tltool.finetuning",
     "plan": "tltool.finetuning",
     "register_head": "tltool.heads",
+    "RankedBackbone": "tltool.ranking",
+    "rank": "tltool.ranking",
     "Recipe": "tltool.recipe",
     "Run": "tltool.run",
     "load_run": "tltool.run",
@@ -44,6 +47,7 @@ _LAZY = {
 __all__ = [
     "Artifact",
     "Features",
+    "RankedBackbone",
     "Recipe",
     "Run",
     "Task",
@@ -53,6 +57,7 @@ __all__ = [
     "load_artifact",
     "load_run",
     "plan",
+    "rank",
     "register_head",
 ]
 

@@ -202,7 +202,7 @@ def _fit_and_score(
         # A fit that stops at max_iter is still a fair baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
         strength, how = _choose(features, targets, strengths, classify)
-        model = _model(strength, classify).fit(features, targets)
+        model = linear_model(strength, classify).fit(features, targets)
     if not classify:
         metrics = regression_metrics(model.predict(test_features), test_targets)
         return metrics, f"alpha = {1 / strength:g}, {how}"
@@ -213,7 +213,8 @@ def _fit_and_score(
     return metrics, f"C = {strength:g}, {how}"
 
 
-def _model(strength: float, classify: bool) -> Any:
+def linear_model(strength: float, classify: bool) -> Any:
+    """A logistic regression, or a ridge regression; `strength` is the inverse of the penalty."""
     if classify:
         return LogisticRegression(C=strength, max_iter=1000)
     return Ridge(alpha=1.0 / strength)
@@ -233,7 +234,7 @@ def _choose(
     folds = splitter(FOLDS, shuffle=True, random_state=0)
     scoring = "accuracy" if classify else "neg_mean_absolute_error"
     scores = [
-        cross_val_score(_model(c, classify), train, targets, cv=folds, scoring=scoring).mean()
+        cross_val_score(linear_model(c, classify), train, targets, cv=folds, scoring=scoring).mean()
         for c in strengths
     ]
     return strengths[int(np.argmax(scores))], f"chosen by {FOLDS}-fold cross-validation"

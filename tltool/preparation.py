@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tltool.backbones.base import Backbone
+    from tltool.backbones.load import Weights
     from tltool.data.text_length import TextLength
     from tltool.freezing import PhasePlan
     from tltool.model import TransferModel
@@ -66,32 +67,59 @@ def prepare(
         seed: Seed all random generators from the recipe.
         clock: Counts the time of imports, data and backbone.
     """
-    progress, clock = progress or Progress(), clock or Stopwatch()
+    clock = clock or Stopwatch()
     with clock.measure("imports"):
-        import keras
+        import keras  # noqa: F401
         import keras_hub  # noqa: F401
-        import tensorflow as tf
+        import tensorflow  # noqa: F401
     with clock.measure("data"):
         examples, summary = load_data(recipe, data=data, progress=progress)
+    return assemble(recipe, examples, summary, progress=progress, seed=seed, clock=clock)
+
+
+def assemble(
+    recipe: Recipe,
+    examples: Examples,
+    summary: Mapping[str, Any],
+    *,
+    weights: Weights = "pretrained",
+    progress: Progress | None = None,
+    seed: bool = True,
+    clock: Stopwatch | None = None,
+) -> Prepared:
+    """Loads the backbone, builds the model and plans the phases for data that is read already.
+
+    Args:
+        recipe: The recipe.
+        examples, summary: From `load_data`.
+        weights: "random" builds the backbone with fresh random weights.
+        progress: Is told what happens.
+        seed: Seed all random generators from the recipe.
+        clock: Counts the time of the backbone.
+    """
+    import keras
+    import tensorflow as tf
 
     from tltool.data.labels import make_task
     from tltool.distribution import make_strategy
     from tltool.freezing import plan_phases
     from tltool.model import join, precision_scope
 
+    progress, clock = progress or Progress(), clock or Stopwatch()
     task = make_task(recipe.spec, examples)
     strategy = make_strategy(recipe.training)
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)
     if recipe.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    progress.stage(f"Backbone: {recipe.backbone.name}")
+    shown = " with random weights" if weights == "random" else ""
+    progress.stage(f"Backbone: {recipe.backbone.name}{shown}")
     with (
         clock.measure("backbone"),
         strategy.scope(),
         precision_scope(recipe.training.precision),
     ):
-        backbone = _load_backbone(recipe)
+        backbone = _load_backbone(recipe, weights)
         examples, backbone, length = _fit_length(recipe, examples, backbone)
         transfer = join(backbone, recipe.head, task)
     plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
@@ -157,7 +185,7 @@ def _data_notes(summary: Mapping[str, Any]) -> list[str]:
     return [*notes, *(f"warning: {warning}" for warning in summary["warnings"])]
 
 
-def _load_backbone(recipe: Recipe) -> Backbone:
+def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
     from tltool.backbones.load import load_backbone
 
     return load_backbone(
@@ -166,6 +194,7 @@ def _load_backbone(recipe: Recipe) -> Backbone:
         max_length=recipe.backbone.max_length,
         image_size_px=recipe.backbone.image_size_px,
         dropout=recipe.backbone.dropout,
+        weights=weights,
     )
 
 

@@ -24,6 +24,7 @@ from tltool.cli import (
     models,
     plan,
     predict,
+    rank,
     recipes,
     runs,
     validate,
@@ -65,6 +66,7 @@ app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import presets
+import pytest
+import tiny
+from shallow_bert import write_first_blocks
+
+import tltool
+from tltool.errors import BackboneError, EvaluationError
+from tltool.feature_store import FeatureStore
+from tltool.probe import probe
+from tltool.recipe import Recipe
+from tltool.tasks import TASKS, Task
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rank")
+    presets.write_text_preset(root / "bert")
+    presets.write_image_preset(root / "resnet")
+    presets.write_texts(root / "texts.csv", count=60)
+    tiny.write_images(root / "images", per_class=12)
+    return root
+
+
+@pytest.fixture
+def recipe(place):
+    return Recipe.of(
+        task="text-classification",
+        backbone=str(place / "bert"),
+        data={"train": str(place / "texts.csv"), "test_fraction": 0.2},
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "features")
+
+
+def test_a_broken_backbone_is_reported_and_the_others_are_ranked(place, recipe, store):
+    names = [str(place / "resnet"), str(place / "bert"), f"untrained:{place / 'bert'}", "berd"]
+    results = tltool.rank(recipe, names, store=store)
+    assert {r.backbone for r in results[:2]} == set(names[1:3])
+    assert results[0].score >= results[1].score
+    assert [r.backbone for r in results[2:]] == [names[0], "berd"]
+    assert "takes image" in results[2].error
+    assert "no backbone named 'berd'" in results[3].error
+    one, other = results[:2]
+    assert one.parameters == other.parameters > 1000
+    assert one.size_mb == pytest.approx(4 * one.parameters / 1e6)
+    assert one.channels == 32
+    assert all(r.examples_per_second > 0 and r.std >= 0 for r in results[:2])
+
+
+def test_where_none_can_be_used_that_is_an_error(recipe):
+    with pytest.raises(BackboneError, match="None of the backbones") as error:
+        tltool.rank(recipe, ["berd", "bart"])
+    assert "berd" in error.value.message
+    assert "bart" in error.value.message
+
+
+def test_equal_calls_give_equal_scores_in_any_order_stored_or_not(place, recipe, store):
+    names = [str(place / "bert"), f"untrained:{place / 'bert'}"]
+    first = tltool.rank(recipe, names, store=store)
+    assert len(store.entries()) == 2
+    assert {entry.about["backbone"] for entry in store.entries()} == set(names)
+    again = tltool.rank(recipe, names[::-1], store=store)
+    never = tltool.rank(recipe.with_overrides("cache.use=never"), names, store=store)
+    for other in (again, never):
+        assert [r.backbone for r in other] == [r.backbone for r in first]
+        for old, new in zip(first, other, strict=True):
+            assert new.score == pytest.approx(old.score, abs=1e-6)
+            assert new.logme == pytest.approx(old.logme, abs=1e-4)
+    assert first[0].logme != first[1].logme
+
+
+def test_the_test_rows_are_not_touched(place, recipe, store):
+    texts, labels = tiny.texts(60)
+    data = {"train": (texts[:40], labels[:40]), "validation": (texts[40:50], labels[40:50])}
+    data["test"] = (texts[50:], labels[50:])
+    (right,) = tltool.rank(recipe, [str(place / "bert")], data=data, store=store)
+    wrong = ["negative" if label == "positive" else "positive" for label in labels[50:]]
+    data["test"] = (["bad food"] * 10, wrong)
+    (other,) = tltool.rank(recipe, [str(place / "bert")], data=data, store=store)
+    assert (other.score, other.logme) == (right.score, right.logme)
+    assert "5 folds of 50 rows" in other.setting
+
+
+def test_images_and_numbers_are_ranked_too(place, store):
+    files = sorted(map(str, (place / "images").rglob("*.jpg")))
+    numbers = [100.0 if "red" in file else 10.0 for file in files]
+    recipe = Recipe.of(task="image-regression", backbone=str(place / "resnet"))
+    names = [str(place / "resnet"), f"untrained:{place / 'resnet'}"]
+    results = tltool.rank(recipe, names, data=(files, numbers), store=store)
+    assert results[0].metric == "mae"
+    assert results[0].score <= results[1].score < 45.0
+
+
+def test_the_command_prints_a_table_or_json(place, recipe, tmp_path, monkeypatch):
+    from test_cli import cli, succeed
+
+    monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path))
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    options = ["rank", tmp_path / "recipe.yaml", "data.max_examples=40"]
+    options += ["--backbone", place / "bert"]
+    values = succeed(*options, "--json").json()
+    assert values[0]["metric"] == "accuracy"
+    assert 0 <= values[0]["score"] <= 1
+    done = succeed(*options, "--backbone", "berd")
+    assert str(place / "bert") in done.out
+    assert "berd" not in done.out
+    assert "left out: berd: There is no backbone" in done.err
+    assert cli(*options[:2], "--backbone", "berd").code == 2
+    assert "--backbone" in cli(*options[:2]).err
+    json.dumps(values, allow_nan=False)
+
+
+CLASSES = Task(TASKS["text-classification"], ("a", "b", "c"))
+
+
+def separable(rows, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    targets = np.eye(3, dtype="float32")[np.arange(rows) % 3]
+    return targets @ rng.normal(size=(3, 12)) + noise * rng.normal(size=(rows, 12)), targets
+
+
+def test_the_probe_scores_what_is_separable_high_and_noise_at_chance():
+    clear, faint, none = (probe(*separable(150, noise), CLASSES) for noise in (0.3, 2.0, 100.0))
+    assert clear.value > 0.98
+    assert clear.value > faint.value > none.value
+    assert none.value == pytest.approx(1 / 3, abs=0.15)
+    assert clear.folds == 5
+
+
+def test_the_probe_is_not_scored_on_the_rows_it_was_fitted_on():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 200))
+    targets = np.eye(3, dtype="float32")[rng.permutation(np.arange(60) % 3)]
+    assert probe(features, targets, CLASSES).value < 0.6
+
+
+def test_rare_classes_are_no_fault_but_one_row_of_each_is():
+    features, targets = separable(30, 0.3)
+    rare = np.concatenate([targets[:, :2], targets[:, 2:]], axis=1)
+    keep = np.r_[np.flatnonzero(rare[:, 2] == 0), [2]]
+    assert probe(features[keep], rare[keep], CLASSES).value > 0.8
+    with pytest.raises(EvaluationError, match="two rows of a class"):
+        probe(features[:3], targets[:3], CLASSES)
+
+
+@pytest.mark.weights
+def test_pretrained_weights_beat_fewer_of_them_and_those_beat_none(tmp_path):
+    keras.utils.set_random_seed(0)
+    shallow = write_first_blocks(tmp_path / "two_blocks", blocks=2)
+    recipe = Recipe.of(
+        task="text-classification",
+        backbone={"name": "all-minilm-l6-v2", "max_length": 64},
+        data={"train": "sample:airline-tweets", "max_examples": 600, "test_fraction": 0.1},
+    )
+    names = ["untrained:all-minilm-l6-v2", str(shallow), "all-minilm-l6-v2"]
+    results = tltool.rank(recipe, names, store=FeatureStore(tmp_path / "features"))
+    assert [r.backbone for r in results] == names[::-1]
+    full, two, untrained = results
+    assert full.score > two.score > untrained.score
+    assert full.parameters == untrained.parameters > two.parameters
+    assert full.logme > untrained.logme

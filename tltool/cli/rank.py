@@ -1,0 +1,80 @@
+"""`tltool rank`: which pretrained backbone suits the data, without fine-tuning any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tltool.cli.output import (
+    JsonOption,
+    OverridesArgument,
+    RecipeArgument,
+    examples,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from tltool.ranking import RankedBackbone
+
+EXAMPLES = examples(
+    "tltool rank my_images data.train=photos/ --backbone efficientnet-lite0 "
+    "--backbone resnet_50_imagenet",
+    "tltool rank quickstart --backbone all-minilm-l6-v2 --backbone untrained:all-minilm-l6-v2",
+)
+
+
+def rank(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name as in a recipe, or untrained:NAME for random weights; give several."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank backbones by a linear probe on their frozen features; the test rows are not used."""
+    from dataclasses import asdict
+
+    from tltool.recipe import Recipe
+
+    if not backbone:
+        raise typer.BadParameter("name at least one backbone", param_hint="--backbone")
+    checked = Recipe.load(recipe, overrides or ())
+
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
+    from tltool.progress import terminal_progress
+    from tltool.ranking import rank as rank_backbones
+
+    results = rank_backbones(checked, backbone, progress=terminal_progress())
+    if as_json:
+        print_json([asdict(result) for result in results])
+        return
+    ranked = [result for result in results if result.error is None]
+    print_table(
+        [_row(place, result) for place, result in enumerate(ranked, start=1)],
+        right=("", ranked[0].metric, "+/-", "LogME", "weights", "MB", "examples/s"),
+    )
+    for result in results:
+        if result.error is not None:
+            typer.echo(f"left out: {result.backbone}: {result.error}", err=True)
+
+
+def _row(place: int, result: RankedBackbone) -> dict[str, object]:
+    return {
+        "": place,
+        "backbone": result.backbone,
+        result.metric: f"{result.score:.4g}",
+        "+/-": f"{result.std:.2g}",
+        "LogME": f"{result.logme:.3f}",
+        "weights": result.parameters,
+        "MB": f"{result.size_mb:.1f}",
+        "examples/s": f"{result.examples_per_second:.0f}",
+        "probe": result.setting,
+    }

@@ -1,0 +1,218 @@
+"""Ranks pretrained backbones on one's own data, without fine-tuning any.
+
+Each backbone's frozen features of the training and validation rows are scored
+by a cross-validated linear probe and by LogME; the test rows are not touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tltool.data.examples import Examples
+from tltool.errors import BackboneError, HeadError
+from tltool.preparation import Prepared, assemble, load_data
+from tltool.progress import Progress
+from tltool.recipe import HeadSection, Recipe
+
+if TYPE_CHECKING:
+    from tltool.backbones.load import Weights
+    from tltool.feature_store import FeatureStore
+    from tltool.probe import ProbeScore
+
+UNTRAINED = "untrained:"
+"""Before a backbone's name: the same network with random weights."""
+
+# Rows of the measured forward pass, and for how long it is repeated at most.
+_TIMED_ROWS, _TIMED_SECONDS, _TIMED_PASSES = 64, 3.0, 5
+_BATCH_SIZE = 32
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class RankedBackbone:
+    """One backbone's scores on the data; all None but `error` where it can't be used.
+
+    Attributes:
+        backbone: As it was named.
+        metric: What `score` is: "accuracy" (more is better) or "mae" (less is).
+        score: Mean of the linear probe over the folds.
+        std: Sample standard deviation over the folds.
+        logme: LogME score, higher is better.
+        setting: Strength of the probe's penalty.
+        channels: Length of the pooled features.
+        parameters: Weights of the backbone.
+        size_mb: Their size as float32, in megabytes (10^6 bytes).
+        examples_per_second: Of the frozen forward pass, preprocessing left
+            out: the best of a few passes over some of the rows.
+        error: Why it can't be used.
+    """
+
+    backbone: str
+    metric: str
+    score: float | None = None
+    std: float | None = None
+    logme: float | None = None
+    setting: str | None = None
+    channels: int | None = None
+    parameters: int | None = None
+    size_mb: float | None = None
+    examples_per_second: float | None = None
+    error: str | None = None
+
+
+def rank(
+    recipe: Recipe | str | Path,
+    backbones: Sequence[str],
+    *,
+    data: Any = None,
+    progress: Progress | None = None,
+    store: FeatureStore | None = None,
+) -> list[RankedBackbone]:
+    """Ranks backbones by a linear probe on their frozen features.
+
+    Args:
+        recipe: Gives data, task, `cache`, and `max_length` or `image_size_px`
+            for every backbone; its own backbone, head and schedule don't count.
+        backbones: Names as in `backbone.name`; `untrained:NAME` is the same
+            network with random weights (of `training.seed`), to compare with.
+        data: As for `finetune`.
+        progress: Is told what happens.
+        store: Where features are kept; None takes the cache folder.
+
+    Returns:
+        The best first; those that can't be used last, with their `error`.
+
+    Raises:
+        BackboneError: None of them can be used.
+        TltoolError: The recipe or its data can't be used.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    progress = progress or Progress()
+    if not backbones:
+        raise BackboneError("There is no backbone to rank.", hint="name at least one")
+    examples, summary = load_data(recipe, data=data, progress=progress)
+    results = []
+    for name in dict.fromkeys(backbones):
+        try:
+            results.append(_score(recipe, name, examples, summary, progress, store))
+        except (BackboneError, HeadError) as error:
+            progress.note(f"left out: {error.message}")
+            results.append(RankedBackbone(name, recipe.spec.metric, error=error.message))
+    if all(result.error for result in results):
+        raise BackboneError(
+            "None of the backbones can be used:\n  "
+            + "\n  ".join(f"{result.backbone}: {result.error}" for result in results),
+            hint="`tltool models list` shows backbones that work.",
+        )
+    return sorted(results, key=_order)
+
+
+def _order(result: RankedBackbone) -> tuple[bool, float]:
+    score = result.score or 0.0
+    return result.error is not None, score if result.metric == "mae" else -score
+
+
+def _score(
+    recipe: Recipe,
+    name: str,
+    examples: Examples,
+    summary: Mapping[str, Any],
+    progress: Progress,
+    store: FeatureStore | None,
+) -> RankedBackbone:
+    from tltool.logme import logme
+    from tltool.probe import probe
+
+    prepared = _assemble(recipe, name, examples, summary, progress)
+    features, targets = _features(_renamed(recipe, name), prepared, progress, store)
+    result: ProbeScore = probe(features, targets, prepared.task)
+    parameters = sum(group.num_parameters for group in prepared.backbone.groups)
+    return RankedBackbone(
+        backbone=name,
+        metric=recipe.spec.metric,
+        score=result.value,
+        std=result.std,
+        logme=logme(features, targets),
+        setting=f"{result.setting}, {result.folds} folds of {len(features):,} rows",
+        channels=features.shape[1],
+        parameters=parameters,
+        size_mb=parameters * _FLOAT32_BYTES / 1e6,
+        examples_per_second=_speed(prepared),
+    )
+
+
+def _renamed(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with another backbone, and with what any backbone can do."""
+    backbone = recipe.backbone.model_copy(update={"name": name, "dropout": None})
+    changes = {"backbone": backbone, "head": HeadSection(), "schedule": "feature_extraction"}
+    return recipe.model_copy(update=changes)
+
+
+def _assemble(
+    recipe: Recipe,
+    name: str,
+    examples: Examples,
+    summary: Mapping[str, Any],
+    progress: Progress,
+) -> Prepared:
+    untrained = name.startswith(UNTRAINED)
+    named = _renamed(recipe, name.removeprefix(UNTRAINED))
+    weights: Weights = "random" if untrained else "pretrained"
+    return assemble(named, examples, summary, weights=weights, progress=progress)
+
+
+def _features(
+    recipe: Recipe, prepared: Prepared, progress: Progress, store: FeatureStore | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, channels) and encoded targets (n, outputs) of training and validation rows."""
+    from tltool.data.labels import encode_targets
+    from tltool.frozen_features import frozen_features
+
+    found = frozen_features(recipe, prepared, progress, store=store)
+    parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
+    targets = [encode_targets(prepared.task, part.targets, part.origins) for part in parts]
+    features = np.concatenate([found.train, found.validation])
+    if not np.isfinite(features).all():
+        raise BackboneError(
+            f"Backbone {recipe.backbone.name!r} gives features that are not finite numbers."
+        )
+    return features, np.concatenate(targets)
+
+
+def _speed(prepared: Prepared) -> float:
+    """Examples a second of the backbone's forward pass on rows of the training split."""
+    import tensorflow as tf
+
+    from tltool.data.pipeline import example_source, make_batches
+    from tltool.inference import by_length
+
+    model = prepared.backbone.model
+    examples = prepared.examples.split("train")
+    ordered = by_length(examples)
+    count = min(_TIMED_ROWS, len(ordered))
+    chosen = [ordered[i] for i in np.linspace(0, len(ordered) - 1, count).round().astype(int)]
+    source = example_source(examples.take(chosen), prepared.backbone.preprocessing)
+    dataset = make_batches(source, targets=None, batch_size=_BATCH_SIZE, training=False)
+    batches = list(dataset)
+
+    @tf.function(input_signature=[dataset.element_spec], autograph=False)
+    def run(inputs: Any) -> Any:
+        return model(inputs, training=False)
+
+    def one_pass() -> float:
+        started = time.perf_counter()
+        for inputs in batches:
+            run(inputs).numpy()
+        return time.perf_counter() - started
+
+    one_pass()  # traces, and warms up
+    passes: list[float] = []
+    while len(passes) < _TIMED_PASSES and sum(passes) < _TIMED_SECONDS:
+        passes.append(one_pass())
+    return count / min(passes)
