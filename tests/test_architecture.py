@@ -40,7 +40,7 @@ LEVELS = (
     ("frozen_features", "ranking"),
     ("run",),
     ("conclusion",),
-    ("finetuning",),
+    ("finetuning", "lr_finder"),
     ("__init__",),
     ("cli",),
     ("__main__",),

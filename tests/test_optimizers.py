@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tltool.optimizers import WarmupThenDecay, make_optimizer, make_schedule
+from tltool.optimizers import ExponentialRise, WarmupThenDecay, make_optimizer, make_schedule
 from tltool.schema import PhaseSection, TrainingSection
 
 
@@ -20,6 +20,12 @@ def test_curves_start_at_the_peak_and_fall_as_named():
     assert rates("linear") == pytest.approx([1 - i / 10 for i in range(10)])
     cosine = [0.5 * (1 + math.cos(math.pi * i / 10)) for i in range(10)]
     assert rates("cosine") == pytest.approx(cosine, abs=1e-6)
+
+
+def test_the_rise_of_a_range_test_is_exponential():
+    rise = ExponentialRise(1e-7, 10.0, 100)
+    found = [float(rise(step)) for step in range(100)]
+    np.testing.assert_allclose(found, np.geomspace(1e-7, 10.0, 100), rtol=1e-5)
 
 
 def test_the_warm_up_rises_to_the_peak_and_the_curve_follows_it():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tltool.backbones.base import Features
     from tltool.finetuning import finetune, plan
     from tltool.heads import register_head
+    from tltool.lr_finder import RateTest, lr_find
     from tltool.ranking import RankedBackbone, rank
     from tltool.recipe import Recipe
     from tltool.run import Run, load_run
@@ -36,6 +37,8 @@ _LAZY = {
     "finetune": "tltool.finetuning",
     "plan": "tltool.finetuning",
     "register_head": "tltool.heads",
+    "RateTest": "tltool.lr_finder",
+    "lr_find": "tltool.lr_finder",
     "RankedBackbone": "tltool.ranking",
     "rank": "tltool.ranking",
     "Recipe": "tltool.recipe",
@@ -48,6 +51,7 @@ __all__ = [
     "Artifact",
     "Features",
     "RankedBackbone",
+    "RateTest",
     "Recipe",
     "Run",
     "Task",
@@ -56,6 +60,7 @@ __all__ = [
     "finetune",
     "load_artifact",
     "load_run",
+    "lr_find",
     "plan",
     "rank",
     "register_head",

@@ -18,6 +18,7 @@ from tltool.run_folder import RunFolder, Status, environment
 from tltool.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
+    from tltool.data.examples import Split
     from tltool.feature_cache import FeatureCache
     from tltool.freezing import PhasePlan
     from tltool.run import Run
@@ -110,8 +111,8 @@ def _train(
     from tltool.trainer import train
 
     progress.stage("Training")
-    data = _training_data(recipe, prepared, "train")
-    validation = _training_data(recipe, prepared, "validation")
+    data = example_data(recipe, prepared, "train")
+    validation = example_data(recipe, prepared, "validation")
     result = train(
         prepared.transfer,
         prepared.plans,
@@ -122,7 +123,7 @@ def _train(
         strategy=prepared.strategy,
         checkpoint=folder.checkpoint,
         progress=progress,
-        cache=_feature_cache(recipe, prepared, data, progress),
+        cache=make_feature_cache(recipe, prepared, data, progress),
         clock=clock,
     )
     if result.best is None and not result.interrupted:
@@ -130,7 +131,8 @@ def _train(
     return result
 
 
-def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> ExampleData:
+def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleData:
+    """What the trainer reads of a split; only the training split is weighted and augmented."""
     from tltool.data.labels import class_weights, encode_targets
     from tltool.inference import by_length
     from tltool.training_data import ExampleData
@@ -153,12 +155,13 @@ def _training_data(recipe: Recipe, prepared: Prepared, split: Any) -> ExampleDat
     )
 
 
-def _feature_cache(
+def make_feature_cache(
     recipe: Recipe,
     prepared: Prepared,
     data: ExampleData,
     progress: Progress,
 ) -> FeatureCache:
+    """The store of frozen features for a recipe's training and validation examples."""
     from tltool.feature_cache import FeatureCache
 
     return FeatureCache(

@@ -66,6 +66,26 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="tltool")
+class ExponentialRise(keras.optimizers.schedules.LearningRateSchedule):
+    """From `start` to `end` in `total_steps` steps, each a constant factor above the last."""
+
+    def __init__(self, start: float, end: float, total_steps: int) -> None:
+        super().__init__()
+        self.start = start
+        self.end = end
+        self.total_steps = total_steps
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of a step, counted from 0."""
+        done = ops.cast(step, "float32") / max(1, self.total_steps - 1)
+        return self.start * ops.exp(done * math.log(self.end / self.start))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments to make an equal schedule."""
+        return {"start": self.start, "end": self.end, "total_steps": self.total_steps}
+
+
 def make_schedule(phase: PhaseSection, steps_per_epoch: int) -> WarmupThenDecay:
     """The learning-rate schedule of a phase of `steps_per_epoch * phase.epochs` steps."""
     total = steps_per_epoch * phase.epochs

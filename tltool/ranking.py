@@ -189,10 +189,13 @@ def _speed(prepared: Prepared) -> float:
     """Examples a second of the backbone's forward pass on rows of the training split."""
     import tensorflow as tf
 
-    from tltool.data.pipeline import example_source, make_batches
+    from tltool.data.pipeline import make_batches
+    from tltool.data.source import example_source
+    from tltool.folding import fold_batch_norms
     from tltool.inference import by_length
 
-    model = prepared.backbone.model
+    # As the store of features computes it.
+    model = fold_batch_norms(prepared.backbone.model)
     examples = prepared.examples.split("train")
     ordered = by_length(examples)
     count = min(_TIMED_ROWS, len(ordered))

@@ -106,15 +106,20 @@ def train(
             interrupted = True
             progress.note("interrupted: keeping the best epoch so far")
         except tf.errors.ResourceExhaustedError as error:
-            raise TrainingError(
-                f"Out of memory in phase {plan.number} ({plan.title}).",
-                hint=f"Use a smaller {_size_of_batches(training)}, or train fewer layer groups.",
-            ) from error
+            raise out_of_memory(plan, training) from error
         finally:
             best.restore()
         if interrupted:
             break
     return TrainingResult(tuple(history), best.row, interrupted)
+
+
+def out_of_memory(plan: PhasePlan, training: TrainingSection) -> TrainingError:
+    """The error for a phase that needs more memory than there is."""
+    return TrainingError(
+        f"Out of memory in phase {plan.number} ({plan.title}).",
+        hint=f"Use a smaller {_size_of_batches(training)}, or train fewer layer groups.",
+    )
 
 
 @dataclass(frozen=True)
@@ -241,13 +246,16 @@ def compile_phase(
     plan: PhasePlan,
     task: Task,
     training: TrainingSection,
+    schedule: keras.optimizers.schedules.LearningRateSchedule | None = None,
 ) -> None:
-    """Compiles what a phase fits: its optimizer, loss and metrics, and how steps are run."""
+    """Compiles what a phase fits: its optimizer, loss and metrics, and how steps are run.
+
+    `schedule` takes the place of the phase's own learning rate.
+    """
     factors = {path: plan.rate_factors[transfer.group_of[path]] for path in plan.trainable}
     steps = int(phase.data.cardinality())
-    schedule = make_schedule(plan.phase, steps)
     phase.model.compile(
-        optimizer=make_optimizer(training, schedule, factors),
+        optimizer=make_optimizer(training, schedule or make_schedule(plan.phase, steps), factors),
         loss=task.loss(training.label_smoothing),
         metrics=task.training_metrics(),
         jit_compile=_jit(training),

@@ -21,6 +21,7 @@ from tltool.cli import (
     evaluate,
     export,
     finetune,
+    lr_find,
     models,
     plan,
     predict,
@@ -67,6 +68,7 @@ app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
+app.command("lr-find", epilog=lr_find.EXAMPLES)(lr_find.lr_find)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -64,6 +64,37 @@ def learning_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
+def rate_curve(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    marks: Mapping[str, float],
+    path: Path,
+) -> None:
+    """Draws the loss of a learning-rate range test over the rate, on a logarithmic axis.
+
+    Args:
+        rates, losses, smoothed: One of each for each step.
+        marks: What to mark by a vertical line: a name and its rate.
+        path: The PNG file; written whole or not at all.
+    """
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color=_GREY, linewidth=0.8, alpha=0.7, label="each step")
+    axes.plot(rates, smoothed, color=_BLUE, linewidth=2, label="smoothed")
+    styles = zip(marks.items(), (_GREEN, _ORANGE, _INK), ("-", "--", ":"), strict=False)
+    for (name, rate), colour, style in styles:
+        label = f"{name}: {rate:.2g}"
+        axes.axvline(rate, color=colour, linestyle=style, linewidth=1.2, label=label)
+    # What diverged would press the rest flat.
+    low, high = min(smoothed), max(smoothed[: 1 + len(smoothed) // 4])
+    axes.set_xscale("log")
+    axes.set_ylim(low - 0.15 * (high - low), high + 0.6 * (high - low) or None)
+    _dress(axes, "Loss", "Learning rate")
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    _save(figure, path)
+
+
 def confusion_matrix(
     matrix: Sequence[Sequence[int]] | np.ndarray, labels: Sequence[str], path: Path
 ) -> None:

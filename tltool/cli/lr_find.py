@@ -1,0 +1,130 @@
+"""`tltool lr-find`: at which learning rates a phase learns, and where it diverges."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tltool.cli.output import (
+    JsonOption,
+    OverridesArgument,
+    RecipeArgument,
+    examples,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from tltool.lr_finder import RateTest
+
+EXAMPLES = examples(
+    "tltool lr-find quickstart",
+    "tltool lr-find my_recipe.yaml --phase 2 --output rates.png",
+)
+
+_TABLE_ROWS = 14
+
+
+def lr_find(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    phase: Annotated[int, typer.Option(min=1, help="Number of the phase; 1 is the first.")] = 1,
+    steps: Annotated[
+        int, typer.Option(min=10, help="Steps from the first rate to the last.")
+    ] = 100,
+    first_rate: Annotated[float, typer.Option("--from", help="The first learning rate.")] = 1e-7,
+    last_rate: Annotated[float, typer.Option("--to", help="The last learning rate.")] = 10.0,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The curve: a .png or a .csv file.")
+    ] = Path("lr_find.png"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find a learning rate by a range test; trains nothing that is kept."""
+    from dataclasses import asdict
+
+    from tltool.recipe import Recipe
+
+    if output.suffix not in {".png", ".csv"}:
+        raise typer.BadParameter(f"{output} must end with .png or .csv", param_hint="--output")
+    checked = Recipe.load(recipe, overrides or ())
+
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
+    from tltool.lr_finder import lr_find as run_test
+    from tltool.progress import terminal_progress
+
+    result = run_test(
+        checked,
+        phase=phase,
+        steps=steps,
+        first_rate=first_rate,
+        last_rate=last_rate,
+        progress=terminal_progress(),
+    )
+    _write(result, output)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        _print(result, named=isinstance(checked.schedule, str))
+    typer.echo(f"curve written to {output}", err=True)
+
+
+def _print(result: RateTest, *, named: bool) -> None:
+    marks = _marks(result)
+    by_step = {
+        min(range(len(result.rates)), key=lambda i: abs(result.rates[i] - rate)): name
+        for name, rate in marks.items()
+    }
+    every = max(1, len(result.rates) // _TABLE_ROWS)
+    chosen = sorted({*range(0, len(result.rates), every), len(result.rates) - 1, *by_step})
+    print_table(
+        [
+            {
+                "learning rate": f"{result.rates[i]:.1e}",
+                "loss": f"{result.losses[i]:.4f}",
+                "smoothed": f"{result.smoothed[i]:.4f}",
+                "": by_step.get(i, ""),
+            }
+            for i in chosen
+        ],
+        right=("loss", "smoothed"),
+    )
+    typer.echo()
+    if result.suggestion is None:
+        typer.echo("No rate made the loss fall: there is no suggestion.")
+        return
+    field = f"schedule.{result.phase - 1}.learning_rate"
+    typer.echo(
+        f"suggestion: {field}={result.suggestion:.1e} (a tenth of the rate of the lowest loss, "
+        f"{result.lowest:.1e}; the loss falls fastest at {result.steepest:.1e})"
+    )
+    if named:
+        typer.echo("To use it, write the recipe's schedule as a list of phases.")
+
+
+def _marks(result: RateTest) -> dict[str, float]:
+    found = {
+        "suggestion": result.suggestion,
+        "steepest": result.steepest,
+        "lowest loss": result.lowest,
+    }
+    return {name: rate for name, rate in found.items() if rate is not None}
+
+
+def _write(result: RateTest, path: Path) -> None:
+    if path.suffix == ".png":
+        from tltool.report.plots import rate_curve
+
+        rate_curve(result.rates, result.losses, result.smoothed, _marks(result), path)
+        return
+    from tltool.files import atomic_path
+
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["learning_rate", "loss", "smoothed_loss"])
+        writer.writerows(zip(result.rates, result.losses, result.smoothed, strict=True))

@@ -1,0 +1,283 @@
+"""The learning-rate range test: at which rates a phase learns, and where it diverges.
+
+Smith 2015, "Cyclical Learning Rates for Training Neural Networks"
+(arXiv:1506.01186), with the exponential rise, the smoothing and the stop of
+fastai's `lr_find`.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tltool.errors import PlanError
+from tltool.feature_cache import FeatureCache
+from tltool.finetuning import example_data, make_feature_cache
+from tltool.freezing import PhasePlan
+from tltool.model import TransferModel
+from tltool.optimizers import ExponentialRise
+from tltool.preparation import Prepared, prepare
+from tltool.progress import Progress
+from tltool.recipe import Recipe
+from tltool.schema import TrainingSection
+from tltool.tasks import Task
+from tltool.trainer import compile_phase, out_of_memory, prepare_phase, train
+from tltool.training_data import TrainingData
+
+STEPS = 100
+FIRST_RATE, LAST_RATE = 1e-7, 10.0
+
+# Share of the earlier steps in the running mean of the loss.
+_SMOOTHING = 0.9
+# The test ends where the smoothed loss is so many times the lowest (fastai's factor).
+_DIVERGED = 4.0
+# The suggestion is this share of the rate of the lowest loss, which is about to diverge.
+_SHARE = 0.1
+# A loss that falls by less than this share from that of the lowest rates has not been learnt from.
+_LEARNT = 0.02
+
+
+@dataclass(frozen=True)
+class RateTest:
+    """What a range test found.
+
+    Attributes:
+        phase: Its number, counted from 1.
+        title: What the phase trains.
+        rates: The phase's learning rate in each step; groups with a
+            `group_decay` had their share of it.
+        losses: Training loss of each step's batch, before its update.
+        smoothed: Their exponential running mean, corrected for its start.
+        suggestion: A tenth of `lowest`; None where nothing was learnt.
+        steepest: The rate at which the smoothed loss falls fastest.
+        lowest: The rate of the lowest smoothed loss.
+        diverged: Whether the test ended early, by the loss.
+        seconds: Time of the steps.
+    """
+
+    phase: int
+    title: str
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    suggestion: float | None
+    steepest: float | None
+    lowest: float | None
+    diverged: bool
+    seconds: float
+
+
+def lr_find(
+    recipe: Recipe | str | Path,
+    *,
+    data: Any = None,
+    phase: int = 1,
+    steps: int = STEPS,
+    first_rate: float = FIRST_RATE,
+    last_rate: float = LAST_RATE,
+    progress: Progress | None = None,
+) -> RateTest:
+    """Runs a learning-rate range test for a phase of a recipe; writes no run.
+
+    Earlier phases are trained first, as a run would, since they decide where
+    this one starts. Frozen layers are read from the store of features, and put
+    there, as a run does.
+
+    Args:
+        recipe: A recipe, a recipe file, or the name of one of tltool's own.
+        data: As for `finetune`.
+        phase: Its number, counted from 1.
+        steps: From the first rate to the last.
+        first_rate, last_rate: Between them the rate rises exponentially.
+        progress: Is told what happens.
+
+    Raises:
+        PlanError: There is no such phase.
+        TltoolError: As for `finetune`.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    progress = progress or Progress()
+    _check(steps, first_rate, last_rate)
+    prepared = prepare(recipe, data=data, progress=progress)
+    plan = _plan(prepared, phase)
+    examples = example_data(recipe, prepared, "train")
+    cache = make_feature_cache(recipe, prepared, examples, progress)
+    if phase > 1:
+        _train_earlier(recipe, prepared, examples, cache, phase, progress)
+    progress.stage(f"Learning-rate test of phase {phase} {plan.title}")
+    return range_test(
+        prepared.transfer,
+        prepared.plans,
+        plan,
+        prepared.task,
+        recipe.training,
+        examples,
+        strategy=prepared.strategy,
+        cache=cache,
+        steps=steps,
+        first_rate=first_rate,
+        last_rate=last_rate,
+    )
+
+
+def range_test(
+    transfer: TransferModel,
+    plans: Sequence[PhasePlan],
+    plan: PhasePlan,
+    task: Task,
+    training: TrainingSection,
+    data: TrainingData,
+    *,
+    strategy: tf.distribute.Strategy,
+    cache: FeatureCache | None = None,
+    steps: int = STEPS,
+    first_rate: float = FIRST_RATE,
+    last_rate: float = LAST_RATE,
+) -> RateTest:
+    """Tests the rates of one phase on a model, whose weights are as before afterwards.
+
+    Args:
+        transfer: The model as the phase would find it.
+        plans, plan: All phases, and the one to test.
+        task, training, data, strategy, cache: As for `tltool.trainer.train`.
+        steps, first_rate, last_rate: As for `lr_find`.
+
+    Raises:
+        TrainingError: Memory ran out.
+    """
+    before = [variable.numpy() for variable in transfer.model.variables]
+    recorder = _Recorder()
+    rise = ExponentialRise(first_rate, last_rate, steps)
+    # One step a call, so that the loss of each is seen.
+    training = training.model_copy(update={"steps_per_execution": 1})
+    try:
+        with strategy.scope():
+            phase = prepare_phase(transfer, plans, plan, data, None, cache)
+            phase = phase.for_devices(training.batch_size, strategy)
+            compile_phase(phase, transfer, plan, task, training, rise)
+            started = time.perf_counter()
+            phase.model.fit(
+                phase.data.repeat(),
+                steps_per_epoch=steps,
+                callbacks=[recorder],
+                verbose=0,
+                shuffle=False,
+            )
+    except tf.errors.ResourceExhaustedError as error:
+        raise out_of_memory(plan, training) from error
+    finally:
+        for variable, value in zip(transfer.model.variables, before, strict=True):
+            variable.assign(value)
+    rates = np.geomspace(first_rate, last_rate, steps)[: len(recorder.losses)]
+    return _result(plan, rates, recorder, time.perf_counter() - started)
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Notes each step's own loss, and ends the test where it diverges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[float] = []
+        self.smoothed: list[float] = []
+        self.diverged = False
+        self._mean = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Forgets the earlier steps: Keras reports the mean since the last reset."""
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Looks at the loss."""
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            self._stop()
+            return
+        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * loss
+        self.losses.append(loss)
+        self.smoothed.append(self._mean / (1 - _SMOOTHING ** len(self.losses)))
+        if self.smoothed[-1] > _DIVERGED * min(self.smoothed):
+            self._stop()
+
+    def _stop(self) -> None:
+        self.diverged = True
+        self.model.stop_training = True
+
+
+def _result(plan: PhasePlan, rates: np.ndarray, recorder: _Recorder, seconds: float) -> RateTest:
+    lowest = steepest = None
+    smoothed = np.array(recorder.smoothed)
+    if len(smoothed) > 2:
+        at = int(smoothed.argmin())
+        # What the loss is before anything is learnt: that of the lowest rates.
+        start = float(np.median(smoothed[: max(1, len(smoothed) // 10)]))
+        if start - smoothed[at] > _LEARNT * abs(start):
+            lowest = float(rates[at])
+            slope = np.gradient(smoothed[: at + 1], np.log(rates[: at + 1]))
+            steepest = float(rates[int(slope.argmin())])
+    return RateTest(
+        phase=plan.number,
+        title=plan.title,
+        rates=tuple(map(float, rates)),
+        losses=tuple(recorder.losses),
+        smoothed=tuple(recorder.smoothed),
+        suggestion=None if lowest is None else _SHARE * lowest,
+        steepest=steepest,
+        lowest=lowest,
+        diverged=recorder.diverged,
+        seconds=seconds,
+    )
+
+
+def _check(steps: int, first_rate: float, last_rate: float) -> None:
+    if steps < 10:
+        raise PlanError(f"A range test needs at least 10 steps. Received: {steps}.")
+    if not 0 < first_rate < last_rate:
+        raise PlanError(
+            "A range test needs rates with 0 < first < last. "
+            f"Received: {first_rate:g} and {last_rate:g}."
+        )
+
+
+def _plan(prepared: Prepared, phase: int) -> PhasePlan:
+    if not 1 <= phase <= len(prepared.plans):
+        count = len(prepared.plans)
+        raise PlanError(
+            f"There is no phase {phase}: the schedule has {count}.",
+            hint="`tltool plan RECIPE` prints the phases.",
+        )
+    return prepared.plans[phase - 1]
+
+
+def _train_earlier(
+    recipe: Recipe,
+    prepared: Prepared,
+    examples: TrainingData,
+    cache: FeatureCache,
+    phase: int,
+    progress: Progress,
+) -> None:
+    """Trains the phases before one, and leaves the model as that one would find it."""
+    progress.stage("Training of the earlier phases" if phase > 2 else "Training of phase 1")
+    validation = example_data(recipe, prepared, "validation")
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            prepared.transfer,
+            prepared.plans[: phase - 1],
+            prepared.task,
+            recipe.training,
+            examples,
+            validation if validation.num_examples else None,
+            strategy=prepared.strategy,
+            checkpoint=Path(folder) / "best.safetensors",
+            progress=progress,
+            cache=cache,
+        )
