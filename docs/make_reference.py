@@ -43,6 +43,7 @@ TOP_LEVEL = {
     "group at a time), `linear_probe_then_fine_tune` (head at length, then all gently).",
     "training": "See [training](#training).",
     "augment": "See [augment](#augment); null changes nothing.",
+    "cache": "See [cache](#cache) and [the store of frozen features](cache.md).",
     "evaluation": "See [evaluation](#evaluation).",
     "export": "See [export](#export).",
     "output_dir": "The folder that holds the runs.",
