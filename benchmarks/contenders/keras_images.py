@@ -12,10 +12,9 @@ import keras
 import tensorflow as tf
 from keras_fit import accuracy, fit, one_hot, with_head
 from protocol import Stopwatch, read_settings, read_table, report
+from tfdata_images import load, normalized
 
 from tltool.backbones.load import load_backbone
-
-SIZE_PX, RESIZE_PX = 224, 256
 
 
 def main() -> None:
@@ -43,22 +42,8 @@ def batches(
     if split == "train":
         images = images.shuffle(len(paths))
     images = images.batch(settings["batch_size"])
-    images = images.map(
-        lambda x, y: ((tf.cast(x, tf.float32) - 127.0) / 128.0, y),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    images = images.map(lambda x, y: (normalized(x), y), num_parallel_calls=tf.data.AUTOTUNE)
     return images.prefetch(tf.data.AUTOTUNE)
-
-
-def load(path: Any) -> Any:
-    """Decodes a file, resizes its shorter side and crops the centre: uint8 (224, 224, 3)."""
-    image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
-    shape = tf.shape(image)[:2]
-    scaled = shape * RESIZE_PX // tf.reduce_min(shape)
-    image = tf.image.resize(image, scaled, method="bicubic", antialias=True)
-    top, left = (scaled[0] - SIZE_PX) // 2, (scaled[1] - SIZE_PX) // 2
-    image = tf.image.crop_to_bounding_box(image, top, left, SIZE_PX, SIZE_PX)
-    return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
 
 
 def build(settings: dict[str, Any], names: list[str]) -> keras.Model:

@@ -47,3 +47,8 @@ def read_table(path: str) -> tuple[list[str], list[str]]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
     return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def jpeg_files(folder: str) -> list[str]:
+    """The paths of the JPEG files in a folder, sorted."""
+    return sorted(map(str, Path(folder).glob("*.jpg")))
