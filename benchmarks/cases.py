@@ -44,8 +44,6 @@ class Case:
         epochs, learning_rate: The rate falls to 0 as a cosine, without warm-up.
         batch_size, dropout, label_smoothing, weight_decay, gradient_clip_norm: As
             in a recipe; the optimizer is AdamW.
-        jit_compile: Whether the plain Keras program compiles with XLA: what is
-            quicker on a CPU, as README.md tells.
     """
 
     title: str
@@ -57,7 +55,6 @@ class Case:
     train: Any
     epochs: int
     learning_rate: float
-    jit_compile: bool
     batch_size: int = 32
     dropout: float = 0.1
     label_smoothing: float = 0.1
@@ -75,7 +72,6 @@ def _text(title: str, **values: Any) -> Case:
         f"all-MiniLM-L6-v2 on banking77, {title}",
         *("text", "banking77", "train.csv", "test.csv", "all-minilm-l6-v2"),
         **values,
-        jit_compile=False,
     )
 
 
@@ -84,7 +80,6 @@ def _image(title: str, **values: Any) -> Case:
         f"EfficientNet-Lite0 at 224 px on sign_digits, {title}",
         *("image", "sign_digits", "train", "test", "efficientnet-lite0"),
         **values,
-        jit_compile=False,
     )
 
 

@@ -60,7 +60,7 @@ def check_features(arena: Arena, case: Case, peer: Contender) -> None:
     np.savez(given, **inputs)
     run(peer, probe=str(given), features=str(received), seed=0)
     model = load_backbone(case.backbone).model
-    ours = np.asarray(model.predict(inputs if case.modality == "text" else inputs["image"]))
+    ours = model.predict(inputs if case.modality == "text" else inputs["image"], verbose=0)
     difference = float(np.max(np.abs(ours - np.load(received))))
     if not difference <= TOLERANCE:
         raise RuntimeError(f"{peer.title} is not tltool's {case.backbone}: {difference:.1e} off")

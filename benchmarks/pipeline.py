@@ -20,7 +20,7 @@ from cases import Arena
 from contest import Contender, Result, compete, markdown_table, median
 from peers import add_python, check_python
 from pictures import make_pictures
-from race import add_rounds, publish, rounds_of, tltool_versions
+from race import add_rounds, peer_libraries, publish, rounds_of, tltool_versions
 
 NUM_FILES, NUM_QUICK_FILES = 2000, 128
 SIZE = (500, 375)
@@ -65,6 +65,7 @@ def contenders(settings: dict[str, Any], python: Path) -> list[Contender]:
 def describe(results: Mapping[str, Sequence[Result]], count: int) -> str:
     """Heading, table and conditions."""
     rounds = len(next(iter(results.values())))
+    libraries = ", ".join([tltool_versions(), *peer_libraries(results)])
     head = ["Contender", "Images a second", "Range", "User CPU an image"]
     return "\n".join(
         [
@@ -74,7 +75,7 @@ def describe(results: Mapping[str, Sequence[Result]], count: int) -> str:
             "",
             f"{count:,} generated JPEG files of {SIZE[0]}×{SIZE[1]} pixels to batches of 32 "
             f"normalised images of 224×224. Medians of {rounds} rounds, the contenders in turn "
-            f"in each. {tltool_versions()}, {os.cpu_count()} CPUs.",
+            f"in each. {libraries}, {os.cpu_count()} CPUs.",
         ]
     )
 

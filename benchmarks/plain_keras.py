@@ -11,26 +11,30 @@ costs by itself.
 
 from __future__ import annotations
 
+from functools import partial
+
 from cases import CASES, Arena, Case
 from contest import Contender
-from race import Race, arguments, hold, tltool_versions
+from race import Race, arguments, hold
 
 SAME_BATCHES = "plain Keras, tltool's batches"
 
 
 def main() -> None:
+    parser = arguments(__doc__.splitlines()[0], list(CASES))
+    parser.add_argument("--jit", action="store_true", help="let plain Keras compile with XLA")
+    options = parser.parse_args()
     race = Race(
-        name="plain keras",
+        name="plain Keras",
         rival="Keras",
-        rivals=rivals,
-        versions=tltool_versions,
+        rivals=partial(rivals, options.jit),
         extra_references={"text-all": (SAME_BATCHES, "same batches")},
     )
-    hold(race, arguments(__doc__.splitlines()[0], list(CASES)).parse_args())
+    hold(race, options)
 
 
-def rivals(arena: Arena, case: Case) -> list[Contender]:
-    settings = arena.settings(case)
+def rivals(jit_compile: bool, arena: Arena, case: Case) -> list[Contender]:
+    settings = {**arena.settings(case), "jit_compile": jit_compile}
     if case.modality == "image":
         return [Contender("plain Keras", "keras_images", settings)]
     plain = Contender("plain Keras", "keras_text", settings)

@@ -59,7 +59,6 @@ class Race:
     name: str
     rival: str
     rivals: Callable[[Arena, Case], list[Contender]]
-    versions: Callable[[], str]
     check: Callable[[Arena, Case], object] | None = None
     extra_references: Mapping[str, tuple[str, str]] | None = None
 
@@ -130,17 +129,18 @@ def describe(
 ) -> str:
     """Heading, table and conditions of one case."""
     rounds = len(next(iter(results.values())))
+    libraries = ", ".join([tltool_versions(), *peer_libraries(results)])
     rows = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     return "\n".join(
         [
-            f"## {race.name.capitalize()}: {case.title}",
+            f"## {race.name[0].upper()}{race.name[1:]}: {case.title}",
             "",
             time_table(results, references),
             "",
             f"From data on disk to trained weights, with validation in each epoch ({rows} rows, "
             f"batches of {case.batch_size}); imports and the test are not in the time. Medians of "
             f"{rounds} rounds, the contenders in turn in each; accuracy: mean and sample standard "
-            f"deviation over the seeds of the rounds. {race.versions()}, {os.cpu_count()} CPUs.",
+            f"deviation over the seeds of the rounds. {libraries}, {os.cpu_count()} CPUs.",
         ]
     )
 
@@ -150,3 +150,9 @@ def tltool_versions() -> str:
     return (
         f"tltool {tltool.__version__}, TensorFlow {version('tensorflow')}, Keras {version('keras')}"
     )
+
+
+def peer_libraries(results: Mapping[str, Sequence[Result]]) -> list[str]:
+    """Names and versions of the libraries that contenders tell of."""
+    told = (result.get("libraries") for own in results.values() for result in own)
+    return sorted({libraries for libraries in told if libraries})

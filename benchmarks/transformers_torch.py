@@ -16,7 +16,7 @@ from pathlib import Path
 from cases import CASES, Arena, Case
 from contest import Contender
 from peers import add_python, check_features, check_python
-from race import Race, arguments, hold, tltool_versions
+from race import Race, arguments, hold
 
 TEXT_CASES = [name for name, case in CASES.items() if case.modality == "text"]
 
@@ -27,10 +27,9 @@ def main() -> None:
     options = parser.parse_args()
     rival = partial(contender, check_python(options.python))
     race = Race(
-        name="transformers with torch",
+        name="transformers with PyTorch",
         rival="transformers",
         rivals=lambda arena, case: [rival(arena, case)],
-        versions=tltool_versions,
         check=lambda arena, case: check_features(arena, case, rival(arena, case)),
     )
     hold(race, options)

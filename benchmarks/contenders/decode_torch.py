@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import PIL
 import torch
 from pillow_images import load_cropped
 from protocol import Stopwatch, jpeg_files, read_settings, report
@@ -32,7 +33,8 @@ def main() -> None:
     run(paths[:64], settings)
     stopwatch = Stopwatch()
     images = run(paths, settings)
-    report(**stopwatch.read(), images=images)
+    libraries = f"PyTorch {torch.__version__}, Pillow {PIL.__version__}"
+    report(**stopwatch.read(), images=images, libraries=libraries)
 
 
 def run(paths: list[str], settings: dict[str, int]) -> int:

@@ -54,7 +54,11 @@ def main() -> None:
     model = build(settings, len(names))
     fit(model, loaders["train"], loaders["validation"], settings)
     times = stopwatch.read()
-    report(**times, test_accuracy=measure(model, loaders["test"]))
+    report(
+        **times,
+        test_accuracy=measure(model, loaders["test"]),
+        libraries=f"timm {timm.__version__}, PyTorch {torch.__version__}",
+    )
 
 
 def loader(rows: Images, settings: dict[str, Any], split: str) -> DataLoader[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from protocol import Stopwatch, read_settings, read_table, report
 from torch import nn
 from transformers import (
@@ -18,6 +19,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import logging
 
 
 class Classifier(nn.Module):
@@ -72,6 +74,9 @@ class Classifier(nn.Module):
 
 def main() -> None:
     settings = read_settings()
+    # The file has a pooler, which the head doesn't use: nothing to warn of.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     if "probe" in settings:
         probe(settings)
         return
@@ -93,7 +98,11 @@ def main() -> None:
         trainer.train()
         times = stopwatch.read()
         tested = trainer.evaluate(encoded(tokenizer, tables["test"], names))
-    report(**times, test_accuracy=tested["eval_accuracy"])
+    report(
+        **times,
+        test_accuracy=tested["eval_accuracy"],
+        libraries=f"transformers {transformers.__version__}, PyTorch {torch.__version__}",
+    )
 
 
 def encoded(
