@@ -212,13 +212,12 @@ class FeatureCache:
     ) -> Entry | None:
         started = time.perf_counter()
         about = {**self._about, "up_to": boundary.title, "examples": len(rows.keys)}
-        epochs = None if self._section.use == "always" else boundary.epochs
-        meter = _Meter(rows.count, epochs)
+        always = self._section.use == "always"
+        meter = _Meter(rows.count, boundary.epochs, None if always else len(rows.keys))
         try:
             with self._store.writing(key, specs, rows.count, rows.lengths, about) as writer:
-                for view in range(rows.views):
-                    model, source = below or (boundary.cut.prefix, rows.view(view))
-                    _run(model, source, rows, view, writer, meter)
+                model, source = below or (boundary.cut.prefix, rows.source)
+                _run(model, source, rows.lengths, writer, meter)
         except _NotStoredError as decided:
             self._tell(boundary, f"computed in every epoch: {decided}")
             return None
@@ -257,47 +256,53 @@ class _NotStoredError(Exception):
 class _Meter:
     """Measures the prefix and the writing on the first batches, and decides whether it pays.
 
-    Storing costs one pass, the writing, and the reading in every epoch (taken
-    to be as slow as the writing); not storing costs a pass in every epoch.
+    Storing costs one pass over all rows, the writing, and the reading in every
+    epoch (taken to be as slow as the writing); not storing costs a pass over
+    the examples in every epoch.
 
     Args:
-        rows: Rows in one pass.
-        epochs: Passes without storing; None stores without asking.
+        rows: To be stored, all views together.
+        epochs: Passes to come.
+        examples: Read in one epoch; None stores without asking.
     """
 
-    def __init__(self, rows: int, epochs: int | None) -> None:
-        self._rows, self._epochs = rows, epochs
+    def __init__(self, rows: int, epochs: int, examples: int | None) -> None:
+        self._rows, self._epochs, self._examples = rows, epochs, examples
         self._batches, self._measured, self._seconds = 0, 0, 0.0
 
     def add(self, rows: int, seconds: float, writer: Writer) -> None:
         """One more batch is done; raises `_NotStoredError` where storing does not pay."""
         self._batches += 1
-        if self._epochs is None or self._batches == 1 or self._seconds > _MEASURED_SECONDS:
+        if self._examples is None or self._batches == 1 or self._seconds > _MEASURED_SECONDS:
             return
         self._measured += rows
         self._seconds += seconds
         if self._seconds > _MEASURED_SECONDS:
-            self._decide(writer)
+            self._decide(self._examples, writer)
 
-    def _decide(self, writer: Writer) -> None:
-        epochs = self._epochs or 1
-        one_pass = self._seconds / self._measured * self._rows
-        writing = writer.seconds * self._rows / max(1, writer.num_written)
-        stored, anew = one_pass + (1 + epochs) * writing, epochs * one_pass
-        if stored > anew + _TOLERATED * one_pass:
+    def _decide(self, examples: int, writer: Writer) -> None:
+        computing = self._seconds / self._measured
+        writing = writer.seconds / max(1, writer.num_written)
+        reading = self._epochs * examples * writing
+        stored = self._rows * (computing + writing) + reading
+        anew = self._epochs * examples * computing
+        if stored > anew + _TOLERATED * examples * computing:
             raise _NotStoredError(
                 f"storing {size_text(writer.num_bytes)} would take {stored:.0f} s with the "
-                f"reading, computing takes {anew:.0f} s for {epochs} epochs"
+                f"reading, computing takes {anew:.0f} s for {_count(self._epochs, 'epoch')}"
             )
 
 
 def _run(
-    model: keras.Model, source: Source, rows: Rows, view: int, writer: Writer, meter: _Meter
+    model: keras.Model,
+    source: Source,
+    lengths: np.ndarray | None,
+    writer: Writer,
+    meter: _Meter,
 ) -> None:
-    """Runs frozen layers once over all contents of a view and writes what they give."""
+    """Runs frozen layers once over all rows and writes what they give."""
     folded = fold_batch_norms(model)
     # The longest texts first: what does not fit into memory fails at once.
-    lengths = rows.lengths
     order = np.arange(source.count) if lengths is None else np.argsort(-lengths, kind="stable")
     dataset = make_batches(source, targets=None, batch_size=BATCH_SIZE, training=False, order=order)
 
@@ -309,9 +314,9 @@ def _run(
         began = time.perf_counter()
         values = [value.numpy() for value in run(inputs)]
         seconds = time.perf_counter() - began
-        chosen = order[start : start + BATCH_SIZE] + view * len(rows.keys)
-        writer.write(chosen, values)
-        meter.add(len(chosen), seconds, writer)
+        rows = order[start : start + BATCH_SIZE]
+        writer.write(rows, values)
+        meter.add(len(rows), seconds, writer)
 
 
 def _storable(tensor: Any) -> Any:
@@ -330,3 +335,7 @@ def _spec(tensor: Any, dtype: str, by_token: bool) -> TensorSpec:
 
 def _dtypes(cut: Cut) -> list[str]:
     return [keras.backend.standardize_dtype(tensor.dtype) for tensor in cut.crossing]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -77,16 +77,12 @@ class Rows:
 
     @cached_property
     def source(self) -> Source:
-        """The model inputs of the first views; images are read while iterating, not kept."""
-        return example_source(self.examples, self.contract, cache_bytes=0)
-
-    def view(self, number: int) -> Source:
-        """The model inputs of one view of each content."""
+        """The model inputs of every row; images of one view are not kept in memory."""
         if self.augment is None:
-            return self.source
-        one = self.augment.model_copy(update={"views": self.views})
+            return example_source(self.examples, self.contract, cache_bytes=0)
+        views = self.augment.model_copy(update={"views": self.views})
         return example_source(
-            self.examples, self.contract, augment=one, seed=self.seed, cache_bytes=0, view=number
+            self.examples, self.contract, augment=views, seed=self.seed, all_views=True
         )
 
     @cached_property

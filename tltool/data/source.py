@@ -54,7 +54,7 @@ def example_source(
     augment: AugmentSection | None = None,
     seed: int = 0,
     cache_bytes: int = CACHE_BYTES,
-    view: int | None = None,
+    all_views: bool = False,
 ) -> Source:
     """The model inputs of examples.
 
@@ -70,7 +70,8 @@ def example_source(
         augment: Changes to images.
         seed: Of the augmentation.
         cache_bytes: Most memory for decoded images.
-        view: The number of one view, to show no other.
+        all_views: Whether each view is a row of its own: all images' first
+            views, then all second ones, …
 
     Raises:
         DataError: A text that is no string, or a broken image, by its path.
@@ -79,8 +80,11 @@ def example_source(
     """
     if isinstance(contract, TextPreprocessing):
         return _text_source(examples, contract)
-    seeds = None if augment is None else _augmentation_seeds(examples, augment, seed, view)
-    return _image_source(examples, contract, augment, seeds, cache_bytes)
+    if augment is None:
+        return _image_source(examples, contract, None, None, cache_bytes)
+    seeds = _augmentation_seeds(examples, augment, seed, all_views)
+    views = augment.views or 1 if all_views else 1
+    return _image_source(examples, contract, augment, seeds, cache_bytes, views)
 
 
 def _text_source(examples: Examples, contract: TextPreprocessing) -> Source:
@@ -107,7 +111,10 @@ def _image_source(
     changes: AugmentSection | None,
     seeds: Callable[[Any, Any], Any] | None,
     cache_bytes: int,
+    views: int = 1,
 ) -> Source:
+    """Rows are images, or `views` times all images."""
+    count = len(examples)
     store = ImageStore(examples.inputs, examples.origins, contract)
 
     def complete(key: Any, rows: Any, images: Any) -> Any:
@@ -119,20 +126,20 @@ def _image_source(
         kept = tf.constant(store.load_all())
 
         def finish(key: Any, rows: Any) -> Any:
-            return complete(key, rows, tf.gather(kept, rows))
+            return complete(key, rows, tf.gather(kept, rows % count))
 
-        return Source(len(examples), nothing_to_load, finish)
+        return Source(views * count, nothing_to_load, finish)
 
     read = store.reader()
 
     def load(rows: tf.data.Dataset, order: Any) -> tf.data.Dataset:
-        return tf.data.Dataset.zip((rows, read(order)))
+        return tf.data.Dataset.zip((rows, read(order % count)))
 
-    return Source(len(examples), load, complete)
+    return Source(views * count, load, complete)
 
 
 def _augmentation_seeds(
-    examples: Examples, changes: AugmentSection, seed: int, view: int | None
+    examples: Examples, changes: AugmentSection, seed: int, all_views: bool
 ) -> Callable[[Any, Any], Any]:
     """From the epoch's key and row numbers (n,) to the seed of each image's change, (n, 2).
 
@@ -144,10 +151,9 @@ def _augmentation_seeds(
     numbers = content_numbers(examples)
 
     def seeds(key: Any, rows: Any) -> Any:
-        if view is None:
-            views = drawn_views(key, rows, changes.views or 1, seed)
-        else:
-            views = tf.fill(tf.shape(rows), tf.constant(view, tf.int64))
+        if all_views:
+            return view_seeds(tf.gather(numbers, rows % len(examples)), rows // len(examples), seed)
+        views = drawn_views(key, rows, changes.views or 1, seed)
         return view_seeds(tf.gather(numbers, rows), views, seed)
 
     return seeds
