@@ -40,7 +40,7 @@ TOP_LEVEL = {
     "head": "A name, or a mapping: see [head](#head).",
     "schedule": "A list of phases (see [schedule](#schedule)), or the name of a known strategy: "
     "`feature_extraction` (head), `fine_tune` (head, then all), `gradual` (head, then one more "
-    "group at a time), `linear_probe_then_fine_tune` (head at length, then all gently).",
+    "group at a time), `linear_probe_then_fine_tune` (head solved exactly, then all gently).",
     "training": "See [training](#training).",
     "augment": "See [augment](#augment); null changes nothing.",
     "cache": "See [cache](#cache) and [the store of frozen features](cache.md).",

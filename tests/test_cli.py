@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 import signal
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import tiny
+import yaml
 from presets import write_image_preset, write_text_preset, write_texts
 
 from tltool.cli.app import run
+from tltool.recipe import Recipe
 
 TEXT_RECIPE = """\
 task: text-classification
@@ -239,6 +242,50 @@ def test_plan_shows_each_phase_and_trains_nothing(place):
     head, everything = succeed("plan", place / "text.yaml", "--json").json()
     assert head["frozen_prefix"][0] == "embeddings"
     assert everything["trained_weights"] == everything["all_weights"]
+
+
+def test_plan_shows_what_is_solved(place):
+    lp_ft = "schedule=linear_probe_then_fine_tune"
+    done = succeed("plan", place / "text.yaml", lp_ft)
+    (line,) = [line for line in done.out.splitlines() if line.startswith("1 head")]
+    assert "solved" in line
+    head, everything = succeed("plan", place / "text.yaml", lp_ft, "--json").json()
+    assert (head["solver"], head["learning_rate_by_group"]) == ("exact", {})
+    assert everything["solver"] == "gradient"
+
+
+# tune-head
+
+
+def test_tune_head_prints_a_table_and_the_best_head_as_a_recipe(place, tmp_path):
+    options = ("--trials", "4", "--folds", "2")
+    done = succeed("tune-head", place / "text.yaml", "training.seed=3", *options)
+    table, rest = done.out.split("\n\n", 1)
+    lines = table.splitlines()
+    assert lines[0].split()[:3] == ["rank", "hidden", "dropout"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert "the recipe's own" in table
+    assert "Head search" in done.err
+    found = succeed("tune-head", place / "text.yaml", "training.seed=3", *options, "--json").json()
+    assert [row["rank"] for row in found["trials"]] == [1, 2, 3, 4]
+    assert found["metric"] == "log_loss"
+    *_, command = done.out.strip().splitlines()
+    overrides = shlex.split(command)[3:]
+    assert overrides == ["training.seed=3", *found["overrides"]]
+    # The printed lines and the overrides both make the recipe that was found.
+    pasted = yaml.safe_load(rest.split("recipe:\n\n")[1].split("or as overrides")[0])
+    recipe = yaml.safe_load((place / "text.yaml").read_text())
+    for key, section in pasted.items():
+        recipe[key] = {**recipe.get(key, {}), **section} if key != "schedule" else section
+    assert Recipe.of(**recipe).with_overrides("training.seed=3").to_values() == found["recipe"]
+    made = Recipe.load(place / "text.yaml", overrides)
+    assert made.to_values() == found["recipe"]
+
+
+def test_tune_head_refuses_what_it_can_t_search(place):
+    done = cli("tune-head", place / "text.yaml", "training.optimizer=sgd")
+    assert done.code == 2
+    assert "head.search: trains with adamw only" in done.err
 
 
 def test_five_faults_are_five_faults_with_hints(place):

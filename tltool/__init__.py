@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tltool.artifact import Artifact, load_artifact
     from tltool.backbones.base import Features
     from tltool.finetuning import finetune, plan
+    from tltool.head_tuning import HeadSearchResult, tune_head
     from tltool.heads import register_head
     from tltool.lr_finder import RateTest, lr_find
     from tltool.ranking import RankedBackbone, rank
@@ -36,6 +37,8 @@ _LAZY = {
     "Features": "tltool.backbones.base",
     "finetune": "tltool.finetuning",
     "plan": "tltool.finetuning",
+    "HeadSearchResult": "tltool.head_tuning",
+    "tune_head": "tltool.head_tuning",
     "register_head": "tltool.heads",
     "RateTest": "tltool.lr_finder",
     "lr_find": "tltool.lr_finder",
@@ -50,6 +53,7 @@ _LAZY = {
 __all__ = [
     "Artifact",
     "Features",
+    "HeadSearchResult",
     "RankedBackbone",
     "RateTest",
     "Recipe",
@@ -64,6 +68,7 @@ __all__ = [
     "plan",
     "rank",
     "register_head",
+    "tune_head",
 ]
 
 

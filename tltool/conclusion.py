@@ -217,7 +217,7 @@ def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
             trained=plan.title,
             parameters=plan.num_trainable,
             epochs=epochs.count(f"{plan.number} {plan.title}"),
-            learning_rate=plan.phase.learning_rate,
+            learning_rate=None if plan.phase.solver == "exact" else plan.phase.learning_rate,
         )
         for plan in prepared.plans
     ]

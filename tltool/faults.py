@@ -172,6 +172,9 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                 )
     yield from _split_faults(data)
     yield from _head_faults(head)
+    yield from _solver_faults(values)
+    if head.get("search") is True:
+        yield from _search_faults(values)
 
 
 def _budget_faults(budget: Any, backbone: Mapping[str, Any], modality: str) -> Iterator[Fault]:
@@ -217,6 +220,60 @@ def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
             "belongs to a head of your own; the default head has none",
             _shown(head["options"]),
         )
+
+
+def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
+    hidden = _section(values, "head").get("hidden_units")
+    for place, phase in _phases(values):
+        if phase.get("solver") != "exact":
+            continue
+        if phase.get("train", "head") != "head":
+            yield Fault(
+                f"{place}.solver",
+                "exact solves the head alone",
+                _shown(phase["train"]),
+                hint="write `train: head`, or `solver: gradient`",
+            )
+        if hidden:
+            yield Fault(
+                "head.hidden_units",
+                f"{place} solves the head exactly, which needs one linear layer",
+                _shown(hidden),
+                hint="leave out `head.hidden_units`, or train with `solver: gradient`",
+            )
+
+
+def _search_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
+    """What the head search can't do: it trains default heads, alone, with AdamW."""
+    name = _section(values, "head").get("name", "default")
+    if name != "default":
+        yield Fault("head.search", "tunes the default head only; head.name is", _shown(name))
+    optimizer = _section(values, "training").get("optimizer", "adamw")
+    if optimizer != "adamw":
+        yield Fault(
+            "head.search", "trains with adamw only; training.optimizer is", _shown(optimizer)
+        )
+    phases = [phase for _, phase in _phases(values) if phase.get("train", "head") == "head"]
+    if any(phase.get("solver") == "exact" for phase in phases):
+        yield Fault("head.search", "has nothing to tune where the head is solved exactly",
+                    hint="leave out `head.search`, or train with `solver: gradient`")  # fmt: skip
+    elif isinstance(values.get("schedule"), list | tuple) and not phases:
+        yield Fault("head.search", "needs a phase that trains the head alone",
+                    hint="begin the schedule with {train: head, epochs: 5}")  # fmt: skip
+
+
+def _phases(values: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Each phase with its path; of the named strategies only what they solve exactly."""
+    schedule = values.get("schedule")
+    if schedule == "linear_probe_then_fine_tune":
+        return [("schedule", {"train": "head", "solver": "exact"})]
+    if not isinstance(schedule, list | tuple):
+        return []
+    return [
+        (f"schedule.{index}", phase)
+        for index, phase in enumerate(schedule)
+        if isinstance(phase, Mapping)
+    ]
 
 
 def _section(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.errors import TrainingError
-from tltool.preparation import Prepared, prepare
+from tltool.preparation import Prepared, prepare, with_head
 from tltool.progress import Progress
 from tltool.recipe import Recipe
 from tltool.run_folder import RunFolder, Status, environment
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tltool.data.examples import Split
     from tltool.feature_cache import FeatureCache
     from tltool.freezing import PhasePlan
+    from tltool.head_tuning import HeadSearchResult
     from tltool.run import Run
     from tltool.trainer import TrainingResult
     from tltool.training_data import ExampleData
@@ -58,8 +59,15 @@ def finetune(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress, clock = progress or Progress(), clock or Stopwatch()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
+    search = None
+    if recipe.head.search:
+        with clock.measure("head search"):
+            search = _search_head(recipe, prepared, progress)
+        recipe, prepared = search.recipe, with_head(search.recipe, prepared)
     folder = _open_folder(recipe, prepared)
     try:
+        if search is not None:
+            search.write(folder.head_search)
         result = _train(recipe, prepared, folder, progress, clock)
         with clock.measure("saving"):
             run = _save_model(recipe, prepared, folder, result)
@@ -86,6 +94,12 @@ def plan(recipe: Recipe | str | Path, *, data: Any = None) -> tuple[PhasePlan, .
     """The freezing plan of a recipe: what each phase would train. Trains nothing."""
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     return prepare(recipe, data=data).plans
+
+
+def _search_head(recipe: Recipe, prepared: Prepared, progress: Progress) -> HeadSearchResult:
+    from tltool.head_tuning import search_head
+
+    return search_head(recipe, prepared, progress)
 
 
 def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:

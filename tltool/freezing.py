@@ -110,8 +110,8 @@ def expand_schedule(
     - fine_tune: the head, then everything (the Keras transfer-learning guide).
     - gradual: the head, then one more group an epoch from the top down, each
       lower group slower by 2.6 (ULMFiT, Howard and Ruder 2018, arXiv:1801.06146).
-    - linear_probe_then_fine_tune: the head to convergence, then everything at
-      a low rate (LP-FT, Kumar et al. 2022, arXiv:2202.10054).
+    - linear_probe_then_fine_tune: the best linear head, computed exactly, then
+      everything at a low rate (LP-FT, Kumar et al. 2022, arXiv:2202.10054).
 
     The learning rates are usual starting points for AdamW: 5e-5 for a
     transformer (Devlin et al. 2018, appendix A.3), 1e-4 for a CNN.
@@ -126,7 +126,7 @@ def expand_schedule(
         case "fine_tune":
             return (PhaseSection(train="head", epochs=3, learning_rate=3e-3), everything)
         case "linear_probe_then_fine_tune":
-            probe = PhaseSection(train="head", epochs=10, learning_rate=3e-3)
+            probe = PhaseSection(train="head", solver="exact")
             return (probe, everything.model_copy(update={"learning_rate": full_rate / 2}))
         case "gradual":
             step = everything.model_copy(update={"epochs": 1, "group_decay": 1 / 2.6})

@@ -144,7 +144,7 @@ def build_head(section: HeadSection, features: Features, task: Task) -> Any:
     """
     head = find_head(section.name)
     if head is default_head:
-        options: Mapping[str, Any] = section.model_dump(exclude={"name", "options"})
+        options: Mapping[str, Any] = section.model_dump(exclude={"name", "search", "options"})
     else:
         options = section.options
     try:

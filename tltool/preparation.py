@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ class Prepared:
         plans: What each phase trains.
         strategy: The distribution strategy the model was built in.
         text_length: How many tokens of a text the model reads; None for images.
+        random_state: Of Python's generator, from which Keras seeds new
+            weights, before the head was built.
     """
 
     examples: Examples
@@ -48,6 +51,7 @@ class Prepared:
     plans: tuple[PhasePlan, ...]
     strategy: tf.distribute.Strategy
     text_length: TextLength | None = None
+    random_state: Any = None
 
 
 def prepare(
@@ -102,8 +106,7 @@ def assemble(
 
     from tltool.data.labels import make_task
     from tltool.distribution import make_strategy
-    from tltool.freezing import plan_phases
-    from tltool.model import join, precision_scope
+    from tltool.model import precision_scope
 
     progress, clock = progress or Progress(), clock or Stopwatch()
     task = make_task(recipe.spec, examples)
@@ -121,8 +124,8 @@ def assemble(
     ):
         backbone = _load_backbone(recipe, weights)
         examples, backbone, length = _fit_length(recipe, examples, backbone)
-        transfer = join(backbone, recipe.head, task)
-    plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
+        state = random.getstate()
+        transfer, plans = _join(recipe, backbone, task)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
@@ -130,7 +133,34 @@ def assemble(
     if length is not None:
         summary = {**summary, "text_length": length.to_json()}
         progress.note(str(length))
-    return Prepared(examples, task, summary, backbone, transfer, plans, strategy, length)
+    return Prepared(examples, task, summary, backbone, transfer, plans, strategy, length, state)
+
+
+def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
+    """The same data and backbone with the head and the schedule of another recipe.
+
+    What follows is what would follow if that recipe had been prepared at once.
+    """
+    from tltool.model import precision_scope
+
+    random.setstate(prepared.random_state)
+    with prepared.strategy.scope(), precision_scope(recipe.training.precision):
+        transfer, plans = _join(recipe, prepared.backbone, prepared.task)
+    return replace(prepared, transfer=transfer, plans=plans)
+
+
+def _join(
+    recipe: Recipe, backbone: Backbone, task: Task
+) -> tuple[TransferModel, tuple[PhasePlan, ...]]:
+    """Puts the head on the backbone and plans the phases; call it in the strategy's scope."""
+    from tltool.freezing import plan_phases
+    from tltool.head_solver import check_solvable
+    from tltool.model import join
+
+    transfer = join(backbone, recipe.head, task)
+    plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
+    check_solvable(plans, transfer)
+    return transfer, plans
 
 
 def load_data(

@@ -153,6 +153,11 @@ class RunFolder:
         return self.path / "recipe.yaml"
 
     @property
+    def head_search(self) -> Path:
+        """The heads that `head.search` tried (CSV), the best first."""
+        return self.path / "head_search.csv"
+
+    @property
     def labels(self) -> Path:
         """The label manifest."""
         return self.path / "labels.json"

@@ -102,6 +102,11 @@ class HeadSection(Section):
         dropout: Share of features dropped before each layer of the default head.
         activation: Of the hidden layers of the default head.
         l2: Factor of the L2 penalty on the kernels of the default head.
+        search: Before training, choose the default head and how it trains by
+            cross-validation on what the frozen backbone gives, and replace
+            `head.hidden_units`, `head.dropout`, `training.weight_decay`,
+            `training.label_smoothing` and the learning rate of every phase
+            that trains the head alone.
         options: Keyword arguments for a head of your own.
     """
 
@@ -110,6 +115,7 @@ class HeadSection(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.1
     activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
     l2: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
+    search: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -156,6 +162,11 @@ class PhaseSection(Section):
         curve: Shape of the learning rate after the warm-up, down to 0 for
             "linear" and "cosine".
         warmup_fraction: Share of the phase's steps with a linearly rising rate.
+        solver: "gradient" trains step by step. "exact" computes the best linear
+            head on the frozen features at once, with an L2 penalty chosen on
+            the validation rows (L-BFGS for classes, the closed form for
+            numbers); it needs `train: head` and a head of one linear layer,
+            and does not use the phase's other fields.
         batch_norm: "frozen" keeps every BatchNorm layer as pretrained, as the
             Keras transfer-learning guide asks; "train" lets those in trained
             groups learn and update their statistics.
@@ -167,6 +178,7 @@ class PhaseSection(Section):
     group_decay: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 1.0
     curve: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_fraction: Fraction = 0.0
+    solver: Literal["gradient", "exact"] = "gradient"
     batch_norm: Literal["frozen", "train"] = "frozen"
 
 

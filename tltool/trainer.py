@@ -22,6 +22,7 @@ from tltool.distribution import divisible_batches
 from tltool.errors import TrainingError
 from tltool.feature_cache import Boundary, FeatureCache, Served
 from tltool.freezing import PhasePlan
+from tltool.head_solver import HeadData, solve_head
 from tltool.input_wait import InputWait, waiting_note
 from tltool.model import TransferModel, apply_plan
 from tltool.optimizers import make_optimizer, make_schedule
@@ -98,6 +99,11 @@ def train(
             with strategy.scope():
                 with clock.measure("frozen layers"):
                     phase = prepare_phase(transfer, plans, plan, data, validation, cache)
+                if plan.phase.solver == "exact":
+                    rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
+                    with clock.measure("training steps"):
+                        solve_head(transfer, plan, task, training, rows, history, best, progress)
+                    continue
                 phase = phase.for_devices(training.batch_size, strategy)
                 with clock.measure("training steps"):
                     compile_phase(phase, transfer, plan, task, training)
@@ -132,6 +138,8 @@ class Phase:
         num_examples, num_validation: Examples in one pass.
         vectors: Whether `model` reads stored vectors: it is a head alone.
         several_devices: Whether more than one device trains.
+        cut: Where the frozen part of the whole model ends, or None.
+        stored: Whether `data` holds stored features.
     """
 
     model: keras.Model
@@ -141,6 +149,8 @@ class Phase:
     num_validation: int
     vectors: bool = False
     several_devices: bool = False
+    cut: Cut | None = None
+    stored: bool = False
 
     def for_devices(self, batch_size: int, strategy: tf.distribute.Strategy) -> Phase:
         """The same with batches that all devices can share."""
@@ -175,6 +185,8 @@ def prepare_phase(
         data.num_examples,
         validation.num_examples if validation is not None else 0,
         vectors=served is not None and all(len(t.shape) == 2 for t in model.inputs),
+        cut=cut,
+        stored=served is not None,
     )
 
 

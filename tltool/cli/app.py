@@ -28,6 +28,7 @@ from tltool.cli import (
     rank,
     recipes,
     runs,
+    tune_head,
     validate,
 )
 from tltool.errors import TltoolError
@@ -63,6 +64,7 @@ def _options(
 
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
+app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)

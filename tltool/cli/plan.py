@@ -59,14 +59,16 @@ def _row(phase: PhasePlan) -> dict[str, object]:
     span = groups[0] if len(groups) == 1 else f"{groups[0]} … {groups[-1]}"
     low, high = min(rates.values()), max(rates.values())
     prefix = phase.frozen_prefix
+    solved = phase.phase.solver == "exact"
+    rate = f"{high:.2g}" if low == high else f"{low:.2g} … {high:.2g}"
     return {
         "phase": f"{phase.number} {phase.title}",
-        "epochs": phase.phase.epochs,
+        "epochs": "solved" if solved else phase.phase.epochs,
         "trained groups": span,
         "trained weights": phase.num_trainable,
         "share": f"{phase.num_trainable / phase.num_total:.1%}",
-        "learning rate": f"{high:.2g}" if low == high else f"{low:.2g} … {high:.2g}",
-        "curve": phase.phase.curve,
+        "learning rate": None if solved else rate,
+        "curve": None if solved else phase.phase.curve,
         "BatchNorm": phase.phase.batch_norm,
         "frozen prefix": f"up to {prefix[-1]}" if prefix else "none",
     }
@@ -77,7 +79,9 @@ def _as_values(phase: PhasePlan) -> dict[str, Any]:
         "number": phase.number,
         "title": phase.title,
         **phase.phase.model_dump(mode="json", by_alias=True),
-        "learning_rate_by_group": {
+        "learning_rate_by_group": {}
+        if phase.phase.solver == "exact"
+        else {
             group: phase.phase.learning_rate * factor
             for group, factor in phase.rate_factors.items()
         },

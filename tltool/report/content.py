@@ -27,13 +27,20 @@ class Phase:
         trained: What was trained, in words: "head", "last 2 groups", "all".
         parameters: Number of trained weights.
         epochs: Epochs that ran.
-        learning_rate: Peak learning rate.
+        learning_rate: Peak learning rate; None where the head was solved exactly.
     """
 
     trained: str
     parameters: int
     epochs: int
-    learning_rate: float
+    learning_rate: float | None
+
+    @property
+    def length(self) -> str:
+        """How long it trained, in words."""
+        if self.learning_rate is None:
+            return "solved exactly"
+        return f"for {count(self.epochs, 'epoch')}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ def headline(summary: RunSummary) -> str:
     """What was done, in a sentence."""
     labels = summary.evaluation.metrics.get("labels")
     classes = f" of {count(len(labels), 'class')}" if labels else ""
-    phases = ", then ".join(f"{p.trained} for {count(p.epochs, 'epoch')}" for p in summary.phases)
+    phases = ", then ".join(f"{p.trained} {p.length}" for p in summary.phases)
     what = f"Tested {summary.backbone}"
     if phases:
         examples = count(summary.counts.get("train", 0), summary.unit)

@@ -104,7 +104,16 @@ def _training(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
     if not summary.phases:
         return "Not trained in this run."
     rows = [
-        [str(i), markdown(p.trained), f"{p.parameters:,}", str(p.epochs), f"{p.learning_rate:g}"]
+        [
+            str(i),
+            markdown(p.trained),
+            f"{p.parameters:,}",
+            *(
+                ("solved", "")
+                if p.learning_rate is None
+                else (str(p.epochs), f"{p.learning_rate:g}")
+            ),
+        ]
         for i, p in enumerate(summary.phases, start=1)
     ]
     header = ("Phase", "Trained", "Parameters", "Epochs", "Learning rate")

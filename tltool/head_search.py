@@ -1,0 +1,288 @@
+"""Searches the default head's settings by cross-validation on stored features.
+
+Every head is trained in full on one fold; the best of them, and the recipe's
+own, on the other folds too. So time goes to the heads worth it, and no head is
+judged by a shorter training than the recipe would give it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold
+from threadpoolctl import threadpool_limits
+
+from tltool.errors import DataError
+from tltool.head_fits import (
+    FitSettings,
+    HeadSettings,
+    fit_head,
+    head_outputs,
+    softmax,
+    steps_of_fit,
+)
+from tltool.tasks import Kind
+
+# Shares of the candidates: half are linear, the usual best on pretrained features.
+_HIDDEN_UNITS: tuple[tuple[int, ...], ...] = ((), (), (), (), (64,), (128,), (256,), (512,))
+_LEARNING_RATES = (5e-4, 5e-2)
+_WEIGHT_DECAYS = (1e-3, 1.0)
+_MAX_DROPOUT = 0.5
+_SMOOTHINGS = (0.0, 0.0, 0.05, 0.1)
+# One in so many heads is trained on the other folds too, and at least so many.
+_KEPT_SHARE, _MIN_KEPT = 5, 3
+
+Rates = Callable[[float, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class HeadTrial:
+    """One head's settings and what they gave.
+
+    Attributes:
+        number: 0 is the recipe's own head; the others are drawn.
+        settings: What was tried.
+        scores: For each fold it was trained on, the metrics of the held-out
+            rows: `log_loss` and `accuracy`, or `mse` and `mae` in the target's
+            own units.
+        seconds: Time of its fits, one core each.
+    """
+
+    number: int
+    settings: HeadSettings
+    scores: tuple[dict[str, float], ...]
+    seconds: float
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over its folds."""
+        return float(np.mean([score[metric] for score in self.scores]))
+
+    def std(self, metric: str) -> float | None:
+        """Standard deviation of a metric over its folds (n - 1); None for a single one."""
+        if len(self.scores) < 2:
+            return None
+        return float(np.std([score[metric] for score in self.scores], ddof=1))
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """What heads are searched for.
+
+    Attributes:
+        features: float32 (n, channels).
+        targets: Encoded, float32 (n, outputs).
+        weights: Of each row in the loss, float32 (n,).
+        shared: What all heads share.
+        monitor: The metric that ranks: `log_loss`, `accuracy`, `mse` or `mae`.
+        target_std: Size of one unit of the targets (regression).
+        rates: From a peak learning rate and a number of steps to the rate of each step.
+        seed: Of candidates, folds and fits.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    shared: FitSettings
+    monitor: str
+    target_std: float
+    rates: Rates
+    seed: int
+
+
+def metrics_of(kind: Kind) -> tuple[str, str]:
+    """The metrics of a trial: that of `training.monitor: loss`, and that of `metric`."""
+    return ("log_loss", "accuracy") if kind == "classification" else ("mse", "mae")
+
+
+def draw_settings(count: int, own: HeadSettings, kind: Kind, seed: int) -> list[HeadSettings]:
+    """The candidates: the recipe's own settings first, then drawn ones.
+
+    Each setting's range is cut into as many parts as there are candidates and
+    every part is drawn from once (Latin hypercube; McKay et al. 1979).
+    """
+    rng = np.random.default_rng([seed, 0])
+    drawn = max(0, count - 1)
+    columns = [(rng.permutation(drawn) + rng.uniform(size=drawn)) / max(1, drawn) for _ in range(5)]
+    found = [own]
+    for hidden, dropout, rate, decay, smoothing in zip(*columns, strict=True):
+        found.append(
+            HeadSettings(
+                hidden_units=_HIDDEN_UNITS[int(hidden * len(_HIDDEN_UNITS))],
+                dropout=_rounded_to(0.05, dropout * _MAX_DROPOUT),
+                learning_rate=_between(_LEARNING_RATES, rate),
+                weight_decay=_between(_WEIGHT_DECAYS, decay),
+                label_smoothing=_SMOOTHINGS[int(smoothing * len(_SMOOTHINGS))]
+                if kind == "classification"
+                else 0.0,
+            )
+        )
+    return found
+
+
+def _between(limits: tuple[float, float], share: float) -> float:
+    """A value on a logarithmic scale, rounded to two digits."""
+    low, high = np.log(limits)
+    return float(f"{np.exp(low + share * (high - low)):.1e}")
+
+
+def _rounded_to(step: float, value: float) -> float:
+    return round(round(value / step) * step, 6)
+
+
+def search_heads(
+    problem: SearchProblem,
+    candidates: Sequence[HeadSettings],
+    folds: int,
+    note: Callable[[str], None],
+) -> list[HeadTrial]:
+    """Trains the candidates and ranks them, the best first.
+
+    Heads trained on all folds come before those trained on one.
+
+    Args:
+        problem: Features, targets and what all heads share.
+        candidates: The first is trained on all folds in any case.
+        folds: Number of folds, at least 2.
+        note: Is told what happens.
+
+    Raises:
+        DataError: There are too few rows for so many folds.
+    """
+    splits = _splits(problem, folds)
+    running = [_Running(number, settings) for number, settings in enumerate(candidates)]
+    _train(problem, running, splits, [0])
+    kept = max(_MIN_KEPT, -(-len(running) // _KEPT_SHARE))
+    best = _ranked(running, problem.monitor)[:kept]
+    finalists = best if running[0] in best else [running[0], *best]
+    note(
+        f"{len(running)} heads trained on one fold of {folds}; "
+        f"{len(finalists)} go on to the other folds"
+    )
+    _train(problem, finalists, splits, range(1, folds))
+    return [trial.finished() for trial in _ranked(running, problem.monitor)]
+
+
+@dataclass
+class _Running:
+    """A trial that is being trained; see `HeadTrial`."""
+
+    number: int
+    settings: HeadSettings
+    scores: dict[int, dict[str, float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def finished(self) -> HeadTrial:
+        scores = tuple(self.scores[fold] for fold in sorted(self.scores))
+        return HeadTrial(self.number, self.settings, scores, self.seconds)
+
+
+def _ranked(trials: Sequence[_Running], monitor: str) -> list[_Running]:
+    sign = -1 if monitor == "accuracy" else 1
+
+    def key(trial: _Running) -> tuple[int, float, int]:
+        mean = sign * float(np.mean([score[monitor] for score in trial.scores.values()]))
+        # What overflowed goes last; NaN would make the order depend on the order before.
+        return -len(trial.scores), mean if np.isfinite(mean) else np.inf, trial.number
+
+    return sorted(trials, key=key)
+
+
+def _splits(problem: SearchProblem, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers to train on and to score, for each fold; stratified by class."""
+    rows = len(problem.features)
+    if problem.shared.kind == "regression":
+        classes, largest = None, rows
+    else:
+        classes = problem.targets.argmax(axis=1)
+        largest = int(np.bincount(classes).max())
+    if folds > largest:
+        raise DataError(
+            f"{folds} folds need {folds} rows"
+            + ("" if classes is None else " of at least one class")
+            + f"; there are {largest}.",
+            hint="Take fewer folds, or more data.",
+        )
+    if classes is None:
+        return list(KFold(folds, shuffle=True, random_state=problem.seed).split(problem.features))
+    return list(_stratified(classes, folds, problem.seed))
+
+
+def _stratified(classes: np.ndarray, folds: int, seed: int) -> Any:
+    import warnings
+
+    with warnings.catch_warnings():
+        # A class with fewer rows than folds is missing from some of them, which does no harm.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        yield from splitter.split(classes, classes)
+
+
+def _train(
+    problem: SearchProblem,
+    trials: Sequence[_Running],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    folds: Sequence[int],
+) -> None:
+    """Fits and scores each trial on each of the folds, one fit a core."""
+    jobs = [(trial, fold) for trial in trials for fold in folds]
+    # The widest first, so that no core waits for a wide one at the end.
+    jobs.sort(key=lambda job: -sum(job[0].settings.hidden_units))
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    # One thread for each fit: its matrices are too small to share one among cores.
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        try:
+            done = pool.map(lambda job: _one(problem, job[0], splits[job[1]], job[1]), jobs)
+            for (trial, fold), (scores, seconds) in zip(jobs, done, strict=True):
+                trial.scores[fold] = scores
+                trial.seconds += seconds
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _one(
+    problem: SearchProblem, trial: _Running, split: tuple[np.ndarray, np.ndarray], fold: int
+) -> tuple[dict[str, float], float]:
+    """One fit: the metrics of its held-out rows, and its time in seconds."""
+    started = time.perf_counter()
+    rows, held_out = split
+    shared = problem.shared
+    rates = problem.rates(trial.settings.learning_rate, steps_of_fit(len(rows), shared))
+    seed = np.random.SeedSequence([problem.seed, 1, trial.number, fold])
+    # A rate that is too high overflows, and its score says so.
+    with np.errstate(over="ignore", invalid="ignore"):
+        layers = fit_head(
+            problem.features,
+            problem.targets,
+            problem.weights,
+            rows,
+            trial.settings,
+            shared,
+            rates,
+            seed,
+        )
+        outputs = head_outputs(layers, problem.features[held_out], shared.activation)
+        scores = _scores(outputs, problem.targets[held_out], shared.kind, problem.target_std)
+    return scores, time.perf_counter() - started
+
+
+def _scores(
+    outputs: np.ndarray, targets: np.ndarray, kind: Kind, target_std: float
+) -> dict[str, float]:
+    if kind == "regression":
+        errors = (outputs - targets).astype(np.float64) * target_std
+        return {"mse": float(np.mean(errors**2)), "mae": float(np.mean(np.abs(errors)))}
+    # Without the targets' smoothing and weights: heads of any setting compare.
+    probabilities = softmax(outputs.astype(np.float64))
+    truth = targets.argmax(axis=1)
+    likely = probabilities[np.arange(len(truth)), truth]
+    return {
+        "log_loss": float(-np.log(np.maximum(likely, 1e-12)).mean()),
+        "accuracy": float((outputs.argmax(axis=1) == truth).mean()),
+    }

@@ -1,0 +1,219 @@
+"""Solves a phase's linear head on the frozen features instead of stepping to it.
+
+The linear probe of LP-FT (Kumar et al. 2022, arXiv:2202.10054): fine-tuning
+that starts from the best head bends the pretrained features least.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tltool.best_weights import BestWeights, HistoryRow
+from tltool.cut import Cut
+from tltool.errors import PlanError
+from tltool.freezing import PhasePlan
+from tltool.linear_solver import LinearLayer, LinearRows, solve_linear
+from tltool.model import TransferModel
+from tltool.progress import Progress
+from tltool.schema import TrainingSection
+from tltool.tasks import Task
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A head that is one linear layer on frozen features.
+
+    Attributes:
+        layer: The layer.
+        features: What it reads, dropout left out: a tensor (batch, channels)
+            of the model's graph.
+    """
+
+    layer: keras.layers.Dense
+    features: Any
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """What a solver reads.
+
+    Attributes:
+        cut: Where the frozen part ends, or None.
+        stored: Whether batches hold what crosses the cut in place of the model's inputs.
+        train, validation: Batches of (inputs, targets[, weights]).
+    """
+
+    cut: Cut | None
+    stored: bool
+    train: tf.data.Dataset
+    validation: tf.data.Dataset | None
+
+
+def check_solvable(plans: Sequence[PhasePlan], transfer: TransferModel) -> None:
+    """Raises PlanError where a phase is to be solved exactly and can't be."""
+    for plan in plans:
+        if plan.phase.solver == "exact":
+            linear_head(transfer, plan)
+
+
+def linear_head(transfer: TransferModel, plan: PhasePlan) -> LinearHead:
+    """The linear head of a phase that trains nothing else.
+
+    Raises:
+        PlanError: The phase trains more, or the head is no linear layer.
+    """
+    field = f"schedule.{plan.number - 1}.solver"
+    if plan.phase.train != "head":
+        raise PlanError(
+            f"{field}: exact solves the head alone, but the phase trains {plan.title}.",
+            hint="Write `train: head`, or `solver: gradient`.",
+        )
+    node = _node(transfer.model.output)
+    layer = node.operation
+    if (
+        type(layer) is not keras.layers.Dense
+        or layer.activation is not keras.activations.linear
+        or layer.bias is None
+        or {v.path for v in layer.trainable_variables} != plan.trainable
+        or len(node.arguments.keras_tensors[0].shape) != 2
+    ):
+        weights = ", ".join(sorted(plan.trainable))
+        raise PlanError(
+            f"{field}: exact needs a head of one linear layer with a bias on the pooled features; "
+            f"this one learns {weights}.",
+            hint="Leave out `head.hidden_units` and heads of your own, or train the head with "
+            "`{train: head, solver: gradient}`.",
+        )
+    features = node.arguments.keras_tensors[0]
+    while isinstance(_node(features).operation, keras.layers.Dropout):
+        features = _node(features).arguments.keras_tensors[0]
+    return LinearHead(layer, features)
+
+
+def _node(tensor: Any) -> Any:
+    """The call of a layer that made a tensor of a functional model."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def solve_head(
+    transfer: TransferModel,
+    plan: PhasePlan,
+    task: Task,
+    training: TrainingSection,
+    data: HeadData,
+    history: list[HistoryRow],
+    best: BestWeights,
+    progress: Progress,
+) -> None:
+    """Puts the best linear head into the model: a phase of one epoch.
+
+    The history gets a row with the values of the solved head on the frozen features.
+
+    Args:
+        transfer: Its head is overwritten.
+        plan: The phase.
+        task: Gives loss and metric.
+        training: Label smoothing and seed.
+        data: The rows, as the phase reads them; with augmentation one changed
+            image of each.
+        history: Rows of all phases; one is added.
+        best: Is offered the head.
+        progress: Is told what was solved.
+    """
+    started = time.perf_counter()
+    head = linear_head(transfer, plan)
+    features = _feature_function(transfer, head, data)
+    smoothing = training.label_smoothing
+    train = _rows(features, data.train)
+    validation = None if data.validation is None else _rows(features, data.validation)
+    layer = solve_linear(
+        _smoothed(train, smoothing),
+        None if validation is None else _smoothed(validation, smoothing),
+        task.spec.kind,
+        seed=training.seed,
+    )
+    head.layer.kernel.assign(layer.kernel)
+    head.layer.bias.assign(layer.bias)
+    row: HistoryRow = {
+        "phase": f"{plan.number} {plan.title}",
+        "epoch": 1,
+        "total_epoch": len(history) + 1,
+        **_values(head, layer, train, task, smoothing, ""),
+        **({} if validation is None else _values(head, layer, validation, task, smoothing, "val_")),
+        "learning_rate": None,
+    }
+    seconds = time.perf_counter() - started
+    row["seconds"] = round(seconds, 3)
+    row["examples_per_second"] = round(len(train) / max(seconds, 1e-9), 1)
+    history.append(row)
+    progress.note(
+        f"{plan.number} {plan.title}: solved on {len(train):,} rows of {train.features.shape[1]:,} "
+        f"features, L2 strength {layer.l2:g}"
+    )
+    progress.epoch_end(row, best.offer(row))
+
+
+def _feature_function(
+    transfer: TransferModel, head: LinearHead, data: HeadData
+) -> Callable[[Any], Any]:
+    """From what a batch holds to the head's features, in inference mode."""
+    if data.cut is None or not data.stored:
+        return _called(keras.Model(transfer.model.input, head.features))
+    crossing = list(data.cut.crossing)
+    if len(crossing) == 1 and crossing[0] is head.features:
+        return lambda inputs: tf.nest.flatten(inputs)[0]
+    return _called(keras.Model(crossing, head.features))
+
+
+def _called(model: keras.Model) -> Callable[[Any], Any]:
+    @tf.function(reduce_retracing=True, autograph=False)
+    def run(inputs: Any) -> Any:
+        return model(inputs, training=False)
+
+    return run
+
+
+def _rows(features: Callable[[Any], Any], batches: tf.data.Dataset) -> LinearRows:
+    """Reads a dataset once."""
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for batch in batches:
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        values = np.asarray(tf.cast(features(inputs), tf.float32))
+        ones = np.ones(len(values), np.float32)
+        found.append(
+            (values, np.asarray(targets), ones if weights is None else np.asarray(weights))
+        )
+    return LinearRows(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def _smoothed(rows: LinearRows, smoothing: float) -> LinearRows:
+    if not smoothing:
+        return rows
+    share = np.float32(smoothing / rows.targets.shape[1])
+    return LinearRows(rows.features, rows.targets * (1 - smoothing) + share, rows.weights)
+
+
+def _values(
+    head: LinearHead,
+    layer: LinearLayer,
+    rows: LinearRows,
+    task: Task,
+    smoothing: float,
+    prefix: str,
+) -> dict[str, float]:
+    """Loss and metric as Keras computes them at the end of an epoch."""
+    outputs = tf.constant(layer.outputs(rows.features))
+    loss = float(task.loss(smoothing)(rows.targets, outputs, sample_weight=rows.weights))
+    values = {f"{prefix}loss": loss + sum(float(penalty) for penalty in head.layer.losses)}
+    for metric in task.training_metrics():
+        metric.update_state(rows.targets, outputs)
+        values[f"{prefix}{metric.name}"] = float(metric.result())
+    return values
