@@ -23,7 +23,7 @@ def test_training_with_and_without_the_cache_gives_the_same_weights(kind, tmp_pa
     # Without validation the last epoch is the best, and its weights are compared.
     stored, with_cache, said, _ = fit(kind, tmp_path, PHASES, ALWAYS, validate=False)
     anew, without, _, _ = fit(kind, tmp_path, PHASES, CacheSection(use="never"), validate=False)
-    assert sum("once" in line for line in said) == 2
+    assert sum("computed once" in line for line in said) == 2
     changed = [path for path in anew if not np.array_equal(anew[path], fresh(kind)[path])]
     assert len(changed) >= 3
     for path, value in anew.items():
@@ -56,10 +56,10 @@ def test_other_weights_and_other_preprocessing_are_other_features(tmp_path, monk
     monkeypatch.setattr(tiny, "TINY_IMAGE", darker)
     assert isinstance(darker, ImagePreprocessing)
     _, _, said, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
-    assert "once" in said[0]
+    assert "computed once" in said[0]
     monkeypatch.setitem(BACKBONES, "cnn", lambda: perturbed(tiny.tiny_image_backbone()))
     _, _, said, _ = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
-    assert "once" in said[0]
+    assert "computed once" in said[0]
     assert len(store.entries()) == 3
 
 
@@ -72,7 +72,7 @@ def perturbed(backbone):
 def test_a_phase_that_trained_lower_layers_invalidates_what_lies_above(tmp_path):
     phases = (PHASES[1], PHASES[0])
     _, _, said, store = fit("cnn", tmp_path, phases, ALWAYS)
-    assert sum("once" in line for line in said) == 2
+    assert sum("computed once" in line for line in said) == 2
     stored, _, said, _ = fit("cnn", tmp_path, phases, ALWAYS)
     anew, *_ = fit("cnn", tmp_path, phases, CacheSection(use="never"))
     for path, value in anew.items():
@@ -86,7 +86,7 @@ def test_a_damaged_entry_is_noticed_and_computed_again(tmp_path):
     values = np.fromfile(entry.file(0), np.float32)
     (values + 1).tofile(entry.file(0))
     _, history, said, _ = fit("cnn", tmp_path, PHASES[:1], ALWAYS)
-    assert "once" in said[0]
+    assert "computed once" in said[0]
     assert history[-1]["loss"] == pytest.approx(right[-1]["loss"], abs=1e-6)
 
 
@@ -121,7 +121,7 @@ def test_stored_views_train_as_views_computed_in_every_epoch(tmp_path):
     )
     train_rows, validation_rows = 40, 10
     assert sorted(entry.rows for entry in store.entries()) == [validation_rows, 3 * train_rows]
-    assert sum("once" in line for line in said) == 2
+    assert sum("computed once" in line for line in said) == 2
     for path, value in anew.items():
         np.testing.assert_allclose(stored[path], value, atol=2e-5, err_msg=path)
     assert with_cache[-1]["loss"] == pytest.approx(without[-1]["loss"], abs=1e-5)
@@ -129,7 +129,7 @@ def test_stored_views_train_as_views_computed_in_every_epoch(tmp_path):
 
 def test_the_head_s_features_are_computed_from_those_stored_for_a_later_phase(tmp_path):
     _, _, said, store = fit("bert", tmp_path, PHASES, ALWAYS)
-    computed = [line for line in said if "once" in line]
+    computed = [line for line in said if "computed once" in line]
     assert computed[0].startswith("frozen layers up to block2: computed")
     assert computed[1].startswith("frozen layers up to block3: computed")
     assert "read from disk" in said[-2]
@@ -173,5 +173,5 @@ def fit_on_devices(kind: str, devices: int) -> dict:
 def test_two_devices_train_on_stored_features_as_one_does(kind):
     one, two = (fit_on_devices(kind, devices) for devices in (1, 2))
     assert (one["replicas"], two["replicas"]) == (1, 2)
-    assert sum("once" in line for line in two["said"]) == 2
+    assert sum("computed once" in line for line in two["said"]) == 2
     np.testing.assert_allclose(two["losses"], one["losses"], atol=1e-4)
