@@ -115,13 +115,12 @@ def test_augmentation_without_views_turns_the_cache_off_and_says_so(tmp_path):
 
 def test_stored_views_train_as_views_computed_in_every_epoch(tmp_path):
     augment = AugmentSection(horizontal_flip=True, brightness=0.3, rotation_degrees=20, views=3)
-    stored, with_cache, said, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS, augment=augment)
-    anew, without, _, _ = fit(
-        "cnn", tmp_path, PHASES[:1], CacheSection(use="never"), augment=augment
-    )
+    stored, with_cache, said, store = fit("cnn", tmp_path, PHASES, ALWAYS, augment=augment)
+    anew, without, _, _ = fit("cnn", tmp_path, PHASES, CacheSection(use="never"), augment=augment)
     train_rows, validation_rows = 40, 10
-    assert sorted(entry.rows for entry in store.entries()) == [validation_rows, 3 * train_rows]
-    assert sum("computed once" in line for line in said) == 2
+    rows = [entry.rows for entry in store.entries()]
+    assert sorted(rows) == [validation_rows] * 2 + [3 * train_rows] * 2
+    assert sum("computed once" in line for line in said) == 4
     for path, value in anew.items():
         np.testing.assert_allclose(stored[path], value, atol=2e-5, err_msg=path)
     assert with_cache[-1]["loss"] == pytest.approx(without[-1]["loss"], abs=1e-5)

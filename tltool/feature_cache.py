@@ -27,7 +27,7 @@ from tltool.data.examples import Examples
 from tltool.data.pipeline import make_batches
 from tltool.data.source import Source
 from tltool.feature_keys import layers_digest, weights_digest
-from tltool.feature_rows import Rows, stored_source
+from tltool.feature_rows import Rows, entry_source, stored_source
 from tltool.feature_store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
 from tltool.files import size_text
 from tltool.folding import fold_batch_norms
@@ -195,11 +195,11 @@ class FeatureCache:
         """The layers from a stored shallower boundary to this one, and what they read."""
         for lower in shallower:
             between = bridge(lower.cut, boundary.cut)
-            if between is None or rows.views > 1:
+            if between is None:
                 continue
             entry = self._entry(lower, rows)
             if entry is not None:
-                return between, stored_source(entry, _dtypes(lower.cut), rows, rows.examples, 0)
+                return between, entry_source(entry, _dtypes(lower.cut), rows)
         return None
 
     def _made(

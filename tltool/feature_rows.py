@@ -96,6 +96,11 @@ class Rows:
         return 0 if self.lengths is None else int(self.lengths.sum())
 
 
+def entry_source(entry: Entry, dtypes: Sequence[str], rows: Rows) -> Source:
+    """All rows of an entry as they are stored, views apart; as `stored_source` else."""
+    return _source(entry, dtypes, rows, tf.range(rows.count, dtype=tf.int64), None)
+
+
 def stored_source(
     entry: Entry, dtypes: Sequence[str], rows: Rows, examples: Examples, seed: int
 ) -> Source:
@@ -115,25 +120,33 @@ def stored_source(
         padded with zeros as the texts themselves are.
     """
     positions = tf.constant(rows.positions(examples))
+    return _source(entry, dtypes, rows, positions, None if rows.augment is None else seed)
+
+
+def _source(
+    entry: Entry, dtypes: Sequence[str], rows: Rows, positions: Any, views_seed: int | None
+) -> Source:
+    """Batches of the entry's rows at `positions`, or of one of their views."""
+    contract = rows.contract
     lengths = tf.constant(entry.lengths()) if entry.tokens else None
     read = [_reader(entry, index, lengths) for index in range(len(entry.tensors))]
 
     def finish(key: Any, chosen: Any) -> Any:
         stored = tf.gather(positions, chosen)
-        if rows.augment is not None:
-            stored += drawn_views(key, chosen, rows.views, seed) * len(rows.keys)
+        if views_seed is not None:
+            stored += drawn_views(key, chosen, rows.views, views_seed) * len(rows.keys)
         width = None
-        if lengths is not None and isinstance(rows.contract, TextPreprocessing):
-            width = padded_width(tf.gather(lengths, stored), rows.contract.max_length)
+        if lengths is not None and isinstance(contract, TextPreprocessing):
+            width = padded_width(tf.gather(lengths, stored), contract.max_length)
         return tuple(
             tf.cast(one(stored, width), dtype) for one, dtype in zip(read, dtypes, strict=True)
         )
 
-    own = None if lengths is None else tf.gather(lengths, positions)
-    widths = None
-    if own is not None and isinstance(rows.contract, TextPreprocessing):
-        widths = widths_of(own, rows.contract.max_length)
-    return Source(len(examples), nothing_to_load, finish, own, widths)
+    count = int(positions.shape[0])
+    if lengths is None or not isinstance(contract, TextPreprocessing):
+        return Source(count, nothing_to_load, finish)
+    own = tf.gather(lengths, positions)
+    return Source(count, nothing_to_load, finish, own, widths_of(own, contract.max_length))
 
 
 def _reader(entry: Entry, index: int, lengths: Any) -> Any:
