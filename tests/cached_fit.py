@@ -1,6 +1,6 @@
 """Trains tiny models with the frozen-feature cache; as a program on several logical CPU devices.
 
-    python cached_fit.py cnn|bert DEVICES
+    python cached_fit.py cnn|bert DEVICES [gradient|exact]
 
 prints the losses as JSON.
 """
@@ -8,6 +8,8 @@ prints the losses as JSON.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -112,6 +114,16 @@ def split_data(examples, split, contract, seed, augment=None) -> ExampleData:
     )
 
 
+def fresh(kind):
+    """The weights of `fit`'s model before training."""
+    keras.utils.set_random_seed(3)
+    backbone = BACKBONES[kind]()
+    modality = "text" if kind == "bert" else "image"
+    task = Task(TASKS[f"{modality}-classification"], ("a", "b"))
+    model = join(backbone, HeadSection(dropout=0.2), task).model
+    return {v.path: v.numpy() for v in model.variables if "seed" not in v.path}
+
+
 def fit(
     kind,
     folder,
@@ -166,6 +178,20 @@ def fit(
     return weights, result.history, notes.lines, store
 
 
+def fit_on_devices(kind: str, devices: int, *solver: str) -> dict:
+    """Runs this program; what it prints."""
+    here = Path(__file__).resolve()
+    done = subprocess.run(
+        [sys.executable, str(here), kind, str(devices), *solver],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(here.parent.parent)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 PHASES = (
     {"train": "head", "epochs": 2, "learning_rate": 0.01},
     {"train": Last(last=1), "epochs": 2, "learning_rate": 0.003},
@@ -176,8 +202,10 @@ if __name__ == "__main__":
     # Dropout draws different numbers on each device, so it is off.
     BACKBONES["bert"] = lambda: tiny.tiny_text_backbone(dropout=0)
     with tempfile.TemporaryDirectory() as temporary:
+        head = {**PHASES[0], "solver": sys.argv[3]} if sys.argv[3:] else PHASES[0]
+        phases = (head, *PHASES[1:])
         _, rows, said, _ = fit(
-            sys.argv[1], Path(temporary), PHASES, ALWAYS, strategy=STRATEGY, dropout=0.0
+            sys.argv[1], Path(temporary), phases, ALWAYS, strategy=STRATEGY, dropout=0.0
         )
     losses = [row[key] for row in rows for key in ("loss", "val_loss")]
     print(json.dumps({"replicas": STRATEGY.num_replicas_in_sync, "losses": losses, "said": said}))

@@ -87,6 +87,11 @@ def test_dropout_before_a_trained_layer_stays_random_and_the_one_below_frozen_we
     np.testing.assert_array_equal(first, second)
 
 
+def test_heads_that_differ_in_their_dropout_alone_are_cut_at_the_same_place():
+    places = [cut_for(image_model(dropout=rate), "head")[0].describe() for rate in (0.0, 0.3)]
+    assert places == ["pooled", "pooled"]
+
+
 def test_nothing_is_cut_where_the_first_layer_trains():
     transfer = image_model()
     assert cut_for(transfer, "all")[0] is None

@@ -1,21 +1,12 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import keras
 import numpy as np
 import pytest
 import tiny
-from cached_fit import ALWAYS, BACKBONES, PHASES, fit
+from cached_fit import ALWAYS, BACKBONES, PHASES, fit, fit_on_devices, fresh
 
-from tltool.model import join
 from tltool.preprocessing import ImagePreprocessing
-from tltool.schema import AugmentSection, CacheSection, HeadSection
-from tltool.tasks import TASKS, Task
+from tltool.schema import AugmentSection, CacheSection
 
 
 @pytest.mark.parametrize("kind", ["cnn", "bert", "vit"])
@@ -30,15 +21,6 @@ def test_training_with_and_without_the_cache_gives_the_same_weights(kind, tmp_pa
         np.testing.assert_allclose(stored[path], value, atol=2e-5, err_msg=path)
     for row, other in zip(with_cache, without, strict=True):
         assert row["loss"] == pytest.approx(other["loss"], abs=1e-5)
-
-
-def fresh(kind):
-    keras.utils.set_random_seed(3)
-    backbone = BACKBONES[kind]()
-    modality = "text" if kind == "bert" else "image"
-    task = Task(TASKS[f"{modality}-classification"], ("a", "b"))
-    model = join(backbone, HeadSection(dropout=0.2), task).model
-    return {v.path: v.numpy() for v in model.variables if "seed" not in v.path}
 
 
 def test_a_later_run_with_another_rate_and_seed_reads_from_disk(tmp_path):
@@ -154,18 +136,6 @@ def test_auto_stores_nothing_where_computing_anew_is_cheaper(tmp_path, monkeypat
 def test_auto_stores_where_it_pays(tmp_path):
     *_, store = fit("cnn", tmp_path, PHASES[:1], CacheSection())
     assert len(store.entries()) == 1
-
-
-def fit_on_devices(kind: str, devices: int) -> dict:
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("cached_fit.py")), kind, str(devices)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("kind", ["cnn", "bert"])

@@ -13,6 +13,7 @@ from tltool.errors import DataError, RecipeError
 from tltool.freezing import expand_schedule
 from tltool.head_fits import FitSettings, HeadSettings
 from tltool.head_search import SearchProblem, draw_settings, search_heads
+from tltool.progress import Progress
 from tltool.recipe import Recipe
 from tltool.run_folder import RunFolder
 
@@ -173,6 +174,22 @@ def test_finetune_searches_first_and_equals_a_run_of_the_recipe_it_found(recipe)
     again = tltool.finetune(saved)
     assert not again.folder.head_search.exists()
     assert losses(run.folder) == losses(again.folder)
+
+
+def test_the_training_reads_what_the_search_computed(recipe):
+    notes = Notes()
+    tltool.finetune(recipe.with_overrides("head.search=true"), progress=notes)
+    found, head, _ = [line for line in notes.lines if line.startswith("frozen layers")]
+    assert "computed once" in found
+    assert "read from disk" in head
+
+
+class Notes(Progress):
+    def __init__(self):
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def losses(folder: RunFolder) -> list[tuple[str, str]]:

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_feature_cache as cached
 import tiny
+from cached_fit import ALWAYS, fit, fit_on_devices, fresh
 
 from tltool.best_weights import BestWeights
 from tltool.errors import PlanError, RecipeError
@@ -44,8 +44,8 @@ def solve(transfer, plan, task, training, train, validation, folder):
 
 @pytest.mark.parametrize("kind", ["cnn", "bert", "vit"])
 def test_fine_tuning_starts_from_the_solved_head_stored_or_not(kind, tmp_path):
-    stored, with_cache, said, _ = cached.fit(kind, tmp_path, (SOLVED, STILL), cached.ALWAYS)
-    anew, without, _, _ = cached.fit(kind, tmp_path, (SOLVED, STILL), NEVER)
+    stored, with_cache, said, _ = fit(kind, tmp_path, (SOLVED, STILL), ALWAYS)
+    anew, without, _, _ = fit(kind, tmp_path, (SOLVED, STILL), NEVER)
     solved, fine_tuned = with_cache
     assert any("solved on" in line for line in said)
     assert solved["phase"] == "1 head"
@@ -58,18 +58,23 @@ def test_fine_tuning_starts_from_the_solved_head_stored_or_not(kind, tmp_path):
         assert without[0][key] == pytest.approx(solved[key], abs=1e-4)
     for path, value in anew.items():
         np.testing.assert_allclose(stored[path], value, atol=2e-3, err_msg=path)
-    fresh = cached.fresh(kind)
-    changed = {p for p in fresh if np.abs(stored[p] - fresh[p]).max() > 1e-6}
+    before = fresh(kind)
+    changed = {p for p in before if np.abs(stored[p] - before[p]).max() > 1e-6}
     assert changed == {"head_output/kernel", "head_output/bias"}
+
+
+def test_two_devices_solve_and_go_on_as_one_does():
+    one, two = (fit_on_devices("cnn", devices, "exact") for devices in (1, 2))
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    assert any("solved on" in line for line in two["said"])
+    np.testing.assert_allclose(two["losses"], one["losses"], atol=1e-3)
 
 
 def test_the_solved_head_fits_no_worse_than_a_long_gradient_fit(tmp_path):
     settings = {"label_smoothing": 0.1}
-    _, solved, _, _ = cached.fit("cnn", tmp_path, (SOLVED,), cached.ALWAYS, **settings)
+    _, solved, _, _ = fit("cnn", tmp_path, (SOLVED,), ALWAYS, **settings)
     phase = {"train": "head", "epochs": 60, "learning_rate": 0.05}
-    _, stepped, _, _ = cached.fit(
-        "cnn", tmp_path, (phase,), cached.ALWAYS, weight_decay=0.0, **settings
-    )
+    _, stepped, _, _ = fit("cnn", tmp_path, (phase,), ALWAYS, weight_decay=0.0, **settings)
     best = min(row["val_loss"] for row in stepped)
     assert solved[0]["val_loss"] < best + 0.01
     assert stepped[0]["val_loss"] > best + 0.05, "the gradient fit was meant to have to learn"
@@ -83,13 +88,11 @@ def test_the_loss_is_that_of_keras_with_weights_and_penalty(tmp_path):
     transfer = join(backbone, HeadSection(l2=0.5), task)
     (plan,) = plan_phases((PhaseSection(**SOLVED),), transfer.groups, "image")
     apply_plan(transfer.model, plan)
-    examples = cached.examples_of("cnn", tmp_path / "images")
-    data = cached.split_data(examples, "train", backbone.preprocessing, 0)
-    data = cached.ExampleData(
-        data.examples, data.contract, data.targets,
-        np.linspace(0.1, 4, len(data.targets)).astype("float32"), 64, True,
-    )  # fmt: skip
-    batches = data.batches(1)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(40, 32, 32, 3)).astype("float32")
+    targets = np.eye(2, dtype="float32")[rng.integers(0, 2, 40)]
+    weights = np.linspace(0.1, 4, 40).astype("float32")
+    batches = tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(40)
     training = TrainingSection(label_smoothing=0.2)
     row = solve(transfer, plan, task, training, batches, None, folder=tmp_path)
     transfer.model.compile(loss=task.loss(0.2), metrics=task.training_metrics())
@@ -100,8 +103,8 @@ def test_the_loss_is_that_of_keras_with_weights_and_penalty(tmp_path):
 
 def test_with_augmentation_the_head_is_solved_on_changed_images(tmp_path):
     augment = AugmentSection(brightness=0.5)
-    plain, *_ = cached.fit("cnn", tmp_path, (SOLVED,), NEVER)
-    changed, *_ = cached.fit("cnn", tmp_path, (SOLVED,), NEVER, augment=augment)
+    plain, *_ = fit("cnn", tmp_path, (SOLVED,), NEVER)
+    changed, *_ = fit("cnn", tmp_path, (SOLVED,), NEVER, augment=augment)
     assert not np.allclose(plain["head_output/kernel"], changed["head_output/kernel"], atol=1e-3)
 
 

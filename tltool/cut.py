@@ -219,7 +219,9 @@ def _weights(layer: Any) -> Sequence[Any]:
 
 
 def _is_random(layer: Any) -> bool:
-    return len(_variables(layer)) > len(_weights(layer))
+    # Dropout of rate 0 has no seed. It counts all the same: heads that differ in the rate alone
+    # read the same stored features.
+    return len(_variables(layer)) > len(_weights(layer)) or isinstance(layer, keras.layers.Dropout)
 
 
 def _size(tensor: Any) -> int:
