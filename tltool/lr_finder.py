@@ -42,6 +42,8 @@ _SMOOTHING = 0.9
 _DIVERGED = 4.0
 # The suggestion is this share of the rate of the lowest loss, which is about to diverge.
 _SHARE = 0.1
+# The slope is measured over so many steps, since that of one is mostly noise.
+_SLOPE_STEPS = 8
 # A loss that falls by less than this share from that of the lowest rates has not been learnt from.
 _LEARNT = 0.02
 
@@ -221,8 +223,10 @@ def _result(plan: PhasePlan, rates: np.ndarray, recorder: _Recorder, seconds: fl
         start = float(np.median(smoothed[: max(1, len(smoothed) // 10)]))
         if start - smoothed[at] > _LEARNT * abs(start):
             lowest = float(rates[at])
-            slope = np.gradient(smoothed[: at + 1], np.log(rates[: at + 1]))
-            steepest = float(rates[int(slope.argmin())])
+            # The steps are equal on the logarithmic axis, so that the largest fall is the steepest.
+            apart = min(_SLOPE_STEPS, at)
+            falls = smoothed[: at + 1 - apart] - smoothed[apart : at + 1]
+            steepest = float(rates[int(falls.argmax()) + apart // 2])
     return RateTest(
         phase=plan.number,
         title=plan.title,

@@ -76,10 +76,10 @@ def lr_find(
 
 def _print(result: RateTest, *, named: bool) -> None:
     marks = _marks(result)
-    by_step = {
-        min(range(len(result.rates)), key=lambda i: abs(result.rates[i] - rate)): name
-        for name, rate in marks.items()
-    }
+    by_step: dict[int, str] = {}
+    for name, rate in marks.items():
+        step = min(range(len(result.rates)), key=lambda i: abs(result.rates[i] - rate))
+        by_step[step] = f"{by_step[step]}, {name}" if step in by_step else name
     every = max(1, len(result.rates) // _TABLE_ROWS)
     chosen = sorted({*range(0, len(result.rates), every), len(result.rates) - 1, *by_step})
     print_table(
