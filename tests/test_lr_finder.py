@@ -160,6 +160,8 @@ def test_a_head_is_tested_on_stored_features_and_learns_as_without_them(recipe):
 def test_a_phase_or_rates_that_are_not_there_are_refused(recipe):
     with pytest.raises(PlanError, match="There is no phase 3: the schedule has 2"):
         tltool.lr_find(recipe, phase=3)
+    with pytest.raises(PlanError, match=r"Phase 1 \(head\) is solved exactly"):
+        tltool.lr_find(recipe.with_overrides("schedule.0.solver=exact"))
     with pytest.raises(PlanError, match="0 < first < last"):
         tltool.lr_find(recipe, first_rate=1.0, last_rate=0.1)
     with pytest.raises(PlanError, match="at least 10 steps"):

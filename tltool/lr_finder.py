@@ -103,7 +103,7 @@ def lr_find(
         progress: Is told what happens.
 
     Raises:
-        PlanError: There is no such phase.
+        PlanError: There is no such phase, or it is solved exactly.
         TltoolError: As for `finetune`.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -258,7 +258,13 @@ def _plan(prepared: Prepared, phase: int) -> PhasePlan:
             f"There is no phase {phase}: the schedule has {count}.",
             hint="`tltool plan RECIPE` prints the phases.",
         )
-    return prepared.plans[phase - 1]
+    plan = prepared.plans[phase - 1]
+    if plan.phase.solver == "exact":
+        raise PlanError(
+            f"Phase {phase} ({plan.title}) is solved exactly and has no learning rate.",
+            hint="Test a later phase with --phase, or `solver: gradient`.",
+        )
+    return plan
 
 
 def _train_earlier(
