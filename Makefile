@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-quickstart: install  ## Fine-tune a real BERT on real texts, export it, check it (about 5 minutes)
+quickstart: install  ## Fine-tune a real BERT on real texts, export it, check it (about 3 minutes)
 	$(BIN)/tltool finetune quickstart
 
 install: $(VENV)/.installed  ## Make the environment and install tltool

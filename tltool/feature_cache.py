@@ -225,11 +225,10 @@ class FeatureCache:
             self._tell(boundary, f"computed in every epoch: storing failed ({error.strerror})")
             return None
         seconds = time.perf_counter() - started
-        size = size_text(writer.num_bytes)
-        times = "once" if boundary.epochs == 1 else f"once instead of {boundary.epochs} times"
         self._tell(
             boundary,
-            f"computed {times}: {rows.count:,} rows, {size}, {seconds:.1f} s",
+            f"computed once for {_count(boundary.epochs, 'epoch')}: {rows.count:,} rows, "
+            f"{size_text(writer.num_bytes)}, {seconds:.1f} s",
         )
         return self._store.find(key)
 
