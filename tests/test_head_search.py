@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 import tltool
+from tltool import head_search
 from tltool.errors import DataError, RecipeError
 from tltool.freezing import expand_schedule
 from tltool.head_fits import FitSettings, HeadSettings
@@ -18,6 +19,10 @@ from tltool.recipe import Recipe
 from tltool.run_folder import RunFolder
 
 OWN = HeadSettings((), 0.1, 1e-3, 0.01, 0.0)
+
+
+def falling(peak, steps):
+    return peak * np.linspace(1, 0, steps)
 
 
 def problem_of(kind="classification", rows=90, seed=0) -> SearchProblem:
@@ -36,7 +41,6 @@ def problem_of(kind="classification", rows=90, seed=0) -> SearchProblem:
         FitSettings(kind, "relu", 0.0, 16, 15, 1.0),
         {"classification": "log_loss", "regression": "mae"}[kind],
         target_std=float(radius.std()),
-        rates=lambda peak, steps: peak * np.linspace(1, 0, steps),
         seed=seed,
     )
 
@@ -44,7 +48,7 @@ def problem_of(kind="classification", rows=90, seed=0) -> SearchProblem:
 def found(problem, trials=16, folds=3):
     candidates = draw_settings(trials, OWN, problem.shared.kind, problem.seed)
     notes: list[str] = []
-    return search_heads(problem, candidates, folds, notes.append), notes
+    return search_heads(problem, candidates, falling, folds, notes.append), notes
 
 
 def timeless(trials):
@@ -79,6 +83,13 @@ def test_equal_seeds_give_equal_tables_and_other_seeds_other_ones():
     assert timeless(first) != timeless(other)
 
 
+def test_processes_find_what_one_finds(monkeypatch):
+    alone, _ = found(problem_of(), trials=8)
+    monkeypatch.setattr(head_search, "_WORTH_PROCESSES_SECONDS", 0.0)
+    spread, _ = found(problem_of(), trials=8)
+    assert timeless(alone) == timeless(spread)
+
+
 def test_candidates_cover_their_ranges_and_begin_with_the_recipe_s_own():
     drawn = draw_settings(41, OWN, "classification", 0)
     assert drawn[0] == OWN
@@ -98,7 +109,7 @@ def test_more_folds_than_rows_of_any_class_are_refused():
 
 def test_a_rate_that_overflows_comes_last():
     candidates = [OWN, OWN, replace(OWN, learning_rate=1e30), OWN]
-    trials = search_heads(problem_of(), candidates, 2, lambda _: None)
+    trials = search_heads(problem_of(), candidates, falling, 2, lambda _: None)
     assert trials[-1].number == 2
 
 

@@ -1,4 +1,4 @@
-"""Trains one default head on stored features, in NumPy: no graph to build, many at once in threads.
+"""Trains one default head on stored features, in NumPy: no graph to build, many at once.
 
 The steps are those of the trainer: the default head of `tltool.heads`, the
 losses of `tltool.tasks`, and AdamW as in `tltool.optimizers`, with the same

@@ -7,14 +7,13 @@ judged by a shorter training than the recipe would give it.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
 
@@ -38,7 +37,12 @@ _SMOOTHINGS = (0.0, 0.0, 0.05, 0.1)
 # One in so many heads is trained on the other folds too, and at least so many.
 _KEPT_SHARE, _MIN_KEPT = 5, 3
 
+# Processes of their own need about two seconds to start; threads share one interpreter,
+# and fits of so small matrices spend most of their time in it.
+_WORTH_PROCESSES_SECONDS = 4.0
+
 Rates = Callable[[float, int], np.ndarray]
+"""From a peak learning rate and a number of steps to the rate of each step."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,6 @@ class SearchProblem:
         shared: What all heads share.
         monitor: The metric that ranks: `log_loss`, `accuracy`, `mse` or `mae`.
         target_std: Size of one unit of the targets (regression).
-        rates: From a peak learning rate and a number of steps to the rate of each step.
         seed: Of candidates, folds and fits.
     """
 
@@ -91,7 +94,6 @@ class SearchProblem:
     shared: FitSettings
     monitor: str
     target_std: float
-    rates: Rates
     seed: int
 
 
@@ -138,6 +140,7 @@ def _rounded_to(step: float, value: float) -> float:
 def search_heads(
     problem: SearchProblem,
     candidates: Sequence[HeadSettings],
+    rates: Rates,
     folds: int,
     note: Callable[[str], None],
 ) -> list[HeadTrial]:
@@ -148,6 +151,7 @@ def search_heads(
     Args:
         problem: Features, targets and what all heads share.
         candidates: The first is trained on all folds in any case.
+        rates: The learning-rate curve of every fit.
         folds: Number of folds, at least 2.
         note: Is told what happens.
 
@@ -156,7 +160,7 @@ def search_heads(
     """
     splits = _splits(problem, folds)
     running = [_Running(number, settings) for number, settings in enumerate(candidates)]
-    _train(problem, running, splits, [0])
+    _train(problem, rates, running, splits, [0])
     kept = max(_MIN_KEPT, -(-len(running) // _KEPT_SHARE))
     best = _ranked(running, problem.monitor)[:kept]
     finalists = best if running[0] in best else [running[0], *best]
@@ -164,7 +168,7 @@ def search_heads(
         f"{len(running)} heads trained on one fold of {folds}; "
         f"{len(finalists)} go on to the other folds"
     )
-    _train(problem, finalists, splits, range(1, folds))
+    _train(problem, rates, finalists, splits, range(1, folds))
     return [trial.finished() for trial in _ranked(running, problem.monitor)]
 
 
@@ -225,6 +229,7 @@ def _stratified(classes: np.ndarray, folds: int, seed: int) -> Any:
 
 def _train(
     problem: SearchProblem,
+    rates: Rates,
     trials: Sequence[_Running],
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     folds: Sequence[int],
@@ -233,36 +238,48 @@ def _train(
     jobs = [(trial, fold) for trial in trials for fold in folds]
     # The widest first, so that no core waits for a wide one at the end.
     jobs.sort(key=lambda job: -sum(job[0].settings.hidden_units))
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # One thread for each fit: its matrices are too small to share one among cores.
-    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
-        try:
-            done = pool.map(lambda job: _one(problem, job[0], splits[job[1]], job[1]), jobs)
-            for (trial, fold), (scores, seconds) in zip(jobs, done, strict=True):
-                trial.scores[fold] = scores
-                trial.seconds += seconds
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    tasks = []
+    for trial, fold in jobs:
+        steps = steps_of_fit(len(splits[fold][0]), problem.shared)
+        curve = rates(trial.settings.learning_rate, steps)
+        seed = np.random.SeedSequence([problem.seed, 1, trial.number, fold])
+        tasks.append(delayed(_fit)(problem, trial.settings, splits[fold], curve, seed))
+    for (trial, fold), (scores, seconds) in zip(jobs, _all(tasks), strict=True):
+        trial.scores[fold] = scores
+        trial.seconds += seconds
 
 
-def _one(
-    problem: SearchProblem, trial: _Running, split: tuple[np.ndarray, np.ndarray], fold: int
+def _all(tasks: Sequence[Any]) -> list[Any]:
+    """Results of delayed calls, in processes where that pays."""
+    started = time.perf_counter()
+    function, args, kwargs = tasks[0]
+    results = [function(*args, **kwargs)]
+    others = tasks[1:]
+    worth = len(others) * (time.perf_counter() - started) > _WORTH_PROCESSES_SECONDS
+    with parallel_config("loky", inner_max_num_threads=1):
+        return results + list(Parallel(n_jobs=-1 if worth else 1)(others))
+
+
+def _fit(
+    problem: SearchProblem,
+    settings: HeadSettings,
+    split: tuple[np.ndarray, np.ndarray],
+    rates: np.ndarray,
+    seed: np.random.SeedSequence,
 ) -> tuple[dict[str, float], float]:
     """One fit: the metrics of its held-out rows, and its time in seconds."""
     started = time.perf_counter()
     rows, held_out = split
     shared = problem.shared
-    rates = problem.rates(trial.settings.learning_rate, steps_of_fit(len(rows), shared))
-    seed = np.random.SeedSequence([problem.seed, 1, trial.number, fold])
+    # One thread: the matrices are too small to share one among cores, and sums keep their order.
     # A rate that is too high overflows, and its score says so.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
         layers = fit_head(
             problem.features,
             problem.targets,
             problem.weights,
             rows,
-            trial.settings,
+            settings,
             shared,
             rates,
             seed,

@@ -20,7 +20,14 @@ from tltool.files import write_text
 from tltool.freezing import PhasePlan
 from tltool.frozen_features import frozen_features
 from tltool.head_fits import FitSettings, HeadSettings
-from tltool.head_search import HeadTrial, SearchProblem, draw_settings, metrics_of, search_heads
+from tltool.head_search import (
+    HeadTrial,
+    Rates,
+    SearchProblem,
+    draw_settings,
+    metrics_of,
+    search_heads,
+)
 from tltool.optimizers import make_schedule
 from tltool.preparation import Prepared, prepare
 from tltool.progress import Progress
@@ -163,7 +170,7 @@ def search_head(
     )
     kind = recipe.spec.kind
     candidates = draw_settings(trials, own, kind, recipe.training.seed)
-    ranked = search_heads(problem, candidates, folds, progress.note)
+    ranked = search_heads(problem, candidates, _rates_of(phase), folds, progress.note)
     metrics = metrics_of(kind)
     result = HeadSearchResult(
         trials=tuple(ranked),
@@ -196,11 +203,6 @@ def _problem(
         clip_norm=training.gradient_clip_norm,
     )
 
-    def rates(peak: float, steps: int) -> np.ndarray:
-        curve = phase.model_copy(update={"learning_rate": peak})
-        schedule = make_schedule(curve, steps // phase.epochs)
-        return np.asarray(schedule(np.arange(steps)))
-
     return SearchProblem(
         features=np.concatenate([found.train, found.validation]),
         targets=encode_targets(prepared.task, targets, origins),
@@ -208,9 +210,16 @@ def _problem(
         shared=shared,
         monitor=metrics_of(recipe.spec.kind)[0 if training.monitor == "loss" else 1],
         target_std=prepared.task.target_std,
-        rates=rates,
         seed=training.seed,
     )
+
+
+def _rates_of(phase: PhaseSection) -> Rates:
+    def rates(peak: float, steps: int) -> np.ndarray:
+        curve = phase.model_copy(update={"learning_rate": peak})
+        return np.asarray(make_schedule(curve, steps // phase.epochs)(np.arange(steps)))
+
+    return rates
 
 
 def _recipe_with(recipe: Recipe, plans: Sequence[PhasePlan], found: HeadSettings) -> Recipe:
