@@ -13,6 +13,7 @@ import tltool
 from tltool.errors import BackboneError, EvaluationError
 from tltool.feature_store import FeatureStore
 from tltool.probe import probe
+from tltool.ranking import _spread_batches
 from tltool.recipe import Recipe
 from tltool.tasks import TASKS, Task
 
@@ -54,6 +55,16 @@ def test_a_broken_backbone_is_reported_and_the_others_are_ranked(place, recipe, 
     assert one.size_mb == pytest.approx(4 * one.parameters / 1e6)
     assert one.channels == 32
     assert all(r.examples_per_second > 0 and r.std >= 0 for r in results[:2])
+
+
+def test_timed_batches_come_from_all_over_an_order_and_hold_neighbours():
+    rows = _spread_batches(range(1000))
+    assert len(rows) == 4 * 32
+    for quarter in range(4):
+        batch = rows[quarter * 32 : quarter * 32 + 32]
+        assert batch == list(range(batch[0], batch[0] + 32))
+        assert 250 * quarter < batch[0] < 250 * quarter + 218
+    assert sorted(_spread_batches(range(10))) == list(range(10))
 
 
 def test_where_none_can_be_used_that_is_an_error(recipe):

@@ -11,7 +11,7 @@ import keras
 from tltool.best_weights import BestWeights, HistoryRow
 from tltool.errors import TrainingError
 from tltool.freezing import PhasePlan
-from tltool.progress import Progress
+from tltool.progress import Progress, in_epochs
 from tltool.schema import EarlyStoppingSection
 from tltool.stopwatch import Stopwatch
 
@@ -109,7 +109,8 @@ class EpochEnd(keras.callbacks.Callback):
         self._progress.epoch_end(row, better)
         if self._stopping is not None and self._waited >= self._stopping.patience:
             self._progress.note(
-                f"stopped early: {self._best.monitor} has not improved for {self._waited} epochs"
+                f"stopped early: {self._best.monitor} has not improved for "
+                f"{in_epochs(self._waited)}"
             )
             self.model.stop_training = True
 

@@ -83,7 +83,7 @@ class PlainProgress(Progress):
     @contextmanager
     def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
         """Writes the phase's title and length."""
-        self._line(f"  {title}: {epochs} epochs of {steps_per_epoch} steps")
+        self._line(f"  {title}: {in_epochs(epochs)} of {steps_per_epoch} steps")
         yield
 
     def epoch_end(self, row: Row, best: bool) -> None:
@@ -166,3 +166,8 @@ def terminal_progress(stream: TextIO | None = None) -> Progress:
     """Bars where stderr is a terminal, plain lines elsewhere."""
     console = Console(file=stream, stderr=stream is None)
     return RichProgress(console) if console.is_terminal else PlainProgress(stream)
+
+
+def in_epochs(count: int) -> str:
+    """1 as "1 epoch", 3 as "3 epochs"."""
+    return "1 epoch" if count == 1 else f"{count} epochs"

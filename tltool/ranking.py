@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 UNTRAINED = "untrained:"
 """Before a backbone's name: the same network with random weights."""
 
-# Rows of the measured forward pass, and for how long it is repeated at most.
-_TIMED_ROWS, _TIMED_SECONDS, _TIMED_PASSES = 64, 3.0, 5
-_BATCH_SIZE = 32
+# Batches of the measured forward pass, and for how long it is repeated at most.
+_TIMED_BATCHES, _BATCH_SIZE = 4, 32
+_TIMED_SECONDS, _TIMED_PASSES = 3.0, 5
 _FLOAT32_BYTES = 4
 
 
@@ -197,9 +197,7 @@ def _speed(prepared: Prepared) -> float:
     # As the store of features computes it.
     model = fold_batch_norms(prepared.backbone.model)
     examples = prepared.examples.split("train")
-    ordered = by_length(examples)
-    count = min(_TIMED_ROWS, len(ordered))
-    chosen = [ordered[i] for i in np.linspace(0, len(ordered) - 1, count).round().astype(int)]
+    chosen = _spread_batches(by_length(examples))
     source = example_source(examples.take(chosen), prepared.backbone.preprocessing)
     dataset = make_batches(source, targets=None, batch_size=_BATCH_SIZE, training=False)
     batches = list(dataset)
@@ -218,4 +216,15 @@ def _speed(prepared: Prepared) -> float:
     passes: list[float] = []
     while len(passes) < _TIMED_PASSES and sum(passes) < _TIMED_SECONDS:
         passes.append(one_pass())
-    return count / min(passes)
+    return len(chosen) / min(passes)
+
+
+def _spread_batches(ordered: Sequence[int]) -> list[int]:
+    """Rows of a few whole batches, from all over an order: each batch of neighbours.
+
+    So a batch's texts are of like length, as where all rows are computed.
+    """
+    stretches = np.array_split(np.asarray(ordered), _TIMED_BATCHES)
+    starts = [max(0, (len(stretch) - _BATCH_SIZE) // 2) for stretch in stretches]
+    pieces = zip(stretches, starts, strict=True)
+    return [int(row) for part, start in pieces for row in part[start : start + _BATCH_SIZE]]
