@@ -1,10 +1,12 @@
-"""tltool: one call of `tltool.finetune`, timed until the weights are trained."""
+"""tltool: one call of `tltool.finetune`, timed until the last epoch is over."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from protocol import Stopwatch, read_settings, report
@@ -15,19 +17,20 @@ from tltool.recipe import Recipe
 
 
 class TrainingClock(Progress):
-    """Reads the stopwatch when training is over, which is when evaluation begins.
+    """Reads the stopwatch where the last step and validation of the training are done.
 
-    Writing the run folder and the trained model is in the time.
+    The others write no file of the model either.
     """
 
     def __init__(self) -> None:
         self.times: dict[str, float] = {}
         self._stopwatch = Stopwatch()
 
-    def stage(self, title: str) -> None:
-        """Notes the time where the stage is the evaluation."""
-        if title.startswith("Evaluation"):
-            self.times = self._stopwatch.read()
+    @contextmanager
+    def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
+        """Notes the time at its end."""
+        yield
+        self.times = self._stopwatch.read()
 
 
 def main() -> None:
