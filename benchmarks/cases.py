@@ -103,10 +103,17 @@ class Arena:
     Args:
         data: Folder that holds the data sets.
         quick: Take a few rows only.
+        per_class: Take at most so many training rows of each class, and a
+            ninth of it to validate; None takes all.
     """
 
-    def __init__(self, data: Path, *, quick: bool) -> None:
+    def __init__(self, data: Path, *, quick: bool, per_class: int | None = None) -> None:
         self._data, self._quick = data, quick
+        self._limits: dict[str, int] = {}
+        if quick:
+            self._limits = QUICK_ROWS
+        elif per_class is not None:
+            self._limits = {"train": per_class, "validation": -(-per_class // 9)}
         self._tables: dict[str, dict[str, str]] = {}
         self.counts: dict[str, Counter[str]] = {}
 
@@ -151,15 +158,16 @@ class Arena:
         if case.dataset not in self._tables:
             examples = load_case(case, self._data)
             self._tables[case.dataset] = {
-                split: str(self._write(case.dataset, split, examples)) for split in QUICK_ROWS
+                split: str(self._write(case.dataset, split, examples))
+                for split in ("train", "validation", "test")
             }
         return self._tables[case.dataset]
 
     def _write(self, dataset: str, split: Any, examples: Examples) -> Path:
         chosen = examples.split(split)
         rows = [(os.fspath(x), str(y)) for x, y in zip(chosen.inputs, chosen.targets, strict=True)]
-        if self._quick:
-            rows = first_of_each_label(rows, QUICK_ROWS[split])
+        if split in self._limits:
+            rows = first_of_each_label(rows, self._limits[split])
         self.counts.setdefault(dataset, Counter())[split] = len(rows)
         path = self.path / f"{dataset}-{split}.csv"
         with path.open("w", encoding="utf-8", newline="") as file:

@@ -67,6 +67,9 @@ def arguments(description: str, cases: Sequence[str]) -> argparse.ArgumentParser
     """The command line of every training race."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument(
+        "--per-class", type=int, metavar="N", help="at most N training rows of each class"
+    )
     parser.add_argument("--only", nargs="+", choices=cases, default=list(cases), metavar="CASE")
     add_rounds(parser)
     return parser
@@ -96,7 +99,7 @@ def publish(name: str, text: str, *, quick: bool) -> None:
 def hold(race: Race, options: argparse.Namespace) -> None:
     """Runs the cases asked for; each becomes a section of its own."""
     try:
-        with Arena(options.data, quick=options.quick) as arena:
+        with Arena(options.data, quick=options.quick, per_class=options.per_class) as arena:
             for name in options.only:
                 say(f"{race.name}: {name}")
                 publish(
