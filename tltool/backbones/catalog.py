@@ -13,6 +13,9 @@ from tltool.preprocessing import ImagePreprocessing
 from tltool.shipped import shipped_dir
 from tltool.tasks import Modality
 
+APPLICATION_PREFIX = "keras.applications."
+"""Before the name of a network there, as its card may be called in a recipe too."""
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +43,22 @@ class HubSource(_Value):
 
     kind: Literal["keras_hub"]
     preset: str
+
+
+class ApplicationSource(_Value):
+    """A network of keras.applications and its weights without the classifier.
+
+    Attributes:
+        application: Its name there, such as `ResNet50`.
+        file: Path of the weights below the server that has them all.
+        checksum: `md5:HEX` or `sha256:HEX`, as Keras itself states it; null
+            where it states none.
+    """
+
+    kind: Literal["keras_applications"]
+    application: str
+    file: str
+    checksum: str | None = Field(None, pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")
 
 
 class TextInput(_Value):
@@ -93,7 +112,7 @@ class ModelCard(_Value):
     title: str
     family: str
     modality: Modality
-    source: Annotated[WheelSource | HubSource, Field(discriminator="kind")]
+    source: Annotated[WheelSource | HubSource | ApplicationSource, Field(discriminator="kind")]
     licence: str
     origin: str
     parameters: int
@@ -125,6 +144,8 @@ class ModelCard(_Value):
         """The source in a few words, for a table and for the model's own records."""
         if isinstance(self.source, WheelSource):
             return f"wheel {self.source.project} {self.source.version}"
+        if isinstance(self.source, ApplicationSource):
+            return f"{APPLICATION_PREFIX}{self.source.application}"
         return f"KerasHub preset {self.source.preset}"
 
 
@@ -148,8 +169,18 @@ def list_cards() -> tuple[ModelCard, ...]:
 
 
 def find_card(name: str) -> ModelCard | None:
-    """The card of that name, or None."""
+    """The card of that name, or None; `keras.applications.NAME` finds that network's."""
+    if name.startswith(APPLICATION_PREFIX):
+        return _applications().get(name.removeprefix(APPLICATION_PREFIX).lower())
     return _cards().get(name)
+
+
+def _applications() -> dict[str, ModelCard]:
+    return {
+        card.source.application.lower(): card
+        for card in _cards().values()
+        if isinstance(card.source, ApplicationSource)
+    }
 
 
 def get_card(name: str) -> ModelCard:

