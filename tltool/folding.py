@@ -100,7 +100,9 @@ def _folded(convolution: Any, norm: Any) -> Any:
     else:
         kernel = kernel * scale
     config = {**convolution.get_config(), "use_bias": True, "name": f"{convolution.name}_folded"}
-    config["bias_initializer"] = "zeros"
+    # All weights are set below: drawing random ones first would take most of the time.
+    kind = "depthwise" if isinstance(convolution, layers.DepthwiseConv2D) else "kernel"
+    config.update({"bias_initializer": "zeros", f"{kind}_initializer": "zeros"})
     layer = type(convolution).from_config(config)
     layer.build(convolution.input.shape)
     layer.set_weights([kernel, offset])

@@ -9,6 +9,7 @@ with TensorFlow's "same" padding, which costs accuracy; hence a builder here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -73,8 +74,12 @@ def load_efficientnet_lite0(
             size is not a multiple of 32.
     """
     preprocessing = resized(contract, image_size_px, name)
-    network = build_efficientnet_lite0(preprocessing.size_px)
-    if weights == "pretrained":
+    pretrained = weights == "pretrained"
+    # What is loaded anyway is not drawn at random first.
+    network = build_efficientnet_lite0(
+        preprocessing.size_px, initializer="zeros" if pretrained else "glorot_uniform"
+    )
+    if pretrained:
         load_torch_weights(network, read_torch_file(path))
     pooled = layers.GlobalAveragePooling2D(name="pooled")(network.output)
     model = keras.Model(network.input, pooled, name="efficientnet_lite0")
@@ -88,13 +93,17 @@ def load_efficientnet_lite0(
 
 
 def build_efficientnet_lite0(
-    size_px: tuple[int, int] = (224, 224), *, include_classifier: bool = False
+    size_px: tuple[int, int] = (224, 224),
+    *,
+    include_classifier: bool = False,
+    initializer: str = "glorot_uniform",
 ) -> keras.Model:
-    """Builds the network with random weights.
+    """Builds the network with fresh weights.
 
     Args:
         size_px: Height and width of the input; multiples of 32.
         include_classifier: Ends in the 1000 ImageNet logits instead of the last map.
+        initializer: Of the kernels, a name that Keras knows.
 
     Returns:
         Functional model from float32 images (batch, height, width, 3), already
@@ -102,12 +111,13 @@ def build_efficientnet_lite0(
         logits (batch, 1000).
     """
     image = keras.Input((*size_px, 3), name="image")
-    x = layers.Conv2D(STEM_CHANNELS, 3, 2, padding="same", use_bias=False, name="stem_conv")(image)
+    convolution = partial(layers.Conv2D, use_bias=False, kernel_initializer=initializer)
+    x = convolution(STEM_CHANNELS, 3, 2, padding="same", name="stem_conv")(image)
     x = _norm_relu6(x, "stem")
     for number, stage in enumerate(STAGES, start=1):
         for index in range(stage.repeats):
-            x = _block(x, stage, index == 0, f"stage{number}_block{index + 1}")
-    x = layers.Conv2D(TOP_CHANNELS, 1, use_bias=False, name="top_conv")(x)
+            x = _block(x, stage, index == 0, f"stage{number}_block{index + 1}", initializer)
+    x = convolution(TOP_CHANNELS, 1, name="top_conv")(x)
     x = _norm_relu6(x, "top")
     if include_classifier:
         x = layers.GlobalAveragePooling2D(name="pooled")(x)
@@ -115,20 +125,24 @@ def build_efficientnet_lite0(
     return keras.Model(image, x, name="efficientnet_lite0")
 
 
-def _block(x: Any, stage: Stage, first: bool, name: str) -> Any:
+def _block(x: Any, stage: Stage, first: bool, name: str, initializer: str) -> Any:
     """An inverted residual block: expand, depthwise, project, and add where shapes agree."""
+    convolution = partial(layers.Conv2D, use_bias=False, kernel_initializer=initializer)
     entry, channels = x, x.shape[-1]
     stride = stage.stride if first else 1
     if stage.expansion != 1:
-        x = layers.Conv2D(
-            channels * stage.expansion, 1, use_bias=False, name=f"{name}_expand_conv"
-        )(x)
+        x = convolution(channels * stage.expansion, 1, name=f"{name}_expand_conv")(x)
         x = _norm_relu6(x, f"{name}_expand")
     x = layers.DepthwiseConv2D(
-        stage.kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
+        stage.kernel,
+        stride,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer=initializer,
+        name=f"{name}_depthwise_conv",
     )(x)
     x = _norm_relu6(x, f"{name}_depthwise")
-    x = layers.Conv2D(stage.channels, 1, use_bias=False, name=f"{name}_project_conv")(x)
+    x = convolution(stage.channels, 1, name=f"{name}_project_conv")(x)
     x = layers.BatchNormalization(name=f"{name}_project_bn", **BATCH_NORM)(x)
     if stride == 1 and channels == stage.channels:
         x = layers.Add(name=f"{name}_add")([entry, x])

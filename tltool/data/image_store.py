@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,15 @@ import tensorflow as tf
 from tltool.data.images import (
     array_to_rgb,
     check_sizes,
-    decode_image,
+    decode_one_of,
+    decoder_of,
     plain_message,
     resize_and_crop,
 )
 from tltool.errors import DataError
 from tltool.preprocessing import ImagePreprocessing
+
+_START_BYTES = 16  # More than any format needs to be known.
 
 
 class ImageStore:
@@ -51,18 +56,12 @@ class ImageStore:
         Raises:
             DataError: An image cannot be read or decoded; names it and says why.
         """
-        with tf.device("cpu"):
-            from_bytes = self._resizer(decode_image, tf.TensorSpec([], tf.string))
-            from_array = self._resizer(tf.identity, tf.TensorSpec([None, None, 3], tf.uint8))
+        resized = _Resizer(self._contract)
         loaded = np.empty((len(self._images), *self.shape), np.uint8)
 
         def load(row: int) -> None:
-            image = self._images[row]
             try:
-                if isinstance(image, np.ndarray):
-                    loaded[row] = from_array(array_to_rgb(image)).numpy()
-                else:
-                    loaded[row] = from_bytes(_read(image)).numpy()
+                loaded[row] = resized(self._images[row])
             except tf.errors.OpError as error:
                 raise self._broken(row, plain_message(error)) from error
             except (DataError, TypeError) as error:
@@ -84,6 +83,7 @@ class ImageStore:
         missed: where the row numbers no longer agree, the dataset raises
         `tf.errors.InvalidArgumentError` with the name.
         """
+        decoders = {decoder_of(_start(image)) for image in self._images}
         data = tf.constant([_encoded(image) for image in self._images], tf.string)
         is_file = tf.constant([not isinstance(x, (bytes, np.ndarray)) for x in self._images])
         names = tf.constant([self._name(row) for row in range(len(self._images))], tf.string)
@@ -92,7 +92,9 @@ class ImageStore:
         def load(row: Any) -> tuple[Any, Any]:
             one = data[row]
             one = tf.cond(is_file[row], lambda: tf.io.read_file(one), lambda: one)
-            return row, tf.cast(resize_and_crop(decode_image(one), self._contract), tf.uint8)
+            return row, tf.cast(
+                resize_and_crop(decode_one_of(one, decoders), self._contract), tf.uint8
+            )
 
         @tf.autograph.experimental.do_not_convert
         def present(row: Any, found: Any) -> Any:
@@ -109,15 +111,6 @@ class ImageStore:
 
         return read
 
-    def _resizer(self, decode: Any, spec: tf.TensorSpec) -> Any:
-        """A traced function from an image of type `spec` to uint8 of the model's input size."""
-        resize = tf.function(
-            lambda data: tf.cast(resize_and_crop(decode(data), self._contract), tf.uint8),
-            input_signature=[spec],
-            autograph=False,
-        )
-        return resize.get_concrete_function()
-
     def _broken(self, row: int, why: str) -> DataError:
         return DataError(
             f"{self._name(row)}: this image cannot be used: {why}",
@@ -131,8 +124,50 @@ class ImageStore:
         return f"{image} ({origin})"
 
 
-def _read(image: Any) -> Any:
-    return image if isinstance(image, bytes) else tf.io.read_file(os.fspath(image))
+class _Resizer:
+    """Images one by one to the model's input size, from several threads.
+
+    Args:
+        contract: How they are resized.
+    """
+
+    def __init__(self, contract: ImagePreprocessing) -> None:
+        self._contract = contract
+        self._lock = Lock()
+        self._traced: dict[Any, Any] = {}
+
+    def __call__(self, image: Any) -> np.ndarray:
+        """A path, an encoded image or an array to uint8 (*size_px, 3)."""
+        if isinstance(image, np.ndarray):
+            function = self._function(tf.identity, tf.TensorSpec([None, None, 3], tf.uint8))
+            return np.asarray(function(array_to_rgb(image)))
+        content = image if isinstance(image, bytes) else tf.io.read_file(os.fspath(image)).numpy()
+        function = self._function(decoder_of(content), tf.TensorSpec([], tf.string))
+        return np.asarray(function(tf.constant(content)))
+
+    def _function(self, decode: Any, spec: tf.TensorSpec) -> Any:
+        with self._lock, tf.device("cpu"):
+            if decode not in self._traced:
+                resize = tf.function(
+                    lambda data: tf.cast(resize_and_crop(decode(data), self._contract), tf.uint8),
+                    input_signature=[spec],
+                    autograph=False,
+                )
+                self._traced[decode] = resize.get_concrete_function()
+            return self._traced[decode]
+
+
+def _start(image: Any) -> bytes:
+    """The first bytes of a file; none where it can't be read, which is told when it is decoded."""
+    if isinstance(image, np.ndarray):
+        return b"\x89PNG\r\n\x1a\n"  # See `_encoded`.
+    if isinstance(image, bytes):
+        return image
+    try:
+        with Path(image).open("rb") as file:
+            return file.read(_START_BYTES)
+    except OSError:
+        return b""
 
 
 def _encoded(image: Any) -> Any:

@@ -7,6 +7,7 @@ these functions, so that they cannot differ.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import tensorflow as tf
@@ -40,10 +41,42 @@ def decode_image(data: Any) -> Any:
     """
     if not tf.executing_eagerly():
         return _decode(data)
+    content = tf.convert_to_tensor(data)
     try:
-        return _decode(data)
+        return decoder_of(content.numpy())(content)
     except tf.errors.OpError as error:
         raise tf.errors.InvalidArgumentError(None, None, plain_message(error)) from error
+
+
+def decoder_of(content: bytes) -> Any:
+    """The part of `decode_image` that a file with this content needs, as a traced function.
+
+    It is ready in a fifth of the time that all formats together take.
+    """
+    for signs, decode in _FORMATS:
+        if all(content.startswith(sign, place) for place, sign in signs):
+            return decode
+    return _decode_other
+
+
+def decode_one_of(data: Any, decoders: Collection[Any]) -> Any:
+    """As `decode_image`, in a graph, for files that are known to need some decoders only.
+
+    Args:
+        data: Scalar string tensor with the file's content.
+        decoders: Those of `decoder_of`.
+    """
+    signs = [(own, decode) for own, decode in _FORMATS if decode in decoders]
+    if len(decoders) == 1:
+        (decode,) = decoders
+        return decode(data)
+    found = [
+        tf.reduce_all([tf.equal(substring(data, place, len(sign)), sign) for place, sign in own])
+        for own, _ in signs
+    ]
+    branches = [*(decode for _, decode in signs), _decode_other]
+    index = tf.argmax(tf.cast([*found, True], tf.int32), output_type=tf.int32)
+    return _rgb(tf.switch_case(index, [lambda d=d: d(data) for d in branches]))
 
 
 def plain_message(error: tf.errors.OpError) -> str:
@@ -53,33 +86,52 @@ def plain_message(error: tf.errors.OpError) -> str:
     return re.sub(r"^(\{\{.*?\}\} ?)*(StringToNumberOp could not .*? string: )?", "", last_line)
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-def _decode(data: Any) -> Any:
-    branches = [
-        lambda: upright(_decode_jpeg(data), jpeg_orientation(data)),
-        lambda: upright(tf.io.decode_png(data, channels=3), png_orientation(data)),
-        lambda: decode_bmp(data),
-        lambda: upright(decode_webp(data), webp_orientation(data)),
-        # GIF, and the error for what is none of these.
-        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
-    ]
-    image = tf.switch_case(_format(data), [lambda b=b: _rgb(b()) for b in branches])
-    return _rgb(image)
+_traced = tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
+@_traced
 def _decode_jpeg(data: Any) -> Any:
-    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    return _rgb(upright(image, jpeg_orientation(data)))
 
 
-def _format(data: Any) -> Any:
-    """Index of the file's format by its first bytes: JPEG, PNG, BMP, WebP, anything else."""
+@_traced
+def _decode_png(data: Any) -> Any:
+    return _rgb(upright(tf.io.decode_png(data, channels=3), png_orientation(data)))
 
-    def has(sign: bytes, position: int = 0) -> Any:
-        return tf.equal(substring(data, position, len(sign)), sign)
 
-    webp = has(b"RIFF") & has(b"WEBP", 8)
-    signs = [has(b"\xff\xd8\xff"), has(b"\x89PNG\r\n\x1a\n"), has(b"BM"), webp, True]
-    return tf.argmax(tf.cast(signs, tf.int32), output_type=tf.int32)
+@_traced
+def _decode_bmp(data: Any) -> Any:
+    return _rgb(decode_bmp(data))
+
+
+@_traced
+def _decode_webp(data: Any) -> Any:
+    return _rgb(upright(decode_webp(data), webp_orientation(data)))
+
+
+@_traced
+def _decode_other(data: Any) -> Any:
+    """GIF, and the error for what is none of the formats."""
+    return _rgb(tf.io.decode_image(data, channels=3, expand_animations=False))
+
+
+# By what a file begins with: bytes and their place in it.
+_FORMATS = (
+    (((0, b"\xff\xd8\xff"),), _decode_jpeg),
+    (((0, b"\x89PNG\r\n\x1a\n"),), _decode_png),
+    (((0, b"BM"),), _decode_bmp),
+    (((0, b"RIFF"), (8, b"WEBP")), _decode_webp),
+)
+
+
+_DECODERS = (*(decode for _, decode in _FORMATS), _decode_other)
+
+
+@_traced
+def _decode(data: Any) -> Any:
+    """Any of the formats, in one graph."""
+    return decode_one_of(data, _DECODERS)
 
 
 def _rgb(image: Any) -> Any:
