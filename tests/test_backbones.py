@@ -444,9 +444,6 @@ def test_a_folder_inside_a_wheel_is_pinned_by_what_came_first(cache, tmp_path, m
 def test_folder_without_a_model(tmp_path):
     with pytest.raises(BackboneError, match=r"no config\.json"):
         load_backbone(str(tmp_path))
-    (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
-    with pytest.raises(BackboneError, match="timm"):
-        load_backbone(str(tmp_path))
 
 
 # --- BERT in the transformers library's format ----------------------------------------------
@@ -627,7 +624,7 @@ def test_efficientnet_lite0_classifies_photographs(tmp_path):
     assert sum(group.num_parameters for group in backbone.groups) == card.parameters
     with pytest.raises(BackboneError, match="lack the tensor"):
         load_torch_weights(model, {k: v for k, v in tensors.items() if k != "_bn1.bias"})
-    with pytest.raises(BackboneError, match="that the model lacks"):
+    with pytest.raises(BackboneError, match="belong nowhere"):
         load_torch_weights(model, {**tensors, "_extra.weight": tensors["_bn1.bias"]})
 
 

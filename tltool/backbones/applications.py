@@ -159,15 +159,40 @@ def load_application(
     """
     preprocessing = application_input(application, image_size_px, name)
     network = build_application(application, preprocessing.size_px, weights_file, name)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(network.output)
+    return application_backbone(application, network, preprocessing, name)
+
+
+def application_backbone(
+    application: str, network: keras.Model, preprocessing: ImagePreprocessing, name: str
+) -> Backbone:
+    """A network of `build_application` as a backbone, with its features pooled as it means them."""
+    feature_map = network.output
+    pooling = keras.layers.GlobalAveragePooling2D(name="pooled")
+    if APPLICATIONS[application].rules == "convnext":
+        # The classifier it was trained with normalises after pooling; without it Keras does before.
+        norm = network.get_layer("top_layer_norm")
+        feature_map = norm.input
+        pooled = _copied_norm(norm)(pooling(feature_map))
+    else:
+        pooled = pooling(feature_map)
     model = keras.Model(network.input, pooled, name=application.lower())
     return Backbone(
         name=name,
         model=model,
-        features=Features(pooled=pooled, feature_map=network.output),
+        features=Features(pooled=pooled, feature_map=feature_map),
         groups=group_layers(model, GROUP_RULES[APPLICATIONS[application].rules], name),
         preprocessing=preprocessing,
     )
+
+
+def _copied_norm(norm: Any) -> Any:
+    """The same normalisation for vectors."""
+    config = {**norm.get_config(), "axis": -1}
+    config.pop("build_config", None)
+    copy = type(norm).from_config(config)
+    copy.build((None, norm.input.shape[-1]))
+    copy.set_weights(norm.get_weights())
+    return copy
 
 
 def build_application(

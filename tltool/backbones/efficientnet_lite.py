@@ -21,7 +21,7 @@ from tltool.backbones.base import Backbone, Features
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.image_input import resized
 from tltool.backbones.torch_file import read_torch_file
-from tltool.errors import BackboneError
+from tltool.backbones.torch_weights import copy_torch_weights
 from tltool.preprocessing import ImagePreprocessing
 
 STEM_CHANNELS = 32
@@ -165,19 +165,7 @@ def load_torch_weights(model: keras.Model, tensors: Mapping[str, NDArray[Any]]) 
     Raises:
         BackboneError: A tensor is missing, is left over, or has another shape.
     """
-    names = _torch_names()
-    used: set[str] = set()
-    for layer in model.layers:
-        if layer.variables:
-            keys, arrays = _layer_arrays(layer, names[layer.name], tensors)
-            used.update(keys)
-            layer.set_weights(arrays)
-    ignored = {"_fc.weight", "_fc.bias"}
-    left = [
-        key for key in tensors.keys() - used - ignored if not key.endswith("num_batches_tracked")
-    ]
-    if left:
-        raise BackboneError(f"The weights have tensors that the model lacks: {sorted(left)[:3]}.")
+    copy_torch_weights(model, _torch_names().__getitem__, tensors, unused=("_fc.",))
 
 
 def _torch_names() -> dict[str, str]:
@@ -200,32 +188,3 @@ def _torch_names() -> dict[str, str]:
             names[f"{block}_{part}_conv"] = f"_blocks.{position}._{part}_conv"
             names[f"{block}_{part}_bn"] = f"_blocks.{position}.{norm}"
     return names
-
-
-def _layer_arrays(
-    layer: Any, prefix: str, tensors: Mapping[str, NDArray[Any]]
-) -> tuple[list[str], list[NDArray[Any]]]:
-    """The keys of a layer's tensors, and the arrays in the order and layout of its weights."""
-    axes: tuple[int, ...] | None
-    if isinstance(layer, layers.BatchNormalization):
-        suffixes, axes = ["weight", "bias", "running_mean", "running_var"], None
-    elif isinstance(layer, layers.Dense):
-        suffixes, axes = ["weight", "bias"], (1, 0)
-    elif isinstance(layer, layers.DepthwiseConv2D):
-        suffixes, axes = ["weight"], (2, 3, 0, 1)
-    else:
-        suffixes, axes = ["weight"], (2, 3, 1, 0)
-    keys = [f"{prefix}.{suffix}" for suffix in suffixes]
-    missing = [key for key in keys if key not in tensors]
-    if missing:
-        raise BackboneError(f"The weights lack the tensor {missing[0]!r} for {layer.name!r}.")
-    arrays = [tensors[key] for key in keys]
-    if axes is not None and arrays[0].ndim == len(axes):
-        arrays[0] = arrays[0].transpose(axes)
-    expected = [tuple(v.shape) for v in layer.variables]
-    if [array.shape for array in arrays] != expected:
-        raise BackboneError(
-            f"The tensors {keys} have the shapes {[a.shape for a in arrays]} (in Keras' layout), "
-            f"but layer {layer.name!r} needs {expected}."
-        )
-    return keys, arrays

@@ -6,6 +6,8 @@ them, so that an unknown class is refused and never imported.
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -101,6 +103,31 @@ def load_preset_folder(
     return _image_backbone(_load(folder, options, weights, name), family, image, name)
 
 
+def converted_backbone(
+    folder: Path,
+    class_name: str,
+    preprocessing: ImagePreprocessing,
+    *,
+    name: str,
+    weights: Literal["pretrained", "random"] = "pretrained",
+) -> Backbone:
+    """A CNN from a folder of another library that KerasHub's converter reads rightly.
+
+    Args:
+        folder: Of timm, for example.
+        class_name: Key of `FAMILIES`.
+        preprocessing: The contract, which the converter does not give.
+        name: Of the backbone.
+        weights: "random" builds the same network with fresh weights.
+
+    Raises:
+        BackboneError: The folder cannot be read.
+    """
+    family = FAMILIES[class_name]
+    options = {family.shape: (*preprocessing.size_px, 3)} if family.shape else {}
+    return _image_backbone(_load(folder, options, weights, name), family, preprocessing, name)
+
+
 def preset_modality(folder: Path, name: str) -> Modality:
     """What the preset in a folder takes in.
 
@@ -131,9 +158,11 @@ def _dropout_option(family: Family, dropout: float, name: str) -> dict[str, Any]
 
 def _load(folder: Path, options: dict[str, Any], weights: str, name: str) -> Any:
     try:
-        return keras_hub.models.Backbone.from_preset(
-            str(folder), load_weights=weights == "pretrained", **options
-        )
+        # Some of KerasHub's converters print what they copy.
+        with redirect_stdout(io.StringIO()):
+            return keras_hub.models.Backbone.from_preset(
+                str(folder), load_weights=weights == "pretrained", **options
+            )
     except (OSError, ValueError, TypeError, KeyError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BackboneError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from tltool.backbones.catalog import (
     list_cards,
 )
 from tltool.backbones.fetch import fetch_application, fetch_card
+from tltool.backbones.folder_files import read_json
 from tltool.backbones.sources import locate
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
@@ -61,7 +61,14 @@ def load_backbone(
         folder, source = fetch_card(card), card.source_summary
     if card is not None and card.family == "efficientnet_lite":
         backbone = _efficientnet_lite(card, folder, image_size_px, dropout, weights)
-    elif _is_transformers_bert(folder):
+    elif (found := _format(folder)) == "timm":
+        from tltool.backbones.timm_folder import load_timm_folder
+
+        _check_options("image", modality, max_length, image_size_px, name)
+        backbone = load_timm_folder(
+            folder, name=name, image_size_px=image_size_px, dropout=dropout, weights=weights
+        )
+    elif found == "transformers":
         from tltool.backbones.transformers_folder import load_bert_folder
 
         _check_options("text", modality, max_length, image_size_px, name)
@@ -73,8 +80,7 @@ def load_backbone(
     else:
         from tltool.backbones.hub_preset import load_preset_folder, preset_modality
 
-        found = preset_modality(folder, name)
-        _check_options(found, modality, max_length, image_size_px, name)
+        _check_options(preset_modality(folder, name), modality, max_length, image_size_px, name)
         backbone = load_preset_folder(
             folder,
             name=name,
@@ -106,21 +112,14 @@ def _check_options(
         raise BackboneError(f"Backbone {name!r} takes images; max_length does not apply to it.")
 
 
-def _is_transformers_bert(folder: Path) -> bool:
-    """Whether the folder is the transformers library's, which states a `model_type`."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(config, dict):
-        raise BackboneError(f"{path} holds no JSON object.")
-    if "architecture" in config and "registered_name" not in config:
-        raise BackboneError(
-            f"{folder} is a timm model ({config['architecture']}), which tltool cannot load.",
-            hint="load it with KerasHub, check it, and write it with save_to_preset",
-        )
-    return "model_type" in config
+def _format(folder: Path) -> Literal["timm", "transformers", "keras_hub"]:
+    """Whose format a folder has; each library's `config.json` has a key of its own."""
+    config = read_json(folder / "config.json")
+    if "registered_name" in config:
+        return "keras_hub"
+    if "architecture" in config:
+        return "timm"
+    return "transformers" if "model_type" in config else "keras_hub"
 
 
 def _application(

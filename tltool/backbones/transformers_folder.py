@@ -8,7 +8,6 @@ leaves `strip_accents` out of its tokenizer.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +17,10 @@ from keras import layers
 from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
+from tltool.backbones.folder_files import read_json, read_tensors
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.layers import FirstToken, MaskedMean, exact_gelu
 from tltool.backbones.text_input import checked_length, read_vocabulary
-from tltool.backbones.torch_file import read_torch_file
 from tltool.errors import BackboneError
 from tltool.preprocessing import TextPreprocessing
 
@@ -93,21 +92,9 @@ def load_bert_folder(
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BackboneError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise BackboneError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise BackboneError(f"{path} holds no JSON object.")
-    return content
-
-
 def _read_config(folder: Path) -> dict[str, Any]:
     """The configuration, refused where this builder would compute something else."""
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     only = {
         "model_type": ("bert", None),
         "hidden_act": ("gelu", "gelu"),
@@ -135,22 +122,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _read_tensors(folder: Path) -> dict[str, NDArray[Any]]:
     """The weights by name, without the prefix that task models add, in today's spelling."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    safe, torch_file = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if safe.is_file():
-        try:
-            raw = load_file(safe)
-        except (SafetensorError, OSError, KeyError) as error:
-            raise BackboneError(f"{safe} cannot be read: {error}.") from error
-    elif torch_file.is_file():
-        raw = read_torch_file(torch_file)
-    else:
-        raise BackboneError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
     spelling = {".gamma": ".weight", ".beta": ".bias"}
     tensors = {}
-    for key, value in raw.items():
+    for key, value in read_tensors(folder).items():
         clean = key.removeprefix("bert.")
         for old, new in spelling.items():
             if clean.endswith("LayerNorm" + old):
@@ -163,7 +137,7 @@ def _pooling(folder: Path, *, has_pooler: bool) -> Pooling:
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "pooler" if has_pooler else "cls"
-    chosen = [key for key, on in _read_json(path).items() if key.startswith("pooling_") and on]
+    chosen = [key for key, on in read_json(path).items() if key.startswith("pooling_") and on]
     known: dict[str, Pooling] = {
         "pooling_mode_mean_tokens": "mean",
         "pooling_mode_cls_token": "cls",
@@ -264,7 +238,7 @@ def _preprocessing(
     folder: Path, config: dict[str, Any], max_length: int | None, name: str
 ) -> TextPreprocessing:
     path = folder / "tokenizer_config.json"
-    tokenizer = _read_json(path)
+    tokenizer = read_json(path)
     kind = tokenizer.get("tokenizer_class", "BertTokenizer")
     if kind not in {"BertTokenizer", "BertTokenizerFast"} or tokenizer.get("never_split"):
         raise BackboneError(f"{path}: only a plain BertTokenizer is supported, this is {kind!r}.")
@@ -273,7 +247,7 @@ def _preprocessing(
     strip = tokenizer.get("strip_accents")
     sentence = folder / "sentence_bert_config.json"
     if max_length is None and sentence.is_file():
-        max_length = _read_json(sentence).get("max_seq_length")
+        max_length = read_json(sentence).get("max_seq_length")
     vocabulary = read_vocabulary(folder / "vocab.txt", config["vocab_size"])
     return TextPreprocessing(
         vocabulary=vocabulary,

@@ -1,4 +1,4 @@
-"""ViT and DeiT as flat functional models, from KerasHub's backbones.
+"""ViT and DeiT as flat functional models, with weights of KerasHub, timm or transformers.
 
 KerasHub's ViT and DeiT keep all blocks inside one layer, so a model on them
 can be neither cut nor frozen between blocks, and a saved one cannot be loaded
@@ -8,14 +8,208 @@ Here the same network is built of public layers and gets the same weights.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
 from keras import layers
+from numpy.typing import NDArray
 
+from tltool.backbones.base import Backbone, Features
+from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.layers import FirstToken, TokensAndPositions
 from tltool.errors import BackboneError
+from tltool.preprocessing import ImagePreprocessing
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class VitNames:
+    """What a library calls the tensors of a ViT; `{i}` stands for the number of a block.
+
+    Attributes:
+        patches, positions, final_norm: Layers and tensors outside the blocks.
+        tokens: The class token, and DeiT's distillation token where there is one.
+        block: Beginning of a block's names.
+        query, key, value: Attention's inputs; the same name for one that holds all three.
+        attended, norms, hidden, output: The other layers of a block.
+        unused: Beginnings of names that the features do without.
+    """
+
+    patches: str
+    tokens: tuple[str, ...]
+    positions: str
+    block: str
+    query: str
+    key: str
+    value: str
+    attended: str
+    norms: tuple[str, str]
+    hidden: str
+    output: str
+    final_norm: str
+    unused: tuple[str, ...]
+
+
+TIMM_VIT = VitNames(
+    patches="patch_embed.proj",
+    tokens=("cls_token",),
+    positions="pos_embed",
+    block="blocks.{i}.",
+    query="attn.qkv",
+    key="attn.qkv",
+    value="attn.qkv",
+    attended="attn.proj",
+    norms=("norm1", "norm2"),
+    hidden="mlp.fc1",
+    output="mlp.fc2",
+    final_norm="norm",
+    unused=("head.",),
+)
+TRANSFORMERS_VIT = VitNames(
+    patches="embeddings.patch_embeddings.projection",
+    tokens=("embeddings.cls_token",),
+    positions="embeddings.position_embeddings",
+    block="encoder.layer.{i}.",
+    query="attention.attention.query",
+    key="attention.attention.key",
+    value="attention.attention.value",
+    attended="attention.output.dense",
+    norms=("layernorm_before", "layernorm_after"),
+    hidden="intermediate.dense",
+    output="output.dense",
+    final_norm="layernorm",
+    unused=("classifier.", "pooler.", "embeddings.mask_token", "decoder."),
+)
+# Width, blocks and heads (Dosovitskiy et al. 2021, table 1; Touvron et al. 2021, table 1).
+_TIMM_SIZES = {
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+}
+
+
+def timm_vit_config(architecture: str, size_px: tuple[int, int]) -> dict[str, Any]:
+    """The configuration of a ViT that timm calls like `vit_base_patch16_224`."""
+    match = re.fullmatch(r"\w+?_(tiny|small|base|large)_patch(\d+)_\d+", architecture)
+    if match is None:
+        raise BackboneError(f"{architecture!r} is no ViT of timm's that tltool knows.")
+    width, blocks, heads = _TIMM_SIZES[match[1]]
+    return {
+        "hidden_dim": width,
+        "num_layers": blocks,
+        "num_heads": heads,
+        "mlp_dim": 4 * width,
+        "patch_size": int(match[2]),
+        "image_shape": (*size_px, 3),
+        "layer_norm_epsilon": 1e-6,
+    }
+
+
+def load_vit(
+    names: VitNames,
+    config: dict[str, Any],
+    tensors: Tensors | None,
+    preprocessing: ImagePreprocessing,
+    *,
+    name: str,
+    dropout: float | None = None,
+) -> Backbone:
+    """A ViT with weights of timm or the transformers library.
+
+    Args:
+        names: What the library calls its tensors.
+        config: As `timm_vit_config` gives it.
+        tensors: The weights, or None for random ones.
+        preprocessing: The contract.
+        name: Of the backbone.
+        dropout: In all blocks; None has none.
+
+    Raises:
+        BackboneError: A tensor is missing, is left over, or has another shape.
+    """
+    config = {**config, "dropout_rate": dropout or 0.0}
+    model = _build(config, prefix_tokens=len(names.tokens))
+    if tensors is not None:
+        _copy_tensors(model, names, dict(tensors), config["num_layers"], name)
+    return Backbone(
+        name=name,
+        model=model,
+        features=Features(pooled=model.output, sequence=model.get_layer("final_norm").output),
+        groups=group_layers(model, GROUP_RULES["vit"], name),
+        preprocessing=preprocessing,
+    )
+
+
+def _copy_tensors(
+    model: keras.Model, names: VitNames, left: dict[str, NDArray[Any]], blocks: int, name: str
+) -> None:
+    """Fills the model; takes each tensor out of `left`, where nothing may remain."""
+
+    def take(key: str) -> NDArray[Any]:
+        if key not in left:
+            raise BackboneError(f"Backbone {name!r}: its weights lack the tensor {key!r}.")
+        return left.pop(key)
+
+    def dense(prefix: str) -> list[NDArray[Any]]:
+        return [take(f"{prefix}.weight").T, take(f"{prefix}.bias")]
+
+    def norm(prefix: str) -> list[NDArray[Any]]:
+        return [take(f"{prefix}.weight"), take(f"{prefix}.bias")]
+
+    kernel, bias = take(f"{names.patches}.weight"), take(f"{names.patches}.bias")
+    _set(model.get_layer("patch_embedding"), [kernel.transpose(2, 3, 1, 0), bias], name)
+    embedding = model.get_layer("tokens_and_positions")
+    tokens = np.concatenate([take(key).reshape(1, -1) for key in names.tokens])
+    _set(embedding, [tokens, take(names.positions).reshape(-1, tokens.shape[1])], name)
+    for index in range(blocks):
+        prefix = names.block.format(i=index)
+        attention = _attention(dense, names, prefix)
+        first, second = (norm(prefix + own) for own in names.norms)
+        mlp = [*dense(prefix + names.hidden), *dense(prefix + names.output)]
+        layer = model.get_layer(f"transformer_layer_{index}")
+        _set(layer, [*attention, *first, *second, *mlp], name)
+    _set(model.get_layer("final_norm"), norm(names.final_norm), name)
+    remaining = sorted(key for key in left if not key.startswith(names.unused))
+    if remaining:
+        raise BackboneError(
+            f"Backbone {name!r}: {len(remaining)} of its tensors belong nowhere in a ViT, the "
+            f"first is {remaining[0]!r}."
+        )
+
+
+def _attention(
+    dense: Callable[[str], list[NDArray[Any]]], names: VitNames, prefix: str
+) -> list[NDArray[Any]]:
+    """Kernels and biases of query, key, value and output, as matrices."""
+    if names.query == names.key == names.value:
+        kernel, bias = dense(prefix + names.query)
+        parts = zip(np.split(kernel, 3, axis=1), np.split(bias, 3), strict=True)
+        read = [array for part in parts for array in part]
+    else:
+        read = [
+            array for own in (names.query, names.key, names.value) for array in dense(prefix + own)
+        ]
+    return [*read, *dense(prefix + names.attended)]
+
+
+def _set(layer: Any, arrays: list[NDArray[Any]], name: str) -> None:
+    """Sets a layer's weights; the heads' axes of attention are folded in torch."""
+    shaped = []
+    for array, weight in zip(arrays, layer.weights, strict=True):
+        if array.size != int(np.prod(weight.shape)):
+            raise BackboneError(
+                f"Backbone {name!r}: a tensor has the shape {array.shape}, which does not fit "
+                f"{tuple(weight.shape)} of {weight.path!r}."
+            )
+        shaped.append(array.reshape(weight.shape))
+    layer.set_weights(shaped)
 
 
 def flatten_vit(backbone: Any, name: str) -> keras.Model:

@@ -1,0 +1,50 @@
+"""Reads the files of a model folder: JSON and weights, of any library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tltool.backbones.torch_file import read_torch_file
+from tltool.errors import BackboneError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        BackboneError: It is missing, no JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BackboneError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise BackboneError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{path} holds no JSON object.")
+    return content
+
+
+def read_tensors(folder: Path) -> dict[str, NDArray[Any]]:
+    """The weights by name, from `model.safetensors` or `pytorch_model.bin`.
+
+    Raises:
+        BackboneError: There is neither, or it is damaged or holds more than tensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    safe, torch_file = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if safe.is_file():
+        try:
+            tensors: dict[str, NDArray[Any]] = load_file(safe)
+        except (SafetensorError, OSError, KeyError) as error:
+            raise BackboneError(f"{safe} cannot be read: {error}.") from error
+        return tensors
+    if torch_file.is_file():
+        return read_torch_file(torch_file)
+    raise BackboneError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
