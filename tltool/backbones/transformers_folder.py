@@ -1,4 +1,4 @@
-"""BERT from a folder in the format of the transformers library (and sentence-transformers).
+"""BERT, DistilBERT and ELECTRA from folders of transformers and sentence-transformers.
 
 Built here from KerasHub's layers rather than loaded by KerasHub's converter,
 which takes the tanh approximation of GELU for the exact one, ignores
@@ -8,6 +8,7 @@ leaves `strip_accents` out of its tokenizer.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +27,41 @@ from tltool.preprocessing import TextPreprocessing
 
 Pooling = Literal["mean", "cls", "pooler"]
 
-# What each Keras layer of a block is called in the transformers library.
-_BLOCK_NAMES = {
+
+@dataclass(frozen=True)
+class _Family:
+    """What the transformers library calls things in a family of encoders.
+
+    Attributes:
+        prefix: Before the names of the tensors in task models.
+        sizes: Keys of the configuration: vocabulary, width, blocks, heads,
+            width inside a block, and positions, in this order.
+        activation, dropout: Keys of the configuration.
+        block: Beginning of a block's tensors.
+        parts: What each Keras layer of a block is called.
+        others: Likewise outside the blocks.
+        tokenizer: Beginning of the name of its tokenizer classes.
+    """
+
+    prefix: str
+    sizes: tuple[str, ...]
+    activation: str
+    dropout: str
+    block: str
+    parts: dict[str, str]
+    others: dict[str, str]
+    tokenizer: str
+
+
+_BERT_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+_BERT_PARTS = {
     "self_attention_layer/query": "attention.self.query",
     "self_attention_layer/key": "attention.self.key",
     "self_attention_layer/value": "attention.self.value",
@@ -37,17 +71,68 @@ _BLOCK_NAMES = {
     "feedforward_output_dense": "output.dense",
     "feedforward_layer_norm": "output.LayerNorm",
 }
-_OTHER_NAMES = {
+_EMBEDDINGS = {
     "token_embedding": "embeddings.word_embeddings",
     "position_embedding": "embeddings.position_embeddings",
-    "segment_embedding": "embeddings.token_type_embeddings",
     "embeddings_layer_norm": "embeddings.LayerNorm",
-    "pooled_dense": "pooler.dense",
 }
-_UNUSED_PREFIXES = ("pooler.", "cls.", "classifier.", "embeddings.position_ids")
+_SEGMENTS = {"segment_embedding": "embeddings.token_type_embeddings"}
+_FAMILIES = {
+    "bert": _Family(
+        prefix="bert.",
+        sizes=_BERT_SIZES,
+        activation="hidden_act",
+        dropout="hidden_dropout_prob",
+        block="encoder.layer",
+        parts=_BERT_PARTS,
+        others={**_EMBEDDINGS, **_SEGMENTS, "pooled_dense": "pooler.dense"},
+        tokenizer="Bert",
+    ),
+    "electra": _Family(
+        prefix="electra.",
+        sizes=_BERT_SIZES,
+        activation="hidden_act",
+        dropout="hidden_dropout_prob",
+        block="encoder.layer",
+        parts=_BERT_PARTS,
+        others={**_EMBEDDINGS, **_SEGMENTS, "embeddings_project": "embeddings_project"},
+        tokenizer="Electra",
+    ),
+    "distilbert": _Family(
+        prefix="distilbert.",
+        sizes=("vocab_size", "dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings"),
+        activation="activation",
+        dropout="dropout",
+        block="transformer.layer",
+        parts={
+            "self_attention_layer/query": "attention.q_lin",
+            "self_attention_layer/key": "attention.k_lin",
+            "self_attention_layer/value": "attention.v_lin",
+            "self_attention_layer/attention_output": "attention.out_lin",
+            "self_attention_layer_norm": "sa_layer_norm",
+            "feedforward_intermediate_dense": "ffn.lin1",
+            "feedforward_output_dense": "ffn.lin2",
+            "feedforward_layer_norm": "output_layer_norm",
+        },
+        others=_EMBEDDINGS,
+        tokenizer="DistilBert",
+    ),
+}
+# Heads of task models, which the features do without.
+_UNUSED_PREFIXES = (
+    "pooler.",
+    "cls.",
+    "classifier.",
+    "pre_classifier.",
+    "qa_outputs.",
+    "vocab_",
+    "discriminator_predictions.",
+    "generator_",
+    "embeddings.position_ids",
+)
 
 
-def load_bert_folder(
+def load_encoder_folder(
     folder: Path,
     *,
     name: str,
@@ -55,7 +140,7 @@ def load_bert_folder(
     dropout: float | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
 ) -> Backbone:
-    """Loads a BERT encoder.
+    """Loads an encoder of the BERT family.
 
     Args:
         folder: With `config.json`, `vocab.txt`, `tokenizer_config.json` and
@@ -74,30 +159,38 @@ def load_bert_folder(
         BackboneError: A file is missing or damaged, or the folder asks for
             something that would be computed differently here.
     """
-    config = _read_config(folder)
-    tensors = _read_tensors(folder)
-    pooling = _pooling(folder, has_pooler="pooler.dense.weight" in tensors)
-    rate = float(config.get("hidden_dropout_prob", 0.1)) if dropout is None else dropout
-    inputs, sequence = _encoder(config, rate)
+    family, config = _read_config(folder)
+    tensors = _read_tensors(folder, family)
+    has_pooler = "pooled_dense" in family.others and "pooler.dense.weight" in tensors
+    pooling = _pooling(folder, has_pooler=has_pooler)
+    rate = float(config.get(family.dropout, 0.1)) if dropout is None else dropout
+    inputs, sequence = _encoder(family, config, rate)
     pooled = _pool(sequence, inputs["padding_mask"], pooling)
-    model = keras.Model(inputs, pooled, name="bert")
+    model = keras.Model(inputs, pooled, name=config["model_type"])
     if weights == "pretrained":
-        _load_weights(model, tensors, name)
+        _load_weights(model, family, tensors, name)
     return Backbone(
         name=name,
         model=model,
         features=Features(pooled=pooled, sequence=sequence, mask=inputs["padding_mask"]),
         groups=group_layers(model, GROUP_RULES["bert"], name),
-        preprocessing=_preprocessing(folder, config, max_length, name),
+        preprocessing=_preprocessing(folder, family, config, max_length, name),
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    """The configuration, refused where this builder would compute something else."""
-    config = read_json(folder / "config.json")
+def _read_config(folder: Path) -> tuple[_Family, dict[str, Any]]:
+    """The family and its configuration, refused where this builder would compute something else."""
+    path = folder / "config.json"
+    config = read_json(path)
+    family = _FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        raise BackboneError(
+            f"{path}: model_type is {config.get('model_type')!r}; supported are "
+            f"{', '.join(map(repr, (*_FAMILIES, 'vit')))}.",
+            hint="loading it anyway would give other features than the original's",
+        )
     only = {
-        "model_type": ("bert", None),
-        "hidden_act": ("gelu", "gelu"),
+        family.activation: ("gelu", "gelu"),
         "position_embedding_type": ("absolute", "absolute"),
         "is_decoder": (False, False),
         "add_cross_attention": (False, False),
@@ -106,26 +199,21 @@ def _read_config(folder: Path) -> dict[str, Any]:
         found = config.get(key, default)
         if found != supported:
             raise BackboneError(
-                f"{folder / 'config.json'}: {key} is {found!r}; only {supported!r} is supported.",
+                f"{path}: {key} is {found!r}; only {supported!r} is supported.",
                 hint="loading it anyway would give other features than the original's",
             )
-    needed = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-    missing = [
-        key
-        for key in (*needed, "intermediate_size", "max_position_embeddings")
-        if not isinstance(config.get(key), int)
-    ]
+    missing = [key for key in family.sizes if not isinstance(config.get(key), int)]
     if missing:
-        raise BackboneError(f"{folder / 'config.json'} lacks {', '.join(missing)}.")
-    return config
+        raise BackboneError(f"{path} lacks {', '.join(missing)}.")
+    return family, config
 
 
-def _read_tensors(folder: Path) -> dict[str, NDArray[Any]]:
+def _read_tensors(folder: Path, family: _Family) -> dict[str, NDArray[Any]]:
     """The weights by name, without the prefix that task models add, in today's spelling."""
     spelling = {".gamma": ".weight", ".beta": ".bias"}
     tensors = {}
     for key, value in read_tensors(folder).items():
-        clean = key.removeprefix("bert.")
+        clean = key.removeprefix(family.prefix)
         for old, new in spelling.items():
             if clean.endswith("LayerNorm" + old):
                 clean = clean.removesuffix(old) + new
@@ -147,33 +235,41 @@ def _pooling(folder: Path, *, has_pooler: bool) -> Pooling:
     return known[chosen[0]]
 
 
-def _encoder(config: dict[str, Any], dropout: float) -> tuple[dict[str, Any], Any]:
-    """BERT's inputs and its sequence output, (batch, tokens, hidden_size)."""
-    width = config["hidden_size"]
+def _encoder(family: _Family, config: dict[str, Any], dropout: float) -> tuple[dict[str, Any], Any]:
+    """The inputs and the sequence output, (batch, tokens, width)."""
+    vocabulary, width, blocks, heads, inner, positions_reached = (
+        config[key] for key in family.sizes
+    )
+    embedded = (
+        config.get("embedding_size", width) if "embeddings_project" in family.others else width
+    )
     epsilon = float(config.get("layer_norm_eps", 1e-12))
     initializer = keras.initializers.TruncatedNormal(stddev=config.get("initializer_range", 0.02))
 
     def embedding(rows: int, name: str) -> Any:
         return layers.Embedding(
-            rows, width, embeddings_initializer=initializer.clone(), name=f"{name}_embedding"
+            rows, embedded, embeddings_initializer=initializer.clone(), name=f"{name}_embedding"
         )
 
-    names = ("token_ids", "padding_mask", "segment_ids")
+    names = _input_names(family)
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
-    tokens = embedding(config["vocab_size"], "token")(inputs["token_ids"])
+    tokens = embedding(vocabulary, "token")(inputs["token_ids"])
     positions = keras_hub.layers.PositionEmbedding(
-        config["max_position_embeddings"],
-        initializer=initializer.clone(),
-        name="position_embedding",
+        positions_reached, initializer=initializer.clone(), name="position_embedding"
     )(tokens)
-    segments = embedding(config.get("type_vocab_size", 2), "segment")(inputs["segment_ids"])
-    x = layers.Add(name="embeddings_add")([tokens, positions, segments])
+    summands = [tokens, positions]
+    if "segment_ids" in inputs:
+        segment = embedding(config.get("type_vocab_size", 2), "segment")
+        summands.append(segment(inputs["segment_ids"]))
+    x = layers.Add(name="embeddings_add")(summands)
     x = layers.LayerNormalization(epsilon=epsilon, name="embeddings_layer_norm")(x)
     x = layers.Dropout(dropout, name="embeddings_dropout")(x)
-    for index in range(config["num_hidden_layers"]):
+    if embedded != width:
+        x = layers.Dense(width, name="embeddings_project")(x)
+    for index in range(blocks):
         x = keras_hub.layers.TransformerEncoder(
-            intermediate_dim=config["intermediate_size"],
-            num_heads=config["num_attention_heads"],
+            intermediate_dim=inner,
+            num_heads=heads,
             dropout=dropout,
             activation=exact_gelu,
             layer_norm_epsilon=epsilon,
@@ -181,6 +277,11 @@ def _encoder(config: dict[str, Any], dropout: float) -> tuple[dict[str, Any], An
             name=f"transformer_layer_{index}",
         )(x, padding_mask=inputs["padding_mask"])
     return inputs, x
+
+
+def _input_names(family: _Family) -> tuple[str, ...]:
+    names = ("token_ids", "padding_mask", "segment_ids")
+    return names if "segment_embedding" in family.others else names[:2]
 
 
 def _pool(sequence: Any, mask: Any, pooling: Pooling) -> Any:
@@ -192,11 +293,13 @@ def _pool(sequence: Any, mask: Any, pooling: Pooling) -> Any:
     return layers.Dense(sequence.shape[-1], activation="tanh", name="pooled_dense")(first)
 
 
-def _load_weights(model: keras.Model, tensors: dict[str, NDArray[Any]], name: str) -> None:
+def _load_weights(
+    model: keras.Model, family: _Family, tensors: dict[str, NDArray[Any]], name: str
+) -> None:
     used = set()
     for layer in model.layers:
         for variable in layer.weights:
-            key, transposed = _tensor_name(variable.path)
+            key, transposed = _tensor_name(family, variable.path)
             if key not in tensors:
                 raise BackboneError(f"Backbone {name!r}: its weights lack the tensor {key!r}.")
             value = tensors[key].T if transposed else tensors[key]
@@ -210,21 +313,21 @@ def _load_weights(model: keras.Model, tensors: dict[str, NDArray[Any]], name: st
     left = [key for key in sorted(tensors.keys() - used) if not key.startswith(_UNUSED_PREFIXES)]
     if left:
         raise BackboneError(
-            f"Backbone {name!r}: {len(left)} of its tensors belong nowhere in a BERT, "
+            f"Backbone {name!r}: {len(left)} of its tensors belong nowhere in it, "
             f"the first is {left[0]!r}."
         )
 
 
-def _tensor_name(path: str) -> tuple[str, bool]:
+def _tensor_name(family: _Family, path: str) -> tuple[str, bool]:
     """The tensor of a Keras variable, and whether torch keeps it transposed."""
     layer, _, rest = path.partition("/")
     leaf = path.rpartition("/")[2]
     suffix = "bias" if leaf in {"bias", "beta"} else "weight"
-    if layer in _OTHER_NAMES:
-        return f"{_OTHER_NAMES[layer]}.{suffix}", leaf == "kernel"
+    if layer in family.others:
+        return f"{family.others[layer]}.{suffix}", leaf == "kernel"
     block = layer.removeprefix("transformer_layer_")
-    part = _BLOCK_NAMES[rest.rpartition("/")[0]]
-    return f"encoder.layer.{block}.{part}.{suffix}", leaf == "kernel"
+    part = family.parts[rest.rpartition("/")[0]]
+    return f"{family.block}.{block}.{part}.{suffix}", leaf == "kernel"
 
 
 def _size(shape: Any) -> int:
@@ -235,12 +338,16 @@ def _size(shape: Any) -> int:
 
 
 def _preprocessing(
-    folder: Path, config: dict[str, Any], max_length: int | None, name: str
+    folder: Path, family: _Family, config: dict[str, Any], max_length: int | None, name: str
 ) -> TextPreprocessing:
     path = folder / "tokenizer_config.json"
     tokenizer = read_json(path)
     kind = tokenizer.get("tokenizer_class", "BertTokenizer")
-    if kind not in {"BertTokenizer", "BertTokenizerFast"} or tokenizer.get("never_split"):
+    # They are all WordPiece with the same rules.
+    known = {
+        f"{stem}Tokenizer{fast}" for stem in ("Bert", family.tokenizer) for fast in ("", "Fast")
+    }
+    if kind not in known or tokenizer.get("never_split"):
         raise BackboneError(f"{path}: only a plain BertTokenizer is supported, this is {kind!r}.")
     # Defaults as in the transformers library; there, null means "as lower-casing says".
     lowercase = bool(tokenizer.get("do_lower_case", True))
@@ -259,6 +366,7 @@ def _preprocessing(
         start_token=_token(tokenizer, "cls_token", "[CLS]", vocabulary, path),
         end_token=_token(tokenizer, "sep_token", "[SEP]", vocabulary, path),
         padding_token=_token(tokenizer, "pad_token", "[PAD]", vocabulary, path),
+        inputs=_input_names(family),
     )
 
 
