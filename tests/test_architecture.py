@@ -31,7 +31,7 @@ LEVELS = (
     ("schema", "faults", "recipe", "wheels", "run_folder"),
     ("data",),
     ("backbones", "heads"),
-    ("freezing", "model", "cut", "folding", "feature_store"),
+    ("freezing", "lora", "model", "cut", "folding", "feature_store"),
     ("feature_keys", "feature_rows", "feature_cache", "training_data", "best_weights"),
     (
         "optimizers",

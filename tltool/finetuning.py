@@ -193,10 +193,12 @@ def _save_model(
     recipe: Recipe, prepared: Prepared, folder: RunFolder, result: TrainingResult
 ) -> Run:
     from tltool.files import atomic_path
+    from tltool.lora import merge_adapters
     from tltool.model import to_float32
     from tltool.report.history import write_history
     from tltool.run import Run
 
+    merge_adapters(prepared.transfer.model)
     model = to_float32(prepared.transfer.model)
     if result.best is not None:
         with atomic_path(folder.model) as temporary:

@@ -18,7 +18,7 @@ from tltool.tasks import Modality
 
 HEAD = "head"
 
-WeightKind = Literal["weight", "batch_norm", "statistic"]
+WeightKind = Literal["weight", "batch_norm", "adapter", "statistic"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Weight:
     Attributes:
         path: Unique in its model.
         size: Number of scalars.
-        kind: "batch_norm" is a scale or offset of a BatchNorm layer;
+        kind: "batch_norm" is a scale or offset of a BatchNorm layer; "adapter"
+            is LoRA's and learns only where a phase trains `lora`;
             "statistic" is never learned by gradients (moving averages, seeds).
     """
 
@@ -140,6 +141,8 @@ def expand_schedule(
 def _plan(number: int, phase: PhaseSection, groups: Sequence[Group]) -> PhasePlan:
     selected = _selected_paths(phase, groups, f"schedule.{number - 1}.train")
     learning = {"weight", "batch_norm"} if phase.batch_norm == "train" else {"weight"}
+    if phase.train == "lora":
+        learning.add("adapter")
     trainable = {
         group.name: [w for w in group.weights if w.kind in learning and w.path in selected]
         for group in groups
@@ -173,6 +176,9 @@ def _selected_paths(phase: PhaseSection, groups: Sequence[Group], field: str) ->
     if isinstance(train, tuple):
         return _matching_paths(train, groups, field) | _paths(groups[-1:])
     match train:
+        case "lora":
+            adapters = {w.path for g in groups for w in g.weights if w.kind == "adapter"}
+            return adapters | _paths(groups[-1:])
         case "head":
             start = len(groups) - 1
         case "all":
@@ -251,7 +257,26 @@ def _title(phase: PhaseSection) -> str:
             return f"from {name}"
         case ShareOfWeights(fraction=fraction):
             return f"last {fraction:.0%} of the weights"
+        case "lora":
+            return f"LoRA of rank {phase.rank}"
         case "head" | "all" as name:
             return name
         case patterns:
             return ", ".join(patterns)
+
+
+def adapter_rank(schedule: ScheduleName | Sequence[PhaseSection]) -> int | None:
+    """The rank of the adapters that a schedule trains; None where it trains none.
+
+    Raises:
+        PlanError: Two phases ask for different ranks.
+    """
+    if isinstance(schedule, str):
+        return None
+    ranks = {phase.rank for phase in schedule if phase.train == "lora"}
+    if len(ranks) > 1:
+        raise PlanError(
+            f"The phases of `train: lora` have the ranks {sorted(ranks)}, but a model has one.",
+            hint="Give them the same `rank`.",
+        )
+    return next(iter(ranks), None)

@@ -13,6 +13,7 @@ from tltool.backbones.base import Backbone
 from tltool.errors import HeadError
 from tltool.freezing import HEAD, Group, PhasePlan, Weight
 from tltool.heads import build_head
+from tltool.lora import ADAPTER_NAMES
 from tltool.schema import HeadSection, Precision
 from tltool.tasks import Task
 
@@ -72,6 +73,8 @@ def _weight(variable: Any, norms: set[int]) -> Weight:
     # Freshly loaded layers are all trainable: what is not by itself is a moving average or a seed.
     if not variable.trainable:
         return Weight(variable.path, size, "statistic")
+    if variable.name in ADAPTER_NAMES:
+        return Weight(variable.path, size, "adapter")
     return Weight(variable.path, size, "batch_norm" if id(variable) in norms else "weight")
 
 

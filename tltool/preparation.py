@@ -122,7 +122,7 @@ def assemble(
         strategy.scope(),
         precision_scope(recipe.training.precision),
     ):
-        backbone = _load_backbone(recipe, weights)
+        backbone = _with_adapters(recipe, _load_backbone(recipe, weights))
         examples, backbone, length = _fit_length(recipe, examples, backbone)
         state = random.getstate()
         transfer, plans = _join(recipe, backbone, task)
@@ -226,6 +226,18 @@ def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
         dropout=recipe.backbone.dropout,
         weights=weights,
     )
+
+
+def _with_adapters(recipe: Recipe, backbone: Backbone) -> Backbone:
+    """The backbone with LoRA's adapters where a phase trains them."""
+    from tltool.freezing import adapter_rank
+
+    rank = adapter_rank(recipe.schedule)
+    if rank is None:
+        return backbone
+    from tltool.lora import add_adapters
+
+    return add_adapters(backbone, rank)
 
 
 def _fit_length(

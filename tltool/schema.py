@@ -144,7 +144,7 @@ def _patterns_given(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Patterns = Annotated[tuple[str, ...], AfterValidator(_patterns_given)]
-Selection = Literal["head", "all"] | Last | From | ShareOfWeights | Patterns
+Selection = Literal["head", "all", "lora"] | Last | From | ShareOfWeights | Patterns
 
 
 class PhaseSection(Section):
@@ -153,7 +153,12 @@ class PhaseSection(Section):
     Attributes:
         train: `head`, `all`, `{last: N}` groups, `{from: GROUP}`,
             `{fraction: F}` of the weights, or a list of patterns matched
-            against group names and weight paths (`*` and `?`).
+            against group names and weight paths (`*` and `?`), such as
+            `["*/bias"]` (BitFit, Ben Zaken et al. 2022, arXiv:2106.10199).
+            `lora` trains the head and low-rank updates of a transformer's
+            queries and values (LoRA, Hu et al. 2021, arXiv:2106.09685), which
+            are added to the weights in the end.
+        rank: Of LoRA's updates; the same in all phases that train them.
         epochs: Passes over the training data.
         learning_rate: Peak learning rate.
         group_decay: Each group further from the head learns at this factor of
@@ -173,6 +178,7 @@ class PhaseSection(Section):
     """
 
     train: Selection = "head"
+    rank: Annotated[int, Field(ge=1, le=256), _NOT_BOOL] = 8
     epochs: Annotated[int, Field(ge=1), _NOT_BOOL] = 1
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0), _NOT_BOOL] = 1e-3
     group_decay: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 1.0
