@@ -455,6 +455,19 @@ def test_models_and_samples_are_listed():
     assert "all-minilm-l6-v2" in succeed("models", "list").out
     assert succeed("models", "list", "--json").json()[0]["licence"]
     assert "block6" in succeed("models", "show", "all-minilm-l6-v2").out
+    shown = succeed("models", "show", "keras.applications.ResNet50").out
+    assert "md5:4d473c1dd8becc155b73f8504c6f6626" in shown
+
+
+def test_models_are_listed_by_task_and_size():
+    small = succeed(
+        "models", "list", "--task", "image-classification", "--max-params", "5M", "--json"
+    ).json()
+    assert "efficientnet-lite0" in {card["name"] for card in small}
+    assert all(card["modality"] == "image" for card in small)
+    assert all(card["parameters"] <= 5e6 for card in small)
+    texts = succeed("models", "list", "--task", "text-regression", "--json").json()
+    assert {card["modality"] for card in texts} == {"text"}
     assert "airline-tweets" in succeed("data", "list").out
     assert succeed("data", "list", "--json").json()[0]["examples"] > 0
 
@@ -553,6 +566,9 @@ def test_broken_images_are_left_out_on_request(place, image_run):
         (["recipes", "show", "quikstart"], "`quickstart`"),
         (["recipes", "copy", "nothing-like-it"], "nothing-like-it"),
         (["models", "show", "all-minilm"], "`all-minilm-l6-v2`"),
+        (["models", "list", "--task", "image-clasification"], "image-classification"),
+        (["models", "list", "--max-params", "many"], "10M"),
+        (["models", "pull", "google/electra-small"], "hf://google/electra-small"),
         (["data", "sample", "airline", "{place}/sample"], "airline-tweets"),
         (["fine-tune", "quickstart"], "fine-tune"),
         (["validate"], "RECIPE"),

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, print_json, print_table
+from tltool.cli.output import JsonOption, examples, print_json, print_table
 
 app = typer.Typer(help="List, show and fetch pretrained backbones.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="See `tltool models list`.")]
 
 
-@app.command("list")
-def list_models(as_json: JsonOption = False) -> None:
-    """List the backbones that have a card; any other KerasHub preset works by its name."""
+LIST_EXAMPLES = examples(
+    "tltool models list --task image-classification --max-params 10M",
+    "tltool models list --json",
+)
+PULL_EXAMPLES = examples(
+    "tltool models pull efficientnet-lite0",
+    "tltool models pull hf://google/electra-small-discriminator",
+    "tltool models pull hf://timm/resnet18.a1_in1k --refresh",
+)
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_models(
+    task: Annotated[
+        str | None, typer.Option(help="Only backbones for this task, as a recipe names it.")
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(metavar="N", help="Only up to so many weights, such as 10M.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the backbones that have a card; hubs, wheels and folders have more (see the guide)."""
     from tltool.backbones.catalog import list_cards
 
-    cards = list_cards()
+    modality, most = _modality(task), _count(max_params)
+    cards = [
+        card
+        for card in list_cards()
+        if modality in (None, card.modality) and (most is None or card.parameters <= most)
+    ]
     if as_json:
         print_json([card.model_dump(mode="json") for card in cards])
         return
@@ -51,12 +76,52 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
     typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=88), nl=False)
 
 
-@app.command()
-def pull(name: NameArgument) -> None:
-    """Fetch a backbone's files into the cache and check their sha256."""
+@app.command(epilog=PULL_EXAMPLES)
+def pull(
+    name: NameArgument,
+    refresh: Annotated[
+        bool, typer.Option(help="Ask the Hugging Face hub for the newest commit.")
+    ] = False,
+) -> None:
+    """Fetch a backbone's files into the cache, check them, and print where they are."""
+    from tltool.backbones import hub
     from tltool.backbones.catalog import find_card
-    from tltool.backbones.fetch import fetch_card, fetch_preset
+    from tltool.backbones.fetch import fetch_card
+    from tltool.backbones.sources import locate
 
     card = find_card(name)
-    folder = fetch_card(card) if card is not None else fetch_preset(name)
+    if card is not None:
+        folder = fetch_card(card)
+    elif refresh and name.startswith(hub.PREFIX):
+        folder = hub.fetch_hub_model(name, refresh=True)
+    else:
+        folder = locate(name).folder
     typer.echo(str(folder))
+
+
+def _modality(task: str | None) -> str | None:
+    from tltool.errors import RecipeError, did_you_mean
+    from tltool.tasks import TASKS
+
+    if task is None:
+        return None
+    if task not in TASKS:
+        raise RecipeError(
+            f"--task: there is no task {task!r}; there are {', '.join(TASKS)}.",
+            hint=did_you_mean(task, TASKS),
+        )
+    return TASKS[task].modality
+
+
+def _count(text: str | None) -> float | None:
+    """10M as 10,000,000."""
+    from tltool.errors import RecipeError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text.strip())
+    if match is None:
+        raise RecipeError(
+            f"--max-params: {text!r} is no number of weights.", hint="write 5000000, 500k or 10M"
+        )
+    return float(match[1]) * {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}[match[2]]
