@@ -93,7 +93,7 @@ CASES = {
     "image-last": _image(
         "the last stage, 5 epochs", train={"from": "stage7"}, epochs=5, learning_rate=1e-3
     ),
-    "image-all": _image("everything, 2 epochs", train="all", epochs=2, learning_rate=1e-3),
+    "image-all": _image("everything, 2 epochs", train="all", epochs=2, learning_rate=1e-4),
 }
 
 

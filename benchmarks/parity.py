@@ -13,32 +13,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest import PROGRAMS, Contender, Result, markdown_table, run, say
+from contest import Contender, Result, markdown_table, run, say
 from peers import add_python, check_python
 from results import write_section
 
 from tltool.backbones.base import Backbone
+from tltool.backbones.catalog import list_cards
+from tltool.backbones.check import chosen_features, seeded_features, write_preprocessing
 from tltool.backbones.load import load_backbone
-from tltool.data.images import normalize
-from tltool.files import write_json
-from tltool.preprocessing import ImagePreprocessing
-
-sys.path.insert(0, str(PROGRAMS))
-from seeded import seeded_levels, seeded_tokens
+from tltool.files import write_text
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "parity.md"
+GOLDEN = ROOT / "tltool" / "backbones" / "golden"
 EXPLANATION = (
     "Seeded random weights, three images or texts; the largest difference between pooled "
-    "features, as a share of the largest feature. Rounding: what changes where the input is "
-    "shaken by 1e-7."
+    "features, as a share of the largest feature. Rounding: what changes where the first weights "
+    "change by one part in 10^7."
 )
 # Sums in another order; a wrong padding, epsilon or activation is off by 1e-3 and more.
 TOLERANCE = 1e-4
@@ -89,6 +87,21 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
 }
 """Model types of the transformers library, and a small configuration of each."""
 
+KEPT = (
+    "resnet18",
+    "efficientnet_b0",
+    "tf_efficientnet_b0",
+    "tf_efficientnetv2_b0",
+    "mobilenetv3_small_100",
+    "tf_mobilenetv3_small_100",
+    "densenet121",
+    "vgg16",
+    "convnext_tiny",
+    "vit_tiny_patch16_224",
+    *TRANSFORMERS,
+)
+"""One of each family, whose features are kept for `tltool models check`."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -107,6 +120,7 @@ def main() -> None:
             print(f"\n{table(found)}\n")
         if len(found) == len(group):
             keep(title, found)
+    keep_cards()
     wrong = [name for name, found in measured.items() if not is_right(found)]
     if wrong:
         sys.exit(f"error: computed otherwise than by their library: {', '.join(wrong)}")
@@ -127,12 +141,37 @@ def table(measured: dict[str, Result]) -> str:
 
 
 def keep(title: str, measured: dict[str, Result]) -> None:
-    """Writes the table for readers, and the other library's features for the tests."""
+    """Writes the table for readers, and the other library's features for checks without it."""
     libraries = next(iter(measured.values()))["libraries"]
     text = f"## Folders of {title}\n\n{table(measured)}\n\nAgainst {libraries}. {EXPLANATION}"
     write_section(title, text, DOCUMENT)
-    golden = {name: found["golden"] for name, found in measured.items()}
-    write_json(ROOT / "tests" / f"golden_{title}.json", golden)
+    golden = {name: measured[name]["golden"] for name in measured if name in KEPT}
+    write_text(GOLDEN / f"{title}.json", one_line_each(golden))
+
+
+def keep_cards() -> None:
+    """Notes the features of the cards whose weights need no hub, for later checks."""
+    golden = {}
+    for card in list_cards():
+        if card.works_offline:
+            features = seeded_features(load_backbone(card.name))
+            golden[card.name] = noted(features)
+    write_text(GOLDEN / "cards.json", one_line_each(golden))
+
+
+def one_line_each(golden: dict[str, Any]) -> str:
+    """JSON with a line for each model, so that a change shows as one."""
+    lines = [f"{json.dumps(name)}: {json.dumps(case)}" for name, case in golden.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def noted(features: np.ndarray) -> dict[str, Any]:
+    """A few of the features, and the largest of all."""
+    rows = chosen_features(features)
+    return {
+        "largest": float(np.abs(features).max()),
+        "features": [[float(f"{value:.7g}") for value in row] for row in rows],
+    }
 
 
 def is_right(found: Result) -> bool:
@@ -142,74 +181,42 @@ def is_right(found: Result) -> bool:
 
 def measure(python: Path, name: str) -> Result:
     """The largest difference of one model, and what its library reported."""
+    size_px = TIMM.get(name)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        size_px = TIMM.get(name)
-        if size_px is None:
-            settings = {"model_type": name, "config": TRANSFORMERS[name], "folder": place}
-            result = run(Contender(name, "parity_transformers", settings, python=python))
-            write_preprocessing(folder, TRANSFORMERS[name].get("vocab_size"))
-            size_px = TRANSFORMERS[name].get("image_size", 0)
-        else:
+        if name in TIMM:
             settings = {"architecture": name, "folder": place, "size_px": size_px}
             result = run(Contender(name, "parity_timm", settings, python=python))
-        backbone = load_backbone(place, image_size_px=size_px or None)
+        else:
+            settings = {"model_type": name, "config": TRANSFORMERS[name], "folder": place}
+            result = run(Contender(name, "parity_transformers", settings, python=python))
+            write_preprocessing(folder, {"model_type": name, **TRANSFORMERS[name]})
+        backbone = load_backbone(place, image_size_px=size_px)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         theirs = np.load(folder / "features.npy")
-    inputs = inputs_of(backbone, size_px)
-    ours = np.asarray(backbone.model(inputs, training=False))
+    ours = seeded_features(backbone)
+    # A classifier of hundreds of megabytes is not needed to make the features.
+    shapes = {key: shape for key, shape in result.pop("shapes").items() if math.prod(shape) < 2e7}
     largest = np.abs(theirs).max()
     return {
         **result,
         "difference": float(np.abs(ours - theirs).max() / largest),
-        "rounding": float(np.abs(ours - shaken(backbone)(inputs)).max() / largest),
+        "rounding": float(np.abs(ours - shaken(backbone)).max() / largest),
         "golden": {
             "config": config,
-            "size_px": size_px,
-            "largest": float(largest),
-            "features": [
-                [float(f"{value:.7g}") for value in row]
-                for row in theirs[:, :: theirs.shape[1] // 16]
-            ],
+            "load_size_px": size_px,
+            "shapes": shapes,
+            **noted(theirs),
         },
     }
 
 
-def write_preprocessing(folder: Path, vocabulary: int | None) -> None:
-    """What a folder must also have to be loaded: a vocabulary, or how images are scaled."""
-    if vocabulary is None:
-        write_json(folder / "preprocessor_config.json", {"size": 64, "resample": 2})
-        return
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokens = special + [f"word{number}" for number in range(vocabulary - len(special))]
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    write_json(folder / "tokenizer_config.json", {"do_lower_case": True})
-
-
-def inputs_of(backbone: Backbone, size_px: int) -> Any:
-    """The same images or token ids as the other library gets."""
-    contract = backbone.preprocessing
-    if isinstance(contract, ImagePreprocessing):
-        return np.asarray(normalize(seeded_levels(3, size_px, size_px), contract))
-    tokens, mask = (x.astype("int32") for x in seeded_tokens(len(contract.vocabulary)))
-    known = {"token_ids": tokens, "padding_mask": mask, "segment_ids": 0 * tokens}
-    return {name: known[name] for name in contract.inputs}
-
-
-def shaken(backbone: Backbone) -> Callable[[Any], np.ndarray]:
-    """The model with what it reads, or its first weights, changed by one part in 10^7."""
-    rng = np.random.default_rng(0)
-
-    def run_shaken(inputs: Any) -> np.ndarray:
-        if not isinstance(inputs, dict):
-            noise = rng.standard_normal(inputs.shape).astype("float32")
-            return np.asarray(backbone.model(inputs * (1 + 1e-7 * noise), training=False))
-        table = backbone.model.get_layer("token_embedding").embeddings
-        noise = rng.standard_normal(table.shape).astype("float32")
-        table.assign(table * (1 + 1e-7 * noise))
-        return np.asarray(backbone.model(inputs, training=False))
-
-    return run_shaken
+def shaken(backbone: Backbone) -> np.ndarray:
+    """The features where the first weights are changed by one part in 10^7."""
+    first = next(v for v in backbone.model.trainable_variables if len(v.shape) > 1)
+    noise = np.random.default_rng(0).standard_normal(first.shape).astype("float32")
+    first.assign(first * (1 + 1e-7 * noise))
+    return np.asarray(seeded_features(backbone))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,114 +11,36 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tltool.backbones.applications import build_application
+from tltool.backbones import check
+from tltool.backbones.check import TOLERANCE, chosen_features, seeded_features
 from tltool.backbones.load import load_backbone
-from tltool.backbones.timm_names import find_twin
-from tltool.backbones.torch_weights import tensor_names, torch_shape, weighted_layers
-from tltool.data.images import normalize
 from tltool.errors import BackboneError
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks" / "contenders"))
-from seeded import seeded_levels, seeded_tensor  # noqa: E402  What both sides share.
-
-GOLDEN = json.loads((ROOT / "tests" / "golden_timm.json").read_text(encoding="utf-8"))
-TESTED = (
-    "resnet18",
-    "tf_efficientnet_b0",
-    "tf_efficientnetv2_b0",
-    "tf_mobilenetv3_small_100",
-    "densenet121",
-    "vgg16",
-    "convnext_tiny",
-    "vit_tiny_patch16_224",
-)
-
-
-def twin_shapes(architecture):
-    twin = find_twin(architecture)
-    network = build_application(twin.application, (64, 64), None, architecture)
-    shapes = {}
-    for name, layer in weighted_layers(network):
-        prefix = twin.prefix(name)
-        if prefix is not None:
-            own = [torch_shape(layer, tuple(weight.shape)) for weight in layer.weights]
-            shapes.update(zip(tensor_names(layer, prefix), own, strict=True))
-    return shapes
-
-
-def norm_shapes(prefix, width):
-    return {f"{prefix}.{part}": (width,) for part in ("weight", "bias")}
-
-
-def batch_norm_shapes(prefix, width):
-    statistics = {f"{prefix}.{part}": (width,) for part in ("running_mean", "running_var")}
-    return {**norm_shapes(prefix, width), **statistics}
-
-
-def resnet18_shapes():
-    shapes = {"conv1.weight": (64, 3, 7, 7), **batch_norm_shapes("bn1", 64)}
-    entry = 64
-    for stage, width in enumerate((64, 128, 256, 512), start=1):
-        for block in range(2):
-            name = f"layer{stage}.{block}"
-            shapes[f"{name}.conv1.weight"] = (width, entry, 3, 3)
-            shapes[f"{name}.conv2.weight"] = (width, width, 3, 3)
-            shapes |= batch_norm_shapes(f"{name}.bn1", width)
-            shapes |= batch_norm_shapes(f"{name}.bn2", width)
-            if entry != width:
-                shapes[f"{name}.downsample.0.weight"] = (width, entry, 1, 1)
-                shapes |= batch_norm_shapes(f"{name}.downsample.1", width)
-            entry = width
-    return {**shapes, "fc.weight": (1000, 512), "fc.bias": (1000,)}
-
-
-def vit_tiny_shapes():
-    def dense(prefix, outputs, inputs):
-        return {f"{prefix}.weight": (outputs, inputs), f"{prefix}.bias": (outputs,)}
-
-    shapes = {"cls_token": (1, 1, 192), "pos_embed": (1, 197, 192), **norm_shapes("norm", 192)}
-    shapes |= {"patch_embed.proj.weight": (192, 3, 16, 16), "patch_embed.proj.bias": (192,)}
-    for index in range(12):
-        block = f"blocks.{index}"
-        shapes |= norm_shapes(f"{block}.norm1", 192) | norm_shapes(f"{block}.norm2", 192)
-        shapes |= dense(f"{block}.attn.qkv", 576, 192) | dense(f"{block}.attn.proj", 192, 192)
-        shapes |= dense(f"{block}.mlp.fc1", 768, 192) | dense(f"{block}.mlp.fc2", 192, 768)
-    return shapes | dense("head", 1000, 192)
-
-
-SHAPES = {"resnet18": resnet18_shapes, "vit_tiny_patch16_224": vit_tiny_shapes}
+GOLDEN = json.loads((Path(check.__file__).parent / "golden" / "timm.json").read_text())
 
 
 def write_folder(folder, architecture, **changes):
     """A folder with the seeded weights that timm's own had."""
-    own = SHAPES.get(architecture)
-    shapes = own() if own else twin_shapes(architecture)
-    tensors = {key: seeded_tensor(key, shape) for key, shape in shapes.items()}
+    case = GOLDEN[architecture]
+    said = {**case["config"]["pretrained_cfg"], **changes}
     folder.mkdir(exist_ok=True)
-    save_file({key: value.astype("float32") for key, value in tensors.items()},
-              folder / "model.safetensors")  # fmt: skip
-    config = GOLDEN[architecture]["config"]
-    config = {**config, "pretrained_cfg": {**config["pretrained_cfg"], **changes}}
-    (folder / "config.json").write_text(json.dumps(config))
+    config = {**case["config"], "pretrained_cfg": said}
+    check.write_seeded_folder(folder, {**case, "config": config})
     return str(folder)
 
 
-@pytest.mark.parametrize("architecture", TESTED)
-def test_features_are_timm_s(architecture, tmp_path, capsys):
-    golden = GOLDEN[architecture]
-    size = golden["size_px"]
-    backbone = load_backbone(write_folder(tmp_path, architecture), image_size_px=size)
-    images = normalize(seeded_levels(3, size, size), backbone.preprocessing)
-    features = np.asarray(backbone.model(images, training=False))
-    chosen = features[:, :: features.shape[1] // 16]
-    difference = np.abs(chosen - np.array(golden["features"])).max() / golden["largest"]
-    assert difference < 1e-5
+@pytest.mark.parametrize("architecture", GOLDEN)
+def test_features_are_timm_s_also_when_saved_and_loaded(architecture, tmp_path, capsys):
+    case = GOLDEN[architecture]
+    folder = write_folder(tmp_path, architecture)
+    backbone = load_backbone(folder, image_size_px=case["load_size_px"])
+    features = seeded_features(backbone)
+    off = np.abs(chosen_features(features) - np.array(case["features"])).max()
+    assert off / case["largest"] <= TOLERANCE
     assert capsys.readouterr().out == ""
-    again = tmp_path / "saved.keras"
-    backbone.model.save(again)
-    loaded = keras.saving.load_model(again)
-    np.testing.assert_array_equal(loaded(images, training=False), features)
+    backbone.model.save(tmp_path / "saved.keras")
+    again = replace(backbone, model=keras.saving.load_model(tmp_path / "saved.keras"))
+    np.testing.assert_array_equal(seeded_features(again), features)
 
 
 def test_preprocessing_is_what_timm_evaluates_with(tmp_path):

@@ -6,7 +6,7 @@ The expected features come from `benchmarks/parity.py`.
 from __future__ import annotations
 
 import json
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,115 +14,26 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tltool.backbones import check
+from tltool.backbones.check import TOLERANCE, chosen_features, seeded_features
 from tltool.backbones.load import load_backbone
-from tltool.data.images import normalize
 from tltool.errors import BackboneError
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks" / "contenders"))
-from seeded import seeded_levels, seeded_tensor, seeded_tokens  # noqa: E402  What both sides share.
-
-GOLDEN = json.loads((ROOT / "tests" / "golden_transformers.json").read_text(encoding="utf-8"))
-WIDTH, INNER, BLOCKS, WORDS, POSITIONS = 48, 96, 3, 60, 20
-
-
-def dense(prefix, outputs, inputs):
-    return {f"{prefix}.weight": (outputs, inputs), f"{prefix}.bias": (outputs,)}
-
-
-def norm(prefix, width=WIDTH):
-    return {f"{prefix}.weight": (width,), f"{prefix}.bias": (width,)}
-
-
-def embedding_shapes(width=WIDTH, *, segments=True):
-    shapes = {
-        "embeddings.word_embeddings.weight": (WORDS, width),
-        "embeddings.position_embeddings.weight": (POSITIONS, width),
-        **norm("embeddings.LayerNorm", width),
-    }
-    if segments:
-        shapes["embeddings.token_type_embeddings.weight"] = (2, width)
-    return shapes
-
-
-def bert_block(name):
-    shapes = {}
-    for part in ("attention.self.query", "attention.self.key", "attention.self.value"):
-        shapes |= dense(f"{name}.{part}", WIDTH, WIDTH)
-    shapes |= dense(f"{name}.attention.output.dense", WIDTH, WIDTH)
-    shapes |= norm(f"{name}.attention.output.LayerNorm") | norm(f"{name}.output.LayerNorm")
-    shapes |= dense(f"{name}.intermediate.dense", INNER, WIDTH)
-    return shapes | dense(f"{name}.output.dense", WIDTH, INNER)
-
-
-def distil_block(name):
-    shapes = norm(f"{name}.sa_layer_norm") | norm(f"{name}.output_layer_norm")
-    for part in ("q_lin", "k_lin", "v_lin", "out_lin"):
-        shapes |= dense(f"{name}.attention.{part}", WIDTH, WIDTH)
-    shapes |= dense(f"{name}.ffn.lin1", INNER, WIDTH)
-    return shapes | dense(f"{name}.ffn.lin2", WIDTH, INNER)
-
-
-def vit_block(name):
-    shapes = norm(f"{name}.layernorm_before") | norm(f"{name}.layernorm_after")
-    for part in ("query", "key", "value"):
-        shapes |= dense(f"{name}.attention.attention.{part}", WIDTH, WIDTH)
-    shapes |= dense(f"{name}.attention.output.dense", WIDTH, WIDTH)
-    shapes |= dense(f"{name}.intermediate.dense", INNER, WIDTH)
-    return shapes | dense(f"{name}.output.dense", WIDTH, INNER)
-
-
-def shapes_of(model_type):
-    block, place = {
-        "bert": (bert_block, "encoder.layer"),
-        "electra": (bert_block, "encoder.layer"),
-        "distilbert": (distil_block, "transformer.layer"),
-        "vit": (vit_block, "encoder.layer"),
-    }[model_type]
-    shapes = {
-        "bert": lambda: embedding_shapes() | dense("pooler.dense", WIDTH, WIDTH),
-        "electra": lambda: embedding_shapes(32) | dense("embeddings_project", WIDTH, 32),
-        "distilbert": lambda: embedding_shapes(segments=False),
-        "vit": lambda: {
-            "embeddings.cls_token": (1, 1, WIDTH),
-            "embeddings.position_embeddings": (1, 17, WIDTH),
-            "embeddings.patch_embeddings.projection.weight": (WIDTH, 3, 16, 16),
-            "embeddings.patch_embeddings.projection.bias": (WIDTH,),
-            **norm("layernorm"),
-        },
-    }[model_type]()
-    for index in range(BLOCKS):
-        shapes |= block(f"{place}.{index}")
-    return shapes
+GOLDEN = json.loads((Path(check.__file__).parent / "golden" / "transformers.json").read_text())
+WIDTH = 48
 
 
 def write_folder(folder, model_type, /, *, prefix="", preprocessor=None, **changes):
-    tensors = {
-        prefix + key: seeded_tensor(key, shape).astype("float32")
-        for key, shape in shapes_of(model_type).items()
-    }
-    save_file(tensors, folder / "model.safetensors")
-    config = {**GOLDEN[model_type]["config"], **changes}
-    (folder / "config.json").write_text(json.dumps(config))
-    if model_type == "vit":
-        own = {"size": 64, "resample": 2, **(preprocessor or {})}
+    case = GOLDEN[model_type]
+    check.write_seeded_folder(folder, {**case, "config": {**case["config"], **changes}})
+    if prefix:
+        tensors = load_file(folder / "model.safetensors")
+        renamed = {prefix + key: value for key, value in tensors.items()}
+        save_file(renamed, folder / "model.safetensors")
+    if preprocessor is not None:
+        own = {"size": 64, "resample": 2, **preprocessor}
         (folder / "preprocessor_config.json").write_text(json.dumps(own))
-    else:
-        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        words = special + [f"word{number}" for number in range(WORDS - len(special))]
-        (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-        (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     return str(folder)
-
-
-def features_of(backbone):
-    if backbone.preprocessing.kind == "image":
-        inputs = np.asarray(normalize(seeded_levels(3, 64, 64), backbone.preprocessing))
-    else:
-        tokens, mask = (x.astype("int32") for x in seeded_tokens(WORDS))
-        known = {"token_ids": tokens, "padding_mask": mask, "segment_ids": 0 * tokens}
-        inputs = {name: known[name] for name in backbone.preprocessing.inputs}
-    return inputs, np.asarray(backbone.model(inputs, training=False))
 
 
 @pytest.mark.parametrize("prefix", ["", "model_type."])
@@ -131,13 +42,13 @@ def test_features_are_those_of_the_library(model_type, prefix, tmp_path):
     # Task models put the name of the family before the names of its tensors.
     prefix = prefix.replace("model_type", model_type)
     backbone = load_backbone(write_folder(tmp_path, model_type, prefix=prefix))
-    inputs, features = features_of(backbone)
-    golden = GOLDEN[model_type]
-    chosen = features[:, :: features.shape[1] // 16]
-    assert np.abs(chosen - np.array(golden["features"])).max() / golden["largest"] < 1e-5
-    again = tmp_path / "saved.keras"
-    backbone.model.save(again)
-    np.testing.assert_array_equal(keras.saving.load_model(again)(inputs), features)
+    features = seeded_features(backbone)
+    case = GOLDEN[model_type]
+    off = np.abs(chosen_features(features) - np.array(case["features"])).max()
+    assert off / case["largest"] <= TOLERANCE
+    backbone.model.save(tmp_path / "saved.keras")
+    again = replace(backbone, model=keras.saving.load_model(tmp_path / "saved.keras"))
+    np.testing.assert_array_equal(seeded_features(again), features)
     names = [group.name for group in backbone.groups]
     assert names[:4] == ["embeddings", "block1", "block2", "block3"]
 

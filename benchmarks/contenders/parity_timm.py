@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import timm
 import torch
 from protocol import read_settings, report
 from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tltool" / "backbones"))
 from seeded import seeded_levels, seeded_tensor
 
 # Models whose features come before a layer that timm counts to the classifier.
@@ -44,7 +47,11 @@ def main() -> None:
         else:
             features = model.forward_head(features, pre_logits=True)
     np.save(folder / "features.npy", features.numpy())
-    report(libraries=f"timm {timm.__version__}", parameters=sum(v.numel() for v in state.values()))
+    report(
+        libraries=f"timm {timm.__version__}",
+        parameters=sum(value.numel() for value in state.values()),
+        shapes={key: list(value.shape) for key, value in state.items() if value.dim()},
+    )
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 import transformers
 from protocol import read_settings, report
 from safetensors.numpy import load_file, save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tltool" / "backbones"))
 from seeded import seeded_levels, seeded_tensor, seeded_tokens
 
 
@@ -37,7 +40,11 @@ def main() -> None:
             features = output.last_hidden_state[:, 0] if pooled is None else pooled
     np.save(folder / "features.npy", features.numpy())
     libraries = f"transformers {transformers.__version__}"
-    report(libraries=libraries, parameters=sum(value.size for value in state.values()))
+    report(
+        libraries=libraries,
+        parameters=sum(value.size for value in state.values()),
+        shapes={key: list(value.shape) for key, value in state.items()},
+    )
 
 
 if __name__ == "__main__":

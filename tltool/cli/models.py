@@ -18,6 +18,10 @@ LIST_EXAMPLES = examples(
     "tltool models list --task image-classification --max-params 10M",
     "tltool models list --json",
 )
+CHECK_EXAMPLES = examples(
+    "tltool models check efficientnet-lite0",
+    "tltool models check --all-offline",
+)
 PULL_EXAMPLES = examples(
     "tltool models pull efficientnet-lite0",
     "tltool models pull hf://google/electra-small-discriminator",
@@ -97,6 +101,56 @@ def pull(
     else:
         folder = locate(name).folder
     typer.echo(str(folder))
+
+
+@app.command(epilog=CHECK_EXAMPLES)
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Cards of `tltool models list`.")
+    ] = None,
+    all_offline: Annotated[
+        bool,
+        typer.Option(help="Every family, and every card, that needs no model hub."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Load backbones and compare their features with those of the library they come from."""
+    from tltool.errors import BackboneError
+    from tltool.quiet import load_tensorflow
+
+    if not names and not all_offline:
+        raise BackboneError("There is nothing to check.", hint="name a card, or add --all-offline")
+    load_tensorflow()
+    from tltool.backbones.catalog import get_card, list_cards
+    from tltool.backbones.check import TOLERANCE, check_card, check_family, golden_families
+
+    cards = [get_card(name).name for name in names or ()]
+    results = []
+    if all_offline:
+        results += [check_family(name) for name in golden_families()]
+        cards += [card.name for card in list_cards() if card.works_offline]
+    results += [check_card(name) for name in dict.fromkeys(cards)]
+    rows = [
+        {
+            "name": result.name,
+            "compared with": result.library,
+            "largest difference": None if result.difference is None else f"{result.difference:.1e}",
+            "result": "passed" if result.passed else result.error or "FAILED",
+        }
+        for result in results
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, right=("largest difference",))
+    failed = [result.name for result in results if not result.passed]
+    if failed:
+        typer.echo(
+            f"error: {len(failed)} of {len(results)} are not what they should be: "
+            f"{', '.join(failed)} (a difference may be {TOLERANCE:.0e} of the largest feature)",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def _modality(task: str | None) -> str | None:

@@ -1,0 +1,153 @@
+"""Checks that backbones compute what their own library computes.
+
+A family is checked with random weights, drawn from the names of its tensors, in
+a folder as its library writes it: the features must be those that the library
+itself gave (`golden/*.json`, written by benchmarks/parity.py). A card's model is
+checked with its own weights against features that were noted when the card was
+verified.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tltool.backbones.base import Backbone
+from tltool.backbones.catalog import get_card
+from tltool.backbones.load import load_backbone
+from tltool.backbones.seeded import seeded_levels, seeded_tensor, seeded_tokens
+from tltool.errors import BackboneError
+from tltool.preprocessing import ImagePreprocessing
+
+TOLERANCE = 1e-5
+"""Of a difference, as a share of the largest feature: sums in another order give 1e-6, a wrong
+padding, epsilon or activation 1e-3 and more."""
+
+_GOLDEN = Path(__file__).parent / "golden"
+_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What the check of one backbone found.
+
+    Attributes:
+        name: Of a card, or of a family's example in its library.
+        library: Whose features it was compared with; "itself" for a card.
+        difference: The largest, as a share of the largest feature; None where
+            there is nothing to compare with.
+        error: Why it could not be loaded, or None.
+    """
+
+    name: str
+    library: str
+    difference: float | None = None
+    error: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was loaded, and is within `TOLERANCE` where that is known."""
+        return self.error is None and (self.difference is None or self.difference <= TOLERANCE)
+
+
+def golden_families() -> dict[str, str]:
+    """The families that can be checked without any download, and their library."""
+    return {name: library for library in ("timm", "transformers") for name in _golden(library)}
+
+
+def check_family(name: str) -> CheckResult:
+    """Checks the family of `golden_families` that has this example."""
+    library = golden_families()[name]
+    case = _golden(library)[name]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            write_seeded_folder(Path(folder), case)
+            backbone = load_backbone(folder, image_size_px=case.get("load_size_px"))
+        features = seeded_features(backbone)
+    except BackboneError as error:
+        return CheckResult(name, library, error=error.message)
+    return CheckResult(name, library, _difference(features, case))
+
+
+def check_card(name: str) -> CheckResult:
+    """Loads a card's model, fetching it where it is not cached, and runs it.
+
+    Without noted features it is only seen to give finite ones that tell inputs apart.
+    """
+    card = get_card(name)
+    try:
+        features = seeded_features(load_backbone(card.name))
+    except BackboneError as error:
+        return CheckResult(card.name, "itself", error=error.message)
+    case = _golden("cards").get(card.name)
+    if case is not None:
+        return CheckResult(card.name, "itself", _difference(features, case))
+    spread = np.abs(features[0] - features[1]).max()
+    if not (np.isfinite(features).all() and spread > 0):
+        return CheckResult(card.name, "itself", error="its features say nothing of the input")
+    return CheckResult(card.name, "itself")
+
+
+def seeded_features(backbone: Backbone) -> Any:
+    """Pooled features (3, channels) of three images or texts that any library can make."""
+    contract = backbone.preprocessing
+    inputs: Any
+    if isinstance(contract, ImagePreprocessing):
+        from tltool.data.images import normalize
+
+        inputs = normalize(seeded_levels(3, *contract.size_px), contract)
+    else:
+        tokens, mask = seeded_tokens(len(contract.vocabulary))
+        known = {"token_ids": tokens, "padding_mask": mask, "segment_ids": 0 * tokens}
+        inputs = {key: known[key].astype("int32") for key in contract.inputs}
+    return np.asarray(backbone.model(inputs, training=False))
+
+
+def chosen_features(features: Any) -> Any:
+    """The few of them that are kept: every so many-th channel."""
+    return features[:, :: features.shape[1] // 16]
+
+
+def write_seeded_folder(folder: Path, case: dict[str, Any]) -> None:
+    """A model folder as the library writes it: configuration, seeded weights, vocabulary."""
+    from safetensors.numpy import save_file
+
+    tensors = {
+        key: seeded_tensor(key, tuple(shape)).astype("float32")
+        for key, shape in case["shapes"].items()
+    }
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(case["config"]), encoding="utf-8")
+    write_preprocessing(folder, case["config"])
+
+
+def write_preprocessing(folder: Path, config: dict[str, Any]) -> None:
+    """What a folder of transformers also needs: a vocabulary, or how images are scaled."""
+    if "vocab_size" in config:
+        words = [f"word{number}" for number in range(config["vocab_size"] - len(_SPECIAL_TOKENS))]
+        vocabulary = "\n".join([*_SPECIAL_TOKENS, *words]) + "\n"
+        (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
+    elif "model_type" in config:
+        processor = {"size": config["image_size"], "resample": 2}
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+
+
+@cache
+def _golden(library: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((_GOLDEN / f"{library}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _difference(features: Any, case: dict[str, Any]) -> float:
+    expected = np.array(case["features"])
+    found = chosen_features(features)
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found - expected).max() / case["largest"])
