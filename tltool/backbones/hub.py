@@ -36,6 +36,7 @@ _DATA_FILES = (
 _WEIGHTS = ("model.safetensors", "model.weights.h5", "pytorch_model.bin")
 _SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _FILES_RECORD = "files.json"
+_COMMIT = r"[0-9a-f]{40}"
 _TIMEOUT_SECONDS = 20
 _LOGIN_HINT = "accept its conditions on the hub's page of the model, then run `hf auth login`"
 # By the code that the hub sends with a refusal: why, and what to do.
@@ -83,7 +84,7 @@ class HubModel:
 
     def commit(self) -> str | None:
         """The commit that is cached for the revision, or None."""
-        if re.fullmatch(r"[0-9a-f]{40}", self.revision):
+        if re.fullmatch(_COMMIT, self.revision):
             return self.revision
         try:
             return self.note.read_text(encoding="ascii").strip()
@@ -175,9 +176,14 @@ def _listed(model: HubModel, name: str) -> tuple[str, list[_HubFile]]:
     try:
         siblings = {sibling["rfilename"]: sibling for sibling in info["siblings"]}
         wanted = _wanted(sorted(siblings), name)
-        return str(info["sha"]), [_HubFile(path, _checksum(siblings[path])) for path in wanted]
+        files = [_HubFile(path, _checksum(siblings[path])) for path in wanted]
+        commit = str(info["sha"])
     except (KeyError, TypeError) as error:
         raise BackboneError(f"{name}: {_endpoint()} does not answer as the hub does.") from error
+    if not re.fullmatch(_COMMIT, commit):
+        # It becomes the name of a folder.
+        raise BackboneError(f"{name}: {_endpoint()} calls the revision {commit!r}.")
+    return commit, files
 
 
 def _ask(model: HubModel, name: str) -> Any:
