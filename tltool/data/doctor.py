@@ -14,18 +14,12 @@ from typing import Any
 from tltool.data.checked_images import checked_contents, remember
 from tltool.data.examples import Examples
 from tltool.data.fingerprints import content_keys
+from tltool.data.image_signatures import image_format
 from tltool.data.rows import Broken, OnError, settle
 from tltool.errors import DataError
 
 Decode = Callable[[Any], Any]
 
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"RIFF", "WebP"),
-)
 _FOREIGN = (
     (b"II*\0", "a TIFF image"),
     (b"MM\0*", "a TIFF image"),
@@ -99,7 +93,7 @@ def image_problem(path: Path, decode: Decode) -> str | None:
         return f"cannot be read ({error.strerror})"
     if not data:
         return "the file is empty (0 bytes)"
-    form = _image_format(data)
+    form = image_format(data)
     if form is None:
         return f"not an image but {_foreign(data)}"
     try:
@@ -124,11 +118,6 @@ def _default_decode() -> Decode:
     from tltool.data.images import decode_image
 
     return decode_image
-
-
-def _image_format(data: bytes) -> str | None:
-    name = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
-    return None if name == "WebP" and data[8:12] != b"WEBP" else name
 
 
 def _foreign(data: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.image_signatures import LONGEST_SIGNATURE, SIGNATURES
 from tltool.data.images import (
     array_to_rgb,
     check_sizes,
@@ -22,8 +23,6 @@ from tltool.data.images import (
 )
 from tltool.errors import DataError
 from tltool.preprocessing import ImagePreprocessing
-
-_START_BYTES = 16  # More than any format needs to be known.
 
 
 class ImageStore:
@@ -160,12 +159,12 @@ class _Resizer:
 def _start(image: Any) -> bytes:
     """The first bytes of a file; none where it can't be read, which is told when it is decoded."""
     if isinstance(image, np.ndarray):
-        return b"\x89PNG\r\n\x1a\n"  # See `_encoded`.
+        return SIGNATURES["PNG"][0][1]  # See `_encoded`.
     if isinstance(image, bytes):
         return image
     try:
         with Path(image).open("rb") as file:
-            return file.read(_START_BYTES)
+            return file.read(LONGEST_SIGNATURE)
     except OSError:
         return b""
 
