@@ -165,7 +165,9 @@ def load_torch_weights(model: keras.Model, tensors: Mapping[str, NDArray[Any]]) 
     Raises:
         BackboneError: A tensor is missing, is left over, or has another shape.
     """
-    copy_torch_weights(model, _torch_names().__getitem__, tensors, unused=("_fc.",))
+    copy_torch_weights(
+        model, _torch_names().__getitem__, tensors, name=model.name, unused=("_fc.",)
+    )
 
 
 def _torch_names() -> dict[str, str]:

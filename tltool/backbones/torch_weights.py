@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,66 @@ from tltool.errors import BackboneError
 
 # Of the kernel: Keras' axes in terms of torch's.
 _CONVOLUTION, _DEPTHWISE, _DENSE = (2, 3, 1, 0), (2, 3, 0, 1), (1, 0)
+
+
+class TensorReader:
+    """The tensors of a model's weights, each to be taken once; what is left belongs nowhere.
+
+    Args:
+        tensors: The state dict.
+        name: Of the backbone, for messages.
+    """
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], name: str) -> None:
+        self._left = dict(tensors)
+        self._name = name
+
+    def take(self, key: str) -> NDArray[Any]:
+        """A tensor.
+
+        Raises:
+            BackboneError: There is none of that name.
+        """
+        if key not in self._left:
+            raise BackboneError(f"Backbone {self._name!r}: its weights lack the tensor {key!r}.")
+        return self._left.pop(key)
+
+    def folded(self, array: NDArray[Any], weight: Any, what: str = "a tensor") -> NDArray[Any]:
+        """The array in a weight's shape, whose axes torch may keep folded, as those of heads.
+
+        Raises:
+            BackboneError: It has another number of values.
+        """
+        if array.size != math.prod(weight.shape):
+            raise self.misshapen(what, array, weight)
+        return array.reshape(weight.shape)
+
+    def misshapen(self, what: str, array: NDArray[Any], weight: Any) -> BackboneError:
+        """The error for an array that a weight cannot take."""
+        return BackboneError(
+            f"Backbone {self._name!r}: {what} has the shape {array.shape}, which does not fit "
+            f"{tuple(weight.shape)} of {weight.path!r}."
+        )
+
+    def finish(self, unused: tuple[str, ...] = ()) -> None:
+        """Sees that nothing is left but what the model does without.
+
+        Args:
+            unused: Beginnings of the names of such tensors, as of a classifier's.
+
+        Raises:
+            BackboneError: Something else is left.
+        """
+        left = sorted(
+            key
+            for key in self._left
+            if not key.endswith("num_batches_tracked") and not key.startswith(unused)
+        )
+        if left:
+            raise BackboneError(
+                f"Backbone {self._name!r}: {len(left)} of its tensors belong nowhere in the model, "
+                f"the first is {left[0]!r}."
+            )
 
 
 def weighted_layers(model: keras.Model) -> Iterator[tuple[str, Any]]:
@@ -30,6 +91,7 @@ def copy_torch_weights(
     prefix_of: Callable[[str], str | None],
     tensors: Mapping[str, NDArray[Any]],
     *,
+    name: str,
     unused: tuple[str, ...] = (),
 ) -> None:
     """Copies all weights, and makes sure that nothing is missing, left over or misshapen.
@@ -39,27 +101,21 @@ def copy_torch_weights(
         prefix_of: From a name of `weighted_layers` to what its tensors' names
             begin with, without the dot; None leaves the layer as it is.
         tensors: The state dict.
-        unused: Beginnings of the names of tensors that the model does without,
-            such as the classifier's.
+        name: Of the backbone, for messages.
+        unused: As in `TensorReader.finish`.
 
     Raises:
         BackboneError: A tensor is missing, is left over, or has another shape.
     """
-    used: set[str] = set()
-    for name, layer in weighted_layers(model):
-        prefix = prefix_of(name)
+    reader = TensorReader(tensors, name)
+    for layer_name, layer in weighted_layers(model):
+        prefix = prefix_of(layer_name)
         if prefix is not None:
-            used.update(_copy(layer, name, prefix, tensors))
-    left = sorted(
-        key
-        for key in tensors.keys() - used
-        if not key.endswith("num_batches_tracked") and not key.startswith(unused)
-    )
-    if left:
-        raise BackboneError(
-            f"{len(left)} tensors of the weights belong nowhere in the model, the first is "
-            f"{left[0]!r}."
-        )
+            keys = tensor_names(layer, prefix)
+            layer.set_weights(
+                [_read(reader, key, layer, v) for key, v in zip(keys, layer.weights, strict=True)]
+            )
+    reader.finish(unused)
 
 
 def tensor_names(layer: Any, prefix: str) -> list[str]:
@@ -88,25 +144,17 @@ def _axes(layer: Any, rank: int) -> tuple[int, ...] | None:
     return _DENSE if rank == 2 else None
 
 
-def _copy(layer: Any, name: str, prefix: str, tensors: Mapping[str, NDArray[Any]]) -> list[str]:
-    keys = tensor_names(layer, prefix)
-    missing = [key for key in keys if key not in tensors]
-    if missing:
-        raise BackboneError(f"The weights lack the tensor {missing[0]!r} for {name!r}.")
-    arrays = []
-    for key, weight in zip(keys, layer.weights, strict=True):
-        array, axes = tensors[key], _axes(layer, len(weight.shape))
-        if axes is not None and array.ndim == 2 and len(axes) == 4:
+def _read(reader: TensorReader, key: str, layer: Any, weight: Any) -> NDArray[Any]:
+    """A tensor in Keras' order of axes."""
+    tensor = array = reader.take(key)
+    axes = _axes(layer, len(weight.shape))
+    if axes is not None:
+        if array.ndim == 2 and len(axes) == 4:
             array = array[:, :, None, None]  # A dense layer that is a 1×1 convolution here.
-        elif axes is not None and array.ndim == 4 and len(axes) == 2:
+        elif array.ndim == 4 and len(axes) == 2:
             array = array[:, :, 0, 0]
-        if axes is not None and array.ndim == len(axes):
+        if array.ndim == len(axes):
             array = array.transpose(axes)
-        if array.shape != tuple(weight.shape):
-            raise BackboneError(
-                f"The tensor {key!r} has the shape {tensors[key].shape}, which does not fit "
-                f"{tuple(weight.shape)} of {name!r}."
-            )
-        arrays.append(array)
-    layer.set_weights(arrays)
-    return keys
+    if array.shape != tuple(weight.shape):
+        raise reader.misshapen(f"tensor {key!r}", tensor, weight)
+    return array

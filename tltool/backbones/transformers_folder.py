@@ -8,7 +8,6 @@ leaves `strip_accents` out of its tokenizer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,114 +21,12 @@ from tltool.backbones.folder_files import read_json, read_tensors
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.layers import FirstToken, MaskedMean, exact_gelu
 from tltool.backbones.text_input import checked_length, read_vocabulary
+from tltool.backbones.torch_weights import TensorReader
+from tltool.backbones.transformers_names import ENCODERS, UNUSED_PREFIXES, EncoderNames
 from tltool.errors import BackboneError
 from tltool.preprocessing import TextPreprocessing
 
 Pooling = Literal["mean", "cls", "pooler"]
-
-
-@dataclass(frozen=True)
-class _Family:
-    """What the transformers library calls things in a family of encoders.
-
-    Attributes:
-        prefix: Before the names of the tensors in task models.
-        sizes: Keys of the configuration: vocabulary, width, blocks, heads,
-            width inside a block, and positions, in this order.
-        activation, dropout: Keys of the configuration.
-        block: Beginning of a block's tensors.
-        parts: What each Keras layer of a block is called.
-        others: Likewise outside the blocks.
-        tokenizer: Beginning of the name of its tokenizer classes.
-    """
-
-    prefix: str
-    sizes: tuple[str, ...]
-    activation: str
-    dropout: str
-    block: str
-    parts: dict[str, str]
-    others: dict[str, str]
-    tokenizer: str
-
-
-_BERT_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
-_BERT_PARTS = {
-    "self_attention_layer/query": "attention.self.query",
-    "self_attention_layer/key": "attention.self.key",
-    "self_attention_layer/value": "attention.self.value",
-    "self_attention_layer/attention_output": "attention.output.dense",
-    "self_attention_layer_norm": "attention.output.LayerNorm",
-    "feedforward_intermediate_dense": "intermediate.dense",
-    "feedforward_output_dense": "output.dense",
-    "feedforward_layer_norm": "output.LayerNorm",
-}
-_EMBEDDINGS = {
-    "token_embedding": "embeddings.word_embeddings",
-    "position_embedding": "embeddings.position_embeddings",
-    "embeddings_layer_norm": "embeddings.LayerNorm",
-}
-_SEGMENTS = {"segment_embedding": "embeddings.token_type_embeddings"}
-_FAMILIES = {
-    "bert": _Family(
-        prefix="bert.",
-        sizes=_BERT_SIZES,
-        activation="hidden_act",
-        dropout="hidden_dropout_prob",
-        block="encoder.layer",
-        parts=_BERT_PARTS,
-        others={**_EMBEDDINGS, **_SEGMENTS, "pooled_dense": "pooler.dense"},
-        tokenizer="Bert",
-    ),
-    "electra": _Family(
-        prefix="electra.",
-        sizes=_BERT_SIZES,
-        activation="hidden_act",
-        dropout="hidden_dropout_prob",
-        block="encoder.layer",
-        parts=_BERT_PARTS,
-        others={**_EMBEDDINGS, **_SEGMENTS, "embeddings_project": "embeddings_project"},
-        tokenizer="Electra",
-    ),
-    "distilbert": _Family(
-        prefix="distilbert.",
-        sizes=("vocab_size", "dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings"),
-        activation="activation",
-        dropout="dropout",
-        block="transformer.layer",
-        parts={
-            "self_attention_layer/query": "attention.q_lin",
-            "self_attention_layer/key": "attention.k_lin",
-            "self_attention_layer/value": "attention.v_lin",
-            "self_attention_layer/attention_output": "attention.out_lin",
-            "self_attention_layer_norm": "sa_layer_norm",
-            "feedforward_intermediate_dense": "ffn.lin1",
-            "feedforward_output_dense": "ffn.lin2",
-            "feedforward_layer_norm": "output_layer_norm",
-        },
-        others=_EMBEDDINGS,
-        tokenizer="DistilBert",
-    ),
-}
-# Heads of task models, which the features do without.
-_UNUSED_PREFIXES = (
-    "pooler.",
-    "cls.",
-    "classifier.",
-    "pre_classifier.",
-    "qa_outputs.",
-    "vocab_",
-    "discriminator_predictions.",
-    "generator_",
-    "embeddings.position_ids",
-)
 
 
 def load_encoder_folder(
@@ -178,15 +75,15 @@ def load_encoder_folder(
     )
 
 
-def _read_config(folder: Path) -> tuple[_Family, dict[str, Any]]:
+def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
     """The family and its configuration, refused where this builder would compute something else."""
     path = folder / "config.json"
     config = read_json(path)
-    family = _FAMILIES.get(str(config.get("model_type")))
+    family = ENCODERS.get(str(config.get("model_type")))
     if family is None:
         raise BackboneError(
             f"{path}: model_type is {config.get('model_type')!r}; supported are "
-            f"{', '.join(map(repr, (*_FAMILIES, 'vit')))}.",
+            f"{', '.join(map(repr, (*ENCODERS, 'vit')))}.",
             hint="loading it anyway would give other features than the original's",
         )
     only = {
@@ -208,7 +105,7 @@ def _read_config(folder: Path) -> tuple[_Family, dict[str, Any]]:
     return family, config
 
 
-def _read_tensors(folder: Path, family: _Family) -> dict[str, NDArray[Any]]:
+def _read_tensors(folder: Path, family: EncoderNames) -> dict[str, NDArray[Any]]:
     """The weights by name, without the prefix that task models add, in today's spelling."""
     spelling = {".gamma": ".weight", ".beta": ".bias"}
     tensors = {}
@@ -235,7 +132,9 @@ def _pooling(folder: Path, *, has_pooler: bool) -> Pooling:
     return known[chosen[0]]
 
 
-def _encoder(family: _Family, config: dict[str, Any], dropout: float) -> tuple[dict[str, Any], Any]:
+def _encoder(
+    family: EncoderNames, config: dict[str, Any], dropout: float
+) -> tuple[dict[str, Any], Any]:
     """The inputs and the sequence output, (batch, tokens, width)."""
     vocabulary, width, blocks, heads, inner, positions_reached = (
         config[key] for key in family.sizes
@@ -279,7 +178,7 @@ def _encoder(family: _Family, config: dict[str, Any], dropout: float) -> tuple[d
     return inputs, x
 
 
-def _input_names(family: _Family) -> tuple[str, ...]:
+def _input_names(family: EncoderNames) -> tuple[str, ...]:
     names = ("token_ids", "padding_mask", "segment_ids")
     return names if "segment_embedding" in family.others else names[:2]
 
@@ -294,31 +193,19 @@ def _pool(sequence: Any, mask: Any, pooling: Pooling) -> Any:
 
 
 def _load_weights(
-    model: keras.Model, family: _Family, tensors: dict[str, NDArray[Any]], name: str
+    model: keras.Model, family: EncoderNames, tensors: dict[str, NDArray[Any]], name: str
 ) -> None:
-    used = set()
+    reader = TensorReader(tensors, name)
     for layer in model.layers:
         for variable in layer.weights:
             key, transposed = _tensor_name(family, variable.path)
-            if key not in tensors:
-                raise BackboneError(f"Backbone {name!r}: its weights lack the tensor {key!r}.")
-            value = tensors[key].T if transposed else tensors[key]
-            if value.size != _size(variable.shape):
-                raise BackboneError(
-                    f"Backbone {name!r}: tensor {key!r} has the shape {tensors[key].shape}, "
-                    f"which does not fit {tuple(variable.shape)}."
-                )
-            variable.assign(value.reshape(variable.shape))
-            used.add(key)
-    left = [key for key in sorted(tensors.keys() - used) if not key.startswith(_UNUSED_PREFIXES)]
-    if left:
-        raise BackboneError(
-            f"Backbone {name!r}: {len(left)} of its tensors belong nowhere in it, "
-            f"the first is {left[0]!r}."
-        )
+            value = reader.take(key)
+            value = value.T if transposed else value
+            variable.assign(reader.folded(value, variable, f"tensor {key!r}"))
+    reader.finish(UNUSED_PREFIXES)
 
 
-def _tensor_name(family: _Family, path: str) -> tuple[str, bool]:
+def _tensor_name(family: EncoderNames, path: str) -> tuple[str, bool]:
     """The tensor of a Keras variable, and whether torch keeps it transposed."""
     layer, _, rest = path.partition("/")
     leaf = path.rpartition("/")[2]
@@ -330,15 +217,8 @@ def _tensor_name(family: _Family, path: str) -> tuple[str, bool]:
     return f"{family.block}.{block}.{part}.{suffix}", leaf == "kernel"
 
 
-def _size(shape: Any) -> int:
-    size = 1
-    for length in shape:
-        size *= int(length)
-    return size
-
-
 def _preprocessing(
-    folder: Path, family: _Family, config: dict[str, Any], max_length: int | None, name: str
+    folder: Path, family: EncoderNames, config: dict[str, Any], max_length: int | None, name: str
 ) -> TextPreprocessing:
     path = folder / "tokenizer_config.json"
     tokenizer = read_json(path)

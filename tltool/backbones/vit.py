@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.layers import FirstToken, TokensAndPositions
+from tltool.backbones.torch_weights import TensorReader
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 
@@ -137,7 +138,9 @@ def load_vit(
     config = {**config, "dropout_rate": dropout or 0.0}
     model = _build(config, prefix_tokens=len(names.tokens))
     if tensors is not None:
-        _copy_tensors(model, names, dict(tensors), config["num_layers"], name)
+        reader = TensorReader(tensors, name)
+        _copy_tensors(model, names, reader, config["num_layers"])
+        reader.finish(names.unused)
     return Backbone(
         name=name,
         model=model,
@@ -147,15 +150,14 @@ def load_vit(
     )
 
 
-def _copy_tensors(
-    model: keras.Model, names: VitNames, left: dict[str, NDArray[Any]], blocks: int, name: str
-) -> None:
-    """Fills the model; takes each tensor out of `left`, where nothing may remain."""
+def _copy_tensors(model: keras.Model, names: VitNames, reader: TensorReader, blocks: int) -> None:
+    """Fills the model."""
+    take = reader.take
 
-    def take(key: str) -> NDArray[Any]:
-        if key not in left:
-            raise BackboneError(f"Backbone {name!r}: its weights lack the tensor {key!r}.")
-        return left.pop(key)
+    def fill(layer: str, arrays: list[NDArray[Any]]) -> None:
+        weights = model.get_layer(layer).weights
+        folded = [reader.folded(array, v) for array, v in zip(arrays, weights, strict=True)]
+        model.get_layer(layer).set_weights(folded)
 
     def dense(prefix: str) -> list[NDArray[Any]]:
         return [take(f"{prefix}.weight").T, take(f"{prefix}.bias")]
@@ -164,24 +166,16 @@ def _copy_tensors(
         return [take(f"{prefix}.weight"), take(f"{prefix}.bias")]
 
     kernel, bias = take(f"{names.patches}.weight"), take(f"{names.patches}.bias")
-    _set(model.get_layer("patch_embedding"), [kernel.transpose(2, 3, 1, 0), bias], name)
-    embedding = model.get_layer("tokens_and_positions")
+    fill("patch_embedding", [kernel.transpose(2, 3, 1, 0), bias])
     tokens = np.concatenate([take(key).reshape(1, -1) for key in names.tokens])
-    _set(embedding, [tokens, take(names.positions).reshape(-1, tokens.shape[1])], name)
+    fill("tokens_and_positions", [tokens, take(names.positions)])
     for index in range(blocks):
         prefix = names.block.format(i=index)
         attention = _attention(dense, names, prefix)
         first, second = (norm(prefix + own) for own in names.norms)
         mlp = [*dense(prefix + names.hidden), *dense(prefix + names.output)]
-        layer = model.get_layer(f"transformer_layer_{index}")
-        _set(layer, [*attention, *first, *second, *mlp], name)
-    _set(model.get_layer("final_norm"), norm(names.final_norm), name)
-    remaining = sorted(key for key in left if not key.startswith(names.unused))
-    if remaining:
-        raise BackboneError(
-            f"Backbone {name!r}: {len(remaining)} of its tensors belong nowhere in a ViT, the "
-            f"first is {remaining[0]!r}."
-        )
+        fill(f"transformer_layer_{index}", [*attention, *first, *second, *mlp])
+    fill("final_norm", norm(names.final_norm))
 
 
 def _attention(
@@ -197,19 +191,6 @@ def _attention(
             array for own in (names.query, names.key, names.value) for array in dense(prefix + own)
         ]
     return [*read, *dense(prefix + names.attended)]
-
-
-def _set(layer: Any, arrays: list[NDArray[Any]], name: str) -> None:
-    """Sets a layer's weights; the heads' axes of attention are folded in torch."""
-    shaped = []
-    for array, weight in zip(arrays, layer.weights, strict=True):
-        if array.size != int(np.prod(weight.shape)):
-            raise BackboneError(
-                f"Backbone {name!r}: a tensor has the shape {array.shape}, which does not fit "
-                f"{tuple(weight.shape)} of {weight.path!r}."
-            )
-        shaped.append(array.reshape(weight.shape))
-    layer.set_weights(shaped)
 
 
 def flatten_vit(backbone: Any, name: str) -> keras.Model:

@@ -1,0 +1,109 @@
+"""What the transformers library calls the parts of its text encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EncoderNames:
+    """What the transformers library calls things in a family of encoders.
+
+    Attributes:
+        prefix: Before the names of the tensors in task models.
+        sizes: Keys of the configuration: vocabulary, width, blocks, heads,
+            width inside a block, and positions, in this order.
+        activation, dropout: Keys of the configuration.
+        block: Beginning of a block's tensors.
+        parts: What each Keras layer of a block is called.
+        others: Likewise outside the blocks.
+        tokenizer: Beginning of the name of its tokenizer classes.
+    """
+
+    prefix: str
+    sizes: tuple[str, ...]
+    activation: str
+    dropout: str
+    block: str
+    parts: dict[str, str]
+    others: dict[str, str]
+    tokenizer: str
+
+
+_BERT_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+_BERT_PARTS = {
+    "self_attention_layer/query": "attention.self.query",
+    "self_attention_layer/key": "attention.self.key",
+    "self_attention_layer/value": "attention.self.value",
+    "self_attention_layer/attention_output": "attention.output.dense",
+    "self_attention_layer_norm": "attention.output.LayerNorm",
+    "feedforward_intermediate_dense": "intermediate.dense",
+    "feedforward_output_dense": "output.dense",
+    "feedforward_layer_norm": "output.LayerNorm",
+}
+_EMBEDDINGS = {
+    "token_embedding": "embeddings.word_embeddings",
+    "position_embedding": "embeddings.position_embeddings",
+    "embeddings_layer_norm": "embeddings.LayerNorm",
+}
+_SEGMENTS = {"segment_embedding": "embeddings.token_type_embeddings"}
+ENCODERS = {
+    "bert": EncoderNames(
+        prefix="bert.",
+        sizes=_BERT_SIZES,
+        activation="hidden_act",
+        dropout="hidden_dropout_prob",
+        block="encoder.layer",
+        parts=_BERT_PARTS,
+        others={**_EMBEDDINGS, **_SEGMENTS, "pooled_dense": "pooler.dense"},
+        tokenizer="Bert",
+    ),
+    "electra": EncoderNames(
+        prefix="electra.",
+        sizes=_BERT_SIZES,
+        activation="hidden_act",
+        dropout="hidden_dropout_prob",
+        block="encoder.layer",
+        parts=_BERT_PARTS,
+        others={**_EMBEDDINGS, **_SEGMENTS, "embeddings_project": "embeddings_project"},
+        tokenizer="Electra",
+    ),
+    "distilbert": EncoderNames(
+        prefix="distilbert.",
+        sizes=("vocab_size", "dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings"),
+        activation="activation",
+        dropout="dropout",
+        block="transformer.layer",
+        parts={
+            "self_attention_layer/query": "attention.q_lin",
+            "self_attention_layer/key": "attention.k_lin",
+            "self_attention_layer/value": "attention.v_lin",
+            "self_attention_layer/attention_output": "attention.out_lin",
+            "self_attention_layer_norm": "sa_layer_norm",
+            "feedforward_intermediate_dense": "ffn.lin1",
+            "feedforward_output_dense": "ffn.lin2",
+            "feedforward_layer_norm": "output_layer_norm",
+        },
+        others=_EMBEDDINGS,
+        tokenizer="DistilBert",
+    ),
+}
+# Heads of task models, which the features do without.
+UNUSED_PREFIXES = (
+    "pooler.",
+    "cls.",
+    "classifier.",
+    "pre_classifier.",
+    "qa_outputs.",
+    "vocab_",
+    "discriminator_predictions.",
+    "generator_",
+    "embeddings.position_ids",
+)
