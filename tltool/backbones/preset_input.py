@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import keras_hub
 
-from tltool.backbones.image_input import checked_size
+from tltool.backbones.folder_files import read_json
+from tltool.backbones.image_input import checked_size, refuse_other_size
 from tltool.backbones.text_input import checked_length, has_accents, read_vocabulary
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -22,13 +22,8 @@ def read_config(folder: Path, file: str) -> dict[str, Any]:
     Raises:
         BackboneError: It is missing or is no KerasHub configuration.
     """
-    try:
-        content = json.loads((folder / file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BackboneError(f"{folder / file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise BackboneError(f"{folder / file} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+    content = read_json(folder / file)
+    if not isinstance(content.get("config"), dict):
         raise BackboneError(f"{folder / file} is not a KerasHub configuration.")
     return content
 
@@ -121,11 +116,7 @@ def _size_px(
             )
         return height, width
     if not resizable:
-        raise BackboneError(
-            f"Backbone {name!r} takes images of {height}×{width} pixels only: its position "
-            f"embeddings are made for that size. Received image_size_px={wanted}.",
-            hint="leave backbone.image_size_px out, or take a CNN",
-        )
+        refuse_other_size((height or 0, width or 0), wanted, name)
     return checked_size(wanted, name)
 
 

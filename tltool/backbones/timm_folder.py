@@ -16,7 +16,7 @@ from tltool.backbones.applications import APPLICATIONS, application_backbone, bu
 from tltool.backbones.base import Backbone
 from tltool.backbones.folder_files import read_json, read_tensors
 from tltool.backbones.hub_preset import converted_backbone
-from tltool.backbones.image_input import checked_size
+from tltool.backbones.image_input import checked_size, refuse_dropout, refuse_other_size
 from tltool.backbones.timm_names import Twin, find_twin
 from tltool.backbones.torch_weights import copy_torch_weights
 from tltool.backbones.vit import TIMM_VIT, load_vit, timm_vit_config
@@ -65,20 +65,11 @@ def load_timm_folder(
     architecture = str(config.get("architecture"))
     if re.fullmatch(_VIT, architecture):
         contract = _preprocessing(config, folder, None, name)
-        if image_size_px not in (None, contract.size_px[0]):
-            raise BackboneError(
-                f"Backbone {name!r} takes images of {contract.size_px[0]} pixels only: its "
-                f"position embeddings are made for that size. Received {image_size_px}.",
-                hint="leave backbone.image_size_px out, or take a CNN",
-            )
+        refuse_other_size(contract.size_px, image_size_px, name)
         tensors = read_tensors(folder) if weights == "pretrained" else None
         shape = timm_vit_config(architecture, contract.size_px)
         return load_vit(TIMM_VIT, shape, tensors, contract, name=name, dropout=dropout)
-    if dropout is not None:
-        raise BackboneError(
-            f"Backbone {name!r} has no dropout that can be set.",
-            hint="leave backbone.dropout out; head.dropout sets the head's",
-        )
+    refuse_dropout(dropout, name)
     contract = _preprocessing(config, folder, image_size_px, name)
     twin = find_twin(architecture)
     if twin is not None:
@@ -100,7 +91,9 @@ def _twin(
     if APPLICATIONS[twin.application].scaling == "inside":
         contract = _scaled_outside(network, contract)
     if weights == "pretrained":
-        copy_torch_weights(network, twin.prefix, read_tensors(folder), unused=twin.unused)
+        copy_torch_weights(
+            network, twin.prefix, read_tensors(folder), name=name, unused=twin.unused
+        )
     return application_backbone(twin.application, network, contract, name)
 
 
@@ -139,11 +132,9 @@ def _preprocessing(
         raise BackboneError(
             f"{path}: interpolation {interpolation!r} with crop_mode {mode!r} is not supported."
         )
-    size = (
-        (height, width)
-        if image_size_px in (None, height)
-        else checked_size(image_size_px or 0, name)
-    )
+    size = (height, width)
+    if image_size_px is not None and image_size_px != height:
+        size = checked_size(image_size_px, name)
     return ImagePreprocessing(
         size_px=size,
         resize_px=int(max(size) / crop),

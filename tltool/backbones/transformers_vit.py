@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tltool.backbones.base import Backbone
 from tltool.backbones.folder_files import read_json, read_tensors
+from tltool.backbones.image_input import refuse_other_size
 from tltool.backbones.vit import TRANSFORMERS_VIT, load_vit
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
@@ -19,6 +20,7 @@ def load_vit_folder(
     folder: Path,
     *,
     name: str,
+    image_size_px: int | None = None,
     dropout: float | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
 ) -> Backbone:
@@ -28,6 +30,7 @@ def load_vit_folder(
         folder: With `config.json`, `preprocessor_config.json` and
             `model.safetensors` (or `pytorch_model.bin`, read without torch).
         name: Of the backbone.
+        image_size_px: Height and width of the input; it has one only.
         dropout: In all blocks; None takes the configuration's.
         weights: "random" builds the same network with fresh weights.
 
@@ -45,12 +48,14 @@ def load_vit_folder(
                 f"{path}: {key} is {found!r}; only {supported!r} is supported.",
                 hint="loading it anyway would give other features than the original's",
             )
+    shape = _shape(config, path)
+    refuse_other_size(shape["image_shape"][:2], image_size_px, name)
     tensors = None
     if weights == "pretrained":
         tensors = {key.removeprefix("vit."): value for key, value in read_tensors(folder).items()}
     return load_vit(
         TRANSFORMERS_VIT,
-        _shape(config, path),
+        shape,
         tensors,
         _preprocessing(folder / "preprocessor_config.json", config["image_size"]),
         name=name,
