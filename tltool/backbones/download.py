@@ -63,13 +63,20 @@ def download(
             )
         part = target.with_name(target.name + ".part")
         continued = part.is_file()
-        _receive(url, part, headers or {})
-        if checksum is not None and _sum(part, checksum) != checksum and continued:
+        found = _receive_and_sum(url, part, headers or {}, checksum)
+        if continued and checksum not in (None, found):
             # What was left of an older file does not fit what came now.
             part.unlink()
-            _receive(url, part, headers or {})
-        _check(url, part, checksum)
-        write_text(_record(target), _sum(part, "sha256:") + "\n")
+            found = _receive_and_sum(url, part, headers or {}, checksum)
+        if checksum not in (None, found):
+            part.unlink()
+            raise BackboneError(
+                f"{url} sent a file with the sum {found}, expected {checksum}; it was not kept.",
+                hint="try again later; if the sum differs again, the server or mirror has "
+                "another file",
+            )
+        own = found if found.startswith("sha256:") else _sum(part, "sha256:")
+        write_text(_record(target), own + "\n")
         part.replace(target)
     return target
 
@@ -113,16 +120,10 @@ def _git_sum(path: Path) -> str:
     return total.hexdigest()
 
 
-def _check(url: str, part: Path, checksum: str | None) -> None:
-    if checksum is None:
-        return
-    found = _sum(part, checksum)
-    if found != checksum:
-        part.unlink()
-        raise BackboneError(
-            f"{url} sent a file with the sum {found}, expected {checksum}; it was not kept.",
-            hint="try again later; if the sum differs again, the server or mirror has another file",
-        )
+def _receive_and_sum(url: str, part: Path, headers: Mapping[str, str], checksum: str | None) -> str:
+    """Fetches the rest of a file; the checksum of all of it, of the kind that is known."""
+    _receive(url, part, headers)
+    return _sum(part, checksum or "sha256:")
 
 
 def _receive(url: str, part: Path, headers: Mapping[str, str]) -> None:

@@ -117,7 +117,7 @@ def fetch_hub_model(name: str, *, refresh: bool = False) -> Path:
     model = HubModel.parse(name)
     commit = None if refresh else model.commit()
     if commit is not None and (folder := model.folder / commit).joinpath(_FILES_RECORD).is_file():
-        files = [_HubFile(**file) for file in _recorded(folder)]
+        files = _recorded(folder)
     elif offline():
         raise BackboneError(
             f"{name} is not in the cache {model.folder}, and TLTOOL_OFFLINE forbids "
@@ -133,8 +133,9 @@ def fetch_hub_model(name: str, *, refresh: bool = False) -> Path:
             download(url, folder / file.path, checksum=file.checksum, headers=_login())
         except BackboneError as error:
             raise BackboneError(f"{name}: {error.message}", hint=_hint(error)) from error
-    write_json(folder / _FILES_RECORD, [vars(file) for file in files])
-    if commit != model.revision:
+    if not (folder / _FILES_RECORD).is_file():
+        write_json(folder / _FILES_RECORD, [vars(file) for file in files])
+    if model.commit() != commit:
         write_text(model.note, commit + "\n")
     return folder
 
@@ -146,9 +147,9 @@ def is_cached(name: str) -> bool:
     return commit is not None and (model.folder / commit / _FILES_RECORD).is_file()
 
 
-def _recorded(folder: Path) -> list[dict[str, str]]:
-    record: list[dict[str, str]] = json.loads((folder / _FILES_RECORD).read_text(encoding="utf-8"))
-    return record
+def _recorded(folder: Path) -> list[_HubFile]:
+    record = json.loads((folder / _FILES_RECORD).read_text(encoding="utf-8"))
+    return [_HubFile(**file) for file in record]
 
 
 def _endpoint() -> str:
