@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
+from golden_folders import assert_features_are_golden, golden
 from safetensors.numpy import load_file, save_file
 
 from tltool.backbones import check
-from tltool.backbones.check import TOLERANCE, chosen_features, seeded_features
 from tltool.backbones.load import load_backbone
 from tltool.errors import BackboneError
 
-GOLDEN = json.loads((Path(check.__file__).parent / "golden" / "timm.json").read_text())
+GOLDEN = golden("timm")
 
 
 def write_folder(folder, architecture, **changes):
@@ -34,14 +32,8 @@ def test_features_are_timm_s_also_when_saved_and_loaded(architecture, tmp_path, 
     case = GOLDEN[architecture]
     folder = write_folder(tmp_path, architecture)
     backbone = load_backbone(folder, image_size_px=case["load_size_px"])
-    features = seeded_features(backbone)
-    off = np.abs(chosen_features(features) - np.array(case["features"])).max()
-    assert off / case["largest"] <= TOLERANCE
+    assert_features_are_golden(backbone, case, tmp_path)
     assert capsys.readouterr().out == ""
-    backbone.model.save(tmp_path / "saved.keras")
-    loaded = keras.saving.load_model(tmp_path / "saved.keras")
-    again = SimpleNamespace(model=loaded, preprocessing=backbone.preprocessing)
-    np.testing.assert_array_equal(seeded_features(again), features)
 
 
 def test_preprocessing_is_what_timm_evaluates_with(tmp_path):

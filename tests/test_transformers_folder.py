@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
+from golden_folders import assert_features_are_golden, golden
 from safetensors.numpy import load_file, save_file
 
 from tltool.backbones import check
-from tltool.backbones.check import TOLERANCE, chosen_features, seeded_features
 from tltool.backbones.load import load_backbone
 from tltool.errors import BackboneError
 
-GOLDEN = json.loads((Path(check.__file__).parent / "golden" / "transformers.json").read_text())
+GOLDEN = golden("transformers")
 WIDTH = 48
 
 
@@ -42,14 +40,7 @@ def test_features_are_those_of_the_library(model_type, prefix, tmp_path):
     # Task models put the name of the family before the names of its tensors.
     prefix = prefix.replace("model_type", model_type)
     backbone = load_backbone(write_folder(tmp_path, model_type, prefix=prefix))
-    features = seeded_features(backbone)
-    case = GOLDEN[model_type]
-    off = np.abs(chosen_features(features) - np.array(case["features"])).max()
-    assert off / case["largest"] <= TOLERANCE
-    backbone.model.save(tmp_path / "saved.keras")
-    loaded = keras.saving.load_model(tmp_path / "saved.keras")
-    again = SimpleNamespace(model=loaded, preprocessing=backbone.preprocessing)
-    np.testing.assert_array_equal(seeded_features(again), features)
+    assert_features_are_golden(backbone, GOLDEN[model_type], tmp_path)
     names = [group.name for group in backbone.groups]
     assert names[:4] == ["embeddings", "block1", "block2", "block3"]
 
