@@ -120,7 +120,8 @@ def main() -> None:
             print(f"\n{table(found)}\n")
         if len(found) == len(group):
             keep(title, found)
-    keep_cards()
+    if options.only == names:
+        keep_cards()
     wrong = [name for name, found in measured.items() if not is_right(found)]
     if wrong:
         sys.exit(f"error: computed otherwise than by their library: {', '.join(wrong)}")

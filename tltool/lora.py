@@ -39,15 +39,14 @@ def add_adapters(backbone: Backbone, rank: int) -> Backbone:
     """
     made: dict[int, list[Any]] = {}
     for places, dense in _attention_kernels(backbone.model):
-        if not dense.lora_enabled:
-            # The scopes give the adapters paths of their own, as the kernels have.
-            with ExitStack() as scopes:
-                for place in places:
-                    scopes.enter_context(keras.name_scope(place))
-                dense.enable_lora(rank)
-            # What learns is set by each phase's plan.
-            dense._kernel.trainable = True
-            made[id(dense._kernel)] = [dense.lora_kernel_a, dense.lora_kernel_b]
+        # The scopes give the adapters paths of their own, as the kernels have.
+        with ExitStack() as scopes:
+            for place in places:
+                scopes.enter_context(keras.name_scope(place))
+            dense.enable_lora(rank)
+        # What learns is set by each phase's plan.
+        dense._kernel.trainable = True
+        made[id(dense._kernel)] = [dense.lora_kernel_a, dense.lora_kernel_b]
     if not made:
         raise PlanError(
             f"`train: lora` needs a transformer: backbone {backbone.name!r} has no attention "

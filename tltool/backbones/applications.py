@@ -124,8 +124,9 @@ def application_input(application: str, size_px: int | None, name: str) -> Image
         BackboneError: The size is not a multiple of 32.
     """
     known = APPLICATIONS[application]
-    own = (known.size_px, known.size_px)
-    size = own if size_px in (None, known.size_px) else checked_size(int(size_px), name)
+    size = (known.size_px, known.size_px)
+    if size_px is not None and size_px != known.size_px:
+        size = checked_size(size_px, name)
     return ImagePreprocessing(
         size_px=size,
         resize_px=round(size[0] / _CROP_SHARE),
@@ -187,9 +188,7 @@ def application_backbone(
 
 def _copied_norm(norm: Any) -> Any:
     """The same normalisation for vectors."""
-    config = {**norm.get_config(), "axis": -1}
-    config.pop("build_config", None)
-    copy = type(norm).from_config(config)
+    copy = type(norm).from_config({**norm.get_config(), "axis": -1})
     copy.build((None, norm.input.shape[-1]))
     copy.set_weights(norm.get_weights())
     return copy
