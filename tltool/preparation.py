@@ -225,6 +225,7 @@ def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
         image_size_px=recipe.backbone.image_size_px,
         dropout=recipe.backbone.dropout,
         weights=weights,
+        weights_file=recipe.backbone.weights_file if weights == "pretrained" else None,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers
@@ -53,33 +53,30 @@ STAGES = (
 
 
 def load_efficientnet_lite0(
-    path: Path,
+    path: Path | None,
     contract: ImagePreprocessing,
     *,
     name: str,
     image_size_px: int | None = None,
-    weights: Literal["pretrained", "random"] = "pretrained",
 ) -> Backbone:
     """Loads EfficientNet-Lite0 as a backbone.
 
     Args:
-        path: The torch checkpoint.
+        path: The torch checkpoint; None leaves fresh random weights.
         contract: Preprocessing at the size the weights were trained at.
         name: Of the backbone.
         image_size_px: Another height and width of the input, or None.
-        weights: "random" builds the same network with fresh weights.
 
     Raises:
         BackboneError: The checkpoint cannot be read or does not fit, or the
             size is not a multiple of 32.
     """
     preprocessing = resized(contract, image_size_px, name)
-    pretrained = weights == "pretrained"
     # What is loaded anyway is not drawn at random first.
     network = build_efficientnet_lite0(
-        preprocessing.size_px, initializer="zeros" if pretrained else "glorot_uniform"
+        preprocessing.size_px, initializer="glorot_uniform" if path is None else "zeros"
     )
-    if pretrained:
+    if path is not None:
         load_torch_weights(network, read_torch_file(path))
     pooled = layers.GlobalAveragePooling2D(name="pooled")(network.output)
     model = keras.Model(network.input, pooled, name="efficientnet_lite0")

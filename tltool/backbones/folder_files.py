@@ -35,16 +35,25 @@ def read_tensors(folder: Path) -> dict[str, NDArray[Any]]:
     Raises:
         BackboneError: There is neither, or it is damaged or holds more than tensors.
     """
+    for path in (folder / "model.safetensors", folder / "pytorch_model.bin"):
+        if path.is_file():
+            return read_tensor_file(path)
+    raise BackboneError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
+
+
+def read_tensor_file(path: Path) -> dict[str, NDArray[Any]]:
+    """The weights by name, from a `.safetensors` file or one of torch's.
+
+    Raises:
+        BackboneError: It is damaged or holds more than tensors.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    safe, torch_file = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if safe.is_file():
-        try:
-            tensors: dict[str, NDArray[Any]] = load_file(safe)
-        except (SafetensorError, OSError, KeyError) as error:
-            raise BackboneError(f"{safe} cannot be read: {error}.") from error
-        return tensors
-    if torch_file.is_file():
-        return read_torch_file(torch_file)
-    raise BackboneError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
+    if path.suffix != ".safetensors":
+        return read_torch_file(path)
+    try:
+        tensors: dict[str, NDArray[Any]] = load_file(path)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise BackboneError(f"{path} cannot be read: {error}.") from error
+    return tensors

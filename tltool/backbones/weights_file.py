@@ -1,0 +1,121 @@
+"""A user's own weights for a network whose architecture is known: Keras or torch files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tltool.backbones import layers as _registered  # noqa: F401  tltool's layers in `.keras`
+from tltool.backbones.base import Backbone
+from tltool.backbones.efficientnet_lite import load_torch_weights
+from tltool.backbones.folder_files import read_tensor_file
+from tltool.backbones.torch_weights import weighted_layers
+from tltool.errors import BackboneError
+
+_TORCH = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def load_weights_file(backbone: Backbone, path: Path) -> None:
+    """Puts the weights of a file into a backbone, in place of those it has.
+
+    Args:
+        backbone: Its network; every one of its weights must be in the file.
+        path: `.keras`, a whole model in which layers have the names and shapes
+            of the backbone's, such as the `model.keras` of a run, and a head is
+            left aside; `.weights.h5` or `.h5`, as Keras wrote it for this
+            network; or, for EfficientNet-Lite0, a torch state dict
+            (`.safetensors`, `.pth`, `.pt`, `.bin`), read without torch.
+
+    Raises:
+        BackboneError: There is no such file, it cannot be read or holds code,
+            or a weight is missing or has another shape.
+    """
+    if not path.is_file():
+        raise BackboneError(
+            f"There is no file {str(path)!r} with weights.", hint="check backbone.weights_file"
+        )
+    if path.suffix == ".keras":
+        _copy_by_name(backbone, _read_model(path), path)
+    elif path.suffix == ".h5":
+        _load_h5(backbone, path)
+    elif path.suffix in _TORCH:
+        _load_torch(backbone, path)
+    else:
+        raise BackboneError(
+            f"{path} is no file of weights that tltool can read.",
+            hint=f"allowed are .keras, .weights.h5, .h5, {', '.join(_TORCH)}",
+        )
+
+
+def _read_model(path: Path) -> keras.Model:
+    try:
+        model: keras.Model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BackboneError(
+            f"{path} is no Keras model that can be loaded safely: {_first_line(error)}",
+            hint="layers that hold code (Lambda) and layers of your own are never loaded; save the "
+            "weights alone by model.save_weights('NAME.weights.h5')",
+        ) from error
+    return model
+
+
+def _copy_by_name(backbone: Backbone, model: keras.Model, path: Path) -> None:
+    found = dict(_nested_layers(model))
+    for name, layer in weighted_layers(backbone.model):
+        own = found.get(name)
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if own is None or [tuple(weight.shape) for weight in own.weights] != shapes:
+            what = "no layer" if own is None else "another shape for the layer"
+            raise BackboneError(
+                f"Backbone {backbone.name!r}: {path} has {what} {name!r}, so it holds another "
+                "network.",
+                hint="layers are found by their names; name the backbone the file was made from",
+            )
+        layer.set_weights(own.get_weights())
+
+
+def _nested_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """Layers with weights and their names, also of models that are layers of others."""
+    for name, layer in weighted_layers(model):
+        if isinstance(layer, keras.Model):
+            yield from _nested_layers(layer)
+        else:
+            yield name, layer
+
+
+def _load_h5(backbone: Backbone, path: Path) -> None:
+    # Keras only warns of some layers that it does not find, and leaves them as they are.
+    for weight in backbone.model.weights:
+        weight.assign(np.full(weight.shape, np.nan, "float32"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            backbone.model.load_weights(path)
+        lacking = [w.path for w in backbone.model.weights if np.isnan(w).any()]
+        if lacking:
+            raise ValueError(f"it lacks {lacking[0]}")
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        raise BackboneError(
+            f"Backbone {backbone.name!r}: {path} does not hold its weights: {_first_line(error)}",
+            hint="such a file fits the network without classifier (include_top=False) that "
+            "wrote it",
+        ) from error
+
+
+def _load_torch(backbone: Backbone, path: Path) -> None:
+    if backbone.model.name != "efficientnet_lite0":
+        raise BackboneError(
+            f"Backbone {backbone.name!r} takes no torch file by itself.",
+            hint="put it as model.safetensors or pytorch_model.bin beside the config.json of timm "
+            "or transformers, and name that folder as the backbone",
+        )
+    load_torch_weights(backbone.model, read_tensor_file(path))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
