@@ -27,3 +27,5 @@ def _private_cache() -> Path:
 
 # Features and checked images of one run must not make another one pass.
 os.environ["TLTOOL_CACHE"] = str(_private_cache())
+# Nor must model cards of the developer's own be seen.
+os.environ["TLTOOL_MODELS"] = os.environ["TLTOOL_CACHE"] + "/own-models"

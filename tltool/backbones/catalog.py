@@ -1,8 +1,13 @@
-"""Model cards: what tltool knows about each pretrained backbone, read from `models/*.yaml`."""
+"""Model cards: what tltool knows about each pretrained backbone.
+
+Those of tltool are `models/*.yaml`; `tltool models add` writes a user's own.
+"""
 
 from __future__ import annotations
 
+import os
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
@@ -61,6 +66,35 @@ class ApplicationSource(_Value):
     checksum: str | None = Field(None, pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")
 
 
+class LocatedSource(_Value):
+    """A backbone of the user's own, by any name that `load_backbone` takes.
+
+    Attributes:
+        source: Another card, `hf://org/model@commit`, `kaggle://…`, `pypi:…`, a
+            KerasHub preset, or the absolute path of a folder.
+        files: Files of its folder and their sha256; empty for another card.
+        weights_file, weights_sha256: Weights in place of those it comes with.
+    """
+
+    kind: Literal["located"]
+    source: str
+    files: dict[str, str] = {}
+    weights_file: str | None = None
+    weights_sha256: str | None = None
+
+
+class NotedFeatures(_Value):
+    """What a backbone gave for the seeded inputs when its card was written.
+
+    Attributes:
+        features: Some of the pooled features (3, about 16).
+        largest: Of all their absolute values.
+    """
+
+    features: tuple[tuple[float, ...], ...]
+    largest: float
+
+
 class TextInput(_Value):
     """A text backbone's input; the vocabulary itself comes with the weights.
 
@@ -106,13 +140,16 @@ class ModelCard(_Value):
         published: Figures of others, with their source.
         verified: What of all this tltool's own tests have shown.
         notes: Anything else worth knowing.
+        noted: Features to compare with, in a card of the user's own.
     """
 
     name: str
     title: str
     family: str
     modality: Modality
-    source: Annotated[WheelSource | HubSource | ApplicationSource, Field(discriminator="kind")]
+    source: Annotated[
+        WheelSource | HubSource | ApplicationSource | LocatedSource, Field(discriminator="kind")
+    ]
     licence: str
     origin: str
     parameters: int
@@ -123,11 +160,19 @@ class ModelCard(_Value):
     published: tuple[PublishedResult, ...] = ()
     verified: str
     notes: str = ""
+    noted: NotedFeatures | None = None
 
     @property
     def works_offline(self) -> bool:
         """Whether the package registry (or its mirror) suffices to get the weights."""
         return self.source.kind == "wheel"
+
+    @property
+    def kept_in(self) -> str:
+        """Where the weights are, in two words for a table."""
+        if isinstance(self.source, LocatedSource):
+            return "your own"
+        return "package registry" if self.works_offline else "model hub"
 
     @property
     def input_summary(self) -> str:
@@ -146,20 +191,37 @@ class ModelCard(_Value):
             return f"wheel {self.source.project} {self.source.version}"
         if isinstance(self.source, ApplicationSource):
             return f"{APPLICATION_PREFIX}{self.source.application}"
+        if isinstance(self.source, LocatedSource):
+            return self.source.weights_file or self.source.source
         return f"KerasHub preset {self.source.preset}"
+
+
+def own_models_dir() -> Path:
+    """Where a user's own cards are: `TLTOOL_MODELS`, else the user's data folder."""
+    if override := os.environ.get("TLTOOL_MODELS"):
+        return Path(override).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("tltool", appauthor=False)) / "models"
+
+
+def forget_cards() -> None:
+    """Reads the cards anew when they are next asked for."""
+    _cards.cache_clear()
 
 
 @cache
 def _cards() -> dict[str, ModelCard]:
-    cards = {}
-    for path in sorted(shipped_dir("models").glob("*.yaml")):
-        try:
-            card = ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (ValidationError, yaml.YAMLError) as error:
-            raise BackboneError(f"The model card {path} is not valid: {error}") from error
-        if card.name != path.stem:
-            raise BackboneError(f"The model card {path} names itself {card.name!r}.")
-        cards[card.name] = card
+    cards: dict[str, ModelCard] = {}
+    for folder in (shipped_dir("models"), own_models_dir()):
+        for path in sorted(folder.glob("*.yaml")):
+            try:
+                card = ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            except (ValidationError, yaml.YAMLError) as error:
+                raise BackboneError(f"The model card {path} is not valid: {error}") from error
+            if card.name != path.stem:
+                raise BackboneError(f"The model card {path} names itself {card.name!r}.")
+            cards.setdefault(card.name, card)
     return cards
 
 

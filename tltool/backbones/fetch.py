@@ -7,7 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tltool.backbones.catalog import ApplicationSource, HubSource, ModelCard, WheelSource
+from tltool.backbones.catalog import (
+    ApplicationSource,
+    HubSource,
+    LocatedSource,
+    ModelCard,
+    WheelSource,
+)
 from tltool.backbones.download import download, is_downloaded
 from tltool.errors import BackboneError, TltoolError
 from tltool.files import cache_dir, write_json
@@ -27,7 +33,10 @@ def fetch_card(card: ModelCard) -> Path:
 
     Raises:
         BackboneError: The files cannot be had, or differ from the card's checksums.
+        TypeError: It is a user's own card, for `tltool.backbones.sources.fetch_model`.
     """
+    if isinstance(card.source, LocatedSource):
+        raise TypeError(f"The card {card.name!r} only names another source.")
     if isinstance(card.source, HubSource):
         return fetch_preset(card.source.preset)
     if isinstance(card.source, ApplicationSource):
@@ -41,7 +50,12 @@ def fetch_card(card: ModelCard) -> Path:
 
 
 def is_cached(card: ModelCard) -> bool:
-    """Whether a card's files lie in the cache; their checksums are not looked at here."""
+    """Whether a card's files lie in the cache; their checksums are not looked at here.
+
+    Of a user's own: whether they are a folder outside the cache.
+    """
+    if isinstance(card.source, LocatedSource):
+        return Path(card.source.source).is_dir()
     if isinstance(card.source, HubSource):
         return _noted_folder(_note(card.source.preset)) is not None
     if isinstance(card.source, ApplicationSource):

