@@ -614,3 +614,11 @@ def test_help_and_version_succeed():
     for command in ("finetune", "plan", "validate", "evaluate", "predict", "export", "doctor"):
         assert f"tltool {command}" in succeed(command, "--help").out
     assert succeed("--version").out.strip() == f"tltool {__version__}"
+
+
+def test_offline_asks_no_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLTOOL_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    result = cli("models", "pull", "hf://tltool-tests/never-fetched", "--offline")
+    assert result.code == 2
+    assert "TLTOOL_OFFLINE" in result.err

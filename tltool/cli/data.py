@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, print_json, print_table
+from tltool.cli.output import JsonOption, OfflineOption, print_json, print_table
 
 app = typer.Typer(help="Sample data.", no_args_is_help=True)
 
@@ -37,6 +37,7 @@ def list_samples(as_json: JsonOption = False) -> None:
 def sample(
     name: Annotated[str, typer.Argument(metavar="NAME", help="See `tltool data list`.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the data.")],
+    _: OfflineOption = False,
 ) -> None:
     """Fetch a sample data set into a folder, with its licence and source."""
     from tltool.data.samples import copy_sample

@@ -10,6 +10,7 @@ import typer
 from tltool.cli.output import (
     JsonOption,
     KeepFailedOption,
+    OfflineOption,
     OverridesArgument,
     RecipeArgument,
     examples,
@@ -36,6 +37,7 @@ def finetune(
         bool, typer.Option("--profile", help="Print where the time went, on stderr.")
     ] = False,
     as_json: JsonOption = False,
+    _: OfflineOption = False,
 ) -> int:
     """Fine-tune a model, measure it, export it and check the exports."""
     from tltool.recipe import Recipe

@@ -10,6 +10,7 @@ import typer
 
 from tltool.cli.output import (
     JsonOption,
+    OfflineOption,
     OverridesArgument,
     RecipeArgument,
     examples,
@@ -41,6 +42,7 @@ def lr_find(
         Path, typer.Option("--output", "-o", help="The curve: a .png or a .csv file.")
     ] = Path("lr_find.png"),
     as_json: JsonOption = False,
+    _: OfflineOption = False,
 ) -> None:
     """Find a learning rate by a range test; trains nothing that is kept."""
     from dataclasses import asdict

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, examples, print_json, print_table
+from tltool.cli.output import JsonOption, OfflineOption, examples, print_json, print_table
 
 app = typer.Typer(help="List, show and fetch pretrained backbones.", no_args_is_help=True)
 
@@ -91,6 +91,7 @@ def pull(
     refresh: Annotated[
         bool, typer.Option(help="Ask the Hugging Face hub for the newest commit.")
     ] = False,
+    _: OfflineOption = False,
 ) -> None:
     """Fetch a backbone's files into the cache, check them, and print where they are."""
     from tltool.backbones import hub
@@ -114,6 +115,7 @@ def add(
     ] = None,
     title: Annotated[str | None, typer.Option(help="One line for people.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the weights.")] = None,
+    _: OfflineOption = False,
 ) -> None:
     """Write a card for a model of your own: recipes then name it, and changed files are refused."""
     from tltool.quiet import load_tensorflow
@@ -135,6 +137,7 @@ def check(
         typer.Option(help="Every family, and every card, that needs no model hub."),
     ] = False,
     as_json: JsonOption = False,
+    _: OfflineOption = False,
 ) -> None:
     """Load backbones and compare their features with those of the library they come from."""
     from tltool.errors import BackboneError

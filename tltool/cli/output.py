@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -11,6 +12,19 @@ import typer
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeepFailedOption = Annotated[
     bool, typer.Option("--keep-failed", help="Keep an export that differs too much.")
+]
+
+
+def _go_offline(wanted: bool) -> None:
+    if wanted:
+        os.environ["TLTOOL_OFFLINE"] = "1"
+
+
+OfflineOption = Annotated[
+    bool,
+    typer.Option(
+        "--offline", callback=_go_offline, is_eager=True, help="Ask no server for anything."
+    ),
 ]
 OutputDirOption = Annotated[str, typer.Option("--runs", help="The folder that holds the runs.")]
 OverridesArgument = Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from tltool.cli.output import (
     JsonOption,
+    OfflineOption,
     OverridesArgument,
     RecipeArgument,
     examples,
@@ -25,7 +26,10 @@ EXAMPLES = examples(
 
 
 def plan(
-    recipe: RecipeArgument, overrides: OverridesArgument = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    as_json: JsonOption = False,
+    _: OfflineOption = False,
 ) -> None:
     """Print the freezing plan: what each phase trains, and how fast."""
     from tltool.recipe import Recipe

@@ -8,6 +8,7 @@ import typer
 
 from tltool.cli.output import (
     JsonOption,
+    OfflineOption,
     OverridesArgument,
     RecipeArgument,
     examples,
@@ -35,6 +36,7 @@ def rank(
         ),
     ] = None,
     as_json: JsonOption = False,
+    _: OfflineOption = False,
 ) -> None:
     """Rank backbones by a linear probe on their frozen features; the test rows are not used."""
     from dataclasses import asdict

@@ -9,6 +9,7 @@ import typer
 
 from tltool.cli.output import (
     JsonOption,
+    OfflineOption,
     OverridesArgument,
     RecipeArgument,
     examples,
@@ -31,6 +32,7 @@ def tune_head(
     trials: Annotated[int, typer.Option(min=2, help="Heads to try.")] = 40,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
     as_json: JsonOption = False,
+    _: OfflineOption = False,
 ) -> None:
     """Try dozens of heads on the frozen backbone's features and print the best as a recipe."""
     from tltool.recipe import Recipe
