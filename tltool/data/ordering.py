@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# Batches among which rows are sorted.
-WINDOW = 16
-
 
 @dataclass(frozen=True)
 class Ordering:
@@ -53,7 +50,7 @@ class Ordering:
         rows = tf.random.experimental.stateless_shuffle(rows, seed)
         if self.widths is None:
             return rows, sizes
-        rows = tf.gather(rows, tf.argsort(self._sort_keys(rows), stable=True))
+        rows = tf.gather(rows, tf.argsort(tf.gather(self.widths, rows), stable=True))
         seeds = tf.random.experimental.stateless_split(seed, 2)
         rows = self._incomplete_last(rows, seeds[0])
         full = self.num_batches - self._incomplete
@@ -72,14 +69,6 @@ class Ordering:
         if self.batch_size is not None:
             return elements.batch(self.batch_size)
         return elements.batch(int(self.sizes.max())).rebatch(sizes)
-
-    def _sort_keys(self, rows: Any) -> Any:
-        """What shuffled rows are sorted by: their widths, within each window."""
-        widths = tf.gather(self.widths, rows)
-        if self.batch_size is None:
-            return widths
-        window = tf.range(len(self.widths), dtype=tf.int64) // (WINDOW * self.batch_size)
-        return window * (int(np.max(self.widths)) + 1) + widths
 
     @property
     def _incomplete(self) -> int:
