@@ -84,6 +84,13 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     },
     "electra": {**_TEXT, "embedding_size": 32},
     "vit": {**_SMALL, "image_size": 64, "patch_size": 16},
+    "dinov2": {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": 98,
+        "patch_size": 14,
+    },
 }
 """Model types of the transformers library, and a small configuration of each."""
 

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from tltool.backbones import check
 from tltool.backbones.load import load_backbone
+from tltool.backbones.vit import resized_positions
 from tltool.errors import BackboneError
 
 GOLDEN = golden("transformers")
@@ -69,7 +70,9 @@ def test_a_vit_resizes_as_its_processor_says(tmp_path):
     ("said", "named"),
     [
         ({"size": 224}, "not the network's"),
-        ({"do_center_crop": True}, "cropping"),
+        ({"do_center_crop": True}, "how large"),
+        ({"size": {"height": 64, "width": 32}}, "not square"),
+        ({"do_center_crop": True, "crop_size": 80}, "crop larger than the image"),
         ({"rescale_factor": 1 / 127.5}, "another scale"),
         ({"do_normalize": False}, "no normalisation"),
         ({"resample": 0}, "neither bilinear nor bicubic"),
@@ -78,6 +81,32 @@ def test_a_vit_resizes_as_its_processor_says(tmp_path):
 def test_what_a_vit_cannot_do_is_refused(said, named, tmp_path):
     with pytest.raises(BackboneError, match=named):
         load_backbone(write_folder(tmp_path, "vit", preprocessor=said))
+
+
+def test_dinov2_takes_crops_and_other_sizes_of_whole_patches(tmp_path):
+    folder = write_folder(tmp_path, "dinov2")
+    said = {"size": {"shortest_edge": 80}, "do_center_crop": True, "resample": 3}
+    said["crop_size"] = {"height": 70, "width": 70}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    contract = load_backbone(folder).preprocessing
+    assert (contract.fit, contract.size_px, contract.resize_px) == ("crop", (70, 70), 80)
+    larger = load_backbone(folder, image_size_px=140)
+    assert larger.preprocessing.size_px == (140, 140)
+    assert larger.preprocessing.resize_px == 160
+    assert larger.features.sequence.shape == (None, 101, WIDTH)
+    with pytest.raises(BackboneError, match="patches of 14×14") as caught:
+        load_backbone(folder, image_size_px=150)
+    assert "154" in caught.value.hint
+
+
+def test_positions_of_the_trained_size_stay_bit_for_bit():
+    positions = np.random.default_rng(0).normal(size=(1, 26, 4)).astype("float32")
+    np.testing.assert_array_equal(resized_positions(positions, 26, 1), positions[0])
+    # How others are resized, the features of DINOv2 show; constants and the class token stay.
+    flat = np.concatenate([positions[:, :1], np.full((1, 25, 4), 3.0)], axis=1)
+    finer = resized_positions(flat, 101, 1)
+    np.testing.assert_array_equal(finer[0], flat[0, 0])
+    np.testing.assert_allclose(finer[1:], 3.0, atol=1e-6)
 
 
 def test_a_vit_without_a_word_on_its_preprocessing_is_refused(tmp_path):
@@ -92,6 +121,7 @@ def test_a_vit_without_a_word_on_its_preprocessing_is_refused(tmp_path):
     [
         ("vit", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ("vit", {"qkv_bias": False}, "qkv_bias is False"),
+        ("dinov2", {"use_swiglu_ffn": True}, "use_swiglu_ffn is True"),
         ("distilbert", {"activation": "relu"}, "activation is 'relu'"),
         ("electra", {"position_embedding_type": "relative_key"}, "relative_key"),
         ("bert", {"model_type": "roberta"}, "model_type is 'roberta'"),

@@ -29,8 +29,11 @@ def main() -> None:
     save_file(state, weights, metadata={"format": "pt"})
     model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
     with torch.inference_mode():
-        if settings["model_type"] == "vit":
-            levels = seeded_levels(3, config.image_size, config.image_size)
+        if hasattr(config, "image_size"):
+            # DINOv2 resizes its positions to smaller images.
+            smaller = 2 * config.patch_size if settings["model_type"] == "dinov2" else 0
+            side = config.image_size - smaller
+            levels = seeded_levels(3, side, side)
             images = torch.from_numpy((levels / 127.5 - 1).transpose(0, 3, 1, 2).copy())
             features = model(pixel_values=images).last_hidden_state[:, 0]
         else:

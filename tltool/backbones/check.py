@@ -135,7 +135,12 @@ def write_preprocessing(folder: Path, config: dict[str, Any]) -> None:
         (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8")
         (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
     elif "model_type" in config:
-        processor = {"size": config["image_size"], "resample": 2}
+        processor: dict[str, Any] = {"size": config["image_size"], "resample": 2}
+        if config["model_type"] == "dinov2":
+            # Smaller than it was trained at, as all of them are used: the positions are resized.
+            side = config["image_size"] - 2 * config["patch_size"]
+            processor |= {"size": {"shortest_edge": side}, "do_center_crop": True}
+            processor |= {"crop_size": {"height": side, "width": side}}
         (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""ViT and DeiT as flat functional models, with weights of KerasHub, timm or transformers.
+"""ViT, DeiT and DINOv2 as flat functional models, of KerasHub, timm or transformers.
 
 KerasHub's ViT and DeiT keep all blocks inside one layer, so a model on them
 can be neither cut nor frozen between blocks, and a saved one cannot be loaded
@@ -8,9 +8,10 @@ Here the same network is built of public layers and gets the same weights.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -40,6 +41,7 @@ class VitNames:
         query, key, value: Attention's inputs; the same name for one that holds all three.
         attended, norms, hidden, output: The other layers of a block.
         unused: Beginnings of names that the features do without.
+        scales: DINOv2's factors of what attention and the MLP add.
     """
 
     patches: str
@@ -55,6 +57,7 @@ class VitNames:
     output: str
     final_norm: str
     unused: tuple[str, ...]
+    scales: tuple[str, str] | None = None
 
 
 TIMM_VIT = VitNames(
@@ -86,6 +89,14 @@ TRANSFORMERS_VIT = VitNames(
     output="output.dense",
     final_norm="layernorm",
     unused=("classifier.", "pooler.", "embeddings.mask_token", "decoder."),
+)
+TRANSFORMERS_DINOV2 = replace(
+    TRANSFORMERS_VIT,
+    norms=("norm1", "norm2"),
+    hidden="mlp.fc1",
+    output="mlp.fc2",
+    unused=("classifier.", "embeddings.mask_token"),
+    scales=("layer_scale1.lambda1", "layer_scale2.lambda1"),
 )
 # Width, blocks and heads (Dosovitskiy et al. 2021, table 1; Touvron et al. 2021, table 1).
 _TIMM_SIZES = {
@@ -168,14 +179,62 @@ def _copy_tensors(model: keras.Model, names: VitNames, reader: TensorReader, blo
     kernel, bias = take(f"{names.patches}.weight"), take(f"{names.patches}.bias")
     fill("patch_embedding", [kernel.transpose(2, 3, 1, 0), bias])
     tokens = np.concatenate([take(key).reshape(1, -1) for key in names.tokens])
-    fill("tokens_and_positions", [tokens, take(names.positions)])
+    positions = take(names.positions)
+    rows = model.get_layer("tokens_and_positions").positions.shape[0]
+    fill("tokens_and_positions", [tokens, resized_positions(positions, rows, len(tokens))])
     for index in range(blocks):
         prefix = names.block.format(i=index)
         attention = _attention(dense, names, prefix)
         first, second = (norm(prefix + own) for own in names.norms)
-        mlp = [*dense(prefix + names.hidden), *dense(prefix + names.output)]
+        hidden, output = dense(prefix + names.hidden), dense(prefix + names.output)
+        if names.scales is not None:
+            # The factors of what a dense layer gives are factors of its weights.
+            first_scale, second_scale = (take(prefix + own) for own in names.scales)
+            attention[-2:] = [array * first_scale for array in attention[-2:]]
+            output = [array * second_scale for array in output]
+        mlp = [*hidden, *output]
         fill(f"transformer_layer_{index}", [*attention, *first, *second, *mlp])
     fill("final_norm", norm(names.final_norm))
+
+
+def resized_positions(positions: NDArray[Any], rows: int, prefix_tokens: int) -> NDArray[Any]:
+    """Position embeddings for another number of patches, as the transformers library resizes them.
+
+    Args:
+        positions: (1, prefix_tokens + side * side, width) of a square image.
+        rows: prefix_tokens + the square of another side.
+        prefix_tokens: Rows before those of the patches, which stay.
+
+    Returns:
+        (rows, width); by bicubic interpolation where the side differs.
+    """
+    positions = positions.reshape(-1, positions.shape[-1])
+    if len(positions) == rows:
+        return positions
+    prefix, patches = positions[:prefix_tokens], positions[prefix_tokens:]
+    old, new = math.isqrt(len(patches)), math.isqrt(rows - prefix_tokens)
+    weights = _bicubic(old, new)
+    grid = patches.reshape(old, old, -1)
+    resized = np.einsum("ai,bj,ijc->abc", weights, weights, grid)
+    return np.concatenate([prefix, resized.reshape(new * new, -1)]).astype(positions.dtype)
+
+
+def _bicubic(old: int, new: int) -> NDArray[Any]:
+    """Weights (new, old) of torch's bicubic interpolation: Keys' kernel with a = -0.75.
+
+    Source: `upsample_bicubic2d` of torch with `align_corners=False`.
+    """
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(centres).astype(int)
+    weights = np.zeros((new, old))
+    a = -0.75
+    for offset in (-1, 0, 1, 2):
+        x = np.abs(centres - (first + offset))
+        near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+        far = a * (x**3 - 5 * x**2 + 8 * x - 4)
+        columns = np.clip(first + offset, 0, old - 1)
+        np.add.at(weights, (np.arange(new), columns), np.where(x <= 1, near, far))
+    return weights
 
 
 def _attention(
