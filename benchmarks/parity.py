@@ -62,7 +62,7 @@ TIMM = dict.fromkeys(
         "convnext_tiny",
     ],
     64,
-) | dict.fromkeys(["vit_tiny_patch16_224", "deit_tiny_patch16_224"], 224)
+) | {"vit_tiny_patch16_224": 224, "deit_tiny_patch16_224": 224, "vit_small_patch14_dinov2": 518}
 """Architectures of timm, and the size of the images."""
 
 _SMALL = {

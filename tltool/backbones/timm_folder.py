@@ -19,7 +19,7 @@ from tltool.backbones.hub_preset import converted_backbone
 from tltool.backbones.image_input import checked_size, refuse_dropout, refuse_other_size
 from tltool.backbones.timm_names import Twin, find_twin
 from tltool.backbones.torch_weights import copy_torch_weights
-from tltool.backbones.vit import TIMM_VIT, load_vit, timm_vit_config
+from tltool.backbones.vit import TIMM_DINOV2, TIMM_VIT, load_vit, timm_vit_config
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 
@@ -31,10 +31,11 @@ _CONVERTED = {
     r"mobilenetv3_(large|small)_100": "MobileNetBackbone",
 }
 _VIT = r"(vit|deit)_(tiny|small|base|large)_patch(8|16|32)_\d+"
+_DINOV2 = r"vit_(small|base|large)_patch14_dinov2"
 _SUPPORTED = (
     "resnet18 to 152, resnetv2_50 and 101, efficientnet_b0 to b4, tf_efficientnet_b0 to b4, "
     "tf_efficientnetv2_b0 to b3, s and m, mobilenetv3_*_100, tf_mobilenetv3_*_100, densenet121 to "
-    "201, vgg16 and 19, convnext_tiny to base, vit_* and deit_*_patch*"
+    "201, vgg16 and 19, convnext_tiny to base, vit_* and deit_*_patch*, vit_*_patch14_dinov2"
 )
 
 
@@ -63,12 +64,14 @@ def load_timm_folder(
     """
     config = read_json(folder / "config.json")
     architecture = str(config.get("architecture"))
-    if re.fullmatch(_VIT, architecture):
+    dinov2 = re.fullmatch(_DINOV2, architecture) is not None
+    if dinov2 or re.fullmatch(_VIT, architecture):
         contract = _preprocessing(config, folder, None, name)
         refuse_other_size(contract.size_px, image_size_px, name)
         tensors = read_tensors(folder) if weights == "pretrained" else None
         shape = timm_vit_config(architecture, contract.size_px)
-        return load_vit(TIMM_VIT, shape, tensors, contract, name=name, dropout=dropout)
+        names = TIMM_DINOV2 if dinov2 else TIMM_VIT
+        return load_vit(names, shape, tensors, contract, name=name, dropout=dropout)
     refuse_dropout(dropout, name)
     contract = _preprocessing(config, folder, image_size_px, name)
     twin = find_twin(architecture)

@@ -75,6 +75,7 @@ TIMM_VIT = VitNames(
     final_norm="norm",
     unused=("head.",),
 )
+TIMM_DINOV2 = replace(TIMM_VIT, unused=("head.", "mask_token"), scales=("ls1.gamma", "ls2.gamma"))
 TRANSFORMERS_VIT = VitNames(
     patches="embeddings.patch_embeddings.projection",
     tokens=("embeddings.cls_token",),
@@ -109,7 +110,7 @@ _TIMM_SIZES = {
 
 def timm_vit_config(architecture: str, size_px: tuple[int, int]) -> dict[str, Any]:
     """The configuration of a ViT that timm calls like `vit_base_patch16_224`."""
-    match = re.fullmatch(r"\w+?_(tiny|small|base|large)_patch(\d+)_\d+", architecture)
+    match = re.fullmatch(r"\w+?_(tiny|small|base|large)_patch(\d+)_\w+", architecture)
     if match is None:
         raise BackboneError(f"{architecture!r} is no ViT of timm's that tltool knows.")
     width, blocks, heads = _TIMM_SIZES[match[1]]
