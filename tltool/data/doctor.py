@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from tltool.data.examples import Examples
 from tltool.data.fingerprints import content_keys
 from tltool.data.image_signatures import image_format
 from tltool.data.rows import Broken, OnError, settle
+from tltool.data.threads import map_in_threads
 from tltool.errors import DataError
 
 Decode = Callable[[Any], Any]
@@ -109,9 +108,9 @@ def _problems(paths: list[str], decode: Decode | None) -> dict[str, str]:
     if not paths:
         return {}
     decode = decode or _default_decode()
-    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        found = pool.map(image_problem, map(Path, paths), repeat(decode))
-        return {path: why for path, why in zip(paths, found, strict=True) if why is not None}
+    workers = min(16, 2 * (os.cpu_count() or 1))
+    found = map_in_threads(lambda path: image_problem(Path(path), decode), paths, workers)
+    return {path: why for path, why in zip(paths, found, strict=True) if why is not None}
 
 
 def _default_decode() -> Decode:

@@ -42,8 +42,8 @@ def _key(value: Any, modality: Modality) -> str:
     if not isinstance(value, str | os.PathLike):
         return hashlib.sha256(repr(value.shape).encode() + value.tobytes()).hexdigest()
     try:
-        state = Path(value).stat()
-        return _file_key(str(value), state.st_size, state.st_mtime_ns)
+        state = os.stat(value)  # noqa: PTH116  a Path for each row takes more memory than the row
+        return _file_key(os.fspath(value), state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{value} cannot be read: {error.strerror}.") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,6 +20,7 @@ from tltool.data.images import (
     plain_message,
     resize_and_crop,
 )
+from tltool.data.threads import map_in_threads
 from tltool.errors import DataError
 from tltool.preprocessing import ImagePreprocessing
 
@@ -66,12 +66,8 @@ class ImageStore:
             except (DataError, TypeError) as error:
                 raise self._broken(row, str(error)) from error
 
-        pool = ThreadPoolExecutor(os.cpu_count())
-        try:
-            for _ in pool.map(load, range(len(self._images))):
-                pass
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for _ in map_in_threads(load, range(len(self._images)), os.cpu_count() or 1):
+            pass
         return loaded
 
     def reader(self) -> Callable[[Any], tf.data.Dataset]:
