@@ -30,8 +30,9 @@ LEVELS = (
     ),
     ("schema", "faults", "recipe", "wheels", "run_folder"),
     ("data",),
+    ("cut",),
     ("backbones", "heads"),
-    ("freezing", "lora", "model", "cut", "folding", "feature_store"),
+    ("freezing", "lora", "model", "folding", "feature_store"),
     ("feature_keys", "feature_rows", "feature_cache", "training_data", "best_weights"),
     (
         "optimizers",

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from tltool.backbones.base import Backbone
+from tltool.backbones.pyramid import with_pyramid
 from tltool.errors import HeadError
 from tltool.freezing import HEAD, Group, PhasePlan, Weight
 from tltool.heads import build_head
@@ -43,7 +44,8 @@ def join(backbone: Backbone, head: HeadSection, task: Task) -> TransferModel:
     Raises:
         HeadError: The head can't be built, or hides two weights under one path.
     """
-    output = build_head(head, backbone.features, task)
+    features = backbone.features if head.name == "default" else with_pyramid(backbone)
+    output = build_head(head, features, task)
     model = keras.Model(backbone.model.input, output, name="tltool_model")
     norms = {id(v) for layer in _batch_norms(model) for v in layer.variables}
     inside = {id(v): group.name for group in backbone.groups for v in group.variables}

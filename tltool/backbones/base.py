@@ -22,12 +22,15 @@ class Features:
         sequence: Token outputs (batch, tokens, channels), or None for CNNs.
         mask: 1 for real tokens and 0 for padding, (batch, tokens), or None.
         feature_map: Last map (batch, height, width, channels), or None for transformers.
+        pyramid: Maps of falling size, the last one `feature_map`; heads of
+            one's own get it (see `tltool.backbones.pyramid`).
     """
 
     pooled: Any
     sequence: Any = None
     mask: Any = None
     feature_map: Any = None
+    pyramid: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
