@@ -62,7 +62,12 @@ TIMM = dict.fromkeys(
         "convnext_tiny",
     ],
     64,
-) | {"vit_tiny_patch16_224": 224, "deit_tiny_patch16_224": 224, "vit_small_patch14_dinov2": 518}
+) | {
+    "vit_tiny_patch16_224": 224,
+    "deit_tiny_patch16_224": 224,
+    "vit_small_patch14_dinov2": 518,
+    "swin_tiny_patch4_window7_224": 224,
+}
 """Architectures of timm, and the size of the images."""
 
 _SMALL = {
@@ -90,6 +95,13 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "image_size": 98,
         "patch_size": 14,
+    },
+    "swin": {
+        "embed_dim": 24,
+        "depths": [2, 2, 4],
+        "num_heads": [2, 3, 4],
+        "image_size": 64,
+        "window_size": 4,
     },
 }
 """Model types of the transformers library, and a small configuration of each."""

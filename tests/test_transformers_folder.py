@@ -10,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from golden_folders import assert_features_are_golden, golden
 from safetensors.numpy import load_file, save_file
 
+import tltool
+from tltool.artifact import is_artifact
 from tltool.backbones import check
 from tltool.backbones.load import load_backbone
 from tltool.backbones.vit import resized_positions
 from tltool.errors import BackboneError
+from tltool.recipe import Recipe
 
 GOLDEN = golden("transformers")
 WIDTH = 48
@@ -43,7 +47,10 @@ def test_features_are_those_of_the_library(model_type, prefix, tmp_path):
     backbone = load_backbone(write_folder(tmp_path, model_type, prefix=prefix))
     assert_features_are_golden(backbone, GOLDEN[model_type], tmp_path)
     names = [group.name for group in backbone.groups]
-    assert names[:4] == ["embeddings", "block1", "block2", "block3"]
+    if model_type == "swin":
+        assert names == ["stem", "stage1", "stage2", "stage3", "top"]
+    else:
+        assert names[:4] == ["embeddings", "block1", "block2", "block3"]
 
 
 def test_heads_of_task_models_are_left_out(tmp_path):
@@ -109,6 +116,33 @@ def test_positions_of_the_trained_size_stay_bit_for_bit():
     np.testing.assert_allclose(finer[1:], 3.0, atol=1e-6)
 
 
+def test_swin_is_trained_and_exported(tmp_path):
+    (tmp_path / "swin").mkdir()
+    folder = write_folder(tmp_path / "swin", "swin")
+    tiny.write_images(tmp_path / "images", per_class=10)
+    recipe = Recipe.of(
+        task="image-classification",
+        backbone=folder,
+        data={"train": str(tmp_path / "images"), "test_fraction": 0.2},
+        schedule=[
+            {"train": "head", "solver": "exact"},
+            {"train": {"from": "stage3"}, "epochs": 1, "learning_rate": 1e-4},
+        ],
+        evaluation={"baseline": False},
+        export={"formats": ["saved_model", "litert"]},
+        output_dir=str(tmp_path / "runs"),
+    )
+    run = tltool.finetune(recipe)
+    assert run.metrics["test"]["accuracy"] == 1.0
+    assert len([path for path in run.folder.exports.iterdir() if is_artifact(path)]) == 2
+
+
+def test_windows_that_do_not_divide_a_map_are_refused(tmp_path):
+    folder = write_folder(tmp_path, "swin", image_size=80)
+    with pytest.raises(BackboneError, match="do not divide maps of 10"):
+        load_backbone(folder)
+
+
 def test_a_vit_without_a_word_on_its_preprocessing_is_refused(tmp_path):
     folder = Path(write_folder(tmp_path, "vit"))
     (folder / "preprocessor_config.json").unlink()
@@ -122,6 +156,8 @@ def test_a_vit_without_a_word_on_its_preprocessing_is_refused(tmp_path):
         ("vit", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ("vit", {"qkv_bias": False}, "qkv_bias is False"),
         ("dinov2", {"use_swiglu_ffn": True}, "use_swiglu_ffn is True"),
+        ("swin", {"use_absolute_embeddings": True}, "use_absolute_embeddings is True"),
+        ("swin", {"window_size": None}, "lacks window_size"),
         ("distilbert", {"activation": "relu"}, "activation is 'relu'"),
         ("electra", {"position_embedding_type": "relative_key"}, "relative_key"),
         ("bert", {"model_type": "roberta"}, "model_type is 'roberta'"),

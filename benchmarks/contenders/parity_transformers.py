@@ -35,7 +35,9 @@ def main() -> None:
             side = config.image_size - smaller
             levels = seeded_levels(3, side, side)
             images = torch.from_numpy((levels / 127.5 - 1).transpose(0, 3, 1, 2).copy())
-            features = model(pixel_values=images).last_hidden_state[:, 0]
+            output = model(pixel_values=images)
+            swin = settings["model_type"] == "swin"
+            features = output.pooler_output if swin else output.last_hidden_state[:, 0]
         else:
             tokens, mask = (torch.from_numpy(x) for x in seeded_tokens(config.vocab_size))
             output = model(input_ids=tokens, attention_mask=mask)

@@ -40,6 +40,12 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         _BLOCKS,
         Rule("top", r"final_norm"),
     ),
+    "swin": (
+        Rule("stem", r"patch_.*"),
+        # What halves the map belongs to the stage that it leads to.
+        Rule("stage{n}", r"stage(\d+)_.*"),
+        Rule("top", r"final_norm"),
+    ),
     "resnet": (
         Rule("stem", r"conv\d+_(conv|bn)"),
         Rule("stage{n}", r"stack(\d+)_.*", shift=1),

@@ -192,7 +192,7 @@ def _timm(folder: Path, wanted: _Wanted) -> Backbone:
 
 
 def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> Backbone:
-    if config["model_type"] in ("vit", "dinov2"):
+    if config["model_type"] in ("vit", "dinov2", "swin"):
         from tltool.backbones.transformers_vit import load_vit_folder
 
         wanted.check("image")

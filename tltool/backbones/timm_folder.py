@@ -1,4 +1,4 @@
-"""CNNs and ViTs from a folder in timm's format (`config.json` and `model.safetensors`).
+"""CNNs, ViTs and Swins from a folder in timm's format (`config.json` and `model.safetensors`).
 
 A network is loaded where one is known to compute the same: a twin of
 keras.applications (`timm_names`), KerasHub's own where its converter is right,
@@ -17,6 +17,7 @@ from tltool.backbones.base import Backbone
 from tltool.backbones.folder_files import read_json, read_tensors
 from tltool.backbones.hub_preset import converted_backbone
 from tltool.backbones.image_input import checked_size, refuse_dropout, refuse_other_size
+from tltool.backbones.swin import SWIN_SIZES, TIMM_SWIN, SwinShape, load_swin
 from tltool.backbones.timm_names import Twin, find_twin
 from tltool.backbones.torch_weights import copy_torch_weights
 from tltool.backbones.vit import TIMM_DINOV2, TIMM_VIT, load_vit, timm_vit_config
@@ -32,10 +33,12 @@ _CONVERTED = {
 }
 _VIT = r"(vit|deit)_(tiny|small|base|large)_patch(8|16|32)_\d+"
 _DINOV2 = r"vit_(small|base|large)_patch14_dinov2"
+_SWIN = r"swin_(tiny|small|base|large)_patch4_window(\d+)_\d+"
 _SUPPORTED = (
     "resnet18 to 152, resnetv2_50 and 101, efficientnet_b0 to b4, tf_efficientnet_b0 to b4, "
     "tf_efficientnetv2_b0 to b3, s and m, mobilenetv3_*_100, tf_mobilenetv3_*_100, densenet121 to "
-    "201, vgg16 and 19, convnext_tiny to base, vit_* and deit_*_patch*, vit_*_patch14_dinov2"
+    "201, vgg16 and 19, convnext_tiny to base, vit_* and deit_*_patch*, "
+    "vit_*_patch14_dinov2, swin_*_patch4_window*"
 )
 
 
@@ -72,6 +75,13 @@ def load_timm_folder(
         shape = timm_vit_config(architecture, contract.size_px)
         names = TIMM_DINOV2 if dinov2 else TIMM_VIT
         return load_vit(names, shape, tensors, contract, name=name, dropout=dropout)
+    swin = re.fullmatch(_SWIN, architecture)
+    if swin is not None:
+        contract = _preprocessing(config, folder, None, name)
+        refuse_other_size(contract.size_px, image_size_px, name)
+        tensors = read_tensors(folder) if weights == "pretrained" else None
+        size = SwinShape(*SWIN_SIZES[swin[1]], int(swin[2]), contract.size_px[0])
+        return load_swin(TIMM_SWIN, size, tensors, contract, name=name, dropout=dropout or 0.0)
     refuse_dropout(dropout, name)
     contract = _preprocessing(config, folder, image_size_px, name)
     twin = find_twin(architecture)

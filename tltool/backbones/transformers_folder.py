@@ -83,7 +83,7 @@ def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
     if family is None:
         raise BackboneError(
             f"{path}: model_type is {config.get('model_type')!r}; supported are "
-            f"{', '.join(map(repr, (*ENCODERS, 'vit', 'dinov2')))}.",
+            f"{', '.join(map(repr, (*ENCODERS, 'vit', 'dinov2', 'swin')))}.",
             hint="loading it anyway would give other features than the original's",
         )
     only = {

@@ -1,4 +1,4 @@
-"""ViT and DINOv2 from a folder of the transformers library."""
+"""ViT, DINOv2 and Swin from a folder of the transformers library."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 from tltool.backbones.base import Backbone
 from tltool.backbones.folder_files import read_json, read_tensors
 from tltool.backbones.image_input import refuse_other_size
+from tltool.backbones.swin import TRANSFORMERS_SWIN, SwinShape, load_swin
 from tltool.backbones.vit import TRANSFORMERS_DINOV2, TRANSFORMERS_VIT, load_vit
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
@@ -24,13 +25,13 @@ def load_vit_folder(
     dropout: float | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
 ) -> Backbone:
-    """Loads a ViT or a DINOv2 and its preprocessing.
+    """Loads a ViT, a DINOv2 or a Swin and its preprocessing.
 
     Args:
         folder: With `config.json`, `preprocessor_config.json` and
             `model.safetensors` (or `pytorch_model.bin`, read without torch).
         name: Of the backbone.
-        image_size_px: Height and width of the input. A ViT has one only; of
+        image_size_px: Height and width of the input. ViT and Swin have one only; of
             DINOv2 they are a multiple of the patch, and None takes the folder's.
         dropout: In all blocks; None takes the configuration's.
         weights: "random" builds the same network with fresh weights.
@@ -41,8 +42,14 @@ def load_vit_folder(
     """
     path = folder / "config.json"
     config = read_json(path)
-    dinov2 = config["model_type"] == "dinov2"
-    only = {"hidden_act": "gelu", "qkv_bias": True, "num_channels": 3, "use_swiglu_ffn": False}
+    kind = config["model_type"]
+    only = {
+        "hidden_act": "gelu",
+        "qkv_bias": True,
+        "num_channels": 3,
+        "use_swiglu_ffn": False,
+        "use_absolute_embeddings": False,
+    }
     for key, supported in only.items():
         found = config.get(key, supported)
         if found != supported:
@@ -50,29 +57,50 @@ def load_vit_folder(
                 f"{path}: {key} is {found!r}; only {supported!r} is supported.",
                 hint="loading it anyway would give other features than the original's",
             )
-    shape = _shape(config, path)
-    contract = _preprocessing(folder / "preprocessor_config.json", config["image_size"])
-    if dinov2:
-        contract = _resized(contract, image_size_px, shape["patch_size"], name)
-        shape["image_shape"] = (*contract.size_px, 3)
+    own_px = _number(config, "image_size", path)
+    contract = _preprocessing(folder / "preprocessor_config.json", own_px)
+    if kind == "dinov2":
+        contract = _resized(contract, image_size_px, _number(config, "patch_size", path), name)
     else:
-        refuse_other_size(shape["image_shape"][:2], image_size_px, name)
-        if contract.size_px != shape["image_shape"][:2]:
+        refuse_other_size((own_px, own_px), image_size_px, name)
+        if contract.size_px != (own_px, own_px):
             raise BackboneError(
                 f"{folder / 'preprocessor_config.json'} makes images of {contract.size_px[0]} "
-                f"pixels, which is not the network's size: {path} has {config['image_size']}."
+                f"pixels, which is not the network's size: {path} has {own_px}."
             )
     tensors = None
     if weights == "pretrained":
-        prefix = f"{config['model_type']}."
+        prefix = f"{kind}."
         tensors = {key.removeprefix(prefix): value for key, value in read_tensors(folder).items()}
-    return load_vit(
-        TRANSFORMERS_DINOV2 if dinov2 else TRANSFORMERS_VIT,
-        shape,
-        tensors,
-        contract,
-        name=name,
-        dropout=float(config.get("hidden_dropout_prob", 0.0)) if dropout is None else dropout,
+    rate = float(config.get("hidden_dropout_prob", 0.0)) if dropout is None else dropout
+    if kind == "swin":
+        size = _swin_shape(config, path)
+        return load_swin(TRANSFORMERS_SWIN, size, tensors, contract, name=name, dropout=rate)
+    shape = {**_shape(config, path), "image_shape": (*contract.size_px, 3)}
+    names = TRANSFORMERS_DINOV2 if kind == "dinov2" else TRANSFORMERS_VIT
+    return load_vit(names, shape, tensors, contract, name=name, dropout=rate)
+
+
+def _number(config: dict[str, Any], key: str, path: Path) -> int:
+    value = config.get(key)
+    if not isinstance(value, int):
+        raise BackboneError(f"{path} lacks {key}.")
+    return value
+
+
+def _swin_shape(config: dict[str, Any], path: Path) -> SwinShape:
+    lacking = [key for key in ("depths", "num_heads") if not isinstance(config.get(key), list)]
+    if lacking:
+        raise BackboneError(f"{path} lacks {', '.join(lacking)}.")
+    return SwinShape(
+        width=_number(config, "embed_dim", path),
+        depths=tuple(config["depths"]),
+        heads=tuple(config["num_heads"]),
+        window=_number(config, "window_size", path),
+        size_px=_number(config, "image_size", path),
+        patch_size=_number(config, "patch_size", path),
+        mlp_ratio=float(config.get("mlp_ratio", 4.0)),
+        epsilon=float(config.get("layer_norm_eps", 1e-5)),
     )
 
 
@@ -98,7 +126,6 @@ def _shape(config: dict[str, Any], path: Path) -> dict[str, Any]:
         "num_heads": "num_attention_heads",
         "mlp_dim": "intermediate_size",
         "patch_size": "patch_size",
-        "image_size": "image_size",
     }
     if isinstance(config.get("mlp_ratio"), int | float):
         # DINOv2 says how many times as wide as the model the MLP is.
@@ -107,9 +134,8 @@ def _shape(config: dict[str, Any], path: Path) -> dict[str, Any]:
     if missing:
         raise BackboneError(f"{path} lacks {', '.join(missing)}.")
     shape = {own: config[key] for own, key in keys.items()}
-    side = shape.pop("image_size")
     epsilon = float(config.get("layer_norm_eps", 1e-12))
-    return {**shape, "image_shape": (side, side, 3), "layer_norm_epsilon": epsilon}
+    return {**shape, "layer_norm_epsilon": epsilon}
 
 
 def _preprocessing(path: Path, size_px: int) -> ImagePreprocessing:
