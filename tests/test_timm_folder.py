@@ -55,7 +55,7 @@ def test_preprocessing_is_what_timm_evaluates_with(tmp_path):
         "resnet50d",
         "seresnet50",
         "densenetblur121d",
-        "swin_tiny_patch4_window7_224",
+        "swinv2_tiny_window8_256",
     ],
 )
 def test_architectures_that_would_be_computed_otherwise_are_refused(architecture, tmp_path):
