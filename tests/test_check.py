@@ -7,8 +7,10 @@ import json
 import keras
 import pytest
 
-from tltool.backbones import check, timm_folder, transformers_folder
+from tltool.backbones import check
 from tltool.backbones.check import check_card, check_family, golden_families
+from tltool.backbones.formats import timm_folder
+from tltool.backbones.formats import transformers_text as transformers_folder
 
 FAMILIES = golden_families()
 

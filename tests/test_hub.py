@@ -10,9 +10,9 @@ import pytest
 from bert_folder import save_bert
 from file_server import serve
 
-from tltool.backbones import download as download_module
-from tltool.backbones.hub import HubModel, fetch_hub_model, is_cached
 from tltool.backbones.load import load_backbone
+from tltool.backbones.sources import download as download_module
+from tltool.backbones.sources.hub import HubModel, fetch_hub_model, is_cached
 from tltool.errors import BackboneError
 
 COMMIT, NEWER = "a" * 40, "b" * 40

@@ -18,7 +18,7 @@ import tltool
 from tltool.artifact import is_artifact
 from tltool.backbones import check
 from tltool.backbones.load import load_backbone
-from tltool.backbones.vit import resized_positions
+from tltool.backbones.networks.vit import resized_positions
 from tltool.errors import BackboneError
 from tltool.recipe import Recipe
 

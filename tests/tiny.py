@@ -29,7 +29,7 @@ def tiny_text_backbone(layers: int = 3, width: int = 16, dropout: float = 0.1):
     import keras_hub
 
     from tltool.backbones.base import Backbone, Features, LayerGroup
-    from tltool.backbones.layers import MaskedMean
+    from tltool.backbones.networks.layers import MaskedMean
 
     bert = keras_hub.models.BertBackbone(
         vocabulary_size=len(TINY_TEXT.vocabulary),

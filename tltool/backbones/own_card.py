@@ -19,10 +19,10 @@ from tltool.backbones.catalog import (
     own_models_dir,
 )
 from tltool.backbones.check import chosen_features, seeded_features
-from tltool.backbones.hub import PREFIX
-from tltool.backbones.layers import FirstToken, MaskedMean
 from tltool.backbones.load import load_backbone
-from tltool.backbones.sources import locate, sums_of_folder
+from tltool.backbones.networks.layers import FirstToken, MaskedMean
+from tltool.backbones.sources.hub import PREFIX
+from tltool.backbones.sources.locate import locate, sums_of_folder
 from tltool.errors import BackboneError
 from tltool.files import sha256, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing

@@ -83,7 +83,7 @@ def _devices(problems: list[str]) -> dict[str, str]:
 
 def _models() -> dict[str, str]:
     from tltool.backbones.catalog import list_cards
-    from tltool.backbones.fetch import is_cached
+    from tltool.backbones.sources.fetch import is_cached
 
     return {
         card.name: "in the cache"

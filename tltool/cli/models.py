@@ -94,8 +94,8 @@ def pull(
     _: OfflineOption = False,
 ) -> None:
     """Fetch a backbone's files into the cache, check them, and print where they are."""
-    from tltool.backbones import hub
-    from tltool.backbones.sources import fetch_model
+    from tltool.backbones.sources import hub
+    from tltool.backbones.sources.locate import fetch_model
 
     if refresh and name.startswith(hub.PREFIX):
         typer.echo(str(hub.fetch_hub_model(name, refresh=True)))

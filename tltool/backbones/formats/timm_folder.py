@@ -12,15 +12,19 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from tltool.backbones.applications import APPLICATIONS, application_backbone, build_application
 from tltool.backbones.base import Backbone
-from tltool.backbones.folder_files import read_json, read_tensors
-from tltool.backbones.hub_preset import converted_backbone
-from tltool.backbones.image_input import checked_size, refuse_dropout, refuse_other_size
-from tltool.backbones.swin import SWIN_SIZES, TIMM_SWIN, SwinShape, load_swin
-from tltool.backbones.timm_names import Twin, find_twin
-from tltool.backbones.torch_weights import copy_torch_weights
-from tltool.backbones.vit import TIMM_DINOV2, TIMM_VIT, load_vit, timm_vit_config
+from tltool.backbones.formats.folder_files import read_json, read_tensors
+from tltool.backbones.formats.hub_preset import converted_backbone
+from tltool.backbones.formats.image_input import checked_size, refuse_dropout, refuse_other_size
+from tltool.backbones.formats.timm_names import Twin, find_twin
+from tltool.backbones.formats.torch_weights import copy_torch_weights
+from tltool.backbones.networks.applications import (
+    APPLICATIONS,
+    application_backbone,
+    build_application,
+)
+from tltool.backbones.networks.swin import SWIN_SIZES, TIMM_SWIN, SwinShape, load_swin
+from tltool.backbones.networks.vit import TIMM_DINOV2, TIMM_VIT, load_vit, timm_vit_config
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 

@@ -17,12 +17,12 @@ from keras import layers
 from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
-from tltool.backbones.folder_files import read_json, read_tensors
+from tltool.backbones.formats.folder_files import read_json, read_tensors
+from tltool.backbones.formats.text_input import checked_length, read_vocabulary
+from tltool.backbones.formats.torch_weights import TensorReader
+from tltool.backbones.formats.transformers_names import ENCODERS, UNUSED_PREFIXES, EncoderNames
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.layers import FirstToken, MaskedMean, exact_gelu
-from tltool.backbones.text_input import checked_length, read_vocabulary
-from tltool.backbones.torch_weights import TensorReader
-from tltool.backbones.transformers_names import ENCODERS, UNUSED_PREFIXES, EncoderNames
+from tltool.backbones.networks.layers import FirstToken, MaskedMean, exact_gelu
 from tltool.errors import BackboneError
 from tltool.preprocessing import TextPreprocessing
 

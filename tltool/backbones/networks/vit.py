@@ -21,9 +21,9 @@ from keras import layers
 from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
+from tltool.backbones.formats.torch_weights import TensorReader
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.layers import FirstToken, TokensAndPositions
-from tltool.backbones.torch_weights import TensorReader
+from tltool.backbones.networks.layers import FirstToken, TokensAndPositions
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 

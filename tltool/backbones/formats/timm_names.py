@@ -19,7 +19,7 @@ class Twin(NamedTuple):
     """A network of keras.applications that computes what one of timm does.
 
     Attributes:
-        application: Key of `tltool.backbones.applications.APPLICATIONS`.
+        application: Key of `tltool.backbones.networks.applications.APPLICATIONS`.
         prefix: From a layer's name to the beginning of its tensors' names;
             None for a layer that timm has not.
         unused: Beginnings of the names of timm's tensors that have no place.

@@ -16,16 +16,16 @@ import keras
 import keras_hub
 
 from tltool.backbones.base import Backbone, Features
-from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.image_input import refuse_dropout
-from tltool.backbones.layers import FirstToken
-from tltool.backbones.preset_input import (
+from tltool.backbones.formats.image_input import refuse_dropout
+from tltool.backbones.formats.preset_input import (
     class_name,
     image_preprocessing,
     read_config,
     text_preprocessing,
 )
-from tltool.backbones.vit import flatten_vit
+from tltool.backbones.groups import GROUP_RULES, group_layers
+from tltool.backbones.networks.layers import FirstToken
+from tltool.backbones.networks.vit import flatten_vit
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks import Modality

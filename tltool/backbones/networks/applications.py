@@ -14,8 +14,8 @@ from typing import Any, Literal
 import keras
 
 from tltool.backbones.base import Backbone, Features
+from tltool.backbones.formats.image_input import checked_size
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.image_input import checked_size
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from tltool.backbones.download import download
+from tltool.backbones.sources.download import download
 from tltool.errors import BackboneError
 from tltool.files import cache_dir, write_json, write_text
 from tltool.wheels import offline

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tltool.backbones.base import Backbone
-from tltool.backbones.folder_files import read_json, read_tensors
-from tltool.backbones.image_input import refuse_other_size
-from tltool.backbones.swin import TRANSFORMERS_SWIN, SwinShape, load_swin
-from tltool.backbones.vit import TRANSFORMERS_DINOV2, TRANSFORMERS_VIT, load_vit
+from tltool.backbones.formats.folder_files import read_json, read_tensors
+from tltool.backbones.formats.image_input import refuse_other_size
+from tltool.backbones.networks.swin import TRANSFORMERS_SWIN, SwinShape, load_swin
+from tltool.backbones.networks.vit import TRANSFORMERS_DINOV2, TRANSFORMERS_VIT, load_vit
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 

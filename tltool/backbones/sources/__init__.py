@@ -1,0 +1,1 @@
+"""Where backbones come from: names become local folders with checked files."""
