@@ -6,6 +6,8 @@ The expected features come from `benchmarks/parity.py`.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,12 @@ def test_swin_is_trained_and_exported(tmp_path):
     run = tltool.finetune(recipe)
     assert run.metrics["test"]["accuracy"] == 1.0
     assert len([path for path in run.folder.exports.iterdir() if is_artifact(path)]) == 2
+    image = next((tmp_path / "images" / "red").iterdir())
+    command = [sys.executable, "-m", "tltool", "predict", str(run.path), str(image)]
+    # Another process knows the layers of a saved model, too.
+    predicted = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert predicted.returncode == 0, predicted.stderr
+    assert "red" in predicted.stdout
 
 
 def test_windows_that_do_not_divide_a_map_are_refused(tmp_path):

@@ -13,13 +13,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.torch_weights import TensorReader
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.networks.layers import exact_gelu
+from tltool.backbones.networks.layers import GatherNeighbours, WindowAttention, exact_gelu
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 
@@ -199,116 +199,6 @@ def build_swin(shape: SwinShape, dropout: float, name: str) -> keras.Model:
             x = layers.Add(name=f"{block}_add2")([entry, x])
     x = norm("final_norm")(x)
     return keras.Model(image, layers.GlobalAveragePooling2D(name="pooled")(x), name="swin")
-
-
-@keras.saving.register_keras_serializable(package="tltool")
-class GatherNeighbours(keras.layers.Layer):
-    """Each 2×2 positions of a map side by side.
-
-    Call with (batch, height, width, channels), height and width even; returns
-    (batch, height / 2, width / 2, 4 * channels), a column of two after the other.
-    """
-
-    def call(self, x: Any) -> Any:
-        """Gathers; see the class."""
-        parts = [x[:, row::2, column::2, :] for column in (0, 1) for row in (0, 1)]
-        return ops.concatenate(parts, axis=-1)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """(batch, height / 2, width / 2, 4 * channels)."""
-        batch, height, width, channels = input_shape
-        return (batch, height // 2, width // 2, 4 * channels)
-
-
-@keras.saving.register_keras_serializable(package="tltool")
-class WindowAttention(keras.layers.Layer):
-    """Self-attention within windows of a map, with a learnt bias for each relative position.
-
-    Call with (batch, height, width, channels); returns the same shape.
-
-    Args:
-        num_heads: Of attention; divides the channels.
-        window: Height and width of a window; divides the map's.
-        shift: By how much the windows are shifted, cyclically; positions that
-            are no neighbours in the map do not see each other.
-    """
-
-    def __init__(self, num_heads: int, window: int, shift: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.num_heads, self.window, self.shift = num_heads, window, shift
-
-    def build(self, input_shape: Any) -> None:
-        """Makes the weights for maps of this shape."""
-        _, height, width, channels = input_shape
-        self.input_projection = layers.Dense(3 * channels, name="input_projection")
-        self.input_projection.build((None, None, channels))
-        self.output_projection = layers.Dense(channels, name="output_projection")
-        self.output_projection.build((None, None, channels))
-        self.bias_table = self.add_weight(
-            shape=((2 * self.window - 1) ** 2, self.num_heads),
-            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-            name="bias_table",
-        )
-        self._places = _relative_places(self.window)
-        self._mask = _border_mask(height, width, self.window, self.shift) if self.shift else None
-        self.built = True
-
-    def call(self, x: Any) -> Any:
-        """Attends; see the class."""
-        _, height, width, channels = x.shape
-        w, area = self.window, self.window**2
-        rows, columns, size = height // w, width // w, channels // self.num_heads
-        if self.shift:
-            x = ops.roll(x, (-self.shift, -self.shift), axis=(1, 2))
-        x = ops.reshape(x, (-1, rows, w, columns, w, channels))
-        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, area, channels))
-        x = ops.reshape(self.input_projection(x), (-1, area, 3, self.num_heads, size))
-        query, key, value = (ops.transpose(x[:, :, i], (0, 2, 1, 3)) for i in range(3))
-        scores = ops.matmul(query * size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
-        bias = ops.take(self.bias_table, self._places.reshape(-1), axis=0)
-        bias = ops.transpose(ops.reshape(bias, (area, area, self.num_heads)), (2, 0, 1))
-        scores = scores + ops.cast(bias, scores.dtype)
-        if self._mask is not None:
-            windows = rows * columns
-            scores = ops.reshape(scores, (-1, windows, self.num_heads, area, area))
-            scores = scores + ops.cast(self._mask[None, :, None], scores.dtype)
-            scores = ops.reshape(scores, (-1, self.num_heads, area, area))
-        x = ops.matmul(ops.softmax(scores), value)
-        x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, area, channels))
-        x = ops.reshape(self.output_projection(x), (-1, rows, columns, w, w, channels))
-        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels))
-        return ops.roll(x, (self.shift, self.shift), axis=(1, 2)) if self.shift else x
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """As the input."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs to make the layer again."""
-        own = {"num_heads": self.num_heads, "window": self.window, "shift": self.shift}
-        return {**super().get_config(), **own}
-
-
-def _relative_places(window: int) -> NDArray[Any]:
-    """The row of the bias table for each pair of a window's positions, (area, area)."""
-    rows, columns = (part.reshape(-1) for part in np.mgrid[:window, :window])
-    rows, columns = rows[:, None] - rows[None], columns[:, None] - columns[None]
-    return (rows + window - 1) * (2 * window - 1) + columns + window - 1
-
-
-def _border_mask(height: int, width: int, window: int, shift: int) -> NDArray[Any]:
-    """-100 where two positions of a window come from different sides of the map, else 0.
-
-    Returns:
-        float32 (windows, area, area).
-    """
-    region = np.zeros((height, width))
-    spans = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
-    for number, (rows, columns) in enumerate((r, c) for r in spans for c in spans):
-        region[rows, columns] = number
-    windows = region.reshape(height // window, window, width // window, window)
-    parts = windows.transpose(0, 2, 1, 3).reshape(-1, window**2)
-    return np.where(parts[:, None] == parts[:, :, None], 0.0, -100.0).astype("float32")
 
 
 def _copy_tensors(
