@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from real_data import DATA
 from tiny import texts
 
 from tltool import baseline
@@ -15,7 +14,6 @@ from tltool.errors import EvaluationError
 from tltool.tasks import TASKS, Task
 
 SENTIMENT = Task(TASKS["text-classification"], labels=("negative", "positive"))
-DATA = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def examples(inputs, targets):

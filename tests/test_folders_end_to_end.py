@@ -7,7 +7,6 @@ recipe works on them and that the exported models are those that were trained.
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -16,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 from golden_folders import golden
+from real_data import DATA
 from test_weights_file import write
 
 import tltool
@@ -23,7 +23,6 @@ from tltool.artifact import is_artifact
 from tltool.backbones.check import write_seeded_folder
 from tltool.recipe import Recipe
 
-DATA = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[1].parent / "shared/data"))
 SIZE_PX = 96
 
 

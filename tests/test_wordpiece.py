@@ -1,22 +1,20 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 import unicodedata
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from real_data import DATA
 from tiny import TINY_TEXT
 
 from tltool.data.wordpiece import WordPieceTokenizer
 from tltool.errors import BackboneError
 from tltool.preprocessing import TextPreprocessing
 
-DATA = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[1].parent / "shared/data"))
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ODD_TEXTS = (
     *("", " ", "\n\t\r ", "a", "Hello, World!", "HELLO WORLD", "don't can't won't", "e-mail"),

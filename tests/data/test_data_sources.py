@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
+from real_data import DATA
 from tiny import write_images
 
 from tltool.data.sources import load_examples
@@ -14,7 +14,6 @@ from tltool.tasks import TASKS
 
 TEXT, IMAGE = TASKS["text-classification"], TASKS["image-classification"]
 TEXT_NUMBER, IMAGE_NUMBER = TASKS["text-regression"], TASKS["image-regression"]
-SHARED = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -274,7 +273,7 @@ def test_text_folder(tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not SHARED.is_dir(), reason="real data is not here")
+@pytest.mark.skipif(not DATA.is_dir(), reason="real data is not here")
 @pytest.mark.parametrize(
     ("name", "spec", "counts"),
     [
@@ -284,7 +283,7 @@ def test_text_folder(tmp_path):
     ],
 )
 def test_real_sets_load_as_they_are(name, spec, counts):
-    folder = SHARED / name
+    folder = DATA / name
     tables = spec.modality == "text"
     section = (
         DataSection(train=str(folder / "train.csv"), test=str(folder / "test.csv"))
