@@ -126,6 +126,11 @@ class GateError(ExportError):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, cut to one line; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str | None:
     """Returns the hint "did you mean `x`?" for the closest option, or None."""
     matches = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.6)

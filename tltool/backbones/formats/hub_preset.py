@@ -26,7 +26,7 @@ from tltool.backbones.formats.preset_input import (
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken
 from tltool.backbones.networks.vit import flatten_vit
-from tltool.errors import BackboneError
+from tltool.errors import BackboneError, first_line
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks import Modality
 
@@ -160,9 +160,8 @@ def _load(folder: Path, options: dict[str, Any], weights: str, name: str) -> Any
                 str(folder), load_weights=weights == "pretrained", **options
             )
     except (OSError, ValueError, TypeError, KeyError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BackboneError(
-            f"Backbone {name!r} could not be loaded from {folder}: {lines[0]}",
+            f"Backbone {name!r} could not be loaded from {folder}: {first_line(error)}",
             hint="the folder must be whole and written by a KerasHub not newer than this one "
             f"({keras_hub.__version__})",
         ) from error

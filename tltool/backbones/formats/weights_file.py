@@ -15,7 +15,7 @@ from tltool.backbones.formats.folder_files import read_tensor_file
 from tltool.backbones.formats.torch_weights import weighted_layers
 from tltool.backbones.networks import layers as _registered  # noqa: F401  tltool's layers in `.keras`
 from tltool.backbones.networks.efficientnet_lite import load_torch_weights
-from tltool.errors import BackboneError
+from tltool.errors import BackboneError, first_line
 
 _TORCH = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -57,7 +57,7 @@ def _read_model(path: Path) -> keras.Model:
         model: keras.Model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BackboneError(
-            f"{path} is no Keras model that can be loaded safely: {_first_line(error)}",
+            f"{path} is no Keras model that can be loaded safely: {first_line(error)}",
             hint="layers that hold code (Lambda) and layers of your own are never loaded; save the "
             "weights alone by model.save_weights('NAME.weights.h5')",
         ) from error
@@ -101,7 +101,7 @@ def _load_h5(backbone: Backbone, path: Path) -> None:
             raise ValueError(f"it lacks {lacking[0]}")
     except (OSError, ValueError, KeyError, UserWarning) as error:
         raise BackboneError(
-            f"Backbone {backbone.name!r}: {path} does not hold its weights: {_first_line(error)}",
+            f"Backbone {backbone.name!r}: {path} does not hold its weights: {first_line(error)}",
             hint="such a file fits the network without classifier (include_top=False) that "
             "wrote it",
         ) from error
@@ -115,7 +115,3 @@ def _load_torch(backbone: Backbone, path: Path) -> None:
             "or transformers, and name that folder as the backbone",
         )
     load_torch_weights(backbone.model, read_tensor_file(path))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ import keras
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.image_input import checked_size
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.errors import BackboneError
+from tltool.errors import BackboneError, first_line
 from tltool.preprocessing import ImagePreprocessing
 
 Scaling = Literal["caffe", "signed", "signed_128", "torch", "inside"]
@@ -216,10 +216,9 @@ def build_application(
             **known.options,
         )
     except (OSError, ValueError, KeyError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BackboneError(
             f"Backbone {name!r}: {weights_file} holds no weights of {application} without its "
-            f"classifier: {lines[0]}",
+            f"classifier: {first_line(error)}",
             hint="keras.applications calls such files `…_notop.h5`",
         ) from error
     return _with_lasting_names(network, known.names) if known.names else network
