@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -47,6 +47,27 @@ class TensorReader:
         if array.size != math.prod(weight.shape):
             raise self.misshapen(what, array, weight)
         return array.reshape(weight.shape)
+
+    def dense(self, prefix: str) -> list[NDArray[Any]]:
+        """Kernel and bias of a dense layer, as Keras has them."""
+        return [self.take(f"{prefix}.weight").T, self.take(f"{prefix}.bias")]
+
+    def norm(self, prefix: str) -> list[NDArray[Any]]:
+        """Scale and offset of a layer normalisation."""
+        return [self.take(f"{prefix}.weight"), self.take(f"{prefix}.bias")]
+
+    def convolution(self, prefix: str) -> list[NDArray[Any]]:
+        """Kernel and bias of a convolution, as Keras has them."""
+        return [self.take(f"{prefix}.weight").transpose(_CONVOLUTION), self.take(f"{prefix}.bias")]
+
+    def fill(self, layer: Any, arrays: Sequence[NDArray[Any]]) -> None:
+        """Sets a layer's weights, in their order.
+
+        Raises:
+            BackboneError: As `folded`.
+        """
+        pairs = zip(arrays, layer.weights, strict=True)
+        layer.set_weights([self.folded(array, weight) for array, weight in pairs])
 
     def misshapen(self, what: str, array: NDArray[Any], weight: Any) -> BackboneError:
         """The error for an array that a weight cannot take."""

@@ -7,7 +7,6 @@ like a CNN. The size of the images is fixed: windows must divide every map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,44 +204,31 @@ def _copy_tensors(
     model: keras.Model, names: SwinNames, shape: SwinShape, reader: TensorReader
 ) -> None:
     """Fills the model."""
-
-    def fill(layer: str, arrays: Sequence[NDArray[Any]]) -> None:
-        weights = model.get_layer(layer).weights
-        folded = [reader.folded(array, v) for array, v in zip(arrays, weights, strict=True)]
-        model.get_layer(layer).set_weights(folded)
-
-    def dense(prefix: str) -> list[NDArray[Any]]:
-        return [reader.take(f"{prefix}.weight").T, reader.take(f"{prefix}.bias")]
-
-    def norm(prefix: str) -> list[NDArray[Any]]:
-        return [reader.take(f"{prefix}.weight"), reader.take(f"{prefix}.bias")]
-
-    kernel = reader.take(f"{names.patches}.weight").transpose(2, 3, 1, 0)
-    fill("patch_embedding", [kernel, reader.take(f"{names.patches}.bias")])
-    fill("patch_norm", norm(names.patch_norm))
+    fill, dense, norm, layer = reader.fill, reader.dense, reader.norm, model.get_layer
+    fill(layer("patch_embedding"), reader.convolution(names.patches))
+    fill(layer("patch_norm"), norm(names.patch_norm))
     for stage, depth in enumerate(shape.depths):
         place = {"s": stage, "before": stage - 1}
         if stage:
-            fill(f"stage{stage + 1}_merge_norm", norm(names.merge_norm.format(**place)))
+            fill(layer(f"stage{stage + 1}_merge_norm"), norm(names.merge_norm.format(**place)))
             reduction = reader.take(names.merge.format(**place) + ".weight")
-            fill(f"stage{stage + 1}_merge_reduction", [reduction.T])
+            fill(layer(f"stage{stage + 1}_merge_reduction"), [reduction.T])
         for index in range(depth):
             block = f"stage{stage + 1}_block{index + 1}"
             prefix = names.block.format(s=stage, i=index)
             for own, theirs in zip(("norm1", "norm2"), names.norms, strict=True):
-                fill(f"{block}_{own}", norm(prefix + theirs))
-            fill(f"{block}_hidden", dense(prefix + names.hidden))
-            fill(f"{block}_output", dense(prefix + names.output))
+                fill(layer(f"{block}_{own}"), norm(prefix + theirs))
+            fill(layer(f"{block}_hidden"), dense(prefix + names.hidden))
+            fill(layer(f"{block}_output"), dense(prefix + names.output))
             parts = [dense(prefix + own) for own in names.attention]
-            attention = model.get_layer(f"{block}_attention")
+            attention = layer(f"{block}_attention")
             attention.bias_table.assign(
                 reader.folded(reader.take(prefix + names.bias_table), attention.bias_table)
             )
-            attention.input_projection.set_weights(
-                [np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
-            )
-            attention.output_projection.set_weights(dense(prefix + names.attended))
-    fill("final_norm", norm(names.final_norm))
+            joined = [np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
+            fill(attention.input_projection, joined)
+            fill(attention.output_projection, dense(prefix + names.attended))
+    fill(layer("final_norm"), norm(names.final_norm))
 
 
 def _computed(tensors: dict[str, NDArray[Any]]) -> tuple[str, ...]:

@@ -164,38 +164,26 @@ def load_vit(
 
 def _copy_tensors(model: keras.Model, names: VitNames, reader: TensorReader, blocks: int) -> None:
     """Fills the model."""
-    take = reader.take
-
-    def fill(layer: str, arrays: list[NDArray[Any]]) -> None:
-        weights = model.get_layer(layer).weights
-        folded = [reader.folded(array, v) for array, v in zip(arrays, weights, strict=True)]
-        model.get_layer(layer).set_weights(folded)
-
-    def dense(prefix: str) -> list[NDArray[Any]]:
-        return [take(f"{prefix}.weight").T, take(f"{prefix}.bias")]
-
-    def norm(prefix: str) -> list[NDArray[Any]]:
-        return [take(f"{prefix}.weight"), take(f"{prefix}.bias")]
-
-    kernel, bias = take(f"{names.patches}.weight"), take(f"{names.patches}.bias")
-    fill("patch_embedding", [kernel.transpose(2, 3, 1, 0), bias])
+    take, dense, layer = reader.take, reader.dense, model.get_layer
+    reader.fill(layer("patch_embedding"), reader.convolution(names.patches))
     tokens = np.concatenate([take(key).reshape(1, -1) for key in names.tokens])
-    positions = take(names.positions)
-    rows = model.get_layer("tokens_and_positions").positions.shape[0]
-    fill("tokens_and_positions", [tokens, resized_positions(positions, rows, len(tokens))])
+    joined = layer("tokens_and_positions")
+    rows = joined.positions.shape[0]
+    positions = resized_positions(take(names.positions), rows, len(tokens))
+    reader.fill(joined, [tokens, positions])
     for index in range(blocks):
         prefix = names.block.format(i=index)
         attention = _attention(dense, names, prefix)
-        first, second = (norm(prefix + own) for own in names.norms)
+        first, second = (reader.norm(prefix + own) for own in names.norms)
         hidden, output = dense(prefix + names.hidden), dense(prefix + names.output)
         if names.scales is not None:
             # The factors of what a dense layer gives are factors of its weights.
             first_scale, second_scale = (take(prefix + own) for own in names.scales)
             attention[-2:] = [array * first_scale for array in attention[-2:]]
             output = [array * second_scale for array in output]
-        mlp = [*hidden, *output]
-        fill(f"transformer_layer_{index}", [*attention, *first, *second, *mlp])
-    fill("final_norm", norm(names.final_norm))
+        weights = [*attention, *first, *second, *hidden, *output]
+        reader.fill(layer(f"transformer_layer_{index}"), weights)
+    reader.fill(layer("final_norm"), reader.norm(names.final_norm))
 
 
 def resized_positions(positions: NDArray[Any], rows: int, prefix_tokens: int) -> NDArray[Any]:
