@@ -17,6 +17,7 @@ from tltool.backbones.catalog import (
 )
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import refuse_dropout
+from tltool.backbones.formats.transformers_names import IMAGE_ENCODERS
 from tltool.backbones.sources.fetch import fetch_application, fetch_card
 from tltool.backbones.sources.locate import check_located, locate
 from tltool.errors import BackboneError
@@ -192,7 +193,7 @@ def _timm(folder: Path, wanted: _Wanted) -> Backbone:
 
 
 def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> Backbone:
-    if config["model_type"] in ("vit", "dinov2", "swin"):
+    if config["model_type"] in IMAGE_ENCODERS:
         from tltool.backbones.formats.transformers_images import load_vit_folder
 
         wanted.check("image")

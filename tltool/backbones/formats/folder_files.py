@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,26 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BackboneError(f"{path} holds no JSON object.")
     return content
+
+
+def refuse_otherwise(config: dict[str, Any], only: Mapping[str, Any], path: Path) -> None:
+    """Sees that a configuration asks for nothing that would be computed differently here.
+
+    Args:
+        config: What the file holds.
+        only: The one value that is supported of each key, and that a missing key means.
+        path: Of the file, for messages.
+
+    Raises:
+        BackboneError: A key has another value.
+    """
+    for key, supported in only.items():
+        found = config.get(key, supported)
+        if found != supported:
+            raise BackboneError(
+                f"{path}: {key} is {found!r}; only {supported!r} is supported.",
+                hint="loading it anyway would give other features than the original's",
+            )
 
 
 def read_tensors(folder: Path) -> dict[str, NDArray[Any]]:

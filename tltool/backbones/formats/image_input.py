@@ -31,12 +31,13 @@ def resized(contract: ImagePreprocessing, size_px: int | None, name: str) -> Ima
     Raises:
         BackboneError: The size is not a multiple of 32.
     """
-    if size_px is None:
-        return contract
-    resize_px = round(contract.resize_px * size_px / max(contract.size_px))
-    return contract.model_copy(
-        update={"size_px": checked_size(size_px, name), "resize_px": resize_px}
-    )
+    return contract if size_px is None else scaled(contract, checked_size(size_px, name))
+
+
+def scaled(contract: ImagePreprocessing, size_px: tuple[int, int]) -> ImagePreprocessing:
+    """The contract for another height and width, with the same share of the image cropped away."""
+    resize_px = round(contract.resize_px * max(size_px) / max(contract.size_px))
+    return contract.model_copy(update={"size_px": size_px, "resize_px": resize_px})
 
 
 def refuse_other_size(own_px: tuple[int, int], wanted_px: int | None, name: str) -> None:

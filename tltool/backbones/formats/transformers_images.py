@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tltool.backbones.base import Backbone
-from tltool.backbones.formats.folder_files import read_json, read_tensors
-from tltool.backbones.formats.image_input import refuse_other_size
+from tltool.backbones.formats.folder_files import read_json, read_tensors, refuse_otherwise
+from tltool.backbones.formats.image_input import refuse_other_size, scaled
 from tltool.backbones.networks.swin import TRANSFORMERS_SWIN, SwinShape, load_swin
 from tltool.backbones.networks.vit import TRANSFORMERS_DINOV2, TRANSFORMERS_VIT, load_vit
 from tltool.errors import BackboneError
@@ -50,13 +50,7 @@ def load_vit_folder(
         "use_swiglu_ffn": False,
         "use_absolute_embeddings": False,
     }
-    for key, supported in only.items():
-        found = config.get(key, supported)
-        if found != supported:
-            raise BackboneError(
-                f"{path}: {key} is {found!r}; only {supported!r} is supported.",
-                hint="loading it anyway would give other features than the original's",
-            )
+    refuse_otherwise(config, only, path)
     own_px = _number(config, "image_size", path)
     contract = _preprocessing(folder / "preprocessor_config.json", own_px)
     if kind == "dinov2":
@@ -115,8 +109,7 @@ def _resized(
             "of them.",
             hint=f"set backbone.image_size_px to {max(1, round(size / patch)) * patch}",
         )
-    resize = round(contract.resize_px * size / contract.size_px[0])
-    return contract.model_copy(update={"size_px": (size, size), "resize_px": resize})
+    return scaled(contract, (size, size))
 
 
 def _shape(config: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -95,6 +95,9 @@ ENCODERS = {
         tokenizer="DistilBert",
     ),
 }
+IMAGE_ENCODERS = ("vit", "dinov2", "swin")
+"""Model types of images; see `transformers_images`."""
+
 # Heads of task models, which the features do without.
 UNUSED_PREFIXES = (
     "pooler.",

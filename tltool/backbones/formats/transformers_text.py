@@ -17,10 +17,15 @@ from keras import layers
 from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
-from tltool.backbones.formats.folder_files import read_json, read_tensors
+from tltool.backbones.formats.folder_files import read_json, read_tensors, refuse_otherwise
 from tltool.backbones.formats.text_input import checked_length, read_vocabulary
 from tltool.backbones.formats.torch_weights import TensorReader
-from tltool.backbones.formats.transformers_names import ENCODERS, UNUSED_PREFIXES, EncoderNames
+from tltool.backbones.formats.transformers_names import (
+    ENCODERS,
+    IMAGE_ENCODERS,
+    UNUSED_PREFIXES,
+    EncoderNames,
+)
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, MaskedMean, exact_gelu
 from tltool.errors import BackboneError
@@ -83,22 +88,16 @@ def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
     if family is None:
         raise BackboneError(
             f"{path}: model_type is {config.get('model_type')!r}; supported are "
-            f"{', '.join(map(repr, (*ENCODERS, 'vit', 'dinov2', 'swin')))}.",
+            f"{', '.join(map(repr, (*ENCODERS, *IMAGE_ENCODERS)))}.",
             hint="loading it anyway would give other features than the original's",
         )
     only = {
-        family.activation: ("gelu", "gelu"),
-        "position_embedding_type": ("absolute", "absolute"),
-        "is_decoder": (False, False),
-        "add_cross_attention": (False, False),
+        family.activation: "gelu",
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
     }
-    for key, (supported, default) in only.items():
-        found = config.get(key, default)
-        if found != supported:
-            raise BackboneError(
-                f"{path}: {key} is {found!r}; only {supported!r} is supported.",
-                hint="loading it anyway would give other features than the original's",
-            )
+    refuse_otherwise(config, only, path)
     missing = [key for key in family.sizes if not isinstance(config.get(key), int)]
     if missing:
         raise BackboneError(f"{path} lacks {', '.join(missing)}.")
