@@ -15,8 +15,8 @@ from tltool.data.augment import augment
 from tltool.data.examples import Examples
 from tltool.data.images import preprocess_image
 from tltool.data.pipeline import make_dataset, make_preprocessor, model_inputs
+from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
 from tltool.data.tokens import tokenized
-from tltool.data.wordpiece import WordPieceTokenizer
 from tltool.errors import DataError
 from tltool.schema import AugmentSection
 

@@ -12,7 +12,7 @@ import tiny
 from presets import write_image_preset, write_text_preset
 
 import tltool
-from tltool.data.wordpiece import WordPieceTokenizer
+from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
 from tltool.errors import RecipeError, RunError, TltoolError
 from tltool.progress import Progress
 

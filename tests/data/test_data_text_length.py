@@ -6,8 +6,8 @@ from tiny import TINY_TEXT, texts
 
 from tltool.data.examples import Examples
 from tltool.data.text_length import choose_length, fit_length
+from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
 from tltool.data.tokens import tokenized, tokens_of
-from tltool.data.wordpiece import WordPieceTokenizer
 from tltool.errors import DataError
 
 CONTRACT = TINY_TEXT.model_copy(update={"max_length": 40})

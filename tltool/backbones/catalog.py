@@ -101,14 +101,14 @@ class TextInput(_Value):
     Attributes:
         max_length: Tokens of the longest text, where the recipe names none.
         max_positions: Tokens that the position embeddings reach.
-        lowercase, strip_accents: As in `TextPreprocessing`.
+        lowercase, strip_accents: As in `WordPiecePreprocessing`; false for other tokenizers.
     """
 
     kind: Literal["text"]
     max_length: int
     max_positions: int
-    lowercase: bool
-    strip_accents: bool
+    lowercase: bool = False
+    strip_accents: bool = False
 
 
 class PublishedResult(_Value):

@@ -25,7 +25,11 @@ from tltool.backbones.sources.hub import PREFIX
 from tltool.backbones.sources.locate import locate, sums_of_folder
 from tltool.errors import BackboneError
 from tltool.files import sha256, write_text
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.preprocessing import (
+    ImagePreprocessing,
+    TextPreprocessing,
+    WordPiecePreprocessing,
+)
 
 _NAME = r"[a-z0-9][a-z0-9._-]*"
 
@@ -115,8 +119,8 @@ def _input(backbone: Backbone) -> ImagePreprocessing | TextInput:
             kind="text",
             max_length=contract.max_length,
             max_positions=contract.max_length,
-            lowercase=contract.lowercase,
-            strip_accents=contract.strip_accents,
+            lowercase=isinstance(contract, WordPiecePreprocessing) and contract.lowercase,
+            strip_accents=isinstance(contract, WordPiecePreprocessing) and contract.strip_accents,
         )
     return contract
 

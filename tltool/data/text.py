@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tltool.data.buckets import widths_of
-from tltool.data.wordpiece import WordPieceTokenizer
+from tltool.data.tokenizers.choose import tokenizer_for
 from tltool.preprocessing import TextPreprocessing
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
@@ -26,7 +26,7 @@ class TextPreprocessor(tf.Module):
         contract: The preprocessing contract.
 
     Raises:
-        BackboneError: The vocabulary cannot be used (see `WordPieceTokenizer`).
+        BackboneError: The vocabulary cannot be used (see `Tokenizer`).
         ValueError: The contract names an input that is not known.
     """
 
@@ -36,7 +36,7 @@ class TextPreprocessor(tf.Module):
         if unknown:
             raise ValueError(f"Text inputs {unknown} are not known; allowed: {list(_INPUTS)}.")
         self._inputs = tuple(contract.inputs)
-        self.tokenizer = WordPieceTokenizer(contract)
+        self.tokenizer = tokenizer_for(contract)
 
     def __call__(self, texts: Any, *, length: int | None = None) -> dict[str, Any]:
         """Strings (n,) to the model's inputs.

@@ -103,9 +103,9 @@ def strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
 
 
 def _tokenize(texts: Sequence[Any], origins: Sequence[str], contract: TextPreprocessing) -> Tokens:
-    from tltool.data.wordpiece import WordPieceTokenizer
+    from tltool.data.tokenizers.choose import tokenizer_for
 
-    tokenizer = WordPieceTokenizer(contract)
+    tokenizer = tokenizer_for(contract)
     raw = strings(texts, origins)
     values, kept, lengths = [], [], []
     for start in range(0, max(len(texts), 1), _CHUNK):

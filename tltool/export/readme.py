@@ -7,7 +7,11 @@ from string import Template
 from typing import Literal
 
 from tltool._version import __version__
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.preprocessing import (
+    ImagePreprocessing,
+    TextPreprocessing,
+    WordPiecePreprocessing,
+)
 from tltool.tasks import Task
 
 # Filled by string.Template, since the programs are full of braces.
@@ -167,7 +171,9 @@ def usage_program(
         return Template(_SAVED_MODEL[task.spec.modality]).substitute(values)
     if isinstance(preprocessing, ImagePreprocessing):
         return _image_program(preprocessing, values)
-    return _text_program(preprocessing, length or preprocessing.max_length, values)
+    if isinstance(preprocessing, WordPiecePreprocessing):
+        return _text_program(preprocessing, length or preprocessing.max_length, values)
+    raise TypeError(f"There is no program for a {type(preprocessing).__name__}.")
 
 
 def _image_program(contract: ImagePreprocessing, values: dict[str, str]) -> str:
@@ -186,7 +192,7 @@ def _image_program(contract: ImagePreprocessing, values: dict[str, str]) -> str:
     )
 
 
-def _text_program(contract: TextPreprocessing, length: int, values: dict[str, str]) -> str:
+def _text_program(contract: WordPiecePreprocessing, length: int, values: dict[str, str]) -> str:
     lowered = "text.lower()" if contract.lowercase else "text"
     tensors = {"segment_ids": "np.zeros_like(token_ids)"}
     inputs = [f'"{name}": {tensors.get(name, name)}' for name in contract.inputs]

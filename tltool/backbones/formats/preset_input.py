@@ -11,7 +11,7 @@ from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import checked_size, refuse_other_size
 from tltool.backbones.formats.text_input import checked_length, has_accents, read_vocabulary
 from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.preprocessing import ImagePreprocessing, WordPiecePreprocessing
 
 TOKENIZERS = ("BertTokenizer", "DistilBertTokenizer")
 
@@ -122,7 +122,7 @@ def _size_px(
 
 def text_preprocessing(
     folder: Path, config: dict[str, Any], *, name: str, max_length: int | None
-) -> TextPreprocessing:
+) -> WordPiecePreprocessing:
     """The contract that a preset's WordPiece tokenizer states.
 
     Args:
@@ -152,7 +152,7 @@ def text_preprocessing(
         stated = read_config(folder, "preprocessor.json")["config"].get("sequence_length")
         max_length = min(stated, sizes["max_sequence_length"]) if stated else None
     inputs = ("token_ids", "padding_mask", "segment_ids")
-    return TextPreprocessing(
+    return WordPiecePreprocessing(
         vocabulary=vocabulary,
         lowercase=lowercase,
         strip_accents=strip,

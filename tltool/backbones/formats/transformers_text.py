@@ -29,7 +29,7 @@ from tltool.backbones.formats.transformers_names import (
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, MaskedMean, exact_gelu
 from tltool.errors import BackboneError
-from tltool.preprocessing import TextPreprocessing
+from tltool.preprocessing import WordPiecePreprocessing
 
 Pooling = Literal["mean", "cls", "pooler"]
 
@@ -218,7 +218,7 @@ def _tensor_name(family: EncoderNames, path: str) -> tuple[str, bool]:
 
 def _preprocessing(
     folder: Path, family: EncoderNames, config: dict[str, Any], max_length: int | None, name: str
-) -> TextPreprocessing:
+) -> WordPiecePreprocessing:
     path = folder / "tokenizer_config.json"
     tokenizer = read_json(path)
     kind = tokenizer.get("tokenizer_class", "BertTokenizer")
@@ -235,7 +235,7 @@ def _preprocessing(
     if max_length is None and sentence.is_file():
         max_length = read_json(sentence).get("max_seq_length")
     vocabulary = read_vocabulary(folder / "vocab.txt", config["vocab_size"])
-    return TextPreprocessing(
+    return WordPiecePreprocessing(
         vocabulary=vocabulary,
         lowercase=lowercase,
         strip_accents=lowercase if strip is None else bool(strip),

@@ -1,10 +1,10 @@
 """BERT's tokenizer in core TensorFlow operations, for whole batches at once.
 
 Equal to Hugging Face's `tokenizers` (BertNormalizer, BertPreTokenizer,
-WordPiece) but for three things: a special token spelt out in a text, such as
-`[CLS]`, is split like any other text (nobody can inject one); characters that
-Unicode added or changed after version 8 follow Python's newer tables; and
-canonical reordering of rare combining marks is left out.
+WordPiece) but for three things: special tokens spelt out in a text (see
+`Tokenizer`); characters that Unicode added or changed after version 8 follow
+Python's newer tables; and canonical reordering of rare combining marks is
+left out.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.errors import BackboneError
-from tltool.preprocessing import TextPreprocessing
+from tltool.data.tokenizers.base import Tokenizer, lookup_table
+from tltool.preprocessing import WordPiecePreprocessing
 
 _PAGE = 256
 _NUM_CODES = 0x110000
@@ -39,63 +39,19 @@ _CJK = (
 )
 
 
-class WordPieceTokenizer(tf.Module):
-    """Texts to token ids, by the longest matching pieces of a vocabulary.
+class WordPieceTokenizer(Tokenizer):
+    """Texts to token ids, by the longest matching pieces of a vocabulary; see `Tokenizer`."""
 
-    Args:
-        contract: Vocabulary and rules.
-
-    Raises:
-        BackboneError: A special token is missing from the vocabulary, or a
-            token is in it twice.
-    """
-
-    def __init__(self, contract: TextPreprocessing) -> None:
-        super().__init__()
-        ids = _token_ids(contract)
-        self.max_length = contract.max_length
-        self.padding_id = ids[contract.padding_token]
-        self._unknown = ids[contract.unknown_token]
-        self._start, self._end = ids[contract.start_token], ids[contract.end_token]
+    def __init__(self, contract: WordPiecePreprocessing) -> None:
+        super().__init__(contract)
         self._max_word = contract.max_word_characters
         self._longest = max(len(token.removeprefix("##")) for token in contract.vocabulary)
-        self._vocabulary = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                list(contract.vocabulary), list(range(len(ids))), tf.string, tf.int32
-            ),
-            default_value=-1,
-        )
+        self._vocabulary = lookup_table(list(self.ids), list(self.ids.values()), tf.string)
         pages, lines, replacements = _character_table(
             contract.lowercase, contract.strip_accents, contract.split_cjk
         )
         self._pages, self._lines = tf.constant(pages), tf.constant(lines)
         self._replacements = tf.constant(replacements)
-
-    def __call__(self, texts: Any, *, max_length: int | None = None) -> Any:
-        """Token ids with the start and end token, cut to `max_length` before the end token.
-
-        Args:
-            texts: Strings (n,), UTF-8; invalid bytes are dropped.
-            max_length: Instead of the contract's; special tokens included.
-
-        Returns:
-            RaggedTensor int32 (n, tokens).
-        """
-        return self.enclose(self.tokenize(texts), max_length=max_length)
-
-    def enclose(self, tokens: Any, *, max_length: int | None = None) -> Any:
-        """Puts what `tokenize` gave between the start and the end token, cut as in a call."""
-        tokens = tokens[:, : (max_length or self.max_length) - 2]
-        column = tf.ones_like(tokens.row_lengths(), tf.int32)[:, None]
-        return tf.concat([column * self._start, tokens, column * self._end], axis=1)
-
-    def lengths(self, texts: Any) -> Any:
-        """Numbers of tokens, int64 (n,), special tokens included, before any cut."""
-        return self.lengths_of(self.tokenize(texts))
-
-    def lengths_of(self, tokens: Any) -> Any:
-        """The same of what `tokenize` gave."""
-        return tokens.row_lengths() + 2
 
     def tokenize(self, texts: Any) -> Any:
         """Token ids without special tokens and uncut, RaggedTensor int32 (n, tokens)."""
@@ -146,7 +102,7 @@ class WordPieceTokenizer(tf.Module):
         known = ~tf.gather(unknown, rows)
         bad = tf.where(unknown)[:, 0]
         rows = tf.concat([rows[known], bad], 0)
-        ids = tf.concat([ids[known], tf.fill(tf.shape(bad), self._unknown)], 0)
+        ids = tf.concat([ids[known], tf.fill(tf.shape(bad), self.unknown_id)], 0)
         order = tf.argsort(rows, stable=True)
         return tf.RaggedTensor.from_value_rowids(
             tf.gather(ids, order), tf.gather(rows, order), tf.size(words, tf.int64)
@@ -166,26 +122,6 @@ class WordPieceTokenizer(tf.Module):
         best = tf.reduce_max(tf.where(ids >= 0, sizes, 0), axis=1)
         found = tf.gather(ids, tf.maximum(best - 1, 0), batch_dims=1)
         return found, tf.minimum(best, tf.strings.length(window, unit="UTF8_CHAR"))
-
-
-def _token_ids(contract: TextPreprocessing) -> dict[str, int]:
-    ids = {token: i for i, token in enumerate(contract.vocabulary)}
-    special = (
-        contract.unknown_token,
-        contract.start_token,
-        contract.end_token,
-        contract.padding_token,
-    )
-    missing = [token for token in special if token not in ids]
-    if missing:
-        raise BackboneError(
-            f"The vocabulary of {len(ids)} tokens lacks the special tokens {missing}.",
-            hint="name the vocabulary's own special tokens in the preprocessing contract",
-        )
-    if len(ids) != len(contract.vocabulary):
-        twice = next(t for i, t in enumerate(contract.vocabulary) if ids[t] != i)
-        raise BackboneError(f"The vocabulary holds the token {twice!r} more than once.")
-    return ids
 
 
 @lru_cache(maxsize=4)

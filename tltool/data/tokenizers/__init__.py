@@ -1,0 +1,1 @@
+"""Tokenizers in core TensorFlow operations, one module for each kind of contract."""

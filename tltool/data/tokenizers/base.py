@@ -1,0 +1,97 @@
+"""What all tokenizers share: special tokens around the text, and the cut to a length."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import tensorflow as tf
+
+from tltool.errors import BackboneError
+from tltool.preprocessing import TextPreprocessing
+
+
+class Tokenizer(tf.Module, ABC):
+    """Texts to token ids, in graphs too; may be saved inside a SavedModel.
+
+    A special token spelt out in a text is split like any other text, so
+    nobody can inject one.
+
+    Args:
+        contract: Vocabulary and rules.
+
+    Raises:
+        BackboneError: A special token is missing from the vocabulary, or a
+            token is in it twice.
+    """
+
+    def __init__(self, contract: TextPreprocessing) -> None:
+        super().__init__()
+        self.ids = _token_ids(contract)
+        self.max_length = contract.max_length
+        self.padding_id = self.ids[contract.padding_token]
+        self.unknown_id = self.ids[contract.unknown_token]
+        self._start, self._end = self.ids[contract.start_token], self.ids[contract.end_token]
+
+    @abstractmethod
+    def tokenize(self, texts: Any) -> Any:
+        """Token ids without special tokens and uncut.
+
+        Args:
+            texts: Strings (n,), UTF-8; invalid bytes are dropped.
+
+        Returns:
+            RaggedTensor int32 (n, tokens).
+        """
+
+    def __call__(self, texts: Any, *, max_length: int | None = None) -> Any:
+        """Token ids with the start and end token, cut to `max_length` before the end token.
+
+        Args:
+            texts: As `tokenize` takes them.
+            max_length: Instead of the contract's; special tokens included.
+
+        Returns:
+            RaggedTensor int32 (n, tokens).
+        """
+        return self.enclose(self.tokenize(texts), max_length=max_length)
+
+    def enclose(self, tokens: Any, *, max_length: int | None = None) -> Any:
+        """Puts what `tokenize` gave between the start and the end token, cut as in a call."""
+        tokens = tokens[:, : (max_length or self.max_length) - 2]
+        column = tf.ones_like(tokens.row_lengths(), tf.int32)[:, None]
+        return tf.concat([column * self._start, tokens, column * self._end], axis=1)
+
+    def lengths(self, texts: Any) -> Any:
+        """Numbers of tokens, int64 (n,), special tokens included, before any cut."""
+        return self.lengths_of(self.tokenize(texts))
+
+    def lengths_of(self, tokens: Any) -> Any:
+        """The same of what `tokenize` gave."""
+        return tokens.row_lengths() + 2
+
+
+def lookup_table(keys: list[Any], values: list[int], key_type: Any) -> Any:
+    """A table from keys to int32 values that gives -1 for any other key."""
+    initializer = tf.lookup.KeyValueTensorInitializer(keys, values, key_type, tf.int32)
+    return tf.lookup.StaticHashTable(initializer, default_value=-1)
+
+
+def _token_ids(contract: TextPreprocessing) -> dict[str, int]:
+    ids = {token: i for i, token in enumerate(contract.vocabulary)}
+    special = (
+        contract.unknown_token,
+        contract.start_token,
+        contract.end_token,
+        contract.padding_token,
+    )
+    missing = [token for token in special if token not in ids]
+    if missing:
+        raise BackboneError(
+            f"The vocabulary of {len(ids)} tokens lacks the special tokens {missing}.",
+            hint="name the vocabulary's own special tokens in the preprocessing contract",
+        )
+    if len(ids) != len(contract.vocabulary):
+        twice = next(t for i, t in enumerate(contract.vocabulary) if ids[t] != i)
+        raise BackboneError(f"The vocabulary holds the token {twice!r} more than once.")
+    return ids
