@@ -38,7 +38,9 @@ def text_classifier() -> TinyTrained:
     task = Task(TASKS["text-classification"], ("negative", "positive"))
     targets = np.eye(2, dtype="float32")[[task.labels.index(label) for label in labels]]
     model = _trained(backbone, task, texts[:64], targets[:64], epochs=8)
-    return TinyTrained(model, task, backbone.preprocessing, _examples("text", texts[64:]))
+    return TinyTrained(
+        model, task, backbone.preprocessing, _examples("text", texts[64:], labels[64:])
+    )
 
 
 @cache
@@ -49,7 +51,8 @@ def text_regressor() -> TinyTrained:
     task = Task(TASKS["text-regression"], target_mean=250.0, target_std=50.0)
     targets = np.array([[1.0 if label == "positive" else -1.0] for label in labels], "float32")
     model = _trained(backbone, task, texts[:64], targets[:64], epochs=8)
-    return TinyTrained(model, task, backbone.preprocessing, _examples("text", texts[64:]))
+    numbers = (250.0 + 50.0 * targets[64:, 0]).tolist()
+    return TinyTrained(model, task, backbone.preprocessing, _examples("text", texts[64:], numbers))
 
 
 def image_classifier(folder: Path) -> TinyTrained:
@@ -61,7 +64,7 @@ def image_classifier(folder: Path) -> TinyTrained:
     train = [i for i in range(len(files)) if i % 2]
     raw = [Path(files[i]).read_bytes() for i in train]
     model = _trained(backbone, task, raw, targets[train], epochs=20)
-    held_out = _examples("image", files[::2])
+    held_out = _examples("image", files[::2], [Path(file).parent.name for file in files[::2]])
     return TinyTrained(model, task, backbone.preprocessing, held_out)
 
 
@@ -88,8 +91,6 @@ def _trained(backbone, task, raw, targets, epochs):
     return model
 
 
-def _examples(modality, inputs) -> Examples:
+def _examples(modality, inputs, targets) -> Examples:
     count = len(inputs)
-    return Examples(
-        modality, inputs, [None] * count, ["test"] * count, [f"row {i}" for i in range(count)]
-    )
+    return Examples(modality, inputs, targets, ["test"] * count, [f"row {i}" for i in range(count)])

@@ -14,7 +14,7 @@ from tltool.stopwatch import Stopwatch
 if TYPE_CHECKING:
     from tltool.baseline import BaselineResult
     from tltool.evaluate import Evaluation
-    from tltool.export.gate import GateReport
+    from tltool.export.gate_report import GateReport
     from tltool.preparation import Prepared
     from tltool.report.content import Artifact, Phase, RunSummary
     from tltool.run import Run
@@ -230,13 +230,12 @@ def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
     artifacts = []
     for target, report in zip(export_targets(run.recipe.export), reports, strict=True):
         path = run.folder.exports / target.folder / target.file
-        files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
         title = "SavedModel" if target.form == "saved_model" else f"LiteRT {target.precision}"
         artifacts.append(
             Artifact(
                 name=title,
                 path=str(path),
-                size_bytes=sum(file.stat().st_size for file in files),
+                size_bytes=report.size_bytes,
                 max_difference=report.max_difference,
                 agreement=report.agreement,
                 passed=report.passed,

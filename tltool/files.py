@@ -47,6 +47,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
 def size_text(number_of_bytes: int) -> str:
     """Decimal units, as file managers show them."""
     if number_of_bytes < 1000:

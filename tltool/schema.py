@@ -324,6 +324,11 @@ class EvaluationSection(Section):
     mistakes: Annotated[int, Field(ge=0), _NOT_BOOL] = 10
 
 
+_Positive = Annotated[float, Field(gt=0), _NOT_BOOL]
+_NotNegative = Annotated[float, Field(ge=0), _NOT_BOOL]
+_Share = Annotated[float, Field(ge=0, le=1), _NOT_BOOL]
+
+
 class GateSection(Section):
     """How far an exported model may be from the trained one.
 
@@ -331,17 +336,22 @@ class GateSection(Section):
         examples: Held-out rows compared, at most.
         max_difference: Largest allowed difference of any output (probability,
             or standard deviations of the target for regression), by precision.
+        max_logit_difference: Largest allowed difference of any logit, as a
+            share of their widest range in a row, by precision. Classification only.
         min_agreement: Smallest allowed share of rows with the same top class,
             by precision. Classification only.
+        max_metric_drop: How much lower the accuracy may be, or how much higher
+            the mean absolute error in standard deviations of the target, by precision.
+        max_class_drop: How much lower the recall of any class may be, by
+            precision. Classification only.
     """
 
-    examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 64
-    max_difference: dict[LiteRTPrecision, Annotated[float, Field(gt=0), _NOT_BOOL]] = Field(
-        default_factory=dict
-    )
-    min_agreement: dict[LiteRTPrecision, Annotated[float, Field(ge=0, le=1), _NOT_BOOL]] = Field(
-        default_factory=dict
-    )
+    examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 256
+    max_difference: dict[LiteRTPrecision, _Positive] = Field(default_factory=dict)
+    max_logit_difference: dict[LiteRTPrecision, _Positive] = Field(default_factory=dict)
+    min_agreement: dict[LiteRTPrecision, _Share] = Field(default_factory=dict)
+    max_metric_drop: dict[LiteRTPrecision, _NotNegative] = Field(default_factory=dict)
+    max_class_drop: dict[LiteRTPrecision, _Share] = Field(default_factory=dict)
 
 
 class ExportSection(Section):

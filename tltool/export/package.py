@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import GateError
-from tltool.export.gate import GateReport, check_artifact
+from tltool.export.fresh_process import FreshProcess
+from tltool.export.gate import check_artifact
+from tltool.export.gate_report import GateReport
 from tltool.export.readme import readme
 from tltool.export.sidecar import write_contract, write_golden
 from tltool.files import atomic_path, write_json, write_text
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 GATE_FILE = "gate.json"
+GATE_PAGE = "gate.md"
 README_FILE = "README.md"
 
 
@@ -90,20 +93,21 @@ def export_and_check(
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
-    source = _Source(model, task, preprocessing, examples, section.gate, length)
     reports = []
-    for target in export_targets(section):
-        try:
-            reports.append(_export_one(source, target, folder / target.folder, keep_failed))
-        except _RefusedError as refused:
-            reports.append(refused.report)
+    with FreshProcess() as process:
+        source = _Source(model, task, preprocessing, examples, section.gate, length, process)
+        for target in export_targets(section):
+            try:
+                reports.append(_export_one(source, target, folder / target.folder, keep_failed))
+            except _RefusedError as refused:
+                reports.append(refused.report)
     if failed := [report for report in reports if not report.passed]:
         raise GateError(
             "\n".join(["The gate refused an exported model:", *map(str, failed)]),
             hint=f"the refused models are in {folder}"
             if keep_failed
             else "they were removed; keep them with --keep-failed, or widen "
-            f"export.gate.max_difference.{failed[0].precision}",
+            f"the limits of {failed[0].precision} in export.gate",
         )
     return tuple(reports)
 
@@ -118,6 +122,7 @@ class _Source:
     examples: Examples
     gate: GateSection
     length: int | None
+    process: FreshProcess
 
 
 class _RefusedError(Exception):
@@ -142,8 +147,10 @@ def _export_one(
             source.preprocessing,
             precision=target.precision,
             gate=source.gate,
+            run=source.process.run,
         )
         write_json(folder / GATE_FILE, report.to_json())
+        write_text(folder / GATE_PAGE, report.to_markdown())
         if not report.passed and not keep_failed:
             raise _RefusedError(report)
         _describe(source, target, folder, report)

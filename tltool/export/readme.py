@@ -256,7 +256,7 @@ def _files(form: str, task: Task, image: bool) -> list[tuple[str, str]]:
         *([] if image else [("vocab.txt", "the tokenizer's vocabulary; line number = token id")]),
         ("contract.json", "task and preprocessing, exactly"),
         ("golden.json", "a few inputs with the outputs they must give: test your app with them"),
-        ("gate.json", "how this file compared with the trained model on held-out rows"),
+        ("gate.md, gate.json", "how this model compared with the trained one on held-out rows"),
     ]
 
 

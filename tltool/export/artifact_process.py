@@ -1,0 +1,53 @@
+"""The other side of `tltool.export.fresh_process`: runs what it is asked to, one line a request."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from tltool.errors import TltoolError
+
+
+def main() -> None:
+    """Answers requests from stdin until it ends."""
+    # Native code writes to descriptor 1; the answers go out by another one.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        from tltool.quiet import load_tensorflow
+
+        load_tensorflow()
+        _serve(answers)
+
+
+def _serve(answers: IO[str]) -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply: dict[str, Any] = {"names": _run(request)}
+        except TltoolError as error:
+            reply = {"error": error.message, "hint": error.hint}
+        except Exception as error:
+            reply = {"error": f"{type(error).__name__}: {error}", "hint": None}
+        answers.write(json.dumps(reply) + "\n")
+        answers.flush()
+
+
+def _run(request: dict[str, Any]) -> list[str]:
+    import numpy as np
+
+    from tltool.artifact import load_artifact
+
+    inputs = [
+        Path(value["stored"]).read_bytes() if isinstance(value, dict) else value
+        for value in request["inputs"]
+    ]
+    outputs, names = load_artifact(Path(request["artifact"])).predict_with_labels(inputs)
+    np.savez(request["answer"], outputs=outputs)
+    return names
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Runs artifacts in a process that has never seen the trained model.
+
+What is loaded there is what a user loads: nothing of the training process,
+registered layers, traced functions or patched libraries, can make up for what
+an artifact lacks. TensorFlow is imported while the first artifact is still
+being written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from tltool.artifact import Outputs, encoded
+from tltool.errors import ExportError
+
+_LAST_LINES = 5
+
+
+class FreshProcess:
+    """A process for running artifacts; started when made, ended by leaving its `with` block."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="tltool-gate-")
+        self._root = Path(self._folder.name)
+        self._log = (self._root / "log").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tltool.export.artifact_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            # The training process may hold all the memory of a GPU.
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+        self._folder.cleanup()
+
+    def run(self, artifact_path: Path, inputs: Sequence[Any]) -> Outputs:
+        """The artifact's outputs for raw inputs, as `Artifact.predict_with_labels` gives them.
+
+        Args:
+            artifact_path: SavedModel folder or model file, sidecars beside it.
+            inputs: Texts; or images as paths, encoded bytes or uint8 arrays.
+
+        Raises:
+            ExportError: The artifact cannot be loaded or run there, or the
+                process ended, as native code does on a damaged file.
+        """
+        answer = self._root / "answer.npz"
+        answer.unlink(missing_ok=True)
+        request = {
+            "artifact": str(artifact_path.resolve()),
+            "inputs": [self._sent(value, number) for number, value in enumerate(inputs)],
+            "answer": str(answer),
+        }
+        reply = self._ask(request)
+        if reply is None:
+            raise ExportError(
+                f"{artifact_path.name} ended the process that ran it "
+                f"(exit code {self._process.wait()}). {self._last_words()}".rstrip(),
+                hint="the model file is damaged, or the runtime cannot run it",
+            )
+        if "error" in reply:
+            raise ExportError(reply["error"], hint=reply["hint"])
+        with np.load(answer, allow_pickle=False) as arrays:
+            return arrays["outputs"], reply["names"]
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        sender, receiver = self._process.stdin, self._process.stdout
+        if sender is None or receiver is None:
+            raise RuntimeError("The process has no pipes.")
+        try:
+            sender.write(json.dumps(request).encode() + b"\n")
+            sender.flush()
+        except BrokenPipeError:
+            return None
+        line = receiver.readline()
+        reply: dict[str, Any] | None = json.loads(line) if line else None
+        return reply
+
+    def _sent(self, value: Any, number: int) -> Any:
+        """A text or a path as it is; else the name of a file that holds the encoded image."""
+        if isinstance(value, str):
+            return value
+        stored = self._root / f"{number}.image"
+        stored.write_bytes(encoded(value, "image"))
+        return {"stored": str(stored)}
+
+    def _last_words(self) -> str:
+        lines = (self._root / "log").read_text(errors="replace").splitlines()
+        return " ".join(lines[-_LAST_LINES:])
