@@ -82,7 +82,8 @@ class Comparison:
 
     def metric(self) -> MetricChange | None:
         """The task's metric of both; None where a row has no label or an output is no number."""
-        if None in self.examples.targets or not np.isfinite(self.received).all():
+        outputs = np.stack([self.expected, self.received])
+        if None in self.examples.targets or not np.isfinite(outputs).all():
             return None
         model, artifact = (
             evaluate_outputs(self._scores(outputs), self.examples, self.task).metrics
