@@ -17,12 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.tokenizers.base import Tokenizer, lookup_table
+from tltool.data.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
 from tltool.preprocessing import WordPiecePreprocessing
 
-_PAGE = 256
-_NUM_CODES = 0x110000
-# Planes 4 to 13 hold no characters, 15 and 16 are for private use.
-_ASSIGNED = (*range(0x40000), *range(0xE0000, 0xE1000))
 _PRIVATE = 0xF0000
 # What is done to a character; a higher number is a line of the replacements.
 _KEEP, _SET_APART, _REPLACE = 0, 1, 2
@@ -47,10 +44,10 @@ class WordPieceTokenizer(Tokenizer):
         self._max_word = contract.max_word_characters
         self._longest = max(len(token.removeprefix("##")) for token in contract.vocabulary)
         self._vocabulary = lookup_table(list(self.ids), list(self.ids.values()), tf.string)
-        pages, lines, replacements = _character_table(
+        actions, replacements = _character_actions(
             contract.lowercase, contract.strip_accents, contract.split_cjk
         )
-        self._pages, self._lines = tf.constant(pages), tf.constant(lines)
+        self._actions = CharacterTable(actions)
         self._replacements = tf.constant(replacements)
 
     def tokenize(self, texts: Any) -> Any:
@@ -64,8 +61,7 @@ class WordPieceTokenizer(Tokenizer):
         """Cleans the texts and splits them at spaces, punctuation and CJK: ragged (n, words)."""
         codes = tf.strings.unicode_decode(texts, "UTF-8", errors="replace")
         different, which = tf.unique(codes.flat_values)
-        line = tf.gather(self._pages, different // _PAGE)
-        action = tf.gather_nd(self._lines, tf.stack([line, different % _PAGE], axis=-1))
+        action = self._actions(different)
         kept = tf.strings.unicode_encode(different[:, None], "UTF-8")
         new = tf.where(tf.equal(action, _SET_APART), " " + kept + " ", kept)
         replaced = tf.gather(self._replacements, tf.maximum(action - _REPLACE, 0))
@@ -125,31 +121,27 @@ class WordPieceTokenizer(Tokenizer):
 
 
 @lru_cache(maxsize=4)
-def _character_table(
+def _character_actions(
     lowercase: bool, strip_accents: bool, split_cjk: bool
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """What becomes of each of Unicode's characters, as a table of two levels.
+) -> tuple[np.ndarray, list[str]]:
+    """What becomes of each of Unicode's characters.
 
     Returns:
-        `pages` int32 (4352,), `lines` int32 (n, 256) and `replacements`. For
-        the character c, `lines[pages[c // 256], c % 256]` is 0 where it stays,
-        1 where it becomes a word of its own, else 2 plus the index of what
-        replaces it.
+        `actions` int32 (`NUM_CODES`,) and `replacements`. A character's action
+        is 0 where it stays, 1 where it becomes a word of its own, else 2 plus
+        the index of what replaces it.
     """
     numbers = {"": _REPLACE}
-    actions = np.zeros(_NUM_CODES, np.int32)
+    actions = np.zeros(NUM_CODES, np.int32)
     actions[_PRIVATE:] = numbers[""]
-    for code in _ASSIGNED:
+    for code in ASSIGNED:
         character = chr(code)
         new = _replacement(character, lowercase, strip_accents, split_cjk)
         if new == f" {character} ":
             actions[code] = _SET_APART
         elif new != character:
             actions[code] = numbers.setdefault(new, _REPLACE + len(numbers))
-    lines: dict[bytes, int] = {}
-    pages = [lines.setdefault(line.tobytes(), len(lines)) for line in actions.reshape(-1, _PAGE)]
-    table = np.frombuffer(b"".join(lines), np.int32).reshape(-1, _PAGE)
-    return np.array(pages, np.int32), table, list(numbers)
+    return actions, list(numbers)
 
 
 def _replacement(character: str, lowercase: bool, strip_accents: bool, split_cjk: bool) -> str:
