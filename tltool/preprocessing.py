@@ -93,9 +93,33 @@ class WordPiecePreprocessing(TextPreprocessing):
     max_word_characters: int = 100
 
 
-Preprocessing = Annotated[ImagePreprocessing | WordPiecePreprocessing, Field(discriminator="kind")]
+class BytePairPreprocessing(TextPreprocessing):
+    """Byte-level byte-pair encoding, as of GPT-2 and RoBERTa.
 
-_ADAPTER: TypeAdapter[ImagePreprocessing | WordPiecePreprocessing] = TypeAdapter(Preprocessing)
+    Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask
+    Learners", and its `encoder.py`; Liu et al. 2019 (arXiv:1907.11692).
+
+    Attributes:
+        merges: Pairs of tokens that are joined, as "left right", the first
+            before the others. They are spelt as the vocabulary is: a character
+            stands for a byte (`tltool.data.tokenizers.byte_pair.byte_characters`).
+        add_prefix_space: Whether a text that begins with no space is given one.
+    """
+
+    kind: Literal["byte_pair"] = "byte_pair"
+    merges: tuple[str, ...] = Field(repr=False)
+    add_prefix_space: bool = False
+    unknown_token: str = "<unk>"
+    start_token: str = "<s>"
+    end_token: str = "</s>"
+    padding_token: str = "<pad>"
+    inputs: tuple[str, ...] = ("token_ids", "padding_mask")
+
+
+_Preprocessing = ImagePreprocessing | WordPiecePreprocessing | BytePairPreprocessing
+Preprocessing = Annotated[_Preprocessing, Field(discriminator="kind")]
+
+_ADAPTER: TypeAdapter[_Preprocessing] = TypeAdapter(Preprocessing)
 
 
 def preprocessing_from_json(text: str | bytes) -> ImagePreprocessing | TextPreprocessing:

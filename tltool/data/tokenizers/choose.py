@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from tltool.data.tokenizers.base import Tokenizer
+from tltool.data.tokenizers.byte_pair import BytePairTokenizer
 from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
-from tltool.preprocessing import TextPreprocessing, WordPiecePreprocessing
+from tltool.preprocessing import (
+    BytePairPreprocessing,
+    TextPreprocessing,
+    WordPiecePreprocessing,
+)
 
 
 def tokenizer_for(contract: TextPreprocessing) -> Tokenizer:
@@ -16,4 +21,6 @@ def tokenizer_for(contract: TextPreprocessing) -> Tokenizer:
     """
     if isinstance(contract, WordPiecePreprocessing):
         return WordPieceTokenizer(contract)
+    if isinstance(contract, BytePairPreprocessing):
+        return BytePairTokenizer(contract)
     raise TypeError(f"There is no tokenizer for a {type(contract).__name__}.")
