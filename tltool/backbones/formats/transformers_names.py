@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+TokenizerKind = Literal["wordpiece", "byte_pair", "unigram"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class EncoderNames:
         parts: What each Keras layer of a block is called.
         others: Likewise outside the blocks.
         tokenizer: Beginning of the name of its tokenizer classes.
+        tokenizer_kind: Of its tokenizers.
     """
 
     prefix: str
@@ -28,6 +32,7 @@ class EncoderNames:
     parts: dict[str, str]
     others: dict[str, str]
     tokenizer: str
+    tokenizer_kind: TokenizerKind = "wordpiece"
 
 
 _BERT_SIZES = (

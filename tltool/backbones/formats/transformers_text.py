@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.folder_files import read_json, read_tensors, refuse_otherwise
-from tltool.backbones.formats.text_input import checked_length, read_vocabulary
+from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
 from tltool.backbones.formats.torch_weights import TensorReader
 from tltool.backbones.formats.transformers_names import (
     ENCODERS,
@@ -26,10 +26,10 @@ from tltool.backbones.formats.transformers_names import (
     UNUSED_PREFIXES,
     EncoderNames,
 )
+from tltool.backbones.formats.transformers_tokenizers import check_readable, read_tokenizer
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, MaskedMean, exact_gelu
 from tltool.errors import BackboneError
-from tltool.preprocessing import WordPiecePreprocessing
 
 Pooling = Literal["mean", "cls", "pooler"]
 
@@ -76,7 +76,17 @@ def load_encoder_folder(
         model=model,
         features=Features(pooled=pooled, sequence=sequence, mask=inputs["padding_mask"]),
         groups=group_layers(model, GROUP_RULES["bert"], name),
-        preprocessing=_preprocessing(folder, family, config, max_length, name),
+        preprocessing=read_tokenizer(
+            TokenizerFolder(
+                folder=folder,
+                family=family,
+                rows=config["vocab_size"],
+                positions=config["max_position_embeddings"],
+                inputs=_input_names(family),
+                wanted_length=max_length,
+                name=name,
+            )
+        ),
     )
 
 
@@ -91,6 +101,7 @@ def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
             f"{', '.join(map(repr, (*ENCODERS, *IMAGE_ENCODERS)))}.",
             hint="loading it anyway would give other features than the original's",
         )
+    check_readable(family, path)
     only = {
         family.activation: "gelu",
         "position_embedding_type": "absolute",
@@ -214,47 +225,3 @@ def _tensor_name(family: EncoderNames, path: str) -> tuple[str, bool]:
     block = layer.removeprefix("transformer_layer_")
     part = family.parts[rest.rpartition("/")[0]]
     return f"{family.block}.{block}.{part}.{suffix}", leaf == "kernel"
-
-
-def _preprocessing(
-    folder: Path, family: EncoderNames, config: dict[str, Any], max_length: int | None, name: str
-) -> WordPiecePreprocessing:
-    path = folder / "tokenizer_config.json"
-    tokenizer = read_json(path)
-    kind = tokenizer.get("tokenizer_class", "BertTokenizer")
-    # They are all WordPiece with the same rules.
-    known = {
-        f"{stem}Tokenizer{fast}" for stem in ("Bert", family.tokenizer) for fast in ("", "Fast")
-    }
-    if kind not in known or tokenizer.get("never_split"):
-        raise BackboneError(f"{path}: only a plain BertTokenizer is supported, this is {kind!r}.")
-    # Defaults as in the transformers library; there, null means "as lower-casing says".
-    lowercase = bool(tokenizer.get("do_lower_case", True))
-    strip = tokenizer.get("strip_accents")
-    sentence = folder / "sentence_bert_config.json"
-    if max_length is None and sentence.is_file():
-        max_length = read_json(sentence).get("max_seq_length")
-    vocabulary = read_vocabulary(folder / "vocab.txt", config["vocab_size"])
-    return WordPiecePreprocessing(
-        vocabulary=vocabulary,
-        lowercase=lowercase,
-        strip_accents=lowercase if strip is None else bool(strip),
-        split_cjk=bool(tokenizer.get("tokenize_chinese_chars", True)),
-        max_length=checked_length(max_length, config["max_position_embeddings"], name),
-        unknown_token=_token(tokenizer, "unk_token", "[UNK]", vocabulary, path),
-        start_token=_token(tokenizer, "cls_token", "[CLS]", vocabulary, path),
-        end_token=_token(tokenizer, "sep_token", "[SEP]", vocabulary, path),
-        padding_token=_token(tokenizer, "pad_token", "[PAD]", vocabulary, path),
-        inputs=_input_names(family),
-    )
-
-
-def _token(
-    tokenizer: dict[str, Any], key: str, default: str, vocabulary: tuple[str, ...], path: Path
-) -> str:
-    """A special token, which is text or, in older files, an object with `content`."""
-    value = tokenizer.get(key, default)
-    token = value.get("content") if isinstance(value, dict) else value
-    if token not in vocabulary:
-        raise BackboneError(f"{path}: {key} {token!r} is not in the vocabulary.")
-    return str(token)
