@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 
 class _Contract(BaseModel):
@@ -116,7 +116,62 @@ class BytePairPreprocessing(TextPreprocessing):
     inputs: tuple[str, ...] = ("token_ids", "padding_mask")
 
 
-_Preprocessing = ImagePreprocessing | WordPiecePreprocessing | BytePairPreprocessing
+NormalizationStep = Literal[
+    "quotes",
+    "strip_accents",
+    "lowercase",
+    "strip",
+    "character_map",
+    "strip_right",
+    "collapse_spaces",
+]
+
+
+class UnigramPreprocessing(TextPreprocessing):
+    """SentencePiece's Unigram tokenizer as Hugging Face's `tokenizers` computes it.
+
+    A text goes through `steps`, is split into words, and each word into the
+    pieces of the vocabulary with the largest sum of scores. A character that
+    no piece has scores 10 less than the lowest score of all; neighbouring ones
+    become one unknown token. Source: Kudo 2018 (arXiv:1804.10959).
+
+    Attributes:
+        scores: Logarithm of each token's probability, as many as tokens.
+        steps: What is done to a text, in this order. "quotes": `` and '' become
+            ". "strip_accents": NFKD, then combining marks are dropped.
+            "strip", "strip_right": white space is dropped at both ends, or at
+            the end. "character_map": see `character_map`. "collapse_spaces":
+            of several spaces one stays.
+        character_map: SentencePiece's `precompiled_charsmap` in base64; empty
+            where no step needs it.
+        split: "whitespace" splits at all of Unicode's white space, which is
+            dropped; "spaces" at spaces alone, each of which becomes the ▁ that
+            its word begins with. Words are split before each ▁ in any case.
+        dummy_prefix: Whether ▁ is put before each word ("spaces": before each
+            text) that does not begin with it.
+        control_tokens: Tokens that no text gives, besides the special ones.
+    """
+
+    kind: Literal["unigram"] = "unigram"
+    scores: tuple[float, ...] = Field(repr=False)
+    steps: tuple[NormalizationStep, ...] = ()
+    character_map: str = Field(default="", repr=False)
+    split: Literal["whitespace", "spaces"] = "whitespace"
+    dummy_prefix: bool = True
+    control_tokens: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> UnigramPreprocessing:
+        if len(self.scores) != len(self.vocabulary):
+            raise ValueError(f"{len(self.scores)} scores for {len(self.vocabulary)} tokens")
+        if ("character_map" in self.steps) != bool(self.character_map):
+            raise ValueError("a step `character_map` and a `character_map` need each other")
+        return self
+
+
+_Preprocessing = (
+    ImagePreprocessing | WordPiecePreprocessing | BytePairPreprocessing | UnigramPreprocessing
+)
 Preprocessing = Annotated[_Preprocessing, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[_Preprocessing] = TypeAdapter(Preprocessing)

@@ -71,7 +71,7 @@ class Tokenizer(tf.Module, ABC):
         return tokens.row_lengths() + 2
 
 
-def lookup_table(keys: list[Any], values: list[int], key_type: Any) -> Any:
+def lookup_table(keys: Any, values: Any, key_type: Any) -> Any:
     """A table from keys to int32 values that gives -1 for any other key."""
     initializer = tf.lookup.KeyValueTensorInitializer(keys, values, key_type, tf.int32)
     return tf.lookup.StaticHashTable(initializer, default_value=-1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from tltool.data.tokenizers.base import Tokenizer
 from tltool.data.tokenizers.byte_pair import BytePairTokenizer
+from tltool.data.tokenizers.unigram import UnigramTokenizer
 from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
 from tltool.preprocessing import (
     BytePairPreprocessing,
     TextPreprocessing,
+    UnigramPreprocessing,
     WordPiecePreprocessing,
 )
 
@@ -23,4 +25,6 @@ def tokenizer_for(contract: TextPreprocessing) -> Tokenizer:
         return WordPieceTokenizer(contract)
     if isinstance(contract, BytePairPreprocessing):
         return BytePairTokenizer(contract)
+    if isinstance(contract, UnigramPreprocessing):
+        return UnigramTokenizer(contract)
     raise TypeError(f"There is no tokenizer for a {type(contract).__name__}.")

@@ -1,0 +1,97 @@
+"""A Unigram contract as the `tokenizer.json` of Hugging Face's `tokenizers`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tltool.preprocessing import UnigramPreprocessing
+
+NORMALIZERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "quotes": (
+        {"type": "Replace", "pattern": {"String": "``"}, "content": '"'},
+        {"type": "Replace", "pattern": {"String": "''"}, "content": '"'},
+    ),
+    "strip_accents": ({"type": "NFKD"}, {"type": "StripAccents"}),
+    "lowercase": ({"type": "Lowercase"},),
+    "strip": ({"type": "Strip", "strip_left": True, "strip_right": True},),
+    "strip_right": ({"type": "Strip", "strip_left": False, "strip_right": True},),
+    "collapse_spaces": ({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},),
+}
+"""What each step is there; "character_map" is a `Precompiled` with the map itself."""
+
+
+def unigram_json(contract: UnigramPreprocessing) -> dict[str, Any]:
+    """What `tokenizers.Tokenizer.from_str(json.dumps(...))` takes.
+
+    It gives the ids of `UnigramTokenizer`, but for special tokens spelt out in
+    a text, which `tokenizers` takes for what they name.
+    """
+    ids = {token: index for index, token in enumerate(contract.vocabulary)}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [_added_token(ids[token], token) for token in _special(contract, ids)],
+        "normalizer": _normalizer(contract),
+        "pre_tokenizer": _pre_tokenizer(contract),
+        "post_processor": _post_processor(contract, ids),
+        "decoder": _metaspace(contract),
+        "model": {
+            "type": "Unigram",
+            "unk_id": ids[contract.unknown_token],
+            "vocab": [
+                list(pair) for pair in zip(contract.vocabulary, contract.scores, strict=True)
+            ],
+            "byte_fallback": False,
+        },
+    }
+
+
+def _special(contract: UnigramPreprocessing, ids: dict[str, int]) -> list[str]:
+    named = (contract.unknown_token, contract.start_token, contract.end_token)
+    return sorted({*named, contract.padding_token, *contract.control_tokens}, key=ids.__getitem__)
+
+
+def _added_token(token_id: int, token: str) -> dict[str, Any]:
+    off = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": token_id, "content": token, **off, "special": True}
+
+
+def _normalizer(contract: UnigramPreprocessing) -> dict[str, Any] | None:
+    charsmap = {"type": "Precompiled", "precompiled_charsmap": contract.character_map}
+    known = {**NORMALIZERS, "character_map": (charsmap,)}
+    found = [normalizer for step in contract.steps for normalizer in known[step]]
+    return {"type": "Sequence", "normalizers": found} if found else None
+
+
+def _pre_tokenizer(contract: UnigramPreprocessing) -> dict[str, Any]:
+    if contract.split == "spaces":
+        return _metaspace(contract)
+    both = [{"type": "WhitespaceSplit"}, _metaspace(contract)]
+    return {"type": "Sequence", "pretokenizers": both}
+
+
+def _metaspace(contract: UnigramPreprocessing) -> dict[str, Any]:
+    scheme = "always" if contract.dummy_prefix else "never"
+    return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True}
+
+
+def _post_processor(contract: UnigramPreprocessing, ids: dict[str, int]) -> dict[str, Any]:
+    start, end = contract.start_token, contract.end_token
+
+    def special(token: str, segment: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": segment}}
+
+    def text(name: str, segment: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    single = [special(start, 0), text("A", 0), special(end, 0)]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        # No model here takes pairs; a `tokenizer.json` must have a template for them.
+        "pair": [*single, text("B", 1), special(end, 1)],
+        "special_tokens": {
+            token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (start, end)
+        },
+    }
