@@ -88,6 +88,17 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 20,
     },
     "electra": {**_TEXT, "embedding_size": 32},
+    "deberta-v2": {
+        **_TEXT,
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        # So few that the texts reach those that are shared by several positions.
+        "position_buckets": 6,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+    },
     "vit": {**_SMALL, "image_size": 64, "patch_size": 16},
     "dinov2": {
         "hidden_size": 48,

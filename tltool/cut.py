@@ -69,7 +69,8 @@ def cut_model(model: keras.Model, trainable: Collection[str]) -> Cut | None:
     comes from the prefix. Layers that are random in training (dropout, noise)
     belong to it only below frozen weights: one right before a trainable layer
     regularises that layer and stays random. A layer without weights whose
-    output is larger than what it reads is left to the rest.
+    output is larger than what it reads is left to the rest, and so is one that
+    gives the same for the whole batch: that is no output of each example.
 
     Args:
         model: Flat functional model.
@@ -171,10 +172,10 @@ class _Graph:
         makers = {id(tensor): node for node in self._nodes for tensor in node.outputs}
         while True:
             found = self._read_by_the_rest()
-            larger = next((t for t in found if self._is_larger_than_its_inputs(makers, t)), None)
-            if larger is None:
+            left = next((t for t in found if self._is_for_the_rest(makers, t)), None)
+            if left is None:
                 return found
-            self._stable.difference_update(id(t) for t in makers[id(larger)].outputs)
+            self._stable.difference_update(id(t) for t in makers[id(left)].outputs)
 
     def below(self, crossing: Sequence[Any]) -> list[Any]:
         """The nodes that tensors are computed by, in order."""
@@ -197,10 +198,15 @@ class _Graph:
         made = [tensor for node in self._nodes for tensor in node.outputs]
         return _unique(tensor for tensor in made if id(tensor) in wanted)
 
-    def _is_larger_than_its_inputs(self, makers: dict[int, Any], tensor: Any) -> bool:
+    def _is_for_the_rest(self, makers: dict[int, Any], tensor: Any) -> bool:
+        """Whether a tensor is larger than what it is made from, or is not one row an example."""
         node = makers[id(tensor)]
         sources = node.arguments.keras_tensors
-        if not sources or _weights(node.operation):
+        if not sources:
+            return False
+        if tensor.shape[0] != self._model.inputs[0].shape[0]:
+            return True
+        if _weights(node.operation):
             return False
         return _size(tensor) > sum(_size(source) for source in sources)
 

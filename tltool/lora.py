@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from tltool.backbones.base import Backbone, LayerGroup
+from tltool.backbones.networks.disentangled import DisentangledAttention
 from tltool.errors import PlanError
 
 ADAPTED = ("query", "value")
@@ -82,7 +83,7 @@ def _attention_kernels(model: keras.Model) -> Iterator[tuple[tuple[str, ...], An
     """The layers that hold the adapted kernels, and the names of the layers around each."""
     for block in model.layers:
         for attention in block._flatten_layers(include_self=False):
-            if isinstance(attention, keras.layers.MultiHeadAttention):
+            if isinstance(attention, keras.layers.MultiHeadAttention | DisentangledAttention):
                 for dense in attention._flatten_layers(include_self=False, recursive=False):
                     if dense.name in ADAPTED:
                         yield (block.name, attention.name), dense

@@ -133,7 +133,8 @@ def write_preprocessing(folder: Path, config: dict[str, Any]) -> None:
         words = [f"word{number}" for number in range(config["vocab_size"] - len(_SPECIAL_TOKENS))]
         vocabulary = "\n".join([*_SPECIAL_TOKENS, *words]) + "\n"
         (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8")
-        (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
+        tokenizer = {"do_lower_case": True, "tokenizer_class": "BertTokenizer"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     elif "model_type" in config:
         processor: dict[str, Any] = {"size": config["image_size"], "resample": 2}
         if config["model_type"] == "dinov2":

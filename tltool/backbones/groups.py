@@ -34,6 +34,12 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         _BLOCKS,
         Rule("pooler", r"pooled_dense"),
     ),
+    "deberta": (
+        # All blocks use the relative embeddings, the first one first.
+        Rule("embeddings", r"token_embedding|embeddings_.*|relative_.*"),
+        _BLOCKS,
+        Rule("pooler", r"pooled_dense"),
+    ),
     "distil_bert": (Rule("embeddings", r"token_and_position_embedding|embeddings_.*"), _BLOCKS),
     "vit": (
         Rule("embeddings", r"patch_embedding|tokens_and_positions|embeddings_dropout"),

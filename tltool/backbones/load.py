@@ -17,7 +17,7 @@ from tltool.backbones.catalog import (
 )
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import refuse_dropout
-from tltool.backbones.formats.transformers_names import IMAGE_ENCODERS
+from tltool.backbones.formats.transformers_names import DEBERTA_TYPE, IMAGE_ENCODERS
 from tltool.backbones.sources.fetch import fetch_application, fetch_card
 from tltool.backbones.sources.locate import check_located, locate
 from tltool.errors import BackboneError
@@ -204,10 +204,12 @@ def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> B
             dropout=wanted.dropout,
             weights=wanted.weights,
         )
-    from tltool.backbones.formats.transformers_text import load_encoder_folder
-
     wanted.check("text")
-    return load_encoder_folder(
+    if config["model_type"] == DEBERTA_TYPE:
+        from tltool.backbones.formats.transformers_deberta import load_deberta_folder as load
+    else:
+        from tltool.backbones.formats.transformers_text import load_encoder_folder as load
+    return load(
         folder,
         name=wanted.name,
         max_length=wanted.max_length,

@@ -22,6 +22,7 @@ class EncoderNames:
         others: Likewise outside the blocks.
         tokenizer: Beginning of the name of its tokenizer classes.
         tokenizer_kind: Of its tokenizers.
+        unused: Beginnings of further tensors that the features do without.
     """
 
     prefix: str
@@ -33,6 +34,7 @@ class EncoderNames:
     others: dict[str, str]
     tokenizer: str
     tokenizer_kind: TokenizerKind = "wordpiece"
+    unused: tuple[str, ...] = ()
 
 
 _BERT_SIZES = (
@@ -100,6 +102,33 @@ ENCODERS = {
         tokenizer="DistilBert",
     ),
 }
+DEBERTA_TYPE = "deberta-v2"
+"""Model type of DeBERTa-v2 and v3; see `transformers_deberta`."""
+
+DEBERTA = EncoderNames(
+    prefix="deberta.",
+    sizes=_BERT_SIZES,
+    activation="hidden_act",
+    dropout="hidden_dropout_prob",
+    block="encoder.layer",
+    parts={
+        **_BERT_PARTS,
+        "self_attention_layer/query": "attention.self.query_proj",
+        "self_attention_layer/key": "attention.self.key_proj",
+        "self_attention_layer/value": "attention.self.value_proj",
+    },
+    others={
+        "token_embedding": "embeddings.word_embeddings",
+        "embeddings_layer_norm": "embeddings.LayerNorm",
+        "relative_positions": "encoder.rel_embeddings",
+        "relative_norm": "encoder.LayerNorm",
+        "pooled_dense": "pooler.dense",
+    },
+    tokenizer="DebertaV2",
+    tokenizer_kind="unigram",
+    # Published files hold absolute positions that nothing uses, and the heads of the pretraining.
+    unused=("embeddings.position_embeddings", "lm_predictions.", "mask_predictions."),
+)
 IMAGE_ENCODERS = ("vit", "dinov2", "swin")
 """Model types of images; see `transformers_images`."""
 

@@ -21,6 +21,7 @@ from tltool.backbones.formats.folder_files import read_json, read_tensors, refus
 from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
 from tltool.backbones.formats.torch_weights import TensorReader
 from tltool.backbones.formats.transformers_names import (
+    DEBERTA_TYPE,
     ENCODERS,
     IMAGE_ENCODERS,
     UNUSED_PREFIXES,
@@ -62,15 +63,15 @@ def load_encoder_folder(
             something that would be computed differently here.
     """
     family, config = _read_config(folder)
-    tensors = _read_tensors(folder, family)
+    tensors = encoder_tensors(folder, family)
     has_pooler = "pooled_dense" in family.others and "pooler.dense.weight" in tensors
-    pooling = _pooling(folder, has_pooler=has_pooler)
+    pooling = read_pooling(folder, has_pooler=has_pooler)
     rate = float(config.get(family.dropout, 0.1)) if dropout is None else dropout
     inputs, sequence = _encoder(family, config, rate)
-    pooled = _pool(sequence, inputs["padding_mask"], pooling)
+    pooled = pool(sequence, inputs["padding_mask"], pooling)
     model = keras.Model(inputs, pooled, name=config["model_type"])
     if weights == "pretrained":
-        _load_weights(model, family, tensors, name)
+        fill_encoder(model, family, tensors, name)
     return Backbone(
         name=name,
         model=model,
@@ -98,7 +99,7 @@ def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
     if family is None:
         raise BackboneError(
             f"{path}: model_type is {config.get('model_type')!r}; supported are "
-            f"{', '.join(map(repr, (*ENCODERS, *IMAGE_ENCODERS)))}.",
+            f"{', '.join(map(repr, (*ENCODERS, DEBERTA_TYPE, *IMAGE_ENCODERS)))}.",
             hint="loading it anyway would give other features than the original's",
         )
     check_readable(family, path)
@@ -115,8 +116,12 @@ def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
     return family, config
 
 
-def _read_tensors(folder: Path, family: EncoderNames) -> dict[str, NDArray[Any]]:
-    """The weights by name, without the prefix that task models add, in today's spelling."""
+def encoder_tensors(folder: Path, family: EncoderNames) -> dict[str, NDArray[Any]]:
+    """The weights by name, without the prefix that task models add, in today's spelling.
+
+    Raises:
+        BackboneError: There are none, or they cannot be read.
+    """
     spelling = {".gamma": ".weight", ".beta": ".bias"}
     tensors = {}
     for key, value in read_tensors(folder).items():
@@ -128,7 +133,12 @@ def _read_tensors(folder: Path, family: EncoderNames) -> dict[str, NDArray[Any]]
     return tensors
 
 
-def _pooling(folder: Path, *, has_pooler: bool) -> Pooling:
+def read_pooling(folder: Path, *, has_pooler: bool) -> Pooling:
+    """How features are pooled: as sentence-transformers says, else by the pooler, if there is one.
+
+    Raises:
+        BackboneError: `1_Pooling/config.json` asks for another way.
+    """
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "pooler" if has_pooler else "cls"
@@ -193,18 +203,24 @@ def _input_names(family: EncoderNames) -> tuple[str, ...]:
     return names if "segment_embedding" in family.others else names[:2]
 
 
-def _pool(sequence: Any, mask: Any, pooling: Pooling) -> Any:
+def pool(sequence: Any, mask: Any, pooling: Pooling, activation: Any = "tanh") -> Any:
+    """The features (batch, channels) of a sequence; the activation is that of the pooler."""
     if pooling == "mean":
         return MaskedMean(name="pooled")(sequence, padding_mask=mask)
     first = FirstToken(name="pooled" if pooling == "cls" else "first_token")(sequence)
     if pooling == "cls":
         return first
-    return layers.Dense(sequence.shape[-1], activation="tanh", name="pooled_dense")(first)
+    return layers.Dense(sequence.shape[-1], activation=activation, name="pooled_dense")(first)
 
 
-def _load_weights(
+def fill_encoder(
     model: keras.Model, family: EncoderNames, tensors: dict[str, NDArray[Any]], name: str
 ) -> None:
+    """Sets all weights of an encoder.
+
+    Raises:
+        BackboneError: A tensor is missing, is left over, or has another shape.
+    """
     reader = TensorReader(tensors, name)
     for layer in model.layers:
         for variable in layer.weights:
@@ -212,7 +228,7 @@ def _load_weights(
             value = reader.take(key)
             value = value.T if transposed else value
             variable.assign(reader.folded(value, variable, f"tensor {key!r}"))
-    reader.finish(UNUSED_PREFIXES)
+    reader.finish((*UNUSED_PREFIXES, *family.unused))
 
 
 def _tensor_name(family: EncoderNames, path: str) -> tuple[str, bool]:

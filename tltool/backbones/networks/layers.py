@@ -44,6 +44,23 @@ class MaskedMean(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tltool")
+class MaskedTokens(keras.layers.Layer):
+    """Sets the vectors of padding to zero.
+
+    Call with a sequence (batch, tokens, channels) and a padding mask (batch,
+    tokens), 1 for real tokens; returns the shape of the sequence.
+    """
+
+    def call(self, sequence: Any, padding_mask: Any) -> Any:
+        """Masks; see the class."""
+        return sequence * ops.expand_dims(ops.cast(padding_mask, sequence.dtype), -1)
+
+    def compute_output_shape(self, sequence_shape: Any, padding_mask_shape: Any) -> Any:
+        """As the sequence."""
+        return sequence_shape
+
+
+@keras.saving.register_keras_serializable(package="tltool")
 class FirstToken(keras.layers.Layer):
     """The output at the first token, where BERT and ViT have their class token.
 
