@@ -73,7 +73,8 @@ def conclude(
     with clock.measure("report"):
         _draw(run, result, measured)
     with clock.measure("export"):
-        reports = _export(run, measured.examples, progress, keep_failed)
+        training = prepared.examples.split("train")
+        reports = _export(run, measured.examples, training, progress, keep_failed)
     write_json(run.folder.timings, {k: round(v, 3) for k, v in clock.seconds.items()})
     summary = _summary(run, prepared, result, measured, reports)
     run.summary = replace(
@@ -161,13 +162,13 @@ def _draw(run: Run, result: TrainingResult, measured: _Measured) -> None:
 
 
 def _export(
-    run: Run, held_out: Examples, progress: Progress, keep_failed: bool
+    run: Run, held_out: Examples, training: Examples, progress: Progress, keep_failed: bool
 ) -> tuple[GateReport, ...]:
     section = run.recipe.export
     if not section.formats:
         return ()
     progress.stage(f"Export: {', '.join(section.formats)}")
-    reports = run.export_all(section, data=held_out, keep_failed=keep_failed)
+    reports = run.export_all(section, data=held_out, calibration=training, keep_failed=keep_failed)
     for report in reports:
         progress.note(
             f"{report.artifact} ({report.precision}) differs from the model by at most "

@@ -223,12 +223,27 @@ class Run:
         return self.folder.exports / target.folder / target.file
 
     def export_all(
-        self, section: ExportSection, *, data: Any = None, keep_failed: bool = False
+        self,
+        section: ExportSection,
+        *,
+        data: Any = None,
+        calibration: Examples | None = None,
+        keep_failed: bool = False,
     ) -> tuple[GateReport, ...]:
-        """Exports every artifact of an export section; see `export`."""
+        """Exports every artifact of an export section; see `export`.
+
+        Args:
+            section: Formats, precisions and tolerances.
+            data: Labelled data to check on; None takes the run's test split.
+            calibration: Training rows for the precision "int8"; None takes the
+                run's training split.
+            keep_failed: Keep an artifact that the gate refuses.
+        """
         from tltool.export.package import export_and_check
 
         examples = self.examples() if data is None else self._labelled(data)
+        if calibration is None and "int8" in section.precisions:
+            calibration = self.examples("train")
         try:
             return export_and_check(
                 self.model,
@@ -238,6 +253,7 @@ class Run:
                 self.folder.exports,
                 section=section,
                 keep_failed=keep_failed,
+                calibration=calibration,
             )
         finally:
             self.folder.record(self.folder.status)

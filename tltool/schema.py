@@ -15,7 +15,7 @@ from tltool.tasks import TASKS
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-LiteRTPrecision = Literal["float32", "float16", "dynamic_int8"]
+LiteRTPrecision = Literal["float32", "float16", "dynamic_int8", "int8"]
 ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
 
 
@@ -359,12 +359,16 @@ class ExportSection(Section):
 
     Attributes:
         formats: "saved_model" (raw texts or image bytes in) and "litert" (.tflite).
-        precisions: One LiteRT file is made for each.
+        precisions: One LiteRT file is made for each: "float32", "float16"
+            (weights), "dynamic_int8" (weights; activations at run time) and
+            "int8" (weights and activations, by ranges measured on training rows).
+        calibration_examples: Training rows for those ranges, as many of each class.
         gate: Tolerances.
     """
 
     formats: tuple[Literal["saved_model", "litert"], ...] = ("saved_model", "litert")
     precisions: tuple[LiteRTPrecision, ...] = ("float32",)
+    calibration_examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 128
     gate: GateSection = GateSection()
 
 

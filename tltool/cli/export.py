@@ -13,6 +13,7 @@ from tltool.cli.output import (
     RunArgument,
     examples,
     print_json,
+    print_table,
 )
 
 EXAMPLES = examples(
@@ -34,6 +35,7 @@ class WeightPrecision(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     DYNAMIC_INT8 = "dynamic_int8"
+    INT8 = "int8"
 
 
 def export(
@@ -58,6 +60,8 @@ def export(
 
     load_tensorflow()
 
+    from tltool.export.gate_report import gate_rows
+    from tltool.export.package import export_targets
     from tltool.run import load_run
     from tltool.schema import ExportSection
 
@@ -65,6 +69,7 @@ def export(
     section = ExportSection(
         formats=tuple(f.value for f in form),
         precisions=tuple(p.value for p in precision or [WeightPrecision.FLOAT32]),
+        calibration_examples=loaded.recipe.export.calibration_examples,
         gate=loaded.recipe.export.gate,
     )
     reports = loaded.export_all(section, data=data, keep_failed=keep_failed)
@@ -73,4 +78,8 @@ def export(
         return
     for report in reports:
         typer.echo(str(report))
+    typer.echo()
+    names = [target.folder for target in export_targets(section)]
+    numbers = ("MB", "largest difference", "same top class", "rows")
+    print_table(gate_rows(names, reports), right=numbers)
     typer.echo(f"\nexported to {loaded.folder.exports}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tltool.data.examples import Examples
 from tltool.errors import ExportError
+from tltool.export.calibration import calibration_inputs
 from tltool.export.saved_model import inference_outputs, input_specs, variables_of
 from tltool.files import atomic_path
 from tltool.model import to_float32
@@ -16,6 +19,8 @@ from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.quiet import quiet
 from tltool.schema import LiteRTPrecision
 from tltool.tasks import Task
+
+_NO_ROWS = Examples("text", [], [], [], [])
 
 
 def export_litert(
@@ -26,6 +31,7 @@ def export_litert(
     *,
     precision: LiteRTPrecision,
     length: int | None = None,
+    calibration: Examples | None = None,
 ) -> None:
     """Writes a .tflite file whose `serving_default` signature takes one preprocessed example.
 
@@ -44,18 +50,24 @@ def export_litert(
         preprocessing: What the app must do before calling the model.
         target: The file; replaced if it exists.
         precision: "float32"; "float16" weights (half the size); "dynamic_int8"
-            weights with float activations (a quarter of the size).
+            weights with float activations (a quarter of the size); "int8"
+            weights and activations, which processors without floats need.
         length: Tokens a text is padded or cut to; null takes
             `preprocessing.max_length`.
+        calibration: Rows on which "int8" measures the ranges of activations.
 
     Raises:
-        ExportError: The model needs operations LiteRT does not have built in.
+        ExportError: The model needs operations LiteRT does not have built in,
+            or there are no rows to measure ranges on.
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
+    ranges = None
+    if precision == "int8":
+        ranges = calibration_inputs(calibration or _NO_ROWS, preprocessing, length)
     with quiet():
         try:
-            content = _convert(to_float32(model), task, precision, length)
+            content = _convert(to_float32(model), task, precision, length, ranges)
         except Exception as error:
             raise ExportError(
                 f"LiteRT cannot convert this model: {str(error).splitlines()[0]}"
@@ -65,7 +77,11 @@ def export_litert(
 
 
 def _convert(
-    model: keras.Model, task: Task, precision: LiteRTPrecision, length: int | None
+    model: keras.Model,
+    task: Task,
+    precision: LiteRTPrecision,
+    length: int | None,
+    ranges: Callable[[], Iterator[list[Any]]] | None,
 ) -> bytes:
     module = tf.Module()
     module.model_weights = variables_of(model)
@@ -85,4 +101,8 @@ def _convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    if ranges is not None:
+        # Operations without an 8-bit kernel stay in float.
+        converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+        converter.representative_dataset = ranges
     return converter.convert()

@@ -70,6 +70,7 @@ def export_and_check(
     section: ExportSection,
     length: int | None = None,
     keep_failed: bool = False,
+    calibration: Examples | None = None,
 ) -> tuple[GateReport, ...]:
     """Exports every target of `section` to its own folder in `folder` and checks each.
 
@@ -83,6 +84,8 @@ def export_and_check(
         section: Formats, precisions and tolerances.
         length: Tokens a LiteRT text model takes; null takes the contract's.
         keep_failed: Keep an artifact that the gate refuses.
+        calibration: Training rows, of which `section.calibration_examples` are
+            used where the precision is "int8".
 
     Returns:
         One report an artifact, in the order of `export_targets`.
@@ -93,9 +96,15 @@ def export_and_check(
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
+    from tltool.export.calibration import balanced_rows
+
+    if calibration is not None:
+        calibration = balanced_rows(calibration, section.calibration_examples)
     reports = []
     with FreshProcess() as process:
-        source = _Source(model, task, preprocessing, examples, section.gate, length, process)
+        source = _Source(
+            model, task, preprocessing, examples, section.gate, length, process, calibration
+        )
         for target in export_targets(section):
             try:
                 reports.append(_export_one(source, target, folder / target.folder, keep_failed))
@@ -123,6 +132,7 @@ class _Source:
     gate: GateSection
     length: int | None
     process: FreshProcess
+    calibration: Examples | None
 
 
 class _RefusedError(Exception):
@@ -174,6 +184,7 @@ def _write_model(source: _Source, target: ExportTarget, folder: Path) -> None:
             folder / target.file,
             precision=target.precision,
             length=source.length,
+            calibration=source.calibration,
         )
     write_contract(
         folder,

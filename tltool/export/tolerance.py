@@ -44,6 +44,7 @@ TOLERANCES: dict[LiteRTPrecision, Tolerance] = {
     "float32": Tolerance(1e-4, 1e-3, 1.0, 1e-4, 0.0),
     "float16": Tolerance(0.03, 0.02, 0.99, 0.01, 0.1),
     "dynamic_int8": Tolerance(0.4, None, 0.95, 0.01, 0.1),
+    "int8": Tolerance(0.5, None, 0.9, 0.01, 0.1),
 }
 
 
