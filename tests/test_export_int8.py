@@ -75,9 +75,11 @@ def test_ranges_of_other_pictures_are_noticed(made, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_are_needed(made, tmp_path):
-    with pytest.raises(ExportError, match="needs training rows"):
-        export(made, tmp_path)
+def test_rows_are_needed_and_other_precisions_are_made_without(made, tmp_path):
+    both = ExportSection(formats=("litert",), precisions=("int8", "float32"))
+    with pytest.raises(ExportError, match=r"litert_int8: .* needs training rows"):
+        export(made, tmp_path, both)
+    assert [path.name for path in tmp_path.iterdir()] == ["litert_float32"]
     with pytest.raises(ExportError, match="needs training rows"):
         calibration_inputs(table([]), made.preprocessing, None)
 

@@ -206,3 +206,5 @@ def test_the_process_tells_of_errors_and_of_its_end(sure, tmp_path):
         with pytest.raises(ExportError, match="ended the process") as caught:
             process.run(folder / "model", ["a"])
         assert "-9" in caught.value.message
+        # The next artifact gets a new one.
+        assert len(process.run(folder / "model", ["a"])[1]) == 1

@@ -33,7 +33,10 @@ class FreshProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="tltool-gate-")
         self._root = Path(self._folder.name)
         self._log = (self._root / "log").open("wb")
-        self._process = subprocess.Popen(
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-m", "tltool.export.artifact_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,7 +55,7 @@ class FreshProcess:
         trace: TracebackType | None,
     ) -> None:
         self._process.kill()
-        self._process.communicate()
+        _end(self._process)
         self._log.close()
         self._folder.cleanup()
 
@@ -76,13 +79,15 @@ class FreshProcess:
         }
         reply = self._ask(request)
         if reply is None:
+            code = _end(self._process)
+            self._process = self._started()
             raise ExportError(
                 f"{artifact_path.name} ended the process that ran it "
-                f"(exit code {self._process.wait()}). {self._last_words()}".rstrip(),
+                f"(exit code {code}). {self._last_words()}".rstrip(),
                 hint="the model file is damaged, or the runtime cannot run it",
             )
         if "error" in reply:
-            raise ExportError(reply["error"], hint=reply["hint"])
+            raise ExportError(f"{artifact_path.name}: {reply['error']}", hint=reply["hint"])
         with np.load(answer, allow_pickle=False) as arrays:
             return arrays["outputs"], reply["names"]
 
@@ -110,3 +115,9 @@ class FreshProcess:
     def _last_words(self) -> str:
         lines = (self._root / "log").read_text(errors="replace").splitlines()
         return " ".join(lines[-_LAST_LINES:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Closes the pipes of a process that ends, and gives its exit code."""
+    process.communicate()
+    return process.returncode

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
-from tltool.errors import GateError
+from tltool.errors import ExportError, GateError
 from tltool.export.fresh_process import FreshProcess
 from tltool.export.gate import check_artifact
 from tltool.export.gate_report import GateReport
@@ -92,7 +92,8 @@ def export_and_check(
 
     Raises:
         GateError: An artifact differs too much; the others are made all the same.
-        ExportError: An artifact cannot be made, or there are no examples.
+        ExportError: An artifact cannot be made or run, or there are no
+            examples; the others are made all the same.
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
@@ -100,7 +101,8 @@ def export_and_check(
 
     if calibration is not None:
         calibration = balanced_rows(calibration, section.calibration_examples)
-    reports = []
+    reports: list[GateReport] = []
+    errors: list[ExportError] = []
     with FreshProcess() as process:
         source = _Source(
             model, task, preprocessing, examples, section.gate, length, process, calibration
@@ -110,15 +112,26 @@ def export_and_check(
                 reports.append(_export_one(source, target, folder / target.folder, keep_failed))
             except _RefusedError as refused:
                 reports.append(refused.report)
+            except ExportError as error:
+                # What the others are like is worth knowing all the same.
+                errors.append(ExportError(f"{target.folder}: {error.message}", hint=error.hint))
+    _raise_faults(reports, errors, folder if keep_failed else None)
+    return tuple(reports)
+
+
+def _raise_faults(reports: list[GateReport], errors: list[ExportError], kept: Path | None) -> None:
+    """Tells of all that could not be made and all that was refused at once."""
+    messages = [error.message for error in errors]
     if failed := [report for report in reports if not report.passed]:
         raise GateError(
-            "\n".join(["The gate refused an exported model:", *map(str, failed)]),
-            hint=f"the refused models are in {folder}"
-            if keep_failed
+            "\n".join([*messages, "The gate refused an exported model:", *map(str, failed)]),
+            hint=f"the refused models are in {kept}"
+            if kept
             else "they were removed; keep them with --keep-failed, or widen "
             f"the limits of {failed[0].precision} in export.gate",
         )
-    return tuple(reports)
+    if errors:
+        raise ExportError("\n".join(messages), hint=errors[0].hint)
 
 
 @dataclass(frozen=True)
