@@ -13,7 +13,9 @@ import json
 import tempfile
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice, product
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from tltool.backbones.base import Backbone
 from tltool.backbones.catalog import get_card
 from tltool.backbones.load import load_backbone
 from tltool.backbones.seeded import seeded_levels, seeded_tensor, seeded_tokens
+from tltool.data.tokenizers.merges import byte_characters
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 
@@ -31,6 +34,7 @@ padding, epsilon or activation 1e-3 and more."""
 
 _GOLDEN = Path(__file__).parent / "golden"
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_BYTE_PAIR_SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,10 @@ def write_seeded_folder(folder: Path, case: dict[str, Any]) -> None:
 
 
 def write_preprocessing(folder: Path, config: dict[str, Any]) -> None:
-    """What a folder of transformers also needs: a vocabulary, or how images are scaled."""
-    if "vocab_size" in config:
+    """What a folder of transformers also needs: a tokenizer, or how images are scaled."""
+    if config.get("model_type") == "roberta":
+        _write_byte_pairs(folder, config["vocab_size"])
+    elif "vocab_size" in config:
         words = [f"word{number}" for number in range(config["vocab_size"] - len(_SPECIAL_TOKENS))]
         vocabulary = "\n".join([*_SPECIAL_TOKENS, *words]) + "\n"
         (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8")
@@ -143,6 +149,18 @@ def write_preprocessing(folder: Path, config: dict[str, Any]) -> None:
             processor |= {"size": {"shortest_edge": side}, "do_center_crop": True}
             processor |= {"crop_size": {"height": side, "width": side}}
         (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+
+
+def _write_byte_pairs(folder: Path, size: int) -> None:
+    """A byte-pair vocabulary of so many tokens: all bytes, and pairs of letters."""
+    tokens = [*_BYTE_PAIR_SPECIAL_TOKENS, *byte_characters()]
+    pairs = islice(product(ascii_lowercase, repeat=2), size - len(tokens) - 1)
+    merges = [" ".join(pair) for pair in pairs]
+    tokens += [*(merge.replace(" ", "") for merge in merges), "<mask>"]
+    ids = {token: number for number, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    lines = "\n".join(["#version: 0.2", *merges, ""])
+    (folder / "merges.txt").write_text(lines, encoding="utf-8")
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 TokenizerKind = Literal["wordpiece", "byte_pair", "unigram"]
@@ -23,6 +23,10 @@ class EncoderNames:
         tokenizer: Beginning of the name of its tokenizer classes.
         tokenizer_kind: Of its tokenizers.
         unused: Beginnings of further tensors that the features do without.
+        fixed_segment: Whether all tokens are of the first segment, whose
+            embedding is a part of every token's.
+        padding_first: Whether positions are counted from the number after the
+            padding token's id, so that the rows up to it are unused.
     """
 
     prefix: str
@@ -35,6 +39,8 @@ class EncoderNames:
     tokenizer: str
     tokenizer_kind: TokenizerKind = "wordpiece"
     unused: tuple[str, ...] = ()
+    fixed_segment: bool = False
+    padding_first: bool = False
 
 
 _BERT_SIZES = (
@@ -61,6 +67,22 @@ _EMBEDDINGS = {
     "embeddings_layer_norm": "embeddings.LayerNorm",
 }
 _SEGMENTS = {"segment_embedding": "embeddings.token_type_embeddings"}
+FIXED_SEGMENT = "embeddings.token_type_embeddings.weight"
+"""The tensor whose first row is a part of every token's embedding; see `EncoderNames`."""
+_ROBERTA = EncoderNames(
+    # Also before the names of XLM-R and CamemBERT.
+    prefix="roberta.",
+    sizes=_BERT_SIZES,
+    activation="hidden_act",
+    dropout="hidden_dropout_prob",
+    block="encoder.layer",
+    parts=_BERT_PARTS,
+    others={**_EMBEDDINGS, "pooled_dense": "pooler.dense"},
+    tokenizer="Roberta",
+    tokenizer_kind="byte_pair",
+    fixed_segment=True,
+    padding_first=True,
+)
 ENCODERS = {
     "bert": EncoderNames(
         prefix="bert.",
@@ -101,6 +123,9 @@ ENCODERS = {
         others=_EMBEDDINGS,
         tokenizer="DistilBert",
     ),
+    "roberta": _ROBERTA,
+    "xlm-roberta": replace(_ROBERTA, tokenizer="XLMRoberta", tokenizer_kind="unigram"),
+    "camembert": replace(_ROBERTA, tokenizer="Camembert", tokenizer_kind="unigram"),
 }
 DEBERTA_TYPE = "deberta-v2"
 """Model type of DeBERTa-v2 and v3; see `transformers_deberta`."""
@@ -136,6 +161,7 @@ IMAGE_ENCODERS = ("vit", "dinov2", "swin")
 UNUSED_PREFIXES = (
     "pooler.",
     "cls.",
+    "lm_head.",
     "classifier.",
     "pre_classifier.",
     "qa_outputs.",

@@ -1,4 +1,4 @@
-"""BERT, DistilBERT and ELECTRA from folders of transformers and sentence-transformers.
+"""BERT, DistilBERT, ELECTRA and RoBERTa from folders of transformers and sentence-transformers.
 
 Built here from KerasHub's layers rather than loaded by KerasHub's converter,
 which takes the tanh approximation of GELU for the exact one, ignores
@@ -23,6 +23,7 @@ from tltool.backbones.formats.torch_weights import TensorReader
 from tltool.backbones.formats.transformers_names import (
     DEBERTA_TYPE,
     ENCODERS,
+    FIXED_SEGMENT,
     IMAGE_ENCODERS,
     UNUSED_PREFIXES,
     EncoderNames,
@@ -31,6 +32,7 @@ from tltool.backbones.formats.transformers_tokenizers import check_readable, rea
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, MaskedMean, exact_gelu
 from tltool.errors import BackboneError
+from tltool.preprocessing import TextPreprocessing
 
 Pooling = Literal["mean", "cls", "pooler"]
 
@@ -43,11 +45,12 @@ def load_encoder_folder(
     dropout: float | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
 ) -> Backbone:
-    """Loads an encoder of the BERT family.
+    """Loads an encoder of `ENCODERS`.
 
     Args:
-        folder: With `config.json`, `vocab.txt`, `tokenizer_config.json` and
-            `model.safetensors` (or `pytorch_model.bin`, read without torch).
+        folder: With `config.json`, the files of its tokenizer (see
+            `transformers_tokenizers`) and `model.safetensors` (or
+            `pytorch_model.bin`, read without torch).
             `1_Pooling/config.json` of sentence-transformers sets the pooling;
             without it, it is BERT's pooler, or the class token where the
             weights have no pooler.
@@ -67,27 +70,32 @@ def load_encoder_folder(
     has_pooler = "pooled_dense" in family.others and "pooler.dense.weight" in tensors
     pooling = read_pooling(folder, has_pooler=has_pooler)
     rate = float(config.get(family.dropout, 0.1)) if dropout is None else dropout
-    inputs, sequence = _encoder(family, config, rate)
+    first = _first_position(family, config, folder)
+    positions = config["max_position_embeddings"] - first
+    inputs, sequence = _encoder(family, config, positions, rate)
     pooled = pool(sequence, inputs["padding_mask"], pooling)
     model = keras.Model(inputs, pooled, name=config["model_type"])
     if weights == "pretrained":
-        fill_encoder(model, family, tensors, name)
+        fill_encoder(model, family, tensors, name, first_position=first)
+    preprocessing = read_tokenizer(
+        TokenizerFolder(
+            folder=folder,
+            family=family,
+            rows=config["vocab_size"],
+            positions=positions,
+            inputs=_input_names(family),
+            wanted_length=max_length,
+            name=name,
+        )
+    )
+    if family.padding_first:
+        _check_padding(preprocessing, first - 1, folder)
     return Backbone(
         name=name,
         model=model,
         features=Features(pooled=pooled, sequence=sequence, mask=inputs["padding_mask"]),
         groups=group_layers(model, GROUP_RULES["bert"], name),
-        preprocessing=read_tokenizer(
-            TokenizerFolder(
-                folder=folder,
-                family=family,
-                rows=config["vocab_size"],
-                positions=config["max_position_embeddings"],
-                inputs=_input_names(family),
-                wanted_length=max_length,
-                name=name,
-            )
-        ),
+        preprocessing=preprocessing,
     )
 
 
@@ -114,6 +122,28 @@ def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
     if missing:
         raise BackboneError(f"{path} lacks {', '.join(missing)}.")
     return family, config
+
+
+def _first_position(family: EncoderNames, config: dict[str, Any], folder: Path) -> int:
+    """The row of the position embedding that a text's first token takes."""
+    if not family.padding_first:
+        return 0
+    padding = config.get("pad_token_id", 1)
+    if not isinstance(padding, int):
+        raise BackboneError(
+            f"{folder / 'config.json'}: pad_token_id is {padding!r}, but positions are counted "
+            "from it."
+        )
+    return padding + 1
+
+
+def _check_padding(contract: TextPreprocessing, padding: int, folder: Path) -> None:
+    found = contract.vocabulary.index(contract.padding_token)
+    if found != padding:
+        raise BackboneError(
+            f"{folder}: the padding token is {found} by the tokenizer and {padding} by "
+            "config.json, from which positions are counted."
+        )
 
 
 def encoder_tensors(folder: Path, family: EncoderNames) -> dict[str, NDArray[Any]]:
@@ -153,12 +183,10 @@ def read_pooling(folder: Path, *, has_pooler: bool) -> Pooling:
 
 
 def _encoder(
-    family: EncoderNames, config: dict[str, Any], dropout: float
+    family: EncoderNames, config: dict[str, Any], positions_reached: int, dropout: float
 ) -> tuple[dict[str, Any], Any]:
     """The inputs and the sequence output, (batch, tokens, width)."""
-    vocabulary, width, blocks, heads, inner, positions_reached = (
-        config[key] for key in family.sizes
-    )
+    vocabulary, width, blocks, heads, inner, _ = (config[key] for key in family.sizes)
     embedded = (
         config.get("embedding_size", width) if "embeddings_project" in family.others else width
     )
@@ -214,9 +242,14 @@ def pool(sequence: Any, mask: Any, pooling: Pooling, activation: Any = "tanh") -
 
 
 def fill_encoder(
-    model: keras.Model, family: EncoderNames, tensors: dict[str, NDArray[Any]], name: str
+    model: keras.Model,
+    family: EncoderNames,
+    tensors: dict[str, NDArray[Any]],
+    name: str,
+    *,
+    first_position: int = 0,
 ) -> None:
-    """Sets all weights of an encoder.
+    """Sets all weights of an encoder; `first_position` is the row of the first token's position.
 
     Raises:
         BackboneError: A tensor is missing, is left over, or has another shape.
@@ -226,6 +259,10 @@ def fill_encoder(
         for variable in layer.weights:
             key, transposed = _tensor_name(family, variable.path)
             value = reader.take(key)
+            if layer.name == "position_embedding":
+                value = value[first_position:]
+            if layer.name == "token_embedding" and family.fixed_segment:
+                value = value.astype("float32") + reader.take(FIXED_SEGMENT)[0]
             value = value.T if transposed else value
             variable.assign(reader.folded(value, variable, f"tensor {key!r}"))
     reader.finish((*UNUSED_PREFIXES, *family.unused))

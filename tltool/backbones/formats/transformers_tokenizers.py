@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
+from tltool.backbones.formats.transformers_byte_pair import read_byte_pair
 from tltool.backbones.formats.transformers_names import EncoderNames, TokenizerKind
 from tltool.backbones.formats.transformers_wordpiece import read_wordpiece
 from tltool.errors import BackboneError
@@ -13,6 +14,7 @@ from tltool.preprocessing import TextPreprocessing
 
 TOKENIZERS: dict[TokenizerKind, Callable[[TokenizerFolder], TextPreprocessing]] = {
     "wordpiece": read_wordpiece,
+    "byte_pair": read_byte_pair,
 }
 """What reads each kind."""
 
