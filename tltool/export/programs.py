@@ -6,6 +6,7 @@ import json
 from string import Template
 from typing import Literal
 
+from tltool.export.tokenizer_file import has_tokenizer_file
 from tltool.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,
@@ -112,6 +113,28 @@ model = Interpreter("model.tflite").get_signature_runner("serving_default")
 outputs = model(**preprocess($example))
 $show'''
 
+_LITERT_TOKENIZER = """\
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from tokenizers import Tokenizer
+
+# Cuts and pads every text to $length tokens.
+tokenizer = Tokenizer.from_file("tokenizer.json")
+
+
+def preprocess(text):
+    encoding = tokenizer.encode(text)
+    token_ids = np.array([encoding.ids], np.int32)
+    padding_mask = np.array([encoding.attention_mask], np.int32)
+    return $inputs
+
+
+model = Interpreter("model.tflite").get_signature_runner("serving_default")
+outputs = model(**preprocess($example))
+$show"""
+
 _SHOW = {
     ("saved_model", True): """\
 print(outputs["label"].numpy()[0].decode(), float(outputs["score"][0]))""",
@@ -134,8 +157,8 @@ def usage_program(
     """A Python program that runs the artifact on one raw input, without tltool.
 
     Run in the export folder it prints the label and its probability, or the
-    number. It needs TensorFlow for a SavedModel, and ai-edge-litert, NumPy
-    and (for images) Pillow for LiteRT.
+    number. For a SavedModel it needs TensorFlow; for LiteRT ai-edge-litert and
+    NumPy, and Pillow for images, or tokenizers where there is a `tokenizer.json`.
 
     Args:
         form: Of the artifact.
@@ -150,8 +173,11 @@ def usage_program(
         return Template(_SAVED_MODEL[task.spec.modality]).substitute(values)
     if isinstance(preprocessing, ImagePreprocessing):
         return _image_program(preprocessing, values)
+    values |= {"length": str(length or preprocessing.max_length), "inputs": _inputs(preprocessing)}
     if isinstance(preprocessing, WordPiecePreprocessing):
-        return _text_program(preprocessing, length or preprocessing.max_length, values)
+        return _wordpiece_program(preprocessing, values)
+    if has_tokenizer_file(preprocessing):
+        return Template(_LITERT_TOKENIZER).substitute(values)
     raise TypeError(f"There is no program for a {type(preprocessing).__name__}.")
 
 
@@ -171,10 +197,15 @@ def _image_program(contract: ImagePreprocessing, values: dict[str, str]) -> str:
     )
 
 
-def _text_program(contract: WordPiecePreprocessing, length: int, values: dict[str, str]) -> str:
-    lowered = "text.lower()" if contract.lowercase else "text"
+def _inputs(contract: TextPreprocessing) -> str:
+    """The model's inputs as a program writes them."""
     tensors = {"segment_ids": "np.zeros_like(token_ids)"}
     inputs = [f'"{name}": {tensors.get(name, name)}' for name in contract.inputs]
+    return "{" + ", ".join(inputs) + "}"
+
+
+def _wordpiece_program(contract: WordPiecePreprocessing, values: dict[str, str]) -> str:
+    lowered = "text.lower()" if contract.lowercase else "text"
     return Template(_LITERT_TEXT).substitute(
         values,
         normalized=(
@@ -183,10 +214,8 @@ def _text_program(contract: WordPiecePreprocessing, length: int, values: dict[st
         kept='kind[0] != "C" and kind != "Mn"' if contract.strip_accents else 'kind[0] != "C"',
         cjk=' or "\\u4e00" <= c <= "\\u9fff"' if contract.split_cjk else "",
         max_word_characters=contract.max_word_characters,
-        length=length,
         unknown=json.dumps(contract.unknown_token),
         start=json.dumps(contract.start_token),
         end=json.dumps(contract.end_token),
         padding=json.dumps(contract.padding_token),
-        inputs="{" + ", ".join(inputs) + "}",
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tltool._version import __version__
 from tltool.export.programs import usage_program
+from tltool.export.tokenizer_file import has_tokenizer_file
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks import Task
 
@@ -41,19 +42,24 @@ def readme(
     length: int | None,
 ) -> str:
     """The README of an export folder, as Markdown; see `usage_program` for the arguments."""
-    image = isinstance(preprocessing, ImagePreprocessing)
+    files = _files(form, task, preprocessing)
     return Template(_README).substitute(
         title=title,
         version=__version__,
         gives=_gives(task),
-        files="\n".join(f"| `{name}` | {what} |" for name, what in _files(form, task, image)),
-        packages="TensorFlow" if form == "saved_model" else _LITERT_PACKAGES[image],
+        files="\n".join(f"| `{name}` | {what} |" for name, what in files),
+        packages="TensorFlow" if form == "saved_model" else _litert_packages(preprocessing),
         program=usage_program(form, task, preprocessing, example, length),
         notes="\n\n".join(_notes(form, preprocessing)),
     )
 
 
-_LITERT_PACKAGES = {True: "ai-edge-litert, NumPy and Pillow", False: "ai-edge-litert and NumPy"}
+def _litert_packages(preprocessing: ImagePreprocessing | TextPreprocessing) -> str:
+    if isinstance(preprocessing, ImagePreprocessing):
+        return "ai-edge-litert, NumPy and Pillow"
+    if has_tokenizer_file(preprocessing):
+        return "ai-edge-litert, NumPy and tokenizers"
+    return "ai-edge-litert and NumPy"
 
 
 def _gives(task: Task) -> str:
@@ -62,7 +68,9 @@ def _gives(task: Task) -> str:
     return "It predicts a number."
 
 
-def _files(form: str, task: Task, image: bool) -> list[tuple[str, str]]:
+def _files(
+    form: str, task: Task, preprocessing: ImagePreprocessing | TextPreprocessing
+) -> list[tuple[str, str]]:
     model = (
         ("model/", "SavedModel; takes raw input, preprocessing included")
         if form == "saved_model"
@@ -71,11 +79,21 @@ def _files(form: str, task: Task, image: bool) -> list[tuple[str, str]]:
     return [
         model,
         *([("labels.txt", "class names in the order of the outputs")] if task.labels else []),
-        *([] if image else [("vocab.txt", "the tokenizer's vocabulary; line number = token id")]),
+        *_tokenizer_files(preprocessing),
         ("contract.json", "task and preprocessing, exactly"),
         ("golden.json", "a few inputs with the outputs they must give: test your app with them"),
         ("gate.md, gate.json", "how this model compared with the trained one on held-out rows"),
     ]
+
+
+def _tokenizer_files(
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+) -> list[tuple[str, str]]:
+    if isinstance(preprocessing, ImagePreprocessing):
+        return []
+    if has_tokenizer_file(preprocessing):
+        return [("tokenizer.json", "the tokenizer, for Hugging Face's library `tokenizers`")]
+    return [("vocab.txt", "the tokenizer's vocabulary; line number = token id")]
 
 
 def _notes(form: str, preprocessing: ImagePreprocessing | TextPreprocessing) -> list[str]:

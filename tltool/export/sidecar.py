@@ -13,6 +13,7 @@ from tltool.artifact import CONTRACT_FILE, LABELS_FILE, Artifact, encoded, task_
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
 from tltool.export.gate import evenly_spaced
+from tltool.export.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
 from tltool.files import write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import LiteRTPrecision
@@ -36,7 +37,9 @@ def write_contract(
     file: str,
     length: int | None,
 ) -> None:
-    """Writes `contract.json`, and `labels.txt` and `vocab.txt` where there are any.
+    """Writes `contract.json`, `labels.txt` where there are labels, and a text's tokenizer.
+
+    The tokenizer is `vocab.txt`, or `tokenizer.json` where a vocabulary alone does not do.
 
     Args:
         folder: The export folder.
@@ -69,7 +72,14 @@ def write_contract(
     if task.labels:
         write_text(folder / LABELS_FILE, "".join(f"{label}\n" for label in task.labels))
     if isinstance(preprocessing, TextPreprocessing):
-        tokens = "".join(f"{token}\n" for token in preprocessing.vocabulary)
+        _write_tokenizer(folder, preprocessing, length)
+
+
+def _write_tokenizer(folder: Path, contract: TextPreprocessing, length: int | None) -> None:
+    if has_tokenizer_file(contract):
+        write_json(folder / TOKENIZER_FILE, tokenizer_json(contract, length))
+    else:
+        tokens = "".join(f"{token}\n" for token in contract.vocabulary)
         write_text(folder / VOCABULARY_FILE, tokens)
 
 
