@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -25,9 +26,12 @@ class Tokenizer(tf.Module, ABC):
             token is in it twice.
     """
 
+    # Else every save would look for variables among hundreds of thousands of tokens.
+    _TF_MODULE_IGNORED_PROPERTIES = frozenset({"ids", *tf.Module._TF_MODULE_IGNORED_PROPERTIES})
+
     def __init__(self, contract: TextPreprocessing) -> None:
         super().__init__()
-        self.ids = _token_ids(contract)
+        self.ids = MappingProxyType(_token_ids(contract))
         self.max_length = contract.max_length
         self.padding_id = self.ids[contract.padding_token]
         self.unknown_id = self.ids[contract.unknown_token]
