@@ -43,7 +43,7 @@ def train_spm(**options):
     from sentencepiece import sentencepiece_model_pb2
 
     file = io.BytesIO()
-    texts = [text[:300] for text in ODD_TEXTS] + ["unaffable words, wording and worded"] * 20
+    texts = [text[:300] for text in ODD_TEXTS] + ["unaffable words, 1,000 and 11, worded"] * 20
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
         model_writer=file,

@@ -8,6 +8,7 @@ that Unicode added after the tables of either side.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -40,13 +41,15 @@ class UnigramTokenizer(Tokenizer):
             contract.vocabulary, contract.scores, self.unknown_id, frozenset(special)
         )
 
-        # Its loops take a step for each character of the longest word: too slow outside of a graph.
         signature = [tf.TensorSpec([None], tf.string)]
-        self._traced = tf.function(self._tokenize, input_signature=signature, autograph=False)
+        function = tf.function(self._tokenize, input_signature=signature, autograph=False)
+        self._traced = cache(function.get_concrete_function)
 
     def tokenize(self, texts: Any) -> Any:
         """Token ids without special tokens and uncut, RaggedTensor int32 (n, tokens)."""
-        return self._traced(tf.convert_to_tensor(texts, tf.string))
+        texts = tf.convert_to_tensor(texts, tf.string)
+        # Its loops take a step for each character of the longest word: too slow outside of a graph.
+        return self._tokenize(texts) if tf.inside_function() else self._traced()(texts)
 
     def _tokenize(self, texts: Any) -> Any:
         words = self._words(self._normalization(texts))

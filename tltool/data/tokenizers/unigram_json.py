@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tltool.preprocessing import UnigramPreprocessing
+from tltool.preprocessing import NormalizationStep, UnigramPreprocessing
 
-NORMALIZERS: dict[str, tuple[dict[str, Any], ...]] = {
+NORMALIZERS: dict[NormalizationStep, tuple[dict[str, Any], ...]] = {
     "quotes": (
         {"type": "Replace", "pattern": {"String": "``"}, "content": '"'},
         {"type": "Replace", "pattern": {"String": "''"}, "content": '"'},
@@ -59,8 +59,7 @@ def _added_token(token_id: int, token: str) -> dict[str, Any]:
 
 def _normalizer(contract: UnigramPreprocessing) -> dict[str, Any] | None:
     charsmap = {"type": "Precompiled", "precompiled_charsmap": contract.character_map}
-    known = {**NORMALIZERS, "character_map": (charsmap,)}
-    found = [normalizer for step in contract.steps for normalizer in known[step]]
+    found = [part for step in contract.steps for part in NORMALIZERS.get(step, (charsmap,))]
     return {"type": "Sequence", "normalizers": found} if found else None
 
 
