@@ -41,6 +41,7 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("pooler", r"pooled_dense"),
     ),
     "distil_bert": (Rule("embeddings", r"token_and_position_embedding|embeddings_.*"), _BLOCKS),
+    "roberta": (Rule("embeddings", r"embeddings(_.*)?"), _BLOCKS),
     "vit": (
         Rule("embeddings", r"patch_embedding|tokens_and_positions|embeddings_dropout"),
         _BLOCKS,

@@ -21,8 +21,8 @@ from tltool.backbones.formats.preset_input import (
     class_name,
     image_preprocessing,
     read_config,
-    text_preprocessing,
 )
+from tltool.backbones.formats.preset_text import text_preprocessing
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken
 from tltool.backbones.networks.vit import flatten_vit
@@ -52,6 +52,7 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "BertBackbone": Family("bert", "text", dropout="dropout"),
     "DistilBertBackbone": Family("distil_bert", "text", dropout="dropout"),
+    "RobertaBackbone": Family("roberta", "text", dropout="dropout"),
     "ResNetBackbone": Family("resnet", "image", shape="image_shape"),
     "EfficientNetBackbone": Family("efficientnet", "image", "dropout", "input_shape"),
     "MobileNetBackbone": Family("mobilenet", "image", shape="image_shape"),

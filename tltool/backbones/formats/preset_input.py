@@ -1,4 +1,4 @@
-"""The preprocessing of a KerasHub preset, from its image converter or its tokenizer."""
+"""The preprocessing of a KerasHub preset of images, from its image converter."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import keras_hub
 
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import checked_size, refuse_other_size
-from tltool.backbones.formats.text_input import checked_length, has_accents, read_vocabulary
 from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing, WordPiecePreprocessing
-
-TOKENIZERS = ("BertTokenizer", "DistilBertTokenizer")
+from tltool.preprocessing import ImagePreprocessing
 
 
 def read_config(folder: Path, file: str) -> dict[str, Any]:
@@ -118,45 +115,3 @@ def _size_px(
     if not resizable:
         refuse_other_size((height or 0, width or 0), wanted, name)
     return checked_size(wanted, name)
-
-
-def text_preprocessing(
-    folder: Path, config: dict[str, Any], *, name: str, max_length: int | None
-) -> WordPiecePreprocessing:
-    """The contract that a preset's WordPiece tokenizer states.
-
-    Args:
-        folder: Of the preset.
-        config: Its `config.json`.
-        name: Of the backbone, for messages.
-        max_length: Tokens of the longest text, or None for the preset's own.
-
-    Raises:
-        BackboneError: The tokenizer is of another kind, or its vocabulary does not fit.
-    """
-    tokenizer = read_config(folder, "tokenizer.json")
-    if class_name(tokenizer) not in TOKENIZERS:
-        raise BackboneError(
-            f"Backbone {name!r} has a {class_name(tokenizer)}; tltool reads WordPiece "
-            f"vocabularies only ({', '.join(TOKENIZERS)})."
-        )
-    options, sizes = tokenizer["config"], config["config"]
-    vocabulary = read_vocabulary(
-        folder / "assets" / "tokenizer" / "vocabulary.txt", sizes["vocabulary_size"]
-    )
-    lowercase = bool(options.get("lowercase", False))
-    # BERT's own tokenizer strips accents wherever it lower-cases, but KerasHub's
-    # presets of it say false; a vocabulary without any accent tells which is meant.
-    strip = bool(options.get("strip_accents")) or (lowercase and not has_accents(vocabulary))
-    if max_length is None and (folder / "preprocessor.json").is_file():
-        stated = read_config(folder, "preprocessor.json")["config"].get("sequence_length")
-        max_length = min(stated, sizes["max_sequence_length"]) if stated else None
-    inputs = ("token_ids", "padding_mask", "segment_ids")
-    return WordPiecePreprocessing(
-        vocabulary=vocabulary,
-        lowercase=lowercase,
-        strip_accents=strip,
-        split_cjk=bool(options.get("split_on_cjk", True)),
-        max_length=checked_length(max_length, sizes["max_sequence_length"], name),
-        inputs=inputs if class_name(config) == "BertBackbone" else inputs[:2],
-    )
