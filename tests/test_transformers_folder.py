@@ -168,7 +168,7 @@ def test_a_vit_without_a_word_on_its_preprocessing_is_refused(tmp_path):
         ("swin", {"window_size": None}, "lacks window_size"),
         ("distilbert", {"activation": "relu"}, "activation is 'relu'"),
         ("electra", {"position_embedding_type": "relative_key"}, "relative_key"),
-        ("bert", {"model_type": "deberta-v2"}, "model_type is 'deberta-v2'"),
+        ("bert", {"model_type": "mpnet"}, "model_type is 'mpnet'"),
     ],
 )
 def test_what_would_be_computed_differently_is_refused(model_type, change, named, tmp_path):
