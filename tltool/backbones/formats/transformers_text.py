@@ -77,25 +77,12 @@ def load_encoder_folder(
     model = keras.Model(inputs, pooled, name=config["model_type"])
     if weights == "pretrained":
         fill_encoder(model, family, tensors, name, first_position=first)
-    preprocessing = read_tokenizer(
-        TokenizerFolder(
-            folder=folder,
-            family=family,
-            rows=config["vocab_size"],
-            positions=positions,
-            inputs=_input_names(family),
-            wanted_length=max_length,
-            name=name,
-        )
-    )
-    if family.padding_first:
-        _check_padding(preprocessing, first - 1, folder)
     return Backbone(
         name=name,
         model=model,
         features=Features(pooled=pooled, sequence=sequence, mask=inputs["padding_mask"]),
         groups=group_layers(model, GROUP_RULES["bert"], name),
-        preprocessing=preprocessing,
+        preprocessing=_preprocessing(folder, family, config, first, max_length, name),
     )
 
 
@@ -135,15 +122,6 @@ def _first_position(family: EncoderNames, config: dict[str, Any], folder: Path) 
             "from it."
         )
     return padding + 1
-
-
-def _check_padding(contract: TextPreprocessing, padding: int, folder: Path) -> None:
-    found = contract.vocabulary.index(contract.padding_token)
-    if found != padding:
-        raise BackboneError(
-            f"{folder}: the padding token is {found} by the tokenizer and {padding} by "
-            "config.json, from which positions are counted."
-        )
 
 
 def encoder_tensors(folder: Path, family: EncoderNames) -> dict[str, NDArray[Any]]:
@@ -278,3 +256,31 @@ def _tensor_name(family: EncoderNames, path: str) -> tuple[str, bool]:
     block = layer.removeprefix("transformer_layer_")
     part = family.parts[rest.rpartition("/")[0]]
     return f"{family.block}.{block}.{part}.{suffix}", leaf == "kernel"
+
+
+def _preprocessing(
+    folder: Path,
+    family: EncoderNames,
+    config: dict[str, Any],
+    first_position: int,
+    max_length: int | None,
+    name: str,
+) -> TextPreprocessing:
+    contract = read_tokenizer(
+        TokenizerFolder(
+            folder=folder,
+            family=family,
+            rows=config["vocab_size"],
+            positions=config["max_position_embeddings"] - first_position,
+            inputs=_input_names(family),
+            wanted_length=max_length,
+            name=name,
+        )
+    )
+    padding = contract.vocabulary.index(contract.padding_token)
+    if family.padding_first and padding != first_position - 1:
+        raise BackboneError(
+            f"{folder}: the padding token is {padding} by the tokenizer and {first_position - 1} "
+            "by config.json, from which positions are counted."
+        )
+    return contract
