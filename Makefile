@@ -3,11 +3,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# The extra [cv] has an environment of its own, which finds the rest in the first one.
+CV := .venv-cv
 # Two processes, a file's tests in one of them: what a file prepares is prepared once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help quickstart install dev test test-slow lint format check clean
+.PHONY: help quickstart install dev test test-slow test-cv lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +27,9 @@ test: dev  ## Run the tests
 test-slow: dev  ## Run the tests that take more than a minute each
 	$(PYTEST) -m slow
 
+test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an environment of its own
+	$(CV)/bin/python -m pytest tests/test_keras_cv.py
+
 lint: dev  ## Check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,7 +42,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) dist build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
@@ -50,4 +55,11 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(CV)/.installed: $(VENV)/.dev
+	$(BIN)/python -m venv --clear $(CV)
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> $$($(CV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tltool.pth
+	$(CV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cv]'
 	@touch $@

@@ -11,10 +11,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from tltool.augment_layers import BatchLayer, ImageLayer
 from tltool.recipe import recipe_schema
-from tltool.schema import PhaseSection, RecipeFields, Section
+from tltool.schema import PhaseSection, RecipeFields
+from tltool.section import Section
 from tltool.tasks import TASKS
 
 TARGET = Path(__file__).with_name("recipe_reference.md")
@@ -28,6 +30,13 @@ knows it completes and checks recipes while you type.
 
 Any field can be overridden on the command line by its dotted path:
 `tltool finetune my_recipe.yaml training.batch_size=16 schedule.0.epochs=2`.
+"""
+
+LAYERS = """\
+A list of mappings such as `{layer: RandAugment, num_ops: 2}`. The options are those of the layers
+of [Keras](https://keras.io/api/layers/preprocessing_layers/) and, for names that begin with
+`keras_cv.`, of the package keras-cv; those without a default are needed. A range is written as
+two numbers, the lowest and the highest value that is drawn. See [your own images](images.md).
 """
 
 # A short text for the fields of the whole recipe, which are mostly sections.
@@ -59,6 +68,8 @@ def reference() -> str:
         if section is None:
             continue
         pages.append(_section(name, section, _descriptions(section), schema))
+        if name == "augment":
+            pages.append(_layers(schema))
         for field, inner in _inner_sections(section):
             title = f"{name}.{field}"
             pages.append(_section(title, inner, _descriptions(inner), schema))
@@ -93,6 +104,24 @@ def _section(
     return f"## {title}\n\n{summary}{table}\n"
 
 
+def _layers(schema: dict[str, Any]) -> str:
+    """The layers of `augment.layers` with their options."""
+    rows = []
+    for kind in (*get_args(ImageLayer), *get_args(BatchLayer)):
+        definition = schema["$defs"][kind.__name__]
+        required = definition["required"]
+        name = definition["properties"]["layer"]["const"]
+        options = [
+            f"`{key}`: {_type(field, schema)}"
+            + ("" if key in required else f" (default {_default(kind, key)})")
+            for key, field in definition["properties"].items()
+            if key != "layer"
+        ]
+        rows.append(f"| `{name}` | {_summary(kind)} | {'; '.join(options) or 'none'} |")
+    table = "\n".join(("| Layer | What it does | Options |", "| --- | --- | --- |", *rows))
+    return f"## augment.layers\n\n{LAYERS}\n{table}\n"
+
+
 def _default(section: type[Section], name: str) -> str:
     names = {info.alias or key: key for key, info in section.model_fields.items()}
     value = section.model_fields[names[name]].get_default(call_default_factory=True)
@@ -120,19 +149,23 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
         name = field["$ref"].rpartition("/")[2]
         inner = schema["$defs"][name]["properties"]
         return "mapping" if name.endswith("Section") else f"`{{{', '.join(inner)}: …}}`"
+    if "oneOf" in field:
+        return "mapping"
+    if "prefixItems" in field:
+        return _plural(_type(field["prefixItems"][0], schema), "two ")
     if "enum" in field or "const" in field:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     kind = field.get("type", "any")
     if kind == "array":
-        return f"list of {_plural(_type(field['items'], schema))}"
+        return _plural(_type(field["items"], schema), "list of ")
     if kind == "object":
         return "mapping"
     names = {"integer": "whole number", "string": "text", "boolean": "true, false"}
     return names.get(kind, kind) + _limits(field)
 
 
-def _plural(kind: str) -> str:
-    return re.sub(r"^(whole number|number|text|mapping)\b", r"\1s", kind)
+def _plural(kind: str, before: str) -> str:
+    return before + re.sub(r"^(whole number|number|text|mapping)\b", r"\1s", kind)
 
 
 def _limits(field: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tltool.errors import Fault, did_you_mean
+from tltool.layer_faults import mixing_faults, unknown_layer
 from tltool.schema import HeadSection, ScheduleName
 from tltool.tasks import TASKS
 
@@ -48,9 +49,13 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
         )
     match detail["type"]:
         case "extra_forbidden":
-            fields = _fields_at(location[:-1], model)
+            fields = [key for key in _fields_at(detail["loc"], model) if key != "layer"]
             close = did_you_mean(str(location[-1]), fields)
             return Fault(path, "unknown key", received, ", ".join(fields), close)
+        case "union_tag_invalid":
+            return unknown_layer(f"{path}.layer", str(detail.get("ctx", {})["tag"]))
+        case "union_tag_not_found":
+            return Fault(f"{path}.layer", "missing", received, "a layer of Keras or keras-cv")
         case "missing":
             return Fault(path, "missing", hint=_missing_hint(path))
         case "value_error" if path == "task":
@@ -65,6 +70,9 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
 
 def _file_location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """The part of pydantic's location that exists in the file."""
+    if location[:2] == ("augment", "layers"):
+        # The layer's name follows the number of the entry.
+        return location[:3] + location[4:]
     if location[:1] != ("schedule",):
         return tuple(part for part in location if not _is_branch(part))
     if len(location) < 2 or not any(isinstance(part, int) for part in location):
@@ -80,12 +88,17 @@ def _is_branch(part: int | str) -> bool:
 
 
 def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
-    """Names of the fields of the section at `location`."""
+    """Names of the fields of the section around pydantic's location."""
     schema = model.model_json_schema(by_alias=True)
     node: dict[str, Any] = schema
-    for part in location:
+    for part in location[:-1]:
         node = _resolved(node, schema)
-        node = node.get("items", {}) if isinstance(part, int) else node["properties"].get(part, {})
+        if isinstance(part, int):
+            node = node.get("items", {})
+        elif "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        elif not _is_branch(part):
+            node = node["properties"].get(part, {})
     return list(_resolved(node, schema).get("properties", {}))
 
 
@@ -171,6 +184,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                     _shown(training[key]),
                 )
     yield from _split_faults(data)
+    yield from mixing_faults(_section(values, "augment"), spec)
     yield from _head_faults(head)
     yield from _solver_faults(values)
     if head.get("search") is True:

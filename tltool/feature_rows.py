@@ -14,6 +14,7 @@ import tensorflow as tf
 from tltool.data.buckets import widths_of
 from tltool.data.examples import Examples
 from tltool.data.fingerprints import content_keys
+from tltool.data.seeded_layers import versions
 from tltool.data.source import Source, drawn_views, example_source, nothing_to_load
 from tltool.data.text import padded_width
 from tltool.feature_store import Entry
@@ -66,8 +67,11 @@ class Rows:
 
     def digest(self) -> str:
         """sha256 (hex) of contents, changes and preprocessing."""
-        changes = "" if self.augment is None else f"{self.augment.model_dump_json()} {self.seed}"
-        parts = (*self.keys, self.contract.digest(), changes)
+        changes: tuple[str, ...] = ()
+        if self.augment is not None:
+            settings = f"{self.augment.model_dump_json()} {self.seed}"
+            changes = (settings, versions(self.augment.layers))
+        parts = (*self.keys, self.contract.digest(), *changes)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def positions(self, examples: Examples) -> np.ndarray:

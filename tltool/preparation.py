@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.errors import RecipeError
+from tltool.layer_faults import check_installed
 from tltool.preprocessing import TextPreprocessing
 from tltool.progress import Progress
 from tltool.recipe import Recipe
@@ -70,8 +71,13 @@ def prepare(
         progress: Is told what happens.
         seed: Seed all random generators from the recipe.
         clock: Counts the time of imports, data and backbone.
+
+    Raises:
+        RecipeError: A package that the recipe's layers need is not installed.
     """
     clock = clock or Stopwatch()
+    if recipe.augment is not None:
+        check_installed(recipe.augment.layers)
     with clock.measure("imports"):
         import keras  # noqa: F401
         import keras_hub  # noqa: F401

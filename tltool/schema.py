@@ -9,34 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from tltool.augment_layers import AugmentLayer
+from tltool.section import NOT_BOOL as _NOT_BOOL
+from tltool.section import Count, Fraction, Section
 from tltool.tasks import TASKS
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 LiteRTPrecision = Literal["float32", "float16", "dynamic_int8", "int8"]
 ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
-
-
-def _no_bool(value: Any) -> Any:
-    """YAML's `yes` must not become the number 1."""
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
-    return value
-
-
-# The last of a field's annotations, after its limits: the JSON Schema would lack them else.
-_NOT_BOOL = BeforeValidator(_no_bool)
-Number = Annotated[float, _NOT_BOOL]
-Count = Annotated[int, _NOT_BOOL]
-ClassWeight = Annotated[float, Field(ge=0), _NOT_BOOL]
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataSection(Section):
@@ -277,6 +259,9 @@ class AugmentSection(Section):
         views: Change each image in this many ways, the same ones in every
             epoch, and show one of them at random; what frozen layers make of
             them is computed once. Null changes it anew in every epoch.
+        layers: Layers of Keras or keras-cv that change the image further, in
+            this order, such as `{layer: RandAugment, num_ops: 2}`; MixUp and
+            CutMix, which mix the images of a batch, come last.
     """
 
     horizontal_flip: bool = False
@@ -287,6 +272,7 @@ class AugmentSection(Section):
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     views: Annotated[int, Field(ge=1, le=1000), _NOT_BOOL] | None = None
+    layers: tuple[AugmentLayer, ...] = ()
 
 
 class CacheSection(Section):

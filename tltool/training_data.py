@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.examples import Examples
+from tltool.data.mixing import BatchMixing, make_mixing
 from tltool.data.pipeline import make_batches
 from tltool.data.source import Source, example_source
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -85,8 +86,19 @@ class ExampleData:
         """The model inputs, read when first asked for."""
         return example_source(self.examples, self.contract, augment=self.augment, seed=self.seed)
 
+    @cached_property
+    def mixing(self) -> BatchMixing | None:
+        """What mixes the images of a batch; None where nothing does."""
+        return make_mixing(self.augment, self.contract, self.seed)
+
     def batches(self, phase: int, features: Source | None = None) -> tf.data.Dataset:
-        """Batches for a phase, in the same order whatever they are made of."""
+        """Batches for a phase, in the same order whatever they are made of.
+
+        Raises:
+            ValueError: Stored features of images that are to be mixed.
+        """
+        if features is not None and self.mixing is not None:
+            raise ValueError("What mixes images has no stored features to mix.")
         return make_batches(
             features or self.inputs,
             targets=self.targets,
@@ -96,4 +108,5 @@ class ExampleData:
             tokens_per_batch=self.tokens_per_batch,
             # Each phase has an order of its own, and none depends on what ran before it.
             seed=int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0]),
+            mixing=self.mixing,
         )

@@ -19,10 +19,13 @@ def validate(
     from dataclasses import asdict
 
     from tltool.errors import RecipeError
+    from tltool.layer_faults import check_installed
     from tltool.recipe import Recipe
 
     try:
         checked = Recipe.load(recipe, overrides or ())
+        if checked.augment is not None:
+            check_installed(checked.augment.layers)
     except RecipeError as error:
         if not as_json:
             raise

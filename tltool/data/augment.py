@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from tltool.augment_layers import IMAGE_LAYERS
+from tltool.data.seeded_layers import SeededLayer
 from tltool.schema import AugmentSection
+
+
+def make_augmenter(settings: AugmentSection, size: tuple[int, int]) -> Callable[[Any, Any], Any]:
+    """`augment`, then the layers of `settings` that change one image.
+
+    Args:
+        settings: What may happen and how far.
+        size: Height and width of the images.
+
+    Returns:
+        From an image and a seed, as in `augment`, to the changed image.
+    """
+    layers = [SeededLayer(entry, size) for entry in settings.layers if entry.layer in IMAGE_LAYERS]
+
+    def change(image: Any, seed: Any) -> Any:
+        image = augment(image, settings, seed)
+        for number, layer in enumerate(layers):
+            # Each has a seed of its own: how much one draws changes nothing for the others.
+            image = layer(image, tf.random.experimental.stateless_fold_in(seed, number))
+        return image
+
+    return change
 
 
 def augment(image: Any, settings: AugmentSection, seed: Any) -> Any:
@@ -16,6 +41,7 @@ def augment(image: Any, settings: AugmentSection, seed: Any) -> Any:
     Flips, rotation, zoom and translation are one bilinear resampling (pixels
     from outside are reflected at the border), then brightness, then contrast
     around each channel's mean. What is off costs nothing and changes no bit.
+    The settings' `layers` are left to `make_augmenter`.
 
     Args:
         image: float32 (height, width, 3), levels 0..255.

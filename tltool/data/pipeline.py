@@ -11,6 +11,7 @@ import tensorflow as tf
 from tltool.data.examples import Examples
 from tltool.data.image_store import ImageStore
 from tltool.data.images import ImagePreprocessor, normalize
+from tltool.data.mixing import BatchMixing, make_mixing
 from tltool.data.ordering import make_ordering
 from tltool.data.source import CACHE_BYTES, Source, example_source
 from tltool.data.text import TextPreprocessor
@@ -75,6 +76,7 @@ def make_dataset(
         training=training,
         seed=seed,
         tokens_per_batch=tokens_per_batch,
+        mixing=make_mixing(changes, contract, seed),
     )
 
 
@@ -88,6 +90,7 @@ def make_batches(
     seed: int = 0,
     order: np.ndarray | None = None,
     tokens_per_batch: int | None = None,
+    mixing: BatchMixing | None = None,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
@@ -106,6 +109,7 @@ def make_batches(
         order: Some row numbers in the order wanted, where not training; None takes all.
         tokens_per_batch: Tokens a batch of training texts at most, padding
             included, in place of `batch_size`.
+        mixing: Mixes the images of each batch, and their targets and weights.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -137,7 +141,10 @@ def make_batches(
     def complete(key: Any, batch: Any) -> Any:
         rows, *loaded = batch if isinstance(batch, tuple) else (batch,)
         inputs = source.finish(key, rows, *loaded)
-        return inputs if labels is None else (inputs, *(tf.gather(x, rows) for x in labels))
+        if labels is None:
+            return inputs
+        batch = (inputs, *(tf.gather(x, rows) for x in labels))
+        return batch if mixing is None else mixing(key, rows, *batch)
 
     dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(ordering.num_batches))

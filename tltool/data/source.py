@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.data.augment import augment as augment_image
+from tltool.data.augment import make_augmenter
 from tltool.data.buckets import widths_of
 from tltool.data.examples import Examples
 from tltool.data.fingerprints import content_keys
@@ -116,10 +116,11 @@ def _image_source(
     """Rows are images, or `views` times all images."""
     count = len(examples)
     store = ImageStore(examples.inputs, examples.origins, contract)
+    change = None if changes is None else make_augmenter(changes, contract.size_px)
 
     def complete(key: Any, rows: Any, images: Any) -> Any:
-        if changes is not None and seeds is not None:
-            images = _augmented(images, changes, seeds(key, rows))
+        if change is not None and seeds is not None:
+            images = _augmented(images, change, seeds(key, rows))
         return normalize(images, contract)
 
     if store.num_bytes <= cache_bytes:
@@ -193,12 +194,12 @@ def _folded(seed: Any, rows: Any) -> Any:
     return tf.map_fn(one, rows, fn_output_signature=tf.int64)
 
 
-def _augmented(images: Any, changes: AugmentSection, seeds: Any) -> Any:
+def _augmented(images: Any, change: Callable[[Any, Any], Any], seeds: Any) -> Any:
     """Each image changed by a seed of its own."""
 
     def one(image_and_seed: Any) -> Any:
         image, example_seed = image_and_seed
-        return augment_image(tf.cast(image, tf.float32), changes, example_seed)
+        return change(tf.cast(image, tf.float32), example_seed)
 
     spec = tf.TensorSpec(images.shape[1:], tf.float32)
     return tf.map_fn(one, (images, seeds), fn_output_signature=spec)

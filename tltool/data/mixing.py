@@ -1,0 +1,71 @@
+"""MixUp and CutMix: a batch's images mixed with each other, and their labels with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tltool.augment_layers import BATCH_LAYERS, AugmentLayer
+from tltool.data.seeded_layers import SeedOfImage, make_layer, redirect
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.schema import AugmentSection
+
+
+def make_mixing(
+    augment: AugmentSection | None, contract: ImagePreprocessing | TextPreprocessing, seed: int
+) -> BatchMixing | None:
+    """What mixes the images of training batches; None where nothing does."""
+    if augment is None or isinstance(contract, TextPreprocessing):
+        return None
+    layers = [entry for entry in augment.layers if entry.layer in BATCH_LAYERS]
+    return BatchMixing(layers, contract.size_px, seed) if layers else None
+
+
+class BatchMixing:
+    """Mixes a batch as its epoch and its rows decide.
+
+    Args:
+        layers: MixUp and CutMix, in their order.
+        size: Height and width of the images.
+        seed: Of the mixing.
+    """
+
+    def __init__(self, layers: Sequence[AugmentLayer], size: tuple[int, int], seed: int) -> None:
+        self._seed = seed
+        self._draws = SeedOfImage()
+        self._layers = [make_layer(entry, size, (0, 255)) for entry in layers]
+        for layer in self._layers:
+            redirect(layer, self._draws)
+
+    def __call__(
+        self, key: Any, rows: Any, images: Any, targets: Any, weights: Any
+    ) -> tuple[Any, Any, Any]:
+        """The mixed batch.
+
+        A row mixed of a and b, a with the share s, has in the loss what it
+        should have, `s w_a loss(y_a) + (1 - s) w_b loss(y_b)`: cross-entropy is
+        linear in the target, so that this is the loss of the targets' mean,
+        weighted with `s w_a` and `(1 - s) w_b`, times their sum.
+
+        Args:
+            key: The epoch's.
+            rows: Row numbers of the batch, int64 (n,).
+            images: float32 (n, height, width, 3).
+            targets: Shares of classes, float32 (n, classes); a row's sum is 1.
+            weights: float32 (n,).
+
+        Returns:
+            Images, targets and weights, of the same shapes.
+        """
+        fold_in = tf.random.experimental.stateless_fold_in
+        # Row numbers are not negative: no image's own changes have this seed.
+        seed = fold_in(fold_in(tf.stack([key, self._seed]), -1), rows[0])
+        labels = targets * weights[:, None]
+        for number, layer in enumerate(self._layers):
+            self._draws.start(fold_in(seed, number))
+            mixed = layer({"images": images, "labels": labels})
+            images, labels = mixed["images"], mixed["labels"]
+        sums = tf.reduce_sum(labels, axis=1)
+        return images, tf.math.divide_no_nan(labels, sums[:, None]), sums

@@ -1,0 +1,26 @@
+"""What every section of a recipe is made of: its base class and its kinds of numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_bool(value: Any) -> Any:
+    """YAML's `yes` must not become the number 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+# The last of a field's annotations, after its limits: the JSON Schema would lack them else.
+NOT_BOOL = BeforeValidator(_no_bool)
+Count = Annotated[int, NOT_BOOL]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
