@@ -499,7 +499,7 @@ def test_pooling_of_a_bert_folder(tmp_path):
         ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
         ({"is_decoder": True}, "is_decoder"),
-        ({"model_type": "deberta-v2"}, "model_type is 'deberta-v2'"),
+        ({"model_type": "mpnet"}, "model_type is 'mpnet'"),
         ({"hidden_size": None}, "lacks hidden_size"),
         ({"vocab_size": 4}, "does not fit"),
     ],
