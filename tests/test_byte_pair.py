@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 import tensorflow as tf
 from byte_pairs import SPECIAL, reference, trained_contract
 from odd_texts import ODD_TEXTS
-from real_data import DATA
+from real_data import banking77_texts
 
 from tltool.data.text import TextPreprocessor
 from tltool.data.tokenizers.byte_pair import BytePairTokenizer
@@ -243,9 +242,5 @@ def test_all_texts_equal_the_reference_with_the_vocabulary_of_gpt2(gpt2):
 @pytest.mark.weights
 @pytest.mark.data
 def test_banking77_equals_the_reference_with_the_vocabulary_of_gpt2(gpt2):
-    path = DATA / "banking77" / "train.csv"
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    with path.open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
+    texts = banking77_texts()
     assert differing(gpt2, texts) == []

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import tensorflow as tf
 import unigrams
 from odd_texts import ODD_TEXTS
 from pydantic import ValidationError
-from real_data import DATA
+from real_data import banking77_texts
 from unigrams import STEPS, nasty_contract, nasty_texts, reference, train_spm
 
 from tltool.data.text import TextPreprocessor
@@ -187,11 +186,7 @@ def test_it_works_in_a_pipeline():
 
 @pytest.mark.data
 def test_banking77_equals_the_reference():
-    path = DATA / "banking77" / "train.csv"
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    with path.open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
+    texts = banking77_texts()
     for kind, split in (("albert", "whitespace"), ("deberta", "spaces")):
         contract = trained_contract(kind, split)
         assert_equal(tokenizer(contract)(texts).to_list(), reference(contract), texts)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import time
 import unicodedata
 import zipfile
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from odd_texts import ODD_TEXTS
-from real_data import DATA
+from real_data import banking77_texts
 from tiny import TINY_TEXT
 
 from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
@@ -106,11 +105,7 @@ def test_every_common_character_equals_minilms_own_tokenizer(minilm):
 @pytest.mark.weights
 @pytest.mark.data
 def test_banking77_equals_minilms_own_tokenizer_and_is_fast(minilm):
-    path = DATA / "banking77" / "train.csv"
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    with path.open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
+    texts = banking77_texts()
     ours, reference = minilm
     assert ours(texts).to_list() == [encoding.ids for encoding in reference.encode_batch(texts)]
     start = time.perf_counter()

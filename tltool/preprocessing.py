@@ -73,6 +73,11 @@ class TextPreprocessing(_Contract):
     padding_token: str = "[PAD]"
     inputs: tuple[str, ...] = ("token_ids", "padding_mask", "segment_ids")
 
+    @property
+    def special_tokens(self) -> tuple[str, str, str, str]:
+        """The unknown, the start, the end and the padding token."""
+        return self.unknown_token, self.start_token, self.end_token, self.padding_token
+
 
 class WordPiecePreprocessing(TextPreprocessing):
     """BERT's basic tokenizer followed by WordPiece.
@@ -102,7 +107,7 @@ class BytePairPreprocessing(TextPreprocessing):
     Attributes:
         merges: Pairs of tokens that are joined, as "left right", the first
             before the others. They are spelt as the vocabulary is: a character
-            stands for a byte (`tltool.data.tokenizers.byte_pair.byte_characters`).
+            stands for a byte (`tltool.data.tokenizers.merges.byte_characters`).
         add_prefix_space: Whether a text that begins with no space is given one.
     """
 

@@ -113,13 +113,7 @@ def _byte_pair(preset: _Preset) -> BytePairPreprocessing:
         max_length=preset.max_length,
         inputs=preset.inputs,
     )
-    special = {
-        contract.start_token,
-        contract.padding_token,
-        contract.end_token,
-        contract.unknown_token,
-        "<mask>",
-    }
+    special = {*contract.special_tokens, "<mask>"}
     if missing := special.difference(vocabulary):
         raise BackboneError(f"The vocabulary {path} lacks {', '.join(sorted(missing))}.")
     words = set(preset.options.get("unsplittable_tokens") or ()) - special

@@ -38,6 +38,13 @@ class Tokenizer(tf.Module, ABC):
         self._start, self._end = self.ids[contract.start_token], self.ids[contract.end_token]
 
     @abstractmethod
+    def _words(self, texts: Any) -> Any:
+        """Splits texts, a string tensor (n,), into words: ragged strings (n, words)."""
+
+    @abstractmethod
+    def _pieces(self, words: Any) -> Any:
+        """Splits words (m,), each there once, into tokens: ragged int32 (m, tokens)."""
+
     def tokenize(self, texts: Any) -> Any:
         """Token ids without special tokens and uncut.
 
@@ -47,6 +54,10 @@ class Tokenizer(tf.Module, ABC):
         Returns:
             RaggedTensor int32 (n, tokens).
         """
+        words = self._words(tf.convert_to_tensor(texts, tf.string))
+        different, which = tf.unique(words.flat_values)
+        tokens = tf.gather(self._pieces(different), which)
+        return tf.RaggedTensor.from_row_splits(tokens, words.row_splits).merge_dims(1, 2)
 
     def __call__(self, texts: Any, *, max_length: int | None = None) -> Any:
         """Token ids with the start and end token, cut to `max_length` before the end token.
@@ -83,13 +94,7 @@ def lookup_table(keys: Any, values: Any, key_type: Any) -> Any:
 
 def _token_ids(contract: TextPreprocessing) -> dict[str, int]:
     ids = {token: i for i, token in enumerate(contract.vocabulary)}
-    special = (
-        contract.unknown_token,
-        contract.start_token,
-        contract.end_token,
-        contract.padding_token,
-    )
-    missing = [token for token in special if token not in ids]
+    missing = [token for token in contract.special_tokens if token not in ids]
     if missing:
         raise BackboneError(
             f"The vocabulary of {len(ids)} tokens lacks the special tokens {missing}.",

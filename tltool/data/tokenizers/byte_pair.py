@@ -53,14 +53,7 @@ class BytePairTokenizer(Tokenizer):
         # A graph also where the caller has none: it may take thousands of small steps.
         # Traced here, since TensorFlow warns where calls of many tokenizers trace.
         spec = tf.TensorSpec([None], tf.string)
-        self._pieces = tf.function(self._merge_bytes, autograph=False).get_concrete_function(spec)
-
-    def tokenize(self, texts: Any) -> Any:
-        """Token ids without special tokens and uncut, RaggedTensor int32 (n, tokens)."""
-        words = self._words(tf.convert_to_tensor(texts, tf.string))
-        different, which = tf.unique(words.flat_values)
-        tokens = tf.gather(self._pieces(different), which)
-        return tf.RaggedTensor.from_row_splits(tokens, words.row_splits).merge_dims(1, 2)
+        self._traced = tf.function(self._merge_bytes, autograph=False).get_concrete_function(spec)
 
     def _words(self, texts: Any) -> Any:
         """Splits the texts at the matches of GPT-2's pattern: ragged strings (n, words)."""
@@ -95,6 +88,10 @@ class BytePairTokenizer(Tokenizer):
         # Inside a run of other characters, and after their space, it is one of them.
         free = (codes == ord("'")) & (before != _OTHER) & ~after_plain_space
         return _with_contractions(begins, codes, tf.where(free)[:, 0])
+
+    def _pieces(self, words: Any) -> Any:
+        """See `_merge_bytes`."""
+        return self._traced(words)
 
     def _merge_bytes(self, words: Any) -> Any:
         """Merges the bytes of words (m,) as far as the table goes: ragged int32 (m, pieces).

@@ -30,35 +30,29 @@ class UnigramTokenizer(Tokenizer):
         self._normalization = Normalization(contract)
         self._at_white_space = contract.split == "whitespace"
         self._dummy_prefix = contract.dummy_prefix
-        special = (
-            contract.unknown_token,
-            contract.start_token,
-            contract.end_token,
-            contract.padding_token,
-            *contract.control_tokens,
-        )
+        unmatched = frozenset((*contract.special_tokens, *contract.control_tokens))
         self._best_pieces = BestPieces(
-            contract.vocabulary, contract.scores, self.unknown_id, frozenset(special)
+            contract.vocabulary, contract.scores, self.unknown_id, unmatched
         )
 
         signature = [tf.TensorSpec([None], tf.string)]
-        function = tf.function(self._tokenize, input_signature=signature, autograph=False)
+        function = tf.function(super().tokenize, input_signature=signature, autograph=False)
         self._traced = cache(function.get_concrete_function)
 
     def tokenize(self, texts: Any) -> Any:
         """Token ids without special tokens and uncut, RaggedTensor int32 (n, tokens)."""
-        texts = tf.convert_to_tensor(texts, tf.string)
         # Its loops take a step for each character of the longest word: too slow outside of a graph.
-        return self._tokenize(texts) if tf.inside_function() else self._traced()(texts)
+        if tf.inside_function():
+            return super().tokenize(texts)
+        return self._traced()(tf.convert_to_tensor(texts, tf.string))
 
-    def _tokenize(self, texts: Any) -> Any:
-        words = self._words(self._normalization(texts))
-        different, which = tf.unique(words.flat_values)
-        tokens = tf.gather(self._best_pieces(different), which)
-        return tf.RaggedTensor.from_row_splits(tokens, words.row_splits).merge_dims(1, 2)
+    def _pieces(self, words: Any) -> Any:
+        """See `BestPieces`."""
+        return self._best_pieces(words)
 
-    def _words(self, codes: Any) -> Any:
-        """Splits normalized rows of characters into words that begin with ▁: ragged (n, words)."""
+    def _words(self, texts: Any) -> Any:
+        """Normalizes the texts and splits them into words that begin with ▁: ragged (n, words)."""
+        codes = self._normalization(texts)
         values, first = codes.flat_values, row_starts(codes)
         if self._at_white_space:
             white = self._normalization.is_white_space(values)

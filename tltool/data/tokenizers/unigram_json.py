@@ -48,8 +48,7 @@ def unigram_json(contract: UnigramPreprocessing) -> dict[str, Any]:
 
 
 def _special(contract: UnigramPreprocessing, ids: dict[str, int]) -> list[str]:
-    named = (contract.unknown_token, contract.start_token, contract.end_token)
-    return sorted({*named, contract.padding_token, *contract.control_tokens}, key=ids.__getitem__)
+    return sorted({*contract.special_tokens, *contract.control_tokens}, key=ids.__getitem__)
 
 
 def _added_token(token_id: int, token: str) -> dict[str, Any]:

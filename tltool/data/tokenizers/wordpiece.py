@@ -50,13 +50,6 @@ class WordPieceTokenizer(Tokenizer):
         self._actions = CharacterTable(actions)
         self._replacements = tf.constant(replacements)
 
-    def tokenize(self, texts: Any) -> Any:
-        """Token ids without special tokens and uncut, RaggedTensor int32 (n, tokens)."""
-        words = self._words(tf.convert_to_tensor(texts, tf.string))
-        different, which = tf.unique(words.flat_values)
-        tokens = tf.gather(self._pieces(different), which)
-        return tf.RaggedTensor.from_row_splits(tokens, words.row_splits).merge_dims(1, 2)
-
     def _words(self, texts: Any) -> Any:
         """Cleans the texts and splits them at spaces, punctuation and CJK: ragged (n, words)."""
         codes = tf.strings.unicode_decode(texts, "UTF-8", errors="replace")
