@@ -18,7 +18,7 @@ import trained
 
 from tltool.artifact import load_artifact
 from tltool.errors import DataError, ExportError, GateError
-from tltool.export.gate import check_artifact
+from tltool.export.gate import check_artifact, reference_of
 from tltool.export.package import ExportTarget, export_and_check, export_targets
 from tltool.schema import ExportSection, GateSection
 from tltool.tasks import TASKS, Task
@@ -55,14 +55,9 @@ def export(made, folder, section=ONE_EACH, **options):
 def gate(made, folder, target, section=DEFAULT, **changes):
     """Checks an export folder against `made`, changed as a breakage would show it."""
     made = replace(made, **changes)
+    reference = reference_of(made.model, made.held_out, made.task, made.preprocessing, section)
     return check_artifact(
-        folder / target.folder / target.file,
-        made.model,
-        made.held_out,
-        made.task,
-        made.preprocessing,
-        precision=target.precision,
-        gate=section,
+        folder / target.folder / target.file, reference, precision=target.precision, gate=section
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,12 @@ class Comparison:
     received: Array
     names: list[str]
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """Largest change of any output between two of the rows."""
         return float(np.ptp(self.expected, axis=0).max() / self._unit)
 
+    @cached_property
     def differences(self) -> Array:
         """Of every output, (n, outputs)."""
         rows = len(self.examples)
@@ -58,6 +60,7 @@ class Comparison:
     def _unit(self) -> float:
         return 1.0 if self.task.labels else self.task.target_std
 
+    @cached_property
     def logit_difference(self) -> float | None:
         """The largest, as a share of the widest range of logits in a row; None for regression.
 
@@ -72,6 +75,12 @@ class Comparison:
         widest = float(np.ptp(expected, axis=1).max())
         return float(np.abs(received - expected).max() / max(widest, NARROWEST))
 
+    @cached_property
+    def agreement(self) -> float | None:
+        """Share of the rows with the same top class; None for regression."""
+        return float(self.same_class.mean()) if self.task.labels else None
+
+    @cached_property
     def same_class(self) -> Array:
         """Where the artifact names the trained model's top class or one tied with it."""
         if not self.task.labels:
@@ -80,6 +89,7 @@ class Comparison:
         pairs = zip(self.expected, self.names, strict=True)
         return np.array([n in index and row[index[n]] >= row.max() - TIE for row, n in pairs])
 
+    @cached_property
     def metric(self) -> MetricChange | None:
         """The task's metric of both; None where a row has no label or an output is no number."""
         outputs = np.stack([self.expected, self.received])
@@ -113,8 +123,8 @@ class Comparison:
 
     def worst(self) -> tuple[WorstRow, ...]:
         """Rows with another class first, then by difference."""
-        per_row = self.differences().max(axis=1)
-        badness = np.nan_to_num(per_row, nan=np.inf) + ~self.same_class()
+        per_row = self.differences.max(axis=1)
+        badness = np.nan_to_num(per_row, nan=np.inf) + ~self.same_class
         return tuple(
             WorstRow(
                 origin=self.examples.origins[row],
@@ -132,24 +142,19 @@ class Comparison:
         return f"{name or self.task.labels[output.argmax()]} {output.max():.4f}"
 
 
-def breaches(
-    tolerance: Tolerance,
-    rows: int,
-    largest: float,
-    logits: float | None,
-    agreement: float | None,
-    metric: MetricChange | None,
-) -> Iterator[str]:
+def breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:
     """The limits that are broken, in words; see `Tolerance` for what one row may do."""
+    rows, largest = len(comparison.examples), float(comparison.differences.max())
     # Written so that a difference that is not a number is a breach.
     if not largest <= tolerance.max_difference:
         yield f"largest difference {largest:.2g}, allowed {tolerance.max_difference:.2g}"
-    limit = tolerance.max_logit_difference
+    logits, limit = comparison.logit_difference, tolerance.max_logit_difference
     if logits is not None and limit is not None and not logits <= limit:
         yield f"logits differ by {logits:.2g} of their range, allowed {limit:.2g}"
-    share = tolerance.min_agreement
+    agreement, share = comparison.agreement, tolerance.min_agreement
     if agreement is not None and agreement < min(share, 1 if share == 1 else 1 - 1 / rows):
         yield f"same top class for {agreement:.1%} of the rows, at least {share:.1%} needed"
+    metric = comparison.metric
     if metric is None:
         return
     grace = 1 / rows if metric.classes else 0.0

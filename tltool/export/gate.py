@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tltool.tasks import Task
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 Runner = Callable[[Path, Sequence[Any]], Outputs]
 """Runs an artifact on raw inputs; gives its outputs and the name of each best class."""
@@ -30,32 +32,41 @@ def run_here(artifact_path: Path, inputs: Sequence[Any]) -> Outputs:
     return load_artifact(artifact_path).predict_with_labels(inputs)
 
 
-def check_artifact(
-    artifact_path: Path,
+@dataclass(frozen=True)
+class Reference:
+    """What artifacts are compared with.
+
+    Attributes:
+        task: Labels or target scale of the trained model.
+        rows: Held-out rows.
+        outputs: The trained model's: probabilities (n, classes), or numbers
+            (n,) in the target's units.
+    """
+
+    task: Task
+    rows: Examples
+    outputs: np.ndarray[Any, Any]
+
+
+def reference_of(
     model: keras.Model,
     examples: Examples,
     task: Task,
     preprocessing: ImagePreprocessing | TextPreprocessing,
-    *,
-    precision: LiteRTPrecision,
     gate: GateSection,
-    run: Runner = run_here,
-) -> GateReport:
-    """Compares an artifact, run its own way from raw inputs, with the trained model.
+) -> Reference:
+    """Runs the trained model, once for all of its artifacts.
 
     Args:
-        artifact_path: SavedModel folder or .tflite file, sidecars beside it.
-        model: The trained model, from preprocessed inputs to raw outputs. One
-            of mixed precision is computed in float32, as artifacts are.
+        model: From preprocessed inputs to raw outputs. One of mixed precision
+            is computed in float32, as artifacts are.
         examples: Held-out rows; at most `gate.examples`, evenly spaced, are used.
-        task: Labels or target scale of the trained model.
-        preprocessing: Contract of the trained model.
-        precision: Of the artifact's weights; chooses the default tolerance.
-        gate: Number of rows, and tolerances that replace the defaults.
-        run: How the artifact is run; see `tltool.export.fresh_process`.
+        task: Labels or target scale.
+        preprocessing: Contract of the model.
+        gate: Number of rows.
 
     Raises:
-        ExportError: There is no row to compare, or the artifact cannot be loaded.
+        ExportError: There is no row to compare.
     """
     if len(examples) == 0:
         raise ExportError(
@@ -65,31 +76,51 @@ def check_artifact(
     from tltool.model import to_float32
 
     rows = examples.take(evenly_spaced(len(examples), gate.examples))
+    return Reference(task, rows, model_outputs(to_float32(model), rows, task, preprocessing))
+
+
+def check_artifact(
+    artifact_path: Path,
+    reference: Reference,
+    *,
+    precision: LiteRTPrecision,
+    gate: GateSection,
+    run: Runner = run_here,
+) -> GateReport:
+    """Compares an artifact, run its own way from raw inputs, with the trained model.
+
+    Args:
+        artifact_path: SavedModel folder or .tflite file, sidecars beside it.
+        reference: What the trained model says.
+        precision: Of the artifact's weights; chooses the default tolerance.
+        gate: Tolerances that replace the defaults.
+        run: How the artifact is run; see `tltool.export.fresh_process`.
+
+    Raises:
+        ExportError: The artifact cannot be loaded or run.
+    """
+    rows, expected = reference.rows, reference.outputs
     received, names = run(artifact_path, rows.inputs)
-    expected = model_outputs(to_float32(model), rows, task, preprocessing)
     if received.shape != expected.shape:
         raise ExportError(
             f"{artifact_path.name} gives outputs of shape {received.shape}, "
             f"the trained model {expected.shape}."
         )
-    comparison = Comparison(task, rows, expected, received, names)
-    differences = comparison.differences()
-    largest, logits = float(differences.max()), comparison.logit_difference()
-    agreement = float(comparison.same_class().mean()) if task.labels else None
-    metric, tolerance = comparison.metric(), tolerance_for(precision, gate)
+    comparison = Comparison(reference.task, rows, expected, received, names)
+    tolerance = tolerance_for(precision, gate)
     return GateReport(
         artifact=artifact_path.name,
         precision=precision,
         size_bytes=size_of(artifact_path),
         rows=len(rows),
-        max_difference=largest,
-        mean_difference=float(differences.mean()),
-        max_logit_difference=logits,
-        agreement=agreement,
-        metric=metric,
+        max_difference=float(comparison.differences.max()),
+        mean_difference=float(comparison.differences.mean()),
+        max_logit_difference=comparison.logit_difference,
+        agreement=comparison.agreement,
+        metric=comparison.metric,
         tolerance=tolerance,
         spread=comparison.spread,
-        breaches=tuple(breaches(tolerance, len(rows), largest, logits, agreement, metric)),
+        breaches=tuple(breaches(comparison, tolerance)),
         worst=comparison.worst(),
     )
 

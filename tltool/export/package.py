@@ -10,7 +10,7 @@ from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import ExportError, GateError
 from tltool.export.fresh_process import FreshProcess
-from tltool.export.gate import check_artifact
+from tltool.export.gate import Reference, check_artifact, reference_of
 from tltool.export.gate_report import GateReport
 from tltool.export.readme import readme
 from tltool.export.sidecar import write_contract, write_golden
@@ -104,8 +104,17 @@ def export_and_check(
     reports: list[GateReport] = []
     errors: list[ExportError] = []
     with FreshProcess() as process:
+        reference = reference_of(model, examples, task, preprocessing, section.gate)
         source = _Source(
-            model, task, preprocessing, examples, section.gate, length, process, calibration
+            model,
+            task,
+            preprocessing,
+            examples,
+            reference,
+            section.gate,
+            length,
+            process,
+            calibration,
         )
         for target in export_targets(section):
             try:
@@ -142,6 +151,7 @@ class _Source:
     task: Task
     preprocessing: ImagePreprocessing | TextPreprocessing
     examples: Examples
+    reference: Reference
     gate: GateSection
     length: int | None
     process: FreshProcess
@@ -164,10 +174,7 @@ def _export_one(
         _write_model(source, target, folder)
         report = check_artifact(
             folder / target.file,
-            source.model,
-            source.examples,
-            source.task,
-            source.preprocessing,
+            source.reference,
             precision=target.precision,
             gate=source.gate,
             run=source.process.run,
