@@ -40,7 +40,7 @@ class Artifact:
         path: The SavedModel folder or the .tflite file.
         task: Labels or target scale, as exported.
         preprocessing: The contract the artifact was exported with.
-        precision: Of the weights: "float32", "float16" or "dynamic_int8".
+        precision: Of the weights, as in `tltool.schema.LiteRTPrecision`.
     """
 
     path: Path
@@ -223,11 +223,12 @@ def _load_litert(
         interpreter.allocate_tensors()
     infer = interpreter.get_signature_runner("serving_default")
     length = int(next(iter(infer.get_input_details().values()))["shape"][1])
+    inputs_of = litert_inputs(preprocessing, length)
     labels = _read_labels(path.parent / LABELS_FILE) if task.labels else []
     output = "probabilities" if task.labels else "prediction"
 
     def run(batch: Sequence[Any]) -> Outputs:
-        inputs = _litert_inputs(batch, preprocessing, length)
+        inputs = inputs_of(batch)
         rows = [
             infer(**{name: values[i : i + 1] for name, values in inputs.items()})[output][0]
             for i in range(len(batch))
@@ -238,20 +239,29 @@ def _load_litert(
     return run
 
 
-def _litert_inputs(
-    batch: Sequence[Any], preprocessing: ImagePreprocessing | TextPreprocessing, length: int
-) -> dict[str, np.ndarray[Any, Any]]:
-    """What an app must do itself; `length` is the tokens the model takes (texts)."""
+def litert_inputs(
+    preprocessing: ImagePreprocessing | TextPreprocessing, length: int | None
+) -> Callable[[Sequence[Any]], dict[str, np.ndarray[Any, Any]]]:
+    """What an app must do itself: from raw inputs to the inputs of a LiteRT model, by name.
+
+    Args:
+        preprocessing: Of the model.
+        length: Tokens the model takes (texts).
+    """
     import tensorflow as tf
 
     from tltool.data.pipeline import model_inputs
     from tltool.data.text import TextPreprocessor
 
     if isinstance(preprocessing, ImagePreprocessing):
-        return {IMAGE_INPUT: model_inputs(batch, preprocessing).numpy()}
-    texts = tf.constant([encoded(text, "text") for text in batch])
-    tensors = TextPreprocessor(preprocessing)(texts, length=length)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+        return lambda batch: {IMAGE_INPUT: model_inputs(batch, preprocessing).numpy()}
+    preprocessor = TextPreprocessor(preprocessing)
+
+    def tokenized(batch: Sequence[Any]) -> dict[str, np.ndarray[Any, Any]]:
+        texts = tf.constant([encoded(text, "text") for text in batch])
+        return {name: t.numpy() for name, t in preprocessor(texts, length=length).items()}
+
+    return tokenized
 
 
 def _read_labels(path: Path) -> list[str]:

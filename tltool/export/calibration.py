@@ -7,14 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from tltool.artifact import BATCH_SIZE, litert_inputs
 from tltool.data.examples import Examples
-from tltool.data.pipeline import model_inputs
-from tltool.data.text import TextPreprocessor
-from tltool.data.tokens import strings
 from tltool.errors import ExportError
+from tltool.export.gate import evenly_spaced
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-
-_AT_ONCE = 32
 
 
 def balanced_rows(examples: Examples, count: int) -> Examples:
@@ -26,8 +23,7 @@ def balanced_rows(examples: Examples, count: int) -> Examples:
     if all(isinstance(target, str) for target in examples.targets):
         return examples.take(_by_class(examples, count))
     order = sorted(range(len(examples)), key=lambda row: float(examples.targets[row] or 0.0))
-    few = min(count, len(order))
-    return examples.take([order[i * len(order) // few] for i in range(few)])
+    return examples.take(_spread(order, count))
 
 
 def _by_class(examples: Examples, count: int) -> list[int]:
@@ -42,8 +38,7 @@ def _by_class(examples: Examples, count: int) -> list[int]:
 
 
 def _spread(rows: list[int], count: int) -> list[int]:
-    few = min(count, len(rows))
-    return [rows[i * len(rows) // few] for i in range(few)]
+    return [rows[i] for i in evenly_spaced(len(rows), count)]
 
 
 def calibration_inputs(
@@ -71,20 +66,13 @@ def calibration_inputs(
             hint="export dynamic_int8, which needs none, or give labelled data",
         )
 
+    inputs_of = litert_inputs(preprocessing, length)
+
     def inputs() -> Iterator[list[Any]]:
-        for start in range(0, len(examples), _AT_ONCE):
-            batch = examples.take(range(start, min(start + _AT_ONCE, len(examples))))
-            tensors = tf.nest.flatten(_batch(batch, preprocessing, length))
+        for start in range(0, len(examples), BATCH_SIZE):
+            batch = examples.inputs[start : start + BATCH_SIZE]
+            tensors = tf.nest.flatten(inputs_of(batch))
             for row in range(len(batch)):
                 yield [tensor[row : row + 1] for tensor in tensors]
 
     return inputs
-
-
-def _batch(
-    examples: Examples, preprocessing: ImagePreprocessing | TextPreprocessing, length: int | None
-) -> Any:
-    if isinstance(preprocessing, ImagePreprocessing):
-        return model_inputs(examples.inputs, preprocessing)
-    texts = strings(examples.inputs, examples.origins)
-    return TextPreprocessor(preprocessing)(texts, length=length)
