@@ -80,6 +80,6 @@ def export(
         typer.echo(str(report))
     typer.echo()
     names = [target.folder for target in export_targets(section)]
-    numbers = ("MB", "largest difference", "same top class", "rows")
+    numbers = ("size", "largest difference", "same top class", "rows")
     print_table(gate_rows(names, reports), right=numbers)
     typer.echo(f"\nexported to {loaded.folder.exports}")

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tltool.export.tolerance import Tolerance
+from tltool.files import size_text
+from tltool.report.wording import markdown, table
 from tltool.schema import LiteRTPrecision
-
-MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
@@ -144,28 +144,27 @@ class GateReport:
 
     def to_markdown(self) -> str:
         """A page for people: the figures, the classes, the rows that differ most."""
-        lines = [
+        parts = [
             f"# {self.artifact}: {'passed' if self.passed else 'FAILED'}",
-            "",
-            f"{self.precision}, {self.size_bytes / MEGABYTE:.1f} MB, compared with the trained "
-            f"model on {self.rows} held-out rows.",
-            "",
-            *_table(("What", "Measured"), self._figures()),
+            f"{self.precision}, {size_text(self.size_bytes)}, compared with the trained model on "
+            f"{self.rows} held-out rows.",
+            table(("What", "Measured"), [list(map(markdown, row)) for row in self._figures()]),
         ]
         if self.breaches:
-            lines += ["", *(f"- breach: {breach}" for breach in self.breaches)]
+            parts.append("\n".join(f"- breach: {markdown(breach)}" for breach in self.breaches))
         if self.metric is not None and self.metric.classes:
             rows = [
-                (c.label, str(c.rows), f"{c.model:.3f}", f"{c.artifact:.3f}")
+                (markdown(c.label), str(c.rows), f"{c.model:.3f}", f"{c.artifact:.3f}")
                 for c in self.metric.classes
             ]
             heads = ("Class", "Rows", "Recall of the trained model", "of this file")
-            lines += ["", *_table(heads, rows)]
+            parts.append(table(heads, rows))
         worst = [
-            (row.origin, f"{row.difference:.2g}", row.expected, row.received) for row in self.worst
+            (markdown(w.origin), f"{w.difference:.2g}", markdown(w.expected), markdown(w.received))
+            for w in self.worst
         ]
         heads = ("Row", "Difference", "The trained model says", "This file says")
-        return "\n".join([*lines, "", *_table(heads, worst), ""])
+        return "\n\n".join([*parts, table(heads, worst)]) + "\n"
 
 
 def metric_text(metric: MetricChange) -> str:
@@ -193,7 +192,7 @@ def _row(name: str, report: GateReport) -> dict[str, object]:
     metric = report.metric
     row: dict[str, object] = {
         "export": name,
-        "MB": f"{report.size_bytes / MEGABYTE:.1f}",
+        "size": size_text(report.size_bytes),
         "largest difference": f"{report.max_difference:.1e}",
         "same top class": None if report.agreement is None else f"{report.agreement:.1%}",
     }
@@ -204,13 +203,6 @@ def _row(name: str, report: GateReport) -> dict[str, object]:
             first = metric.classes[0]
             row["most changed class"] = f"{first.label} {first.model:.2f} → {first.artifact:.2f}"
     return row | {"rows": report.rows, "check": "passed" if report.passed else "FAILED"}
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(heads), line(["---"] * len(heads)), *map(line, rows)]
 
 
 def _without_nan(value: Any) -> Any:
