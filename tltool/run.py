@@ -112,8 +112,7 @@ class Run:
             )
         import keras
 
-        import tltool.backbones.networks.disentangled
-        import tltool.backbones.networks.layers
+        import tltool.backbones.networks.registered
         import tltool.optimizers  # noqa: F401 - both register what the file may name
 
         _import_head(self.recipe.head.name)

@@ -1,0 +1,5 @@
+"""Importing this registers every layer and activation of tltool's that a saved model may name."""
+
+from __future__ import annotations
+
+from tltool.backbones.networks import disentangled, layers  # noqa: F401 - for what they register
