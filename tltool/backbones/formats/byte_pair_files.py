@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tltool.backbones.formats.text_input import check_rows
 from tltool.data.tokenizers.merges import byte_ids, merge_table
 from tltool.errors import BackboneError
 
@@ -30,10 +31,7 @@ def ordered_vocabulary(ids: Mapping[str, Any], rows: int, path: Path) -> tuple[s
             f"The vocabulary {path} has {len(numbers)} tokens, whose ids are not all the numbers "
             f"from 0 to {len(numbers) - 1}."
         )
-    if len(tokens) > rows:
-        raise BackboneError(
-            f"The vocabulary {path} has {len(tokens)} tokens, but the model knows {rows}."
-        )
+    check_rows(len(tokens), rows, path)
     return tokens
 
 

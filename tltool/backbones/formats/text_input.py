@@ -28,13 +28,18 @@ def read_vocabulary(path: Path, rows: int) -> tuple[str, ...]:
         raise BackboneError(f"The vocabulary {path} cannot be read: {error}.") from error
     # Not splitlines(): a vocabulary may hold U+2028 and the like as tokens.
     tokens = tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
-    if len(tokens) > rows:
-        raise BackboneError(
-            f"The vocabulary {path} has {len(tokens)} tokens, but the model knows {rows}."
-        )
+    check_rows(len(tokens), rows, path)
     if len(set(tokens)) != len(tokens):
         raise BackboneError(f"The vocabulary {path} has a token twice.")
     return tokens
+
+
+def check_rows(tokens: int, rows: int, path: Path) -> None:
+    """Raises BackboneError where a vocabulary has more tokens than the embedding has rows."""
+    if tokens > rows:
+        raise BackboneError(
+            f"The vocabulary {path} has {tokens} tokens, but the model knows {rows}."
+        )
 
 
 def checked_length(max_length: int | None, positions: int, name: str) -> int:
