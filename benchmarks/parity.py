@@ -99,8 +99,10 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
         "pos_att_type": "p2c|c2p",
         "position_biased_input": False,
     },
+    "albert": {**_TEXT, "embedding_size": 32},
     # All bytes are tokens.
     "roberta": {**_TEXT, "vocab_size": 300, "layer_norm_eps": 1e-5, "type_vocab_size": 1},
+    "xlm-roberta": {**_TEXT, "layer_norm_eps": 1e-5, "type_vocab_size": 1},
     "vit": {**_SMALL, "image_size": 64, "patch_size": 16},
     "dinov2": {
         "hidden_size": 48,

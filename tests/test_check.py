@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-import keras
 import pytest
 
 from tltool.backbones import check
 from tltool.backbones.check import check_card, check_family, golden_families
 from tltool.backbones.formats import timm_folder
-from tltool.backbones.formats import transformers_text as transformers_folder
+from tltool.backbones.formats.transformers_names import ENCODERS
+from tltool.backbones.networks.layers import exact_gelu, tanh_gelu
 
 FAMILIES = golden_families()
 
@@ -31,12 +31,12 @@ def test_cards_that_need_no_hub_pass_with_their_own_weights(name):
     assert result.passed, result
 
 
-def test_the_wrong_gelu_fails(monkeypatch):
-    tanh = keras.saving.register_keras_serializable(package="test")(
-        lambda x: keras.activations.gelu(x, approximate=True)
-    )
-    monkeypatch.setattr(transformers_folder, "exact_gelu", tanh)
-    result = check_family("bert")
+@pytest.mark.parametrize(
+    ("name", "key", "wrong"), [("bert", "gelu", tanh_gelu), ("albert", "gelu_new", exact_gelu)]
+)
+def test_the_wrong_gelu_fails(name, key, wrong, monkeypatch):
+    monkeypatch.setitem(ENCODERS[name].activations, key, wrong)
+    result = check_family(name)
     assert not result.passed
     assert result.difference > 1e-4
 

@@ -18,7 +18,7 @@ from unigrams import STEPS, nasty_contract, nasty_texts, reference, train_spm
 from tltool.data.text import TextPreprocessor
 from tltool.data.tokenizers.character_map import read_character_map
 from tltool.data.tokenizers.unigram import UnigramTokenizer
-from tltool.data.tokenizers.unigram_json import unigram_json
+from tltool.data.tokenizers.unigram_json import unigram_json, unigram_rules
 from tltool.errors import BackboneError
 from tltool.preprocessing import UnigramPreprocessing, preprocessing_from_json
 
@@ -205,6 +205,21 @@ def test_the_json_gives_the_same_ids_in_tokenizers(kind, split):
     other = contract.model_copy(update={"scores": contract.scores[::-1]})
     theirs = Tokenizer.from_str(json.dumps(unigram_json(other)))
     assert ours != [encoding.ids for encoding in theirs.encode_batch(texts)]
+
+
+def test_special_tokens_in_a_text_are_text_in_tokenizers_too():
+    from tokenizers import Tokenizer
+
+    contract = trained_contract("xlm-roberta")
+    ours = tokenizer(contract)
+    texts = ["<s> a</s><unk>", "</s>"]
+    rules = {**unigram_json(contract), "added_tokens": [], **unigram_rules(contract)}
+    theirs = Tokenizer.from_str(json.dumps(rules))
+    assert_equal(ours(texts).to_list(), theirs, texts)
+    assert_equal(ours(list(ODD_TEXTS)).to_list(), theirs, ODD_TEXTS)
+    # As they are listed usually, they are found.
+    listed = Tokenizer.from_str(json.dumps(unigram_json(contract)))
+    assert listed.encode("</s>").ids != ours(["</s>"]).to_list()[0]
 
 
 def test_the_contract_survives_json():

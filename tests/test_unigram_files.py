@@ -1,25 +1,44 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from odd_texts import ODD_TEXTS
 from unigram_folders import FILES, SPECIAL, converted, model_of, scored, write_json, write_spm
 from unigrams import nasty_texts
 
-from tltool.backbones.formats.unigram_files import has_unigram, unigram_preprocessing
+from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
+from tltool.backbones.formats.transformers_names import ENCODERS
+from tltool.backbones.formats.transformers_tokenizers import read_tokenizer
+from tltool.backbones.formats.unigram_files import has_unigram
 from tltool.data.tokenizers.unigram import UnigramTokenizer
 from tltool.data.tokenizers.unigram_json import unigram_json
 from tltool.errors import BackboneError
+from tltool.preprocessing import WordPiecePreprocessing
 
 INPUTS = ("token_ids", "padding_mask")
 
 
-def read(folder, family, **config):
-    options = json.loads((folder / "tokenizer_config.json").read_text())
-    config = {"model_type": family, "vocab_size": 1000, **config}
-    assert has_unigram(folder, options, config)
-    return unigram_preprocessing(folder, options, config, max_length=20_000, inputs=INPUTS)
+# What transformers takes for each network where a folder names no class.
+CLASSES = {
+    "albert": "Albert",
+    "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
+    "deberta-v2": "DebertaV2",
+    "bert": "Bert",
+}
+
+
+def source(folder, family, rows=1000):
+    names = replace(ENCODERS["bert"], tokenizer=CLASSES[family])
+    return TokenizerFolder(folder, names, rows, 20_000, INPUTS, 20_000, "it")
+
+
+def read(folder, family, rows=1000):
+    found = source(folder, family, rows)
+    assert has_unigram(found)
+    return read_tokenizer(found)
 
 
 @pytest.mark.parametrize("family", FILES)
@@ -76,9 +95,33 @@ def test_a_folder_without_a_class_is_known_by_its_json(tmp_path):
     options = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
     folder = write_json(tmp_path / "json", "xlm-roberta", **options)
     assert read(folder, "bert").end_token == "</s>"
-    assert not has_unigram(folder, {}, {"model_type": "bert"})
     (folder / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}')
-    assert not has_unigram(folder, options, {"model_type": "bert"})
+    assert not has_unigram(source(folder, "bert"))
+    write_json(folder, "xlm-roberta")
+    assert not has_unigram(source(folder, "bert"))
+
+
+def test_a_network_may_have_the_tokenizer_of_another(tmp_path):
+    chinese = tmp_path / "chinese"
+    chinese.mkdir()
+    (chinese / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n中\n")
+    (chinese / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    albert = TokenizerFolder(chinese, ENCODERS["albert"], 5, 8, INPUTS, 8, "it")
+    assert isinstance(read_tokenizer(albert), WordPiecePreprocessing)
+    multilingual = write_spm(tmp_path / "m", "xlm-roberta", tokenizer_class="XLMRobertaTokenizer")
+    bert = TokenizerFolder(multilingual, ENCODERS["bert"], 500, 8, INPUTS, 8, "it")
+    assert read_tokenizer(bert).kind == "unigram"
+
+
+def test_special_tokens_map_names_them_where_the_settings_do_not(tmp_path):
+    folder = write_spm(tmp_path / "spm", "albert", tokenizer_class="AlbertTokenizer")
+    (folder / "special_tokens_map.json").write_text('{"cls_token": {"content": "[MASK]"}}')
+    assert read(folder, "albert").start_token == "[MASK]"
+    (folder / "tokenizer_config.json").write_text('{"cls_token": "[CLS]"}')
+    assert read(folder, "albert").start_token == "[CLS]"
+    (folder / "tokenizer_config.json").write_text('{"cls_token": "[NO]"}')
+    with pytest.raises(BackboneError, match=r"lacks the special tokens \['\[NO\]'\]"):
+        read(folder, "albert")
 
 
 @pytest.mark.parametrize("family", FILES)
@@ -138,7 +181,7 @@ def test_what_would_tokenize_differently_is_refused(part, value, named, tmp_path
 def test_files_that_cannot_be_used_are_refused(tmp_path):
     folder = write_spm(tmp_path / "spm", "xlm-roberta")
     with pytest.raises(BackboneError, match=r"has \d+ tokens, but the model knows 100"):
-        read(folder, "xlm-roberta", vocab_size=100)
+        read(folder, "xlm-roberta", rows=100)
     file = folder / FILES["xlm-roberta"]
     file.write_bytes(b"\xff" + file.read_bytes())
     with pytest.raises(BackboneError, match="no model of SentencePiece"):

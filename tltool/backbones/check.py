@@ -25,8 +25,9 @@ from tltool.backbones.catalog import get_card
 from tltool.backbones.load import load_backbone
 from tltool.backbones.seeded import seeded_levels, seeded_tensor, seeded_tokens
 from tltool.data.tokenizers.merges import byte_characters
+from tltool.data.tokenizers.unigram_json import unigram_json
 from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.preprocessing import ImagePreprocessing, UnigramPreprocessing
 
 TOLERANCE = 1e-5
 """Of a difference, as a share of the largest feature: sums in another order give 1e-6, a wrong
@@ -35,6 +36,11 @@ padding, epsilon or activation 1e-3 and more."""
 _GOLDEN = Path(__file__).parent / "golden"
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BYTE_PAIR_SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
+# Start, padding, end and unknown, in the order of their ids.
+_UNIGRAM_SPECIAL_TOKENS = {
+    "albert": {"padding": "<pad>", "unknown": "<unk>", "start": "[CLS]", "end": "[SEP]"},
+    "xlm-roberta": {"start": "<s>", "padding": "<pad>", "end": "</s>", "unknown": "<unk>"},
+}
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,9 @@ def write_preprocessing(folder: Path, config: dict[str, Any]) -> None:
     """What a folder of transformers also needs: a tokenizer, or how images are scaled."""
     if config.get("model_type") == "roberta":
         _write_byte_pairs(folder, config["vocab_size"])
+    elif config.get("model_type") in _UNIGRAM_SPECIAL_TOKENS:
+        special = _UNIGRAM_SPECIAL_TOKENS[config["model_type"]]
+        _write_unigram(folder, special, config["vocab_size"])
     elif "vocab_size" in config:
         words = [f"word{number}" for number in range(config["vocab_size"] - len(_SPECIAL_TOKENS))]
         vocabulary = "\n".join([*_SPECIAL_TOKENS, *words]) + "\n"
@@ -161,6 +170,18 @@ def _write_byte_pairs(folder: Path, size: int) -> None:
     (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
     lines = "\n".join(["#version: 0.2", *merges, ""])
     (folder / "merges.txt").write_text(lines, encoding="utf-8")
+
+
+def _write_unigram(folder: Path, special: dict[str, str], size: int) -> None:
+    """A Unigram tokenizer of so many tokens."""
+    words = [f"▁word{number}" for number in range(size - len(special))]
+    contract = UnigramPreprocessing(
+        vocabulary=(*special.values(), *words),
+        scores=(*[0.0] * len(special), *[-1.0] * len(words)),
+        **{f"{role}_token": token for role, token in special.items()},
+    )
+    content = json.dumps(unigram_json(contract))
+    (folder / "tokenizer.json").write_text(content, encoding="utf-8")
 
 
 @cache

@@ -40,6 +40,12 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         _BLOCKS,
         Rule("pooler", r"pooled_dense"),
     ),
+    "albert": (
+        Rule("embeddings", r"(token|position|segment)_embedding|embeddings_.*"),
+        # All of its blocks are this one.
+        Rule("block", r"transformer_layer_0"),
+        Rule("pooler", r"pooled_dense"),
+    ),
     "distil_bert": (Rule("embeddings", r"token_and_position_embedding|embeddings_.*"), _BLOCKS),
     "roberta": (Rule("embeddings", r"embeddings(_.*)?"), _BLOCKS),
     "vit": (

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tltool.preprocessing import BytePairPreprocessing, TextPreprocessing
+from tltool.data.tokenizers.unigram_json import unigram_rules
+from tltool.preprocessing import (
+    BytePairPreprocessing,
+    TextPreprocessing,
+    UnigramPreprocessing,
+)
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -107,5 +112,6 @@ def _byte_pair(contract: BytePairPreprocessing, ids: dict[str, int]) -> dict[str
 
 _RULES: dict[type[TextPreprocessing], Callable[[Any, dict[str, int]], dict[str, Any]]] = {
     BytePairPreprocessing: _byte_pair,
+    UnigramPreprocessing: lambda contract, _: unigram_rules(contract),
 }
 """How each kind of contract that is written this way splits a text."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ import keras
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.folder_files import read_json
-from tltool.backbones.formats.tokenizer_folder import SETTINGS_FILE, TokenizerFolder
+from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
 from tltool.backbones.formats.transformers_names import DEBERTA
 from tltool.backbones.formats.transformers_text import (
     encoder_tensors,
@@ -18,7 +17,7 @@ from tltool.backbones.formats.transformers_text import (
     pool,
     read_pooling,
 )
-from tltool.backbones.formats.transformers_tokenizers import check_readable, read_tokenizer
+from tltool.backbones.formats.transformers_tokenizers import read_tokenizer
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.deberta import DebertaShape, build_deberta
 from tltool.backbones.networks.layers import exact_gelu
@@ -42,7 +41,6 @@ _ONLY: dict[str, tuple[Any, Any, str]] = {
     "hidden_act": ("gelu", "gelu", "another activation"),
     "pooler_hidden_act": ("gelu", "gelu", "another activation"),
 }
-_BERT_TOKENIZERS = ("BertTokenizer", "BertTokenizerFast")
 
 
 def load_deberta_folder(
@@ -139,14 +137,10 @@ def _plain(value: Any) -> Any:
 def _preprocessing(
     folder: Path, config: dict[str, Any], max_length: int | None, name: str
 ) -> TextPreprocessing:
-    settings = folder / SETTINGS_FILE
-    kind = read_json(settings).get("tokenizer_class", "DebertaV2Tokenizer")
-    family = replace(DEBERTA, tokenizer_kind="wordpiece") if kind in _BERT_TOKENIZERS else DEBERTA
-    check_readable(family, settings)
     return read_tokenizer(
         TokenizerFolder(
             folder=folder,
-            family=family,
+            family=DEBERTA,
             rows=config["vocab_size"],
             positions=config["max_position_embeddings"],
             inputs=("token_ids", "padding_mask"),

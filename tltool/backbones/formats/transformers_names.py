@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from tltool.backbones.networks.layers import exact_gelu, tanh_gelu
 
 TokenizerKind = Literal["wordpiece", "byte_pair", "unigram"]
 
@@ -17,6 +20,8 @@ class EncoderNames:
         sizes: Keys of the configuration: vocabulary, width, blocks, heads,
             width inside a block, and positions, in this order.
         activation, dropout: Keys of the configuration.
+        activations: What each value of the former is; the first is meant where none is.
+        only: Further keys that may have one value alone.
         block: Beginning of a block's tensors.
         parts: What each Keras layer of a block is called.
         others: Likewise outside the blocks.
@@ -25,6 +30,7 @@ class EncoderNames:
         unused: Beginnings of further tensors that the features do without.
         fixed_segment: Whether all tokens are of the first segment, whose
             embedding is a part of every token's.
+        shared_block: Whether all blocks are one and the same, called again and again.
         padding_first: Whether positions are counted from the number after the
             padding token's id, so that the rows up to it are unused.
     """
@@ -39,6 +45,11 @@ class EncoderNames:
     tokenizer: str
     tokenizer_kind: TokenizerKind = "wordpiece"
     unused: tuple[str, ...] = ()
+    activations: Mapping[str, Callable[[Any], Any]] = field(
+        default_factory=lambda: {"gelu": exact_gelu}
+    )
+    only: Mapping[str, Any] = field(default_factory=dict)
+    shared_block: bool = False
     fixed_segment: bool = False
     padding_first: bool = False
 
@@ -123,6 +134,35 @@ ENCODERS = {
         others=_EMBEDDINGS,
         tokenizer="DistilBert",
     ),
+    "albert": EncoderNames(
+        prefix="albert.",
+        sizes=_BERT_SIZES,
+        activation="hidden_act",
+        dropout="hidden_dropout_prob",
+        block="encoder.albert_layer_groups.0.albert_layers",
+        parts={
+            "self_attention_layer/query": "attention.query",
+            "self_attention_layer/key": "attention.key",
+            "self_attention_layer/value": "attention.value",
+            "self_attention_layer/attention_output": "attention.dense",
+            "self_attention_layer_norm": "attention.LayerNorm",
+            "feedforward_intermediate_dense": "ffn",
+            "feedforward_output_dense": "ffn_output",
+            "feedforward_layer_norm": "full_layer_layer_norm",
+        },
+        others={
+            **_EMBEDDINGS,
+            **_SEGMENTS,
+            "embeddings_project": "encoder.embedding_hidden_mapping_in",
+            "pooled_dense": "pooler",
+        },
+        tokenizer="Albert",
+        tokenizer_kind="unigram",
+        # The library's "gelu_new" is the tanh approximation, with which ALBERT was trained.
+        activations={"gelu_new": tanh_gelu, "gelu": exact_gelu},
+        only={"num_hidden_groups": 1, "inner_group_num": 1},
+        shared_block=True,
+    ),
     "roberta": _ROBERTA,
     "xlm-roberta": replace(_ROBERTA, tokenizer="XLMRoberta", tokenizer_kind="unigram"),
     "camembert": replace(_ROBERTA, tokenizer="Camembert", tokenizer_kind="unigram"),
@@ -167,6 +207,8 @@ UNUSED_PREFIXES = (
     "qa_outputs.",
     "vocab_",
     "discriminator_predictions.",
+    "predictions.",
+    "sop_classifier.",
     "generator_",
     "embeddings.position_ids",
 )

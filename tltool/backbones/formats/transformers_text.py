@@ -1,4 +1,4 @@
-"""BERT, DistilBERT, ELECTRA and RoBERTa from folders of transformers and sentence-transformers.
+"""Text encoders from folders of transformers and sentence-transformers; see `ENCODERS`.
 
 Built here from KerasHub's layers rather than loaded by KerasHub's converter,
 which takes the tanh approximation of GELU for the exact one, ignores
@@ -28,9 +28,9 @@ from tltool.backbones.formats.transformers_names import (
     UNUSED_PREFIXES,
     EncoderNames,
 )
-from tltool.backbones.formats.transformers_tokenizers import check_readable, read_tokenizer
+from tltool.backbones.formats.transformers_tokenizers import read_tokenizer
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.backbones.networks.layers import FirstToken, MaskedMean, exact_gelu
+from tltool.backbones.networks.layers import FirstToken, MaskedMean
 from tltool.errors import BackboneError
 from tltool.preprocessing import TextPreprocessing
 
@@ -67,7 +67,7 @@ def load_encoder_folder(
     """
     family, config = _read_config(folder)
     tensors = encoder_tensors(folder, family)
-    has_pooler = "pooled_dense" in family.others and "pooler.dense.weight" in tensors
+    has_pooler = f"{family.others.get('pooled_dense')}.weight" in tensors
     pooling = read_pooling(folder, has_pooler=has_pooler)
     rate = float(config.get(family.dropout, 0.1)) if dropout is None else dropout
     first = _first_position(family, config, folder)
@@ -81,7 +81,7 @@ def load_encoder_folder(
         name=name,
         model=model,
         features=Features(pooled=pooled, sequence=sequence, mask=inputs["padding_mask"]),
-        groups=group_layers(model, GROUP_RULES["bert"], name),
+        groups=group_layers(model, GROUP_RULES["albert" if family.shared_block else "bert"], name),
         preprocessing=_preprocessing(folder, family, config, first, max_length, name),
     )
 
@@ -97,13 +97,14 @@ def _read_config(folder: Path) -> tuple[EncoderNames, dict[str, Any]]:
             f"{', '.join(map(repr, (*ENCODERS, DEBERTA_TYPE, *IMAGE_ENCODERS)))}.",
             hint="loading it anyway would give other features than the original's",
         )
-    check_readable(family, path)
     only = {
-        family.activation: "gelu",
         "position_embedding_type": "absolute",
         "is_decoder": False,
         "add_cross_attention": False,
+        **family.only,
     }
+    if config.get(family.activation) not in family.activations:
+        only[family.activation] = next(iter(family.activations))
     refuse_otherwise(config, only, path)
     missing = [key for key in family.sizes if not isinstance(config.get(key), int)]
     if missing:
@@ -164,23 +165,22 @@ def _encoder(
     family: EncoderNames, config: dict[str, Any], positions_reached: int, dropout: float
 ) -> tuple[dict[str, Any], Any]:
     """The inputs and the sequence output, (batch, tokens, width)."""
-    vocabulary, width, blocks, heads, inner, _ = (config[key] for key in family.sizes)
+    vocabulary, width, blocks, *_ = (config[key] for key in family.sizes)
     embedded = (
         config.get("embedding_size", width) if "embeddings_project" in family.others else width
     )
     epsilon = float(config.get("layer_norm_eps", 1e-12))
-    initializer = keras.initializers.TruncatedNormal(stddev=config.get("initializer_range", 0.02))
 
     def embedding(rows: int, name: str) -> Any:
         return layers.Embedding(
-            rows, embedded, embeddings_initializer=initializer.clone(), name=f"{name}_embedding"
+            rows, embedded, embeddings_initializer=_initializer(config), name=f"{name}_embedding"
         )
 
     names = _input_names(family)
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     tokens = embedding(vocabulary, "token")(inputs["token_ids"])
     positions = keras_hub.layers.PositionEmbedding(
-        positions_reached, initializer=initializer.clone(), name="position_embedding"
+        positions_reached, initializer=_initializer(config), name="position_embedding"
     )(tokens)
     summands = [tokens, positions]
     if "segment_ids" in inputs:
@@ -189,19 +189,34 @@ def _encoder(
     x = layers.Add(name="embeddings_add")(summands)
     x = layers.LayerNormalization(epsilon=epsilon, name="embeddings_layer_norm")(x)
     x = layers.Dropout(dropout, name="embeddings_dropout")(x)
-    if embedded != width:
+    # ALBERT has the projection in any case.
+    if embedded != width or family.shared_block:
         x = layers.Dense(width, name="embeddings_project")(x)
+    different = [
+        _block(family, config, dropout, index)
+        for index in range(1 if family.shared_block else blocks)
+    ]
     for index in range(blocks):
-        x = keras_hub.layers.TransformerEncoder(
-            intermediate_dim=inner,
-            num_heads=heads,
-            dropout=dropout,
-            activation=exact_gelu,
-            layer_norm_epsilon=epsilon,
-            kernel_initializer=initializer.clone(),
-            name=f"transformer_layer_{index}",
-        )(x, padding_mask=inputs["padding_mask"])
+        x = different[index % len(different)](x, padding_mask=inputs["padding_mask"])
     return inputs, x
+
+
+def _block(family: EncoderNames, config: dict[str, Any], dropout: float, index: int) -> Any:
+    _, _, _, heads, inner, _ = (config[key] for key in family.sizes)
+    activation = config.get(family.activation, next(iter(family.activations)))
+    return keras_hub.layers.TransformerEncoder(
+        intermediate_dim=inner,
+        num_heads=heads,
+        dropout=dropout,
+        activation=family.activations[activation],
+        layer_norm_epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        kernel_initializer=_initializer(config),
+        name=f"transformer_layer_{index}",
+    )
+
+
+def _initializer(config: dict[str, Any]) -> Any:
+    return keras.initializers.TruncatedNormal(stddev=config.get("initializer_range", 0.02))
 
 
 def _input_names(family: EncoderNames) -> tuple[str, ...]:

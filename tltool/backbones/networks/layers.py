@@ -22,6 +22,12 @@ def exact_gelu(x: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="tltool")
+def tanh_gelu(x: Any) -> Any:
+    """GELU by its tanh approximation (arXiv:1606.08415, section 2)."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+@keras.saving.register_keras_serializable(package="tltool")
 class MaskedMean(keras.layers.Layer):
     """Mean over the real tokens, as sentence-transformers pools (Reimers and Gurevych 2019).
 

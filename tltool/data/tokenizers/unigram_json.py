@@ -21,30 +21,52 @@ NORMALIZERS: dict[NormalizationStep, tuple[dict[str, Any], ...]] = {
 
 
 def unigram_json(contract: UnigramPreprocessing) -> dict[str, Any]:
-    """What `tokenizers.Tokenizer.from_str(json.dumps(...))` takes.
+    """What `tokenizers.Tokenizer.from_str(json.dumps(...))` takes, as the library writes it.
 
     It gives the ids of `UnigramTokenizer`, but for special tokens spelt out in
     a text, which `tokenizers` takes for what they name.
     """
-    ids = {token: index for index, token in enumerate(contract.vocabulary)}
+    ids = _ids(contract)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [_added_token(ids[token], token) for token in _special(contract, ids)],
+        "post_processor": _post_processor(contract, ids),
+        **unigram_rules(contract, contract.vocabulary),
+    }
+
+
+def unigram_rules(
+    contract: UnigramPreprocessing, vocabulary: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """The parts that say how a text is split: normalizer, pre_tokenizer, decoder and model.
+
+    Args:
+        contract: What they follow.
+        vocabulary: Spellings of the tokens; by default special tokens end with a
+            space, which no word has, so that a text which spells one out is
+            split like any other, as by `UnigramTokenizer`.
+    """
+    ids = _ids(contract)
+    if vocabulary is None:
+        special = _special(contract, ids)
+        vocabulary = tuple(f"{t} " if t in special else t for t in contract.vocabulary)
+    return {
         "normalizer": _normalizer(contract),
         "pre_tokenizer": _pre_tokenizer(contract),
-        "post_processor": _post_processor(contract, ids),
         "decoder": _metaspace(contract),
         "model": {
             "type": "Unigram",
             "unk_id": ids[contract.unknown_token],
-            "vocab": [
-                list(pair) for pair in zip(contract.vocabulary, contract.scores, strict=True)
-            ],
+            "vocab": list(map(list, zip(vocabulary, contract.scores, strict=True))),
             "byte_fallback": False,
         },
     }
+
+
+def _ids(contract: UnigramPreprocessing) -> dict[str, int]:
+    return {token: index for index, token in enumerate(contract.vocabulary)}
 
 
 def _special(contract: UnigramPreprocessing, ids: dict[str, int]) -> list[str]:
