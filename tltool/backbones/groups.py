@@ -41,10 +41,14 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("pooler", r"pooled_dense"),
     ),
     "albert": (
-        Rule("embeddings", r"(token|position|segment)_embedding|embeddings_.*"),
-        # All of its blocks are this one.
-        Rule("block", r"transformer_layer_0"),
+        Rule("embeddings", r"(token|position|segment)_embedding|embeddings?_.*"),
+        # All of its blocks are this one, which KerasHub calls the latter.
+        Rule("block", r"transformer_layer_0|group_0_inner_layer_0"),
         Rule("pooler", r"pooled_dense"),
+    ),
+    "deberta_v3": (
+        Rule("embeddings", r"token_embedding|embeddings_.*|rel_embedding"),
+        Rule("block{n}", r"disentangled_attention_encoder_layer_(\d+)", shift=1),
     ),
     "distil_bert": (Rule("embeddings", r"token_and_position_embedding|embeddings_.*"), _BLOCKS),
     "roberta": (Rule("embeddings", r"embeddings(_.*)?"), _BLOCKS),

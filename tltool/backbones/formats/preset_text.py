@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ from tltool.backbones.formats.byte_pair_files import (
 )
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.preset_input import class_name, read_config
+from tltool.backbones.formats.spm_families import SPM_FAMILIES, SpecialTokens, spm_contract
+from tltool.backbones.formats.spm_file import SpmModel, read_spm
 from tltool.backbones.formats.text_input import checked_length, has_accents, read_vocabulary
 from tltool.errors import BackboneError
 from tltool.preprocessing import (
     BytePairPreprocessing,
     TextPreprocessing,
+    UnigramPreprocessing,
     WordPiecePreprocessing,
 )
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
+_WITH_SEGMENTS = ("BertBackbone", "AlbertBackbone")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def text_preprocessing(
             options=tokenizer["config"],
             rows=config["config"]["vocabulary_size"],
             max_length=checked_length(max_length, positions, name),
-            inputs=_INPUTS if network == "BertBackbone" else _INPUTS[:2],
+            inputs=_INPUTS if network in _WITH_SEGMENTS else _INPUTS[:2],
             name=name,
         )
     )
@@ -125,11 +130,45 @@ def _byte_pair(preset: _Preset) -> BytePairPreprocessing:
     return contract
 
 
+def _unigram(preset: _Preset, family: str) -> UnigramPreprocessing:
+    """As the transformers library reads SentencePiece's file, of which the presets have a copy."""
+    path = preset.assets / "vocabulary.spm"
+    added = [key for key in ("add_bos", "add_eos") if preset.options.get(key)]
+    if added:
+        raise BackboneError(
+            f"Backbone {preset.name!r}: {added[0]} of its tokenizer is not supported."
+        )
+    rules, model = SPM_FAMILIES[family], read_spm(path)
+    casing = _casing(model, rules.tokens) if family == "AlbertTokenizer" else {}
+    contract = spm_contract(model, rules, casing, path)
+    if len(contract.vocabulary) > preset.rows:
+        raise BackboneError(
+            f"{path} makes {len(contract.vocabulary)} tokens, but the model knows {preset.rows}."
+        )
+    return contract.model_copy(update={"max_length": preset.max_length, "inputs": preset.inputs})
+
+
+def _casing(model: SpmModel, special: SpecialTokens) -> dict[str, bool]:
+    """What ALBERT's own code does to a text first, and KerasHub leaves to its user.
+
+    A vocabulary without capitals, or without accents, tells that it is meant.
+    """
+    named = {special.start, special.end, special.mask, *model.control}
+    pieces = [piece for piece, _ in model.pieces if piece not in named]
+    return {
+        "do_lower_case": not any(piece != piece.lower() for piece in pieces),
+        "keep_accents": has_accents(pieces),
+    }
+
+
 _Readers = dict[str, Callable[[_Preset], TextPreprocessing]]
 _WORDPIECE: _Readers = {"BertTokenizer": _wordpiece, "DistilBertTokenizer": _wordpiece}
 _READERS: dict[str, _Readers] = {
     "BertBackbone": _WORDPIECE,
     "DistilBertBackbone": _WORDPIECE,
     "RobertaBackbone": {"RobertaTokenizer": _byte_pair},
+    "AlbertBackbone": {"AlbertTokenizer": partial(_unigram, family="AlbertTokenizer")},
+    "XLMRobertaBackbone": {"XLMRobertaTokenizer": partial(_unigram, family="XLMRobertaTokenizer")},
+    "DebertaV3Backbone": {"DebertaV3Tokenizer": partial(_unigram, family="DebertaV2Tokenizer")},
 }
 """What reads the tokenizers of each network."""
