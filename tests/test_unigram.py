@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import unicodedata
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from unigrams import STEPS, nasty_contract, nasty_texts, reference, train_spm
 
 from tltool.data.text import TextPreprocessor
 from tltool.data.tokenizers.character_map import read_character_map
+from tltool.data.tokenizers.composition import Compose
 from tltool.data.tokenizers.unigram import UnigramTokenizer
 from tltool.data.tokenizers.unigram_json import unigram_json, unigram_rules
 from tltool.errors import BackboneError
@@ -28,6 +30,7 @@ KINDS = [
     ("xlm-roberta", "whitespace"),
     ("none", "whitespace"),
     ("deberta", "spaces"),
+    ("later deberta", "spaces"),
     ("later xlm-roberta", "spaces"),
     ("none", "spaces"),
 ]
@@ -100,12 +103,64 @@ def test_every_character_is_mapped_as_the_reference_maps_it():
     assert_equal(tokenizer(contract)(keys).to_list(), reference(contract), keys)
 
 
+def test_nfc_is_pythons():
+    letters = "ao\u0327\u0323\u0302\u0301\u0345\u0344\u1100\u1161\u11a8\uac00\u09c7\u09be\u0b47"
+    letters += "\u0f71\u0f72\u1e0b\u1ed9\u212b\u2adc\ufb1d\u0dd9\u0dcf\u0dca\U000110a5\U000110ba"
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list(letters), rng.integers(1, 9))) for _ in range(5000)]
+    texts += [f"a{chr(code)}" for code in range(0x80, 0xFB50) if not 0xD800 <= code < 0xE000]
+    found = Compose()(tf.strings.unicode_decode(texts, "UTF-8"))
+    own = tf.strings.unicode_encode(found, "UTF-8").numpy()
+    for text, result in zip(texts, own, strict=True):
+        assert result.decode() == unicodedata.normalize("NFC", text), ascii(text)
+
+
+def test_small_clusters_become_what_their_shortest_key_does(tmp_path):
+    # Keys that the real map does not have: of three characters, and inside of clusters.
+    keys = ["a", "b\u0301\u0302", "\u0600c", "\u2122", "\r\n", "d\u0308"]
+    rules = [(key, chr(ord("A") + number)) for number, key in enumerate(keys)]
+    lines = [f"{' '.join(f'{ord(c):X}' for c in key)}\t{ord(new):X}\n" for key, new in rules]
+    (tmp_path / "rules.tsv").write_text("".join(lines))
+    table = unigrams.charsmap(normalization_rule_tsv=str(tmp_path / "rules.tsv"))
+    assert read_character_map(table) == dict(rules)
+    letters = sorted({*"".join(keys), *"ABCDEF", *"▁\u200d\U0001f468\xa9\u0915 "} - {" "})
+    contract = UnigramPreprocessing(
+        vocabulary=(*unigrams.SPECIAL, *letters),
+        scores=(0.0,) * 5 + (-1.0,) * len(letters),
+        steps=("character_map",),
+        character_map=table,
+        split="spaces",
+        unknown_token="<unk>",
+        padding_token="<pad>",
+    )
+    texts = [*keys, *(f"{key}{mark}" for key in keys for mark in "\u0301\u0302\u0308\u200d")]
+    # A pictograph joined to one that is a key, which alone would lose its accent, and not joined.
+    joined = ["\U0001f468\u200d\u2122\u0301", "\xa9\u0301\u200d\u2122\u0301", "a\u200d\u2122\u0301"]
+    broken = ["\u200d\u2122\u0301", "\U0001f468 \u200d\u2122\u0301", "\u2122\u0301"]
+    texts += [
+        *joined,
+        *broken,
+        "c\u0600\u0600c",
+        "b\u0302\u0301",
+        "\r\u0301",
+        "\u0600a",
+        "\u0600\r\n",
+    ]
+    assert_equal(tokenizer(contract)(texts).to_list(), reference(contract), texts)
+    shuffled = np.random.default_rng(0).choice(letters, (3000, 5))
+    texts = ["".join(row) for row in shuffled]
+    assert_equal(tokenizer(contract)(texts).to_list(), reference(contract), texts)
+
+
 def test_neighbouring_unknown_characters_are_one_token():
-    contract = nasty_contract("none")
-    unknown = contract.vocabulary.index("<unk>")
-    ids = tokenizer(contract).tokenize(["a\u0915\u0915\xbdb 11 1"]).to_list()[0]
-    assert [i for i in ids if i == unknown] == [unknown] * 3
-    assert len(ids) == 7  # a, unknown, b and twice ▁ and an unknown.
+    contract = nasty_contract("none").model_copy(update={"vocabulary": (*unigrams.SPECIAL, *"ab▁")})
+    contract = contract.model_copy(update={"scores": (0.0,) * 5 + (-1.0,) * 3})
+    unknown, a, b, space = 1, 5, 6, 7
+    ids = tokenizer(contract).tokenize(["axyzb xx x", "▁x"]).to_list()
+    assert ids[0] == [space, a, unknown, b, space, unknown, space, unknown]
+    # Of two words they stay two, also where not even a known ▁ is between them.
+    bare = contract.model_copy(update={"dummy_prefix": False})
+    assert tokenizer(bare).tokenize(["xx x"]).to_list() == [[unknown, unknown]]
 
 
 def test_special_tokens_in_a_text_are_text():

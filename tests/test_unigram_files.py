@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from bert_folder import bert_tensors, save_bert
 from odd_texts import ODD_TEXTS
 from unigram_folders import FILES, SPECIAL, converted, model_of, scored, write_json, write_spm
 from unigrams import nasty_texts
@@ -12,6 +14,8 @@ from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
 from tltool.backbones.formats.transformers_names import ENCODERS
 from tltool.backbones.formats.transformers_tokenizers import read_tokenizer
 from tltool.backbones.formats.unigram_files import has_unigram
+from tltool.backbones.load import load_backbone
+from tltool.data.text import TextPreprocessor
 from tltool.data.tokenizers.unigram import UnigramTokenizer
 from tltool.data.tokenizers.unigram_json import unigram_json
 from tltool.errors import BackboneError
@@ -113,6 +117,20 @@ def test_a_network_may_have_the_tokenizer_of_another(tmp_path):
     assert read_tokenizer(bert).kind == "unigram"
 
 
+def test_a_bert_with_xlm_robertas_tokenizer_is_loaded(tmp_path):
+    rows = len(scored("xlm-roberta"))
+    tensors = bert_tensors()
+    tensors["embeddings.word_embeddings.weight"] = np.ones((rows, 16), "float32")
+    save_bert(tmp_path, tensors, vocab_size=rows)
+    (tmp_path / "vocab.txt").unlink()
+    write_json(tmp_path, "xlm-roberta", tokenizer_class="XLMRobertaTokenizerFast")
+    backbone = load_backbone(str(tmp_path))
+    assert backbone.preprocessing.padding_token == "<pad>"
+    assert backbone.preprocessing.inputs == ("token_ids", "padding_mask", "segment_ids")
+    inputs = TextPreprocessor(backbone.preprocessing)(["words", "unaffable words and words"])
+    assert np.isfinite(backbone.model(inputs)).all()
+
+
 def test_special_tokens_map_names_them_where_the_settings_do_not(tmp_path):
     folder = write_spm(tmp_path / "spm", "albert", tokenizer_class="AlbertTokenizer")
     (folder / "special_tokens_map.json").write_text('{"cls_token": {"content": "[MASK]"}}')
@@ -132,6 +150,23 @@ def test_what_is_written_as_json_is_read_as_the_same(family, tmp_path):
     (folder / "tokenizer.json").write_text(json.dumps(unigram_json(contract)))
     (folder / "tokenizer_config.json").write_text("{}")
     assert read(folder, family) == contract
+
+
+def test_debertas_json_of_the_librarys_version_5_is_read(tmp_path):
+    folder = write_json(tmp_path / "json", "deberta-v2")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Replace", "pattern": {"Regex": "\\s{2,}|[\\n\\r\\t]"}, "content": " "},
+            {"type": "NFC"},
+            {"type": "Strip", "strip_left": False, "strip_right": True},
+        ],
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    contract = read(folder, "deberta-v2")
+    assert contract.steps == ("join_white_space", "nfc", "strip_right")
+    assert not contract.character_map
 
 
 METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}

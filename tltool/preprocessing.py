@@ -125,6 +125,8 @@ NormalizationStep = Literal[
     "quotes",
     "strip_accents",
     "lowercase",
+    "nfc",
+    "join_white_space",
     "strip",
     "character_map",
     "strip_right",
@@ -143,10 +145,12 @@ class UnigramPreprocessing(TextPreprocessing):
     Attributes:
         scores: Logarithm of each token's probability, as many as tokens.
         steps: What is done to a text, in this order. "quotes": `` and '' become
-            ". "strip_accents": NFKD, then combining marks are dropped.
-            "strip", "strip_right": white space is dropped at both ends, or at
-            the end. "character_map": see `character_map`. "collapse_spaces":
-            of several spaces one stays.
+            ". "strip_accents": NFKD, then combining marks are dropped. "nfc":
+            Unicode's form NFC. "join_white_space": several characters of white
+            space become one space, and so does a line break or a tab. "strip",
+            "strip_right": white space is dropped at both ends, or at the end.
+            "character_map": see `character_map`. "collapse_spaces": of several
+            spaces one stays.
         character_map: SentencePiece's `precompiled_charsmap` in base64; empty
             where no step needs it.
         split: "whitespace" splits at all of Unicode's white space, which is

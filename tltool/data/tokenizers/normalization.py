@@ -23,7 +23,9 @@ import tensorflow as tf
 from tltool.data.tokenizers.base import lookup_table
 from tltool.data.tokenizers.character_map import LONGEST_KEY, read_character_map
 from tltool.data.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
+from tltool.data.tokenizers.composition import Compose
 from tltool.data.tokenizers.graphemes import Graphemes
+from tltool.data.tokenizers.replacement import Replace
 from tltool.data.tokenizers.rows import before, keep, last_place, parts, row_starts
 from tltool.preprocessing import UnigramPreprocessing
 
@@ -51,6 +53,8 @@ class Normalization(tf.Module):
             "quotes": Quotes,
             "strip_accents": lambda: Replace(*_replacements_of("strip_accents")),
             "lowercase": lambda: Replace(*_replacements_of("lowercase")),
+            "nfc": Compose,
+            "join_white_space": lambda: JoinWhiteSpace(self.is_white_space),
             "strip": lambda: Strip(self.is_white_space, left=True),
             "character_map": lambda: CharacterMap(read_character_map(contract.character_map)),
             "strip_right": lambda: Strip(self.is_white_space, left=False),
@@ -112,6 +116,24 @@ class Strip(tf.Module):
         return parts(codes, tf.minimum(first, limits), tf.maximum(last + 1, starts))
 
 
+class JoinWhiteSpace(tf.Module):
+    """Several characters of white space become one space, and so does a line break or a tab."""
+
+    def __init__(self, is_white_space: WhiteSpace) -> None:
+        super().__init__()
+        self._is_white_space = is_white_space
+
+    def __call__(self, codes: Any) -> Any:
+        """Joins in each row."""
+        values = codes.flat_values
+        white = self._is_white_space(values)
+        further = white & before(white, False) & ~row_starts(codes)
+        several = tf.concat([further, [False]], 0)[1:] & ~further
+        single = tf.reduce_any(tf.equal(values[:, None], [[*map(ord, "\n\r\t")]]), axis=1)
+        joined = tf.where(several | single, ord(" "), values)
+        return keep(codes.with_flat_values(joined), ~further)
+
+
 class CollapseSpaces(tf.Module):
     """Of several spaces one stays."""
 
@@ -119,46 +141,6 @@ class CollapseSpaces(tf.Module):
         """Collapses each row."""
         space = tf.equal(codes.flat_values, ord(" "))
         return keep(codes, ~(space & before(space, False) & ~row_starts(codes)))
-
-
-class Replace(tf.Module):
-    """Each character may become others, or none.
-
-    Args:
-        numbers: Of every code point, int32; 0 where it stays, else one more
-            than an index of `rows`.
-        rows: What characters become.
-    """
-
-    def __init__(self, numbers: np.ndarray, rows: tuple[str, ...]) -> None:
-        super().__init__()
-        self._numbers = CharacterTable(numbers)
-        lengths = np.array([0, *map(len, rows)])
-        self._starts = tf.constant(np.cumsum(lengths)[:-1], tf.int64)
-        self._lengths = tf.constant(lengths[1:], tf.int64)
-        self._pool = tf.constant([ord(character) for character in "".join(rows)], tf.int32)
-
-    def __call__(self, codes: Any) -> Any:
-        """Replaces in each row."""
-        return self.put(codes, self._numbers(codes.flat_values))
-
-    def numbers(self, codes: Any) -> Any:
-        """The number of what each character becomes, 0 if it stays; int32 like `codes`."""
-        return self._numbers(codes)
-
-    def put(self, codes: Any, numbers: Any) -> Any:
-        """The rows with the replacement of this number for each character."""
-        values = codes.flat_values
-        stays, rows = tf.equal(numbers, 0), tf.maximum(numbers - 1, 0)
-        places = tf.range(tf.size(values, tf.int64), dtype=tf.int64) + tf.size(self._pool, tf.int64)
-        starts = tf.where(stays, places, tf.gather(self._starts, rows))
-        lengths = tf.where(stays, tf.constant(1, tf.int64), tf.gather(self._lengths, rows))
-        found = tf.ragged.range(starts, starts + lengths)
-        return tf.RaggedTensor.from_row_splits(
-            tf.gather(tf.concat([self._pool, values], 0), found.flat_values),
-            tf.gather(found.row_splits, codes.row_splits),
-            validate=False,
-        )
 
 
 class CharacterMap(tf.Module):

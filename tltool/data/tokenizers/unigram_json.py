@@ -13,6 +13,10 @@ NORMALIZERS: dict[NormalizationStep, tuple[dict[str, Any], ...]] = {
     ),
     "strip_accents": ({"type": "NFKD"}, {"type": "StripAccents"}),
     "lowercase": ({"type": "Lowercase"},),
+    "nfc": ({"type": "NFC"},),
+    "join_white_space": (
+        {"type": "Replace", "pattern": {"Regex": r"\s{2,}|[\n\r\t]"}, "content": " "},
+    ),
     "strip": ({"type": "Strip", "strip_left": True, "strip_right": True},),
     "strip_right": ({"type": "Strip", "strip_left": False, "strip_right": True},),
     "collapse_spaces": ({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},),
