@@ -26,9 +26,16 @@ from results import write_section
 
 from tltool.backbones.base import Backbone
 from tltool.backbones.catalog import list_cards
-from tltool.backbones.check import chosen_features, seeded_features, write_preprocessing
+from tltool.backbones.check import (
+    chosen_features,
+    load_seeded,
+    seeded_features,
+    write_preprocessing,
+)
 from tltool.backbones.load import load_backbone
+from tltool.backbones.sources.torchvision import ENDPOINT, PREFIX, PUBLISHED, TorchvisionWeights
 from tltool.files import write_text
+from tltool.preprocessing import ImagePreprocessing
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "parity.md"
@@ -69,6 +76,11 @@ TIMM = dict.fromkeys(
     "swin_tiny_patch4_window7_224": 224,
 }
 """Architectures of timm, and the size of the images."""
+
+TORCHVISION = {
+    f"{PREFIX}{name}": 224 if name.startswith(("vit", "swin")) else 64 for name in PUBLISHED
+}
+"""Architectures of torchvision, all that are supported, and the size of the images."""
 
 _SMALL = {
     "hidden_size": 48,
@@ -133,14 +145,30 @@ KEPT = (
     "convnext_tiny",
     "vit_tiny_patch16_224",
     *TRANSFORMERS,
+    "torchvision:resnet18",
+    "torchvision:resnet50",
+    "torchvision:densenet121",
+    "torchvision:vgg11_bn",
+    "torchvision:mobilenet_v2",
+    "torchvision:mobilenet_v3_small",
+    "torchvision:efficientnet_b0",
+    "torchvision:convnext_tiny",
+    "torchvision:vit_b_32",
+    "torchvision:swin_t",
 )
 """One of each family, whose features are kept for `tltool models check`."""
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "timm": TIMM,
+    "transformers": TRANSFORMERS,
+    "torchvision": TORCHVISION,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_python(parser)
-    names = [*TIMM, *TRANSFORMERS]
+    names = [name for group in GROUPS.values() for name in group]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     options = parser.parse_args()
     python = check_python(options.python)
@@ -148,7 +176,7 @@ def main() -> None:
     for name in options.only:
         measured[name] = measure(python, name)
         say(f"{name}: {measured[name]['difference']:.1e}")
-    for title, group in (("timm", TIMM), ("transformers", TRANSFORMERS)):
+    for title, group in GROUPS.items():
         found = {name: measured[name] for name in group if name in measured}
         if found:
             print(f"\n{table(found)}\n")
@@ -178,7 +206,8 @@ def table(measured: dict[str, Result]) -> str:
 def keep(title: str, measured: dict[str, Result]) -> None:
     """Writes the table for readers, and the other library's features for checks without it."""
     libraries = next(iter(measured.values()))["libraries"]
-    text = f"## Folders of {title}\n\n{table(measured)}\n\nAgainst {libraries}. {EXPLANATION}"
+    what = "State dicts" if title == "torchvision" else "Folders"
+    text = f"## {what} of {title}\n\n{table(measured)}\n\nAgainst {libraries}. {EXPLANATION}"
     write_section(title, text, DOCUMENT)
     golden = {name: measured[name]["golden"] for name in measured if name in KEPT}
     write_text(GOLDEN / f"{title}.json", one_line_each(golden))
@@ -216,19 +245,17 @@ def is_right(found: Result) -> bool:
 
 def measure(python: Path, name: str) -> Result:
     """The largest difference of one model, and what its library reported."""
-    size_px = TIMM.get(name)
+    size_px = {**TIMM, **TORCHVISION}.get(name)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        if name in TIMM:
-            settings = {"architecture": name, "folder": place, "size_px": size_px}
-            result = run(Contender(name, "parity_timm", settings, python=python))
-        else:
-            settings = {"model_type": name, "config": TRANSFORMERS[name], "folder": place}
-            result = run(Contender(name, "parity_transformers", settings, python=python))
+        result = run(contender(python, name, place))
+        if name in TRANSFORMERS:
             write_preprocessing(folder, {"model_type": name, **TRANSFORMERS[name]})
-        backbone = load_backbone(place, image_size_px=size_px)
+        backbone = load_seeded(name, folder, size_px)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         theirs = np.load(folder / "features.npy")
+    if name in TORCHVISION:
+        check_published(name, result.pop("published"))
     ours = seeded_features(backbone)
     # A classifier of hundreds of megabytes is not needed to make the features.
     shapes = {key: shape for key, shape in result.pop("shapes").items() if math.prod(shape) < 2e7}
@@ -244,6 +271,44 @@ def measure(python: Path, name: str) -> Result:
             **noted(theirs),
         },
     }
+
+
+def contender(python: Path, name: str, folder: str) -> Contender:
+    """The library's program that writes a model into a folder, and its features."""
+    if name in TRANSFORMERS:
+        settings = {"model_type": name, "config": TRANSFORMERS[name], "folder": folder}
+        return Contender(name, "parity_transformers", settings, python=python)
+    settings = {"architecture": name.removeprefix(PREFIX), "folder": folder}
+    settings["size_px"] = {**TIMM, **TORCHVISION}[name]
+    program = "parity_torchvision" if name in TORCHVISION else "parity_timm"
+    return Contender(name, program, settings, python=python)
+
+
+def check_published(name: str, published: dict[str, Any]) -> None:
+    """Sees that tltool knows the files of an architecture, and how images are prepared for them.
+
+    Raises:
+        RuntimeError: It has other files, or prepares images otherwise.
+    """
+    own = TorchvisionWeights.parse(name)
+    if own.weights != published["default"]:
+        raise RuntimeError(f"{name}: torchvision's default is {published['default']}")
+    for weights in PUBLISHED[own.architecture]:
+        known = TorchvisionWeights(own.architecture, weights)
+        theirs = dict(published["weights"][weights])
+        if theirs.pop("url") != f"{ENDPOINT}/{known.path.name}":
+            raise RuntimeError(f"{known.name}: torchvision has another file")
+        contract = known.preprocessing
+        expected = ImagePreprocessing(
+            size_px=tuple(theirs["crop_size"] * 2),
+            resize_px=theirs["resize_size"][0],
+            interpolation=theirs["interpolation"],
+            antialias=theirs["antialias"],
+            mean=tuple(255.0 * value for value in theirs["mean"]),
+            std=tuple(255.0 * value for value in theirs["std"]),
+        )
+        if contract != expected:
+            raise RuntimeError(f"{known.name}: torchvision prepares images by {expected}")
 
 
 def shaken(backbone: Backbone) -> np.ndarray:

@@ -61,16 +61,17 @@ class BackboneSection(Section):
 
     Attributes:
         name: A model card's name (`tltool models list`), such as
-            `efficientnet-lite0`; `keras.applications.NAME`; `hf://org/model`,
-            `kaggle://…` or `pypi:…`; a KerasHub preset's name; or the path of a
-            local folder of KerasHub, transformers or timm.
+            `efficientnet-lite0`; `keras.applications.NAME`; `torchvision:NAME`;
+            `hf://org/model`, `kaggle://…` or `pypi:…`; a KerasHub preset's name;
+            or the path of a local folder of KerasHub, transformers or timm.
         max_length: Tokens at which texts are cut, special tokens included; null
             leaves 99 % of the training texts whole, within the card's length.
         image_size_px: Height and width of the input; null takes the card's.
         dropout: Dropout inside the backbone, where it has any; null keeps its own.
         weights_file: Weights of your own for this network, in place of those it
             comes with: `.keras` (such as the `model.keras` of a run),
-            `.weights.h5` or `.h5`; for `efficientnet-lite0` also a torch file.
+            `.weights.h5` or `.h5`; for `efficientnet-lite0` and `torchvision:NAME`
+            also a torch file.
     """
 
     name: str

@@ -70,8 +70,8 @@ class LocatedSource(_Value):
     """A backbone of the user's own, by any name that `load_backbone` takes.
 
     Attributes:
-        source: Another card, `hf://org/model@commit`, `kaggle://…`, `pypi:…`, a
-            KerasHub preset, or the absolute path of a folder.
+        source: Another card, `hf://org/model@commit`, `kaggle://…`, `pypi:…`,
+            `torchvision:…`, a KerasHub preset, or the absolute path of a folder.
         files: Files of its folder and their sha256; empty for another card.
         weights_file, weights_sha256: Weights in place of those it comes with.
     """

@@ -24,6 +24,7 @@ from tltool.backbones.base import Backbone
 from tltool.backbones.catalog import get_card
 from tltool.backbones.load import load_backbone
 from tltool.backbones.seeded import seeded_levels, seeded_tensor, seeded_tokens
+from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
 from tltool.data.tokenizers.merges import byte_characters
 from tltool.data.tokenizers.unigram_json import unigram_json
 from tltool.errors import BackboneError
@@ -32,6 +33,8 @@ from tltool.preprocessing import ImagePreprocessing, UnigramPreprocessing
 TOLERANCE = 1e-5
 """Of a difference, as a share of the largest feature: sums in another order give 1e-6, a wrong
 padding, epsilon or activation 1e-3 and more."""
+
+LIBRARIES = ("timm", "transformers", "torchvision")
 
 _GOLDEN = Path(__file__).parent / "golden"
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -68,7 +71,7 @@ class CheckResult:
 
 def golden_families() -> dict[str, str]:
     """The families that can be checked without any download, and their library."""
-    return {name: library for library in ("timm", "transformers") for name in _golden(library)}
+    return {name: library for library in LIBRARIES for name in _golden(library)}
 
 
 def check_family(name: str) -> CheckResult:
@@ -78,7 +81,7 @@ def check_family(name: str) -> CheckResult:
     try:
         with tempfile.TemporaryDirectory() as folder:
             write_seeded_folder(Path(folder), case)
-            backbone = load_backbone(folder, image_size_px=case.get("load_size_px"))
+            backbone = load_seeded(name, Path(folder), case.get("load_size_px"))
         features = seeded_features(backbone)
     except BackboneError as error:
         return CheckResult(name, library, error=error.message)
@@ -102,6 +105,17 @@ def check_card(name: str) -> CheckResult:
     if not (np.isfinite(features).all() and spread > 0):
         return CheckResult(card.name, "itself", error="its features say nothing of the input")
     return CheckResult(card.name, "itself")
+
+
+def load_seeded(name: str, folder: Path, size_px: int | None) -> Backbone:
+    """The backbone of a folder that `write_seeded_folder` or its library wrote.
+
+    torchvision writes no folders; of it the weights alone are read.
+    """
+    if name.startswith(TORCHVISION):
+        file = folder / "model.safetensors"
+        return load_backbone(name, weights_file=file, image_size_px=size_px)
+    return load_backbone(str(folder), image_size_px=size_px)
 
 
 def seeded_features(backbone: Backbone) -> Any:

@@ -101,7 +101,7 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("stage{n}", r"(?:conv|pool)(\d)_.*", shift=-1),
         Rule("top", r"bn"),
     ),
-    "vgg": (Rule("stage{n}", r"block(\d)_conv\d"),),
+    "vgg": (Rule("stage{n}", r"block(\d)_(?:conv|bn)\d"),),
     "xception": (
         Rule("stem", r"block1_.*"),
         Rule("block{n}", r"block(\d+)_.*"),
@@ -112,6 +112,11 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("stage{n}", r".*_downsampling_block_(\d)", shift=2),
         Rule("stage{n}", r".*_stage_(\d)_.*", shift=1),
         Rule("top", r"top_layer_norm"),
+    ),
+    "inverted": (
+        Rule("stem", r"stem_.*"),
+        Rule("stage{n}", r"stage(\d+)_.*"),
+        Rule("top", r"top_.*"),
     ),
     "efficientnet_lite": (
         Rule("stem", r"stem_.*"),

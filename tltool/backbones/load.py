@@ -20,6 +20,8 @@ from tltool.backbones.formats.image_input import refuse_dropout
 from tltool.backbones.formats.transformers_names import DEBERTA_TYPE, IMAGE_ENCODERS
 from tltool.backbones.sources.fetch import fetch_application, fetch_card
 from tltool.backbones.sources.locate import check_located, locate
+from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
+from tltool.backbones.sources.torchvision import TorchvisionWeights, fetch_torchvision
 from tltool.errors import BackboneError
 from tltool.preprocessing import ImagePreprocessing
 from tltool.tasks import Modality
@@ -42,6 +44,7 @@ def load_backbone(
     Args:
         name: A model card's name, `keras.applications.NAME`, or what
             `tltool.backbones.sources.locate.locate` takes; tried in this order.
+            `torchvision:NAME[@WEIGHTS]` is one of torchvision's networks.
         modality: What the task takes in; None accepts either.
         max_length: Tokens of the longest text; None takes the card's.
         image_size_px: Height and width of the input of a CNN, a multiple of
@@ -51,29 +54,38 @@ def load_backbone(
             compare with (seed them by `keras.utils.set_random_seed`).
         weights_file: Weights of one's own for the network, in place of those it
             comes with; see `tltool.backbones.formats.weights_file`. Where they are of
-            keras.applications, nothing is downloaded.
+            keras.applications or torchvision, nothing is downloaded.
 
     Raises:
         BackboneError: There is no such backbone, it cannot be fetched, or it
             does not fit the modality or an option.
     """
-    if weights_file is not None:
-        weights = "random"
     wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
-    backbone = _load(wanted)
-    return backbone if weights_file is None else _with_own_weights(backbone, Path(weights_file))
+    if weights_file is None:
+        return _load(wanted)
+    return _with_own_weights(replace(wanted, weights="random"), Path(weights_file).expanduser())
 
 
-def _with_own_weights(backbone: Backbone, path: Path) -> Backbone:
-    from tltool.backbones.formats.weights_file import load_weights_file
+def _with_own_weights(wanted: _Wanted, path: Path) -> Backbone:
+    from tltool.backbones.formats.weights_file import (
+        TORCH_SUFFIXES,
+        load_weights_file,
+        require_file,
+    )
 
-    path = path.expanduser()
-    load_weights_file(backbone, path)
+    if wanted.name.startswith(TORCHVISION) and path.suffix in TORCH_SUFFIXES:
+        require_file(path)
+        backbone = _torchvision(wanted, path)
+    else:
+        backbone = _load(wanted)
+        load_weights_file(backbone, path)
     return replace(backbone, source=f"{path}, for {backbone.source}", licence="unknown")
 
 
 def _load(wanted: _Wanted) -> Backbone:
     name = wanted.name
+    if name.startswith(TORCHVISION):
+        return _torchvision(wanted, None)
     card = find_card(name)
     if card is None:
         folder, source = locate(name)
@@ -150,6 +162,21 @@ def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:
         fetch_application(source) if wanted.weights == "pretrained" else None,
         name=wanted.name,
         image_size_px=wanted.image_size_px,
+    )
+
+
+def _torchvision(wanted: _Wanted, own_file: Path | None) -> Backbone:
+    from tltool.backbones.formats.torchvision import load_torchvision
+
+    wanted.check("image")
+    weights = TorchvisionWeights.parse(wanted.name)
+    published = fetch_torchvision(weights) if wanted.weights == "pretrained" else None
+    return load_torchvision(
+        weights,
+        own_file or published,
+        name=wanted.name,
+        image_size_px=wanted.image_size_px,
+        dropout=wanted.dropout,
     )
 
 

@@ -23,6 +23,8 @@ from tltool.backbones.load import load_backbone
 from tltool.backbones.networks.layers import FirstToken, MaskedMean
 from tltool.backbones.sources.hub import PREFIX
 from tltool.backbones.sources.locate import locate, sums_of_folder
+from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
+from tltool.backbones.sources.torchvision import TorchvisionWeights
 from tltool.errors import BackboneError
 from tltool.files import sha256, write_text
 from tltool.preprocessing import (
@@ -46,7 +48,7 @@ def add_card(
 
     Args:
         source: What `load_backbone` takes: the name of another card, `hf://…`,
-            `kaggle://…`, `pypi:…`, a KerasHub preset or a local folder.
+            `kaggle://…`, `pypi:…`, `torchvision:…`, a KerasHub preset or a local folder.
         name: Of the card: small letters, digits, dots and dashes.
         weights_file: As in `load_backbone`.
         title: One line for people.
@@ -105,6 +107,9 @@ def _pin(source: str) -> tuple[str, dict[str, str]]:
     card = find_card(source)
     if card is not None:
         return card.name, {}
+    if source.startswith(TORCHVISION):
+        # Its file is pinned by its name, and not needed where there are weights of one's own.
+        return TorchvisionWeights.parse(source).name, {}
     folder, located = locate(source)
     if Path(source).expanduser() == folder:
         return str(folder.resolve()), sums_of_folder(folder)

@@ -17,7 +17,7 @@ from tltool.backbones.networks import registered  # noqa: F401  what a `.keras` 
 from tltool.backbones.networks.efficientnet_lite import load_torch_weights
 from tltool.errors import BackboneError, first_line
 
-_TORCH = (".safetensors", ".pth", ".pt", ".bin")
+TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def load_weights_file(backbone: Backbone, path: Path) -> None:
@@ -29,26 +29,36 @@ def load_weights_file(backbone: Backbone, path: Path) -> None:
             of the backbone's, such as the `model.keras` of a run, and a head is
             left aside; `.weights.h5` or `.h5`, as Keras wrote it for this
             network; or, for EfficientNet-Lite0, a torch state dict
-            (`.safetensors`, `.pth`, `.pt`, `.bin`), read without torch.
+            (`.safetensors`, `.pth`, `.pt`, `.bin`), read without torch. Those
+            of torchvision's networks are read where these are built.
 
     Raises:
         BackboneError: There is no such file, it cannot be read or holds code,
             or a weight is missing or has another shape.
     """
-    if not path.is_file():
-        raise BackboneError(
-            f"There is no file {str(path)!r} with weights.", hint="check backbone.weights_file"
-        )
+    require_file(path)
     if path.suffix == ".keras":
         _copy_by_name(backbone, _read_model(path), path)
     elif path.suffix == ".h5":
         _load_h5(backbone, path)
-    elif path.suffix in _TORCH:
+    elif path.suffix in TORCH_SUFFIXES:
         _load_torch(backbone, path)
     else:
         raise BackboneError(
             f"{path} is no file of weights that tltool can read.",
-            hint=f"allowed are .keras, .weights.h5, .h5, {', '.join(_TORCH)}",
+            hint=f"allowed are .keras, .weights.h5, .h5, {', '.join(TORCH_SUFFIXES)}",
+        )
+
+
+def require_file(path: Path) -> None:
+    """Sees that a file of weights is there.
+
+    Raises:
+        BackboneError: It is not.
+    """
+    if not path.is_file():
+        raise BackboneError(
+            f"There is no file {str(path)!r} with weights.", hint="check backbone.weights_file"
         )
 
 
@@ -111,7 +121,8 @@ def _load_torch(backbone: Backbone, path: Path) -> None:
     if backbone.model.name != "efficientnet_lite0":
         raise BackboneError(
             f"Backbone {backbone.name!r} takes no torch file by itself.",
-            hint="put it as model.safetensors or pytorch_model.bin beside the config.json of timm "
-            "or transformers, and name that folder as the backbone",
+            hint="name the network torchvision:NAME if it is torchvision's; else put the file as "
+            "model.safetensors or pytorch_model.bin beside the config.json of timm or "
+            "transformers, and name that folder as the backbone",
         )
     load_torch_weights(backbone.model, read_tensor_file(path))

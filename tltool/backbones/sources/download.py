@@ -44,7 +44,7 @@ def download(
         target: Where the file belongs; `<target>.part` holds what has come,
             `<target>.sha256` the sum.
         checksum: `md5:HEX`, `sha256:HEX` or `git:HEX` (git's sum of a blob)
-            that the bytes must have, or None.
+            that the bytes must have, or with which its own begins; or None.
         headers: Sent with each request, such as a login.
 
     Raises:
@@ -64,11 +64,11 @@ def download(
         part = target.with_name(target.name + ".part")
         continued = part.is_file()
         found = _receive_and_sum(url, part, headers or {}, checksum)
-        if continued and checksum not in (None, found):
+        if continued and not _fits(found, checksum):
             # What was left of an older file does not fit what came now.
             part.unlink()
             found = _receive_and_sum(url, part, headers or {}, checksum)
-        if checksum not in (None, found):
+        if not _fits(found, checksum):
             part.unlink()
             raise BackboneError(
                 f"{url} sent a file with the sum {found}, expected {checksum}; it was not kept.",
@@ -84,6 +84,11 @@ def download(
 def is_downloaded(target: Path) -> bool:
     """Whether a download has been finished; the bytes are not looked at."""
     return target.is_file() and _record(target).is_file()
+
+
+def _fits(found: str, checksum: str | None) -> bool:
+    """Whether a sum is the expected one, of which only the first digits may be known."""
+    return checksum is None or found.startswith(checksum)
 
 
 def _record(target: Path) -> Path:

