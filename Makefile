@@ -28,7 +28,7 @@ test-slow: dev  ## Run the tests that take more than a minute each
 	$(PYTEST) -m slow
 
 test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an environment of its own
-	$(CV)/bin/python -m pytest tests/test_keras_cv.py
+	$(CV)/bin/python -m pytest tests/test_keras_cv.py tests/test_keras_cv_backbones.py
 
 lint: dev  ## Check style, formatting and types
 	$(BIN)/ruff check .

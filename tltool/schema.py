@@ -63,7 +63,7 @@ class BackboneSection(Section):
         name: A model card's name (`tltool models list`), such as
             `efficientnet-lite0`; `keras.applications.NAME`; `torchvision:NAME`;
             `hf://org/model`, `kaggle://…` or `pypi:…`; a KerasHub preset's name;
-            or the path of a local folder of KerasHub, transformers or timm.
+            or the path of a local folder of KerasHub, KerasCV, transformers or timm.
         max_length: Tokens at which texts are cut, special tokens included; null
             leaves 99 % of the training texts whole, within the card's length.
         image_size_px: Height and width of the input; null takes the card's.

@@ -118,6 +118,14 @@ GROUP_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("stage{n}", r"stage(\d+)_.*"),
         Rule("top", r"top_.*"),
     ),
+    "csp_darknet": (
+        Rule("stem", r"stem_.*"),
+        Rule("stage{n}", r"dark(\d+)_.*", shift=-1),
+    ),
+    "yolo_v8": (
+        Rule("stem", r"stem_.*"),
+        Rule("stage{n}", r"stack(\d+)_.*"),
+    ),
     "efficientnet_lite": (
         Rule("stem", r"stem_.*"),
         Rule("stage{n}", r"stage(\d+)_.*"),

@@ -203,7 +203,22 @@ def _from_folder(folder: Path, wanted: _Wanted) -> Backbone:
             return _timm(folder, wanted)
         if "model_type" in config:
             return _transformers(folder, config, wanted)
+    if str(config.get("registered_name")).startswith("keras_cv"):
+        return _keras_cv(folder, wanted)
     return _keras_hub(folder, wanted)
+
+
+def _keras_cv(folder: Path, wanted: _Wanted) -> Backbone:
+    from tltool.backbones.formats.keras_cv_preset import load_keras_cv_folder
+
+    wanted.check("image")
+    return load_keras_cv_folder(
+        folder,
+        name=wanted.name,
+        image_size_px=wanted.image_size_px,
+        dropout=wanted.dropout,
+        weights=wanted.weights,
+    )
 
 
 def _timm(folder: Path, wanted: _Wanted) -> Backbone:
