@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bert_folder import save_bert
 from file_server import serve
 
+from tltool.backbones import catalog
 from tltool.backbones.load import load_backbone
+from tltool.backbones.own_card import add_card
 from tltool.backbones.sources import download as download_module
 from tltool.backbones.sources.hub import HubModel, fetch_hub_model, is_cached
 from tltool.errors import BackboneError
@@ -184,3 +187,42 @@ def test_what_cannot_be_taken_is_refused(hub, files, reason):
 def test_names_that_are_no_repositories(name):
     with pytest.raises(BackboneError, match="names no model"):
         HubModel.parse(name)
+
+
+def test_a_card_of_a_hub_model_reads_no_file_twice(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv("TLTOOL_MODELS", str(tmp_path / "cards"))
+    catalog.forget_cards()
+    read, digest = [], hashlib.file_digest
+
+    def counted(file, kind):
+        read.append(Path(file.name).name.removesuffix(".part"))
+        return digest(file, kind)
+
+    monkeypatch.setattr("hashlib.file_digest", counted)
+    add_card(NAME, name="ours")
+    # When it came, and never again.
+    assert read.count("model.safetensors") == 1
+    files = catalog.get_card("ours").source.files
+    assert set(files) == set(hub.files) - {"modeling.py", "onnx/model.onnx"}
+    for path, value in files.items():
+        assert value == hashlib.sha256(hub.files[path]).hexdigest()
+    read.clear()
+    backbone = load_backbone("ours")
+    assert read.count("model.safetensors") == 1
+    assert (backbone.name, backbone.source) == ("ours", f"{NAME}@{COMMIT}")
+    catalog.forget_cards()
+
+
+def test_a_card_s_file_is_refused_when_it_changed_together_with_its_record(
+    hub, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TLTOOL_MODELS", str(tmp_path / "cards"))
+    catalog.forget_cards()
+    add_card(NAME, name="ours")
+    folder = fetch_hub_model(NAME)
+    (folder / "vocab.txt").write_bytes(hub.files["vocab.txt"] + b"more\n")
+    changed = hashlib.sha256((folder / "vocab.txt").read_bytes()).hexdigest()
+    (folder / "vocab.txt.sha256").write_text(f"sha256:{changed}\n")
+    with pytest.raises(BackboneError, match=r"vocab.txt has changed since"):
+        load_backbone("ours")
+    catalog.forget_cards()

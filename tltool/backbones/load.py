@@ -19,7 +19,7 @@ from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import refuse_dropout
 from tltool.backbones.formats.transformers_names import DEBERTA_TYPE, IMAGE_ENCODERS
 from tltool.backbones.sources.fetch import fetch_application, fetch_card
-from tltool.backbones.sources.locate import check_located, locate
+from tltool.backbones.sources.locate import Located, check_located, locate
 from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
 from tltool.backbones.sources.torchvision import TorchvisionWeights, fetch_torchvision
 from tltool.errors import BackboneError
@@ -88,8 +88,7 @@ def _load(wanted: _Wanted) -> Backbone:
         return _torchvision(wanted, None)
     card = find_card(name)
     if card is None:
-        folder, source = locate(name)
-        return replace(_from_folder(folder, wanted), source=source)
+        return _located(locate(name), wanted)
     wanted.check(card.modality)
     if isinstance(card.source, LocatedSource):
         return replace(_own(card.source, wanted), licence=card.licence)
@@ -139,18 +138,27 @@ def _from_card(card: ModelCard, wanted: _Wanted) -> Backbone:
 
 
 def _own(source: LocatedSource, wanted: _Wanted) -> Backbone:
-    check_located(source, wanted.name)
-    own_weights = wanted.weights == "pretrained" and source.weights_file is not None
-    backbone = load_backbone(
-        source.source,
-        modality=wanted.modality,
-        max_length=wanted.max_length,
-        image_size_px=wanted.image_size_px,
-        dropout=wanted.dropout,
-        weights=wanted.weights,
-        weights_file=source.weights_file if own_weights else None,
-    )
-    return replace(backbone, name=wanted.name)
+    located = check_located(source, wanted.name)
+    own = source.weights_file if wanted.weights == "pretrained" else None
+    if located is None:
+        backbone = load_backbone(
+            source.source,
+            modality=wanted.modality,
+            max_length=wanted.max_length,
+            image_size_px=wanted.image_size_px,
+            dropout=wanted.dropout,
+            weights=wanted.weights,
+            weights_file=own,
+        )
+        return replace(backbone, name=wanted.name)
+    # From the folder that was checked: by its source, every file would be read once more for that.
+    if own is None:
+        return _located(located, wanted)
+    return _with_own_weights(_located(located, replace(wanted, weights="random")), Path(own))
+
+
+def _located(located: Located, wanted: _Wanted) -> Backbone:
+    return replace(_from_folder(located.folder, wanted), source=located.source)
 
 
 def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:

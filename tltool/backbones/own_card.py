@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from tltool.backbones.check import chosen_features, seeded_features
 from tltool.backbones.load import load_backbone
 from tltool.backbones.networks.layers import FirstToken, MaskedMean
 from tltool.backbones.sources.hub import PREFIX
-from tltool.backbones.sources.locate import locate, sums_of_folder
+from tltool.backbones.sources.locate import locate
 from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
 from tltool.backbones.sources.torchvision import TorchvisionWeights
 from tltool.errors import BackboneError
@@ -70,8 +71,8 @@ def add_card(
             f"There is a model card named {name!r} already.",
             hint=f"choose another name, or remove {own_models_dir() / name}.yaml if it is yours",
         )
-    pinned, sums = _pin(source)
-    backbone = load_backbone(source, weights_file=weights_file)
+    pinned, folder, sums = _pin(source)
+    backbone = load_backbone(folder, weights_file=weights_file)
     own_file = None if weights_file is None else weights_file.expanduser().resolve()
     card = ModelCard(
         name=name,
@@ -81,7 +82,7 @@ def add_card(
         source=LocatedSource(
             kind="located",
             source=pinned,
-            files=sums,
+            files=dict(sums),
             weights_file=None if own_file is None else str(own_file),
             weights_sha256=None if own_file is None else sha256(own_file),
         ),
@@ -102,19 +103,25 @@ def add_card(
     return path
 
 
-def _pin(source: str) -> tuple[str, dict[str, str]]:
-    """A name that means the same from everywhere and later on, and its files' sums."""
+def _pin(source: str) -> tuple[str, str, Mapping[str, str]]:
+    """A name that means the same from everywhere and later on, what to load, and its files' sums.
+
+    What to load is the folder that the sums are of, or another card.
+    """
     card = find_card(source)
     if card is not None:
-        return card.name, {}
+        return card.name, card.name, {}
     if source.startswith(TORCHVISION):
         # Its file is pinned by its name, and not needed where there are weights of one's own.
-        return TorchvisionWeights.parse(source).name, {}
-    folder, located = locate(source)
-    if Path(source).expanduser() == folder:
-        return str(folder.resolve()), sums_of_folder(folder)
+        name = TorchvisionWeights.parse(source).name
+        return name, name, {}
+    located = locate(source)
+    folder = str(located.folder)
+    if Path(source).expanduser() == located.folder:
+        return str(located.folder.resolve()), folder, located.sums()
     # A hub's record has the commit; every other name is its own.
-    return located if located.startswith(PREFIX) else source, sums_of_folder(folder)
+    pinned = located.source if located.source.startswith(PREFIX) else source
+    return pinned, folder, located.sums()
 
 
 def _input(backbone: Backbone) -> ImagePreprocessing | TextInput:

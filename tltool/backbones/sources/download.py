@@ -91,6 +91,11 @@ def _fits(found: str, checksum: str | None) -> bool:
     return checksum is None or found.startswith(checksum)
 
 
+def recorded_sha256(target: Path) -> str:
+    """The sha256 in hex that `download` found, or compared, of a file it has returned."""
+    return _record(target).read_text(encoding="ascii").strip().removeprefix("sha256:")
+
+
 def _record(target: Path) -> Path:
     return target.with_name(target.name + ".sha256")
 

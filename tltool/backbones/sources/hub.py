@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from tltool.backbones.sources.download import download
+from tltool.backbones.sources.download import download, recorded_sha256
 from tltool.errors import BackboneError
 from tltool.files import cache_dir, write_json, write_text
 from tltool.wheels import offline
@@ -138,6 +138,14 @@ def fetch_hub_model(name: str, *, refresh: bool = False) -> Path:
     if model.commit() != commit:
         write_text(model.note, commit + "\n")
     return folder
+
+
+def sums_of_model(folder: Path) -> dict[str, str]:
+    """The sha256 of a model's files, by their path in the folder that `fetch_hub_model` returned.
+
+    They were compared with the files there; nothing is read again.
+    """
+    return {file.path: recorded_sha256(folder / file.path) for file in _recorded(folder)}
 
 
 def is_cached(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,28 @@ KAGGLE, WHEEL = "kaggle://", "pypi:"
 
 
 class Located(NamedTuple):
-    """A folder with a model, and what the model's records call its source."""
+    """A folder with a model.
+
+    Attributes:
+        folder: Where it is.
+        source: What the model's records call its source.
+        known: The sha256 of its files by their path, where they were just
+            compared with them; else None.
+    """
 
     folder: Path
     source: str
+    known: Mapping[str, str] | None = None
+
+    def sums(self) -> Mapping[str, str]:
+        """The sha256 of every file, computed where it is not known."""
+        return sums_of_folder(self.folder) if self.known is None else self.known
+
+    def sha256(self, file: str) -> str | None:
+        """The sha256 of one file, or None where there is none."""
+        if self.known is not None and file in self.known:
+            return self.known[file]
+        return _sum(self.folder / file)
 
 
 def locate(name: str) -> Located:
@@ -37,7 +56,8 @@ def locate(name: str) -> Located:
     """
     if name.startswith(hub.PREFIX):
         folder = hub.fetch_hub_model(name)
-        return Located(folder, f"{hub.PREFIX}{hub.HubModel.parse(name).repo}@{folder.name}")
+        source = f"{hub.PREFIX}{hub.HubModel.parse(name).repo}@{folder.name}"
+        return Located(folder, source, hub.sums_of_model(folder))
     if name.startswith(KAGGLE):
         return Located(fetch_handle(name.removeprefix(KAGGLE)), name)
     if name.startswith(torchvision.PREFIX):
@@ -63,8 +83,8 @@ def fetch_model(name: str) -> Path:
         return locate(name).folder
     if not isinstance(card.source, LocatedSource):
         return fetch_card(card)
-    check_located(card.source, name)
-    return fetch_model(card.source.source)
+    located = check_located(card.source, name)
+    return fetch_model(card.source.source) if located is None else located.folder
 
 
 def sums_of_folder(folder: Path) -> dict[str, str]:
@@ -73,19 +93,22 @@ def sums_of_folder(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
-def check_located(source: LocatedSource, name: str) -> None:
+def check_located(source: LocatedSource, name: str) -> Located | None:
     """Makes sure that the files of a user's own card are those it was written for.
+
+    Returns:
+        The folder with these files; None where the card names another card.
 
     Raises:
         BackboneError: A file is missing or has changed.
     """
-    changed = None
+    changed, located = None, None
     if source.files:
-        folder = locate(source.source).folder
-        changed = next(
-            (folder / file for file, value in source.files.items() if _sum(folder / file) != value),
-            None,
-        )
+        located = locate(source.source)
+        for file, value in source.files.items():
+            if located.sha256(file) != value:
+                changed = located.folder / file
+                break
     if source.weights_file is not None and _sum(Path(source.weights_file)) != source.weights_sha256:
         changed = Path(source.weights_file)
     if changed is not None:
@@ -94,6 +117,7 @@ def check_located(source: LocatedSource, name: str) -> None:
             "since the card was written.",
             hint=f"put it back, or remove {own_models_dir() / name}.yaml and add the model again",
         )
+    return located
 
 
 def _sum(path: Path) -> str | None:
