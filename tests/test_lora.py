@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cached_fit
 import keras
 import numpy as np
 import presets
@@ -10,7 +11,12 @@ import tiny
 
 import tltool
 from tltool.backbones.load import load_backbone
+from tltool.cut import cut_model
+from tltool.data.examples import Examples
+from tltool.data.tokens import tokenized
 from tltool.errors import PlanError
+from tltool.feature_cache import Boundary, FeatureCache
+from tltool.feature_store import FeatureStore
 from tltool.lora import add_adapters, merge_adapters
 from tltool.recipe import Recipe
 
@@ -135,3 +141,40 @@ def test_two_ranks_are_refused(places, tmp_path):
     phases = [{"train": "lora", "rank": 4}, {"train": "lora", "rank": 8}]
     with pytest.raises(PlanError, match=r"ranks \[4, 8\]"):
         tltool.plan(recipe_of(places, tmp_path, *phases), data=tiny.texts(60))
+
+
+def test_adapters_that_do_nothing_yet_leave_stored_features_as_they_are(places, tmp_path):
+    """Without LoRA, or with other random matrices, the frozen layers give the same."""
+    texts, labels = tiny.texts(40)
+    origins = [f"row {i}" for i in range(40)]
+    rows = tokenized(Examples("text", texts, labels, ["train"] * 40, origins), tiny.TINY_TEXT)
+    said = cached_fit.Notes()
+
+    def serve(rank=None, seed=0, trained=False):
+        # KerasHub's BERT has an operation whose name counts those of the process.
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(seed)
+        backbone = load_backbone(str(places / "bert"))
+        if rank is not None:
+            backbone = add_adapters(backbone, rank)
+        if trained:
+            scatter_adapters(backbone.model)
+        model = keras.Model(backbone.model.input, keras.layers.Dense(2)(backbone.features.pooled))
+        cut = cut_model(model, {v.path for v in model.layers[-1].variables})
+        store = FeatureStore(tmp_path / "features")
+        cache = FeatureCache(
+            cached_fit.ALWAYS, rows, backbone.preprocessing, progress=said, store=store
+        )
+        served = cache.serve(Boundary(cut, "pooler", epochs=1))
+        (spec,) = served.entries[0].tensors
+        return np.fromfile(served.entries[0].file(0), spec.dtype), backbone.model(batch())
+
+    stored, outputs = serve(rank=4, seed=1)
+    for options in ({"rank": 4, "seed": 2}, {"rank": 2}, {}):
+        again, same = serve(**options)
+        assert "read from disk" in said.lines[-1]
+        np.testing.assert_array_equal(again, stored)
+        np.testing.assert_array_equal(same, outputs)
+    other, _ = serve(rank=4, seed=1, trained=True)
+    assert "computed once" in said.lines[-1]
+    assert np.abs(other - stored).max() > 0.001

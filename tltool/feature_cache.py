@@ -31,6 +31,7 @@ from tltool.feature_rows import Rows, entry_source, stored_source
 from tltool.feature_store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
 from tltool.files import size_text
 from tltool.folding import fold_batch_norms
+from tltool.lora import idle_adapters
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.progress import Progress
 from tltool.schema import AugmentSection, CacheSection
@@ -237,10 +238,12 @@ class FeatureCache:
         return [_spec(tensor, self._section.dtype, by_token) for tensor in cut.crossing]
 
     def _key(self, cut: Cut, rows: Rows) -> str:
+        # Before LoRA trains, its random matrices are in the prefix and change nothing there.
+        idle = {id(weight) for weight in idle_adapters(node.operation for node in cut.nodes)}
         parts = (
             f"tltool {__version__} keras {keras.__version__} tensorflow {tf.__version__}",
             layers_digest(cut.nodes),
-            weights_digest(cut.weights),
+            weights_digest(weight for weight in cut.weights if id(weight) not in idle),
             *(f"{t.shape} {t.dtype} {t._keras_history.operation.name}" for t in cut.crossing),
             rows.digest(),
             self._section.dtype,

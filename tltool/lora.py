@@ -8,7 +8,7 @@ so that what is exported has no trace of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -77,6 +77,22 @@ def merge_adapters(model: keras.Model) -> None:
             dense._untrack_variable(dense.lora_kernel_b)
             dense._tracker.lock()
             dense._kernel.assign(merged)
+
+
+def idle_adapters(layers: Iterable[Any]) -> list[keras.Variable]:
+    """The matrices of adapters that change nothing, since their `b` is zero as it was made.
+
+    `kernel + a b` is then the kernel to the last bit, whatever `a` was drawn.
+
+    Args:
+        layers: With all layers inside them.
+    """
+    idle = []
+    for layer in layers:
+        for inner in layer._flatten_layers() if isinstance(layer, keras.Layer) else ():
+            if getattr(inner, "lora_enabled", False) and not inner.lora_kernel_b.numpy().any():
+                idle += [inner.lora_kernel_a, inner.lora_kernel_b]
+    return idle
 
 
 def _attention_kernels(model: keras.Model) -> Iterator[tuple[tuple[str, ...], Any]]:
