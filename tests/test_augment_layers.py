@@ -363,6 +363,12 @@ def mixed(name: str, weights=None, batch_size: int = 6, **options):
     return [(x.numpy() * 128.0 + 127.0, y.numpy(), w.numpy()) for x, y, w in batches]
 
 
+def test_nothing_is_stored_of_images_that_are_mixed(tmp_path):
+    _, _, said, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS, augment=section("CutMix"))
+    assert said[0].endswith("since CutMix mixes the images of each batch")
+    assert store.entries() == []
+
+
 @pytest.mark.parametrize("name", BATCH_LAYERS)
 def test_targets_are_mixed_as_the_images_are(name):
     ((images, targets, weights),) = mixed(name)

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tltool._version import __version__
+from tltool.augment_layers import BATCH_LAYERS
 from tltool.cut import Cut, bridge
 from tltool.data.examples import Examples
 from tltool.data.pipeline import make_batches
@@ -146,6 +147,10 @@ class FeatureCache:
     def _refusal(self) -> str | None:
         if self._section.use == "never":
             return "computed in every epoch (cache.use: never)"
+        layers = () if self._augment is None else self._augment.layers
+        mixing = [entry.layer for entry in layers if entry.layer in BATCH_LAYERS]
+        if mixing:
+            return f"computed in every epoch, since {mixing[0]} mixes the images of each batch"
         if self._augment is not None and self._augment.views is None:
             return (
                 "computed in every epoch, since augmentation changes the images anew in each; "
