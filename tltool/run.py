@@ -238,6 +238,7 @@ class Run:
                 run's training split.
             keep_failed: Keep an artifact that the gate refuses.
         """
+        from tltool.export.about import about_run
         from tltool.export.package import export_and_check
 
         examples = self.examples() if data is None else self._labelled(data)
@@ -251,6 +252,7 @@ class Run:
                 examples,
                 self.folder.exports,
                 section=section,
+                about=about_run(self.recipe, self.path.name),
                 keep_failed=keep_failed,
                 calibration=calibration,
             )

@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
+from tltool.export.about import About
 from tltool.export.calibration import calibration_inputs
+from tltool.export.describe import describe_tflite
+from tltool.export.metadata import with_metadata
 from tltool.export.saved_model import inference_outputs, input_specs, variables_of
 from tltool.files import atomic_path
 from tltool.model import to_float32
@@ -32,12 +35,15 @@ def export_litert(
     precision: LiteRTPrecision,
     length: int | None = None,
     calibration: Examples | None = None,
+    about: About | None = None,
 ) -> None:
     """Writes a .tflite file whose `serving_default` signature takes one preprocessed example.
 
     Inputs: `image` float32 (1, height, width, 3), or int32 (1, length) tensors
     named as in `TextPreprocessing.inputs`. Output: `probabilities` float32
     (1, classes), or `prediction` float32 (1,) in the target's own units.
+
+    The file has TensorFlow Lite metadata: normalisation, labels, vocabulary.
 
     Every shape is fixed, since GPU and NPU delegates need that. A text then
     costs what `length` tokens cost, however short it is: MiniLM takes 3.5,
@@ -55,10 +61,12 @@ def export_litert(
         length: Tokens a text is padded or cut to; null takes
             `preprocessing.max_length`.
         calibration: Rows on which "int8" measures the ranges of activations.
+        about: Name, origin and licence for the metadata.
 
     Raises:
         ExportError: The model needs operations LiteRT does not have built in,
-            or there are no rows to measure ranges on.
+            there are no rows to measure ranges on, or a label holds a line
+            break.
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
@@ -72,6 +80,7 @@ def export_litert(
             raise ExportError(
                 f"LiteRT cannot convert this model: {str(error).splitlines()[0]}"
             ) from error
+    content = with_metadata(content, describe_tflite(content, task, preprocessing, about))
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import ExportError, GateError
+from tltool.export.about import About
 from tltool.export.fresh_process import FreshProcess
 from tltool.export.gate import Reference, check_artifact, reference_of
 from tltool.export.gate_report import GateReport
@@ -69,6 +70,7 @@ def export_and_check(
     *,
     section: ExportSection,
     length: int | None = None,
+    about: About | None = None,
     keep_failed: bool = False,
     calibration: Examples | None = None,
 ) -> tuple[GateReport, ...]:
@@ -83,6 +85,7 @@ def export_and_check(
             replaced once the new one is complete and has passed.
         section: Formats, precisions and tolerances.
         length: Tokens a LiteRT text model takes; null takes the contract's.
+        about: Name, origin and licence, for the metadata of LiteRT files.
         keep_failed: Keep an artifact that the gate refuses.
         calibration: Training rows, of which `section.calibration_examples` are
             used where the precision is "int8".
@@ -115,6 +118,7 @@ def export_and_check(
             length,
             process,
             calibration,
+            about,
         )
         for target in export_targets(section):
             try:
@@ -156,6 +160,7 @@ class _Source:
     length: int | None
     process: FreshProcess
     calibration: Examples | None
+    about: About | None
 
 
 class _RefusedError(Exception):
@@ -205,6 +210,7 @@ def _write_model(source: _Source, target: ExportTarget, folder: Path) -> None:
             precision=target.precision,
             length=source.length,
             calibration=source.calibration,
+            about=source.about,
         )
     write_contract(
         folder,

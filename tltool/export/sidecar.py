@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -64,23 +65,38 @@ def write_contract(
         "preprocessing": preprocessing.model_dump(mode="json"),
     }
     write_json(folder / CONTRACT_FILE, contract)
+    if task.labels:
+        write_text(folder / LABELS_FILE, labels_text(task))
+    if isinstance(preprocessing, TextPreprocessing):
+        name, text = tokenizer_text(preprocessing, length)
+        write_text(folder / name, text)
+
+
+def labels_text(task: Task) -> str:
+    """The labels, one a line.
+
+    Raises:
+        ExportError: A label holds a line break.
+    """
     if broken := [label for label in task.labels if set("\r\n") & set(label)]:
         raise ExportError(
             f"The label {broken[0]!r} holds a line break; {LABELS_FILE} has one label a line.",
             hint="rename the class in the data",
         )
-    if task.labels:
-        write_text(folder / LABELS_FILE, "".join(f"{label}\n" for label in task.labels))
-    if isinstance(preprocessing, TextPreprocessing):
-        _write_tokenizer(folder, preprocessing, length)
+    return "".join(f"{label}\n" for label in task.labels)
 
 
-def _write_tokenizer(folder: Path, contract: TextPreprocessing, length: int | None) -> None:
+def tokenizer_text(contract: TextPreprocessing, length: int | None) -> tuple[str, str]:
+    """Name and content of the file that holds a text's tokenizer.
+
+    Args:
+        contract: Of the text.
+        length: Tokens a text is padded to; None for any length.
+    """
     if has_tokenizer_file(contract):
-        write_json(folder / TOKENIZER_FILE, tokenizer_json(contract, length))
-    else:
-        tokens = "".join(f"{token}\n" for token in contract.vocabulary)
-        write_text(folder / VOCABULARY_FILE, tokens)
+        values = tokenizer_json(contract, length)
+        return TOKENIZER_FILE, json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    return VOCABULARY_FILE, "".join(f"{token}\n" for token in contract.vocabulary)
 
 
 def write_golden(

@@ -1,0 +1,63 @@
+"""Who made a model and from what: the words that go into an exported file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tltool._version import __version__
+from tltool.backbones.catalog import find_card
+from tltool.data.samples import SAMPLES
+from tltool.data.sources import SAMPLE_PREFIX
+from tltool.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class About:
+    """What an exported model is called, and where it comes from; empty where unknown.
+
+    Attributes:
+        name: Of the model.
+        description: What it is for, and what it was made from.
+        author: Who made it.
+        licence: Of what went into it.
+        version: Of the model.
+    """
+
+    name: str
+    description: str = ""
+    author: str = ""
+    licence: str = ""
+    version: str = ""
+
+
+def about_run(recipe: Recipe, version: str) -> About:
+    """What a recipe and the card of its backbone say of the model that was trained.
+
+    Args:
+        recipe: The run's.
+        version: Number of the run.
+    """
+    backbone = recipe.backbone
+    card = find_card(backbone.name)
+    made = f"Fine-tuned with tltool {__version__} from {card.title if card else backbone.name}."
+    author, licences = "", []
+    # The card speaks for the weights that it names, and for no others.
+    if card and backbone.weights_file is None:
+        author = f"Pretrained weights: {card.origin}"
+        licences.append(f"Pretrained weights: {card.licence}")
+    if licence := _data_licence(recipe.data.train):
+        licences.append(f"Data: {licence}")
+    return About(
+        name=recipe.name,
+        description=" ".join(filter(None, (recipe.description, made))),
+        author=author,
+        licence=". ".join(licences),
+        version=version,
+    )
+
+
+def _data_licence(source: str | None) -> str:
+    if source is None or not source.startswith(SAMPLE_PREFIX):
+        return ""
+    sample = SAMPLES.get(source.removeprefix(SAMPLE_PREFIX))
+    return sample.licence if sample else ""

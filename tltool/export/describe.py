@@ -1,0 +1,180 @@
+"""The metadata of an exported .tflite file, from the task and the preprocessing contract."""
+
+from __future__ import annotations
+
+from tltool.artifact import IMAGE_INPUT, LABELS_FILE
+from tltool.export.about import About
+from tltool.export.metadata_values import (
+    AssociatedFile,
+    BertTokenizer,
+    ModelMetadata,
+    Normalization,
+    TensorMetadata,
+)
+from tltool.export.sidecar import VOCABULARY_FILE, labels_text, tokenizer_text
+from tltool.export.signatures import TensorInfo
+from tltool.export.tflite_file import read_tflite
+from tltool.preprocessing import (
+    ImagePreprocessing,
+    TextPreprocessing,
+    WordPiecePreprocessing,
+)
+from tltool.tasks import Task
+
+# By these names MediaPipe tells the inputs of a BERT apart.
+_TEXT_INPUTS = {
+    "token_ids": ("ids", "Token ids of the text, padded to the length of the tensor."),
+    "padding_mask": ("mask", "1 for a token of the text, 0 for padding."),
+    "segment_ids": ("segment_ids", "0 for every token of a single text."),
+}
+_PIXELS = (0.0, 255.0)
+# What MediaPipe's BERT tokenizer takes for granted, beside lower case.
+_BERT_TOKENS = {
+    "unknown_token": "[UNK]",
+    "start_token": "[CLS]",
+    "end_token": "[SEP]",
+    "max_word_characters": 100,
+}
+
+
+def describe_tflite(
+    content: bytes,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    about: About | None = None,
+) -> ModelMetadata:
+    """What to write into a model that tltool converted.
+
+    Args:
+        content: The .tflite file, with named inputs and one output.
+        task: Labels or target scale.
+        preprocessing: What happens to raw input before the model.
+        about: Name, origin and licence; None takes the task's name for the name.
+
+    Raises:
+        ExportError: A label holds a line break, which a file of labels cannot.
+    """
+    about = about or About(task.spec.name)
+    signature = read_tflite(content).main
+    if isinstance(preprocessing, ImagePreprocessing):
+        inputs = tuple(_image(tensor, preprocessing) for tensor in signature.inputs)
+    else:
+        inputs = tuple(_tokens(tensor, preprocessing) for tensor in signature.inputs)
+    file = _tokenizer(signature.inputs[0], preprocessing)
+    named = _is_mediapipes(preprocessing)
+    return ModelMetadata(
+        name=about.name,
+        description=about.description,
+        version=about.version,
+        author=about.author,
+        licence=about.licence,
+        inputs=inputs,
+        outputs=tuple(_output(tensor, task) for tensor in signature.outputs),
+        input_process_units=(BertTokenizer(file),) if file and named else (),
+        files=(file,) if file and not named else (),
+    )
+
+
+def _image(tensor: TensorInfo, contract: ImagePreprocessing) -> TensorMetadata:
+    mean, std = _normalization(contract)
+    order = contract.channel_order
+    if _takes_pixels(tensor, contract):
+        mean, std, order = (0.0,), (1.0,), "rgb"
+    height, width = contract.size_px
+    lowest, highest = (
+        tuple((pixel - m) / s for m, s in zip(mean, std, strict=True)) for pixel in _PIXELS
+    )
+    return TensorMetadata(
+        name=IMAGE_INPUT,
+        description=f"An image of {height}×{width} pixels, {order.upper()}.",
+        content="image",
+        # There is no word for BGR, and an app that took it for RGB would be wrong silently.
+        colour_space="rgb" if order == "rgb" else "unknown",
+        process_units=(Normalization(mean, std),),
+        minimum=lowest,
+        maximum=highest,
+    )
+
+
+def _normalization(contract: ImagePreprocessing) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation in the order of the tensor's channels, one where all are same."""
+    mean, std = contract.mean, contract.std
+    if contract.channel_order == "bgr":
+        mean, std = mean[::-1], std[::-1]
+    one = len(set(mean)) == len(set(std)) == 1
+    return (mean[:1], std[:1]) if one else (mean, std)
+
+
+def _takes_pixels(tensor: TensorInfo, contract: ImagePreprocessing) -> bool:
+    """Whether the model takes 0..255 RGB and does the rest inside, as no float model does.
+
+    A quantised tensor stands for the numbers `scale · (q - zero_point)`: those
+    nearer to 0..255 than to the normalised range are pixels.
+    """
+    if tensor.dtype not in {"uint8", "int8"}:
+        return False
+    if tensor.quantisation is None:
+        return tensor.dtype == "uint8"
+    scale, zero_point = tensor.quantisation.scale[0], tensor.quantisation.zero_point[0]
+    first = 0 if tensor.dtype == "uint8" else -128
+    ends = [scale * (stored - zero_point) for stored in (first, first + 255)]
+    normalised = [(pixel - contract.mean[0]) / contract.std[0] for pixel in _PIXELS]
+    return _distance(ends, _PIXELS) < _distance(ends, normalised)
+
+
+def _distance(ends: list[float], others: list[float] | tuple[float, ...]) -> float:
+    return max(abs(a - b) for a, b in zip(ends, others, strict=True))
+
+
+def _tokens(tensor: TensorInfo, contract: TextPreprocessing) -> TensorMetadata:
+    name, description = _TEXT_INPUTS.get(tensor.name, (tensor.name, ""))
+    highest = len(contract.vocabulary) - 1 if tensor.name == contract.inputs[0] else 1
+    return TensorMetadata(
+        name=name,
+        description=description,
+        content="feature",
+        minimum=(0.0,),
+        maximum=(float(highest),),
+    )
+
+
+def _output(tensor: TensorInfo, task: Task) -> TensorMetadata:
+    if not task.labels:
+        return TensorMetadata(tensor.name, "The predicted number, in its own unit.", "feature")
+    labels = labels_text(task).encode()
+    return TensorMetadata(
+        name=tensor.name,
+        description="The probability of each class.",
+        content="feature",
+        minimum=(0.0,),
+        maximum=(1.0,),
+        files=(AssociatedFile(LABELS_FILE, "tensor_axis_labels", "Name of each class.", labels),),
+    )
+
+
+def _tokenizer(
+    tensor: TensorInfo, contract: ImagePreprocessing | TextPreprocessing
+) -> AssociatedFile | None:
+    """The file that lies beside the model too, for texts of the tensor's length."""
+    if isinstance(contract, ImagePreprocessing):
+        return None
+    name, text = tokenizer_text(contract, tensor.shape[-1] if tensor.shape else None)
+    if name == VOCABULARY_FILE:
+        return AssociatedFile(name, "vocabulary", "Token of each id, from 0.", text.encode())
+    said = "The tokenizer, as Hugging Face's tokenizers reads it."
+    return AssociatedFile(name, "unknown", said, text.encode())
+
+
+def _is_mediapipes(contract: ImagePreprocessing | TextPreprocessing) -> bool:
+    """Whether the tokenizer that the metadata can name gives the same ids for ASCII texts.
+
+    It lower-cases, knows the special tokens by these names and pads with 0,
+    and cannot be told otherwise:
+    mediapipe/calculators/tensor/bert_preprocessor_calculator.cc
+    """
+    return (
+        isinstance(contract, WordPiecePreprocessing)
+        and contract.lowercase
+        and contract.vocabulary[0] == contract.padding_token
+        and all(getattr(contract, name) == value for name, value in _BERT_TOKENS.items())
+    )
