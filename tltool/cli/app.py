@@ -21,6 +21,7 @@ from tltool.cli import (
     evaluate,
     export,
     finetune,
+    inspect,
     lr_find,
     models,
     plan,
@@ -69,6 +70,7 @@ app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
 app.command("lr-find", epilog=lr_find.EXAMPLES)(lr_find.lr_find)
 app.add_typer(recipes.app, name="recipes")

@@ -1,0 +1,169 @@
+"""What is in an exported model: read without running it, and without tltool's own classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tltool.artifact import CONTRACT_FILE
+from tltool.errors import ExportError
+from tltool.export.flatbuffer import DamagedError
+from tltool.export.metadata_values import ModelMetadata, ProcessUnit
+from tltool.export.package import GATE_FILE
+from tltool.export.signatures import Signature
+
+# What is shown of the files beside a model; `None` where an older version did not write it.
+_CONTRACT_KEYS = ("tltool", "precision", "length", "task", "preprocessing_digest")
+_GATE_KEYS = ("passed", "rows", "max_difference", "agreement", "breaches")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a model.
+
+    Attributes:
+        path: Of the file, or of a SavedModel's folder.
+        form: "LiteRT" or "SavedModel".
+        size_bytes: Of the file, or of everything in the folder.
+        signatures: Ways to call it by name.
+        operators: Name to how often it occurs, most often first.
+        not_built_in: Operators that the runtime alone does not have.
+        weights: Bytes of the weights by dtype, largest first.
+        metadata: That of TensorFlow Lite, or None.
+        files: Name to size of the files packed into the model's own.
+        contract: From the `contract.json` beside it; None where there is none.
+        gate: From the `gate.json` beside it; None where there is none.
+    """
+
+    path: Path
+    form: str
+    size_bytes: int
+    signatures: tuple[Signature, ...]
+    operators: dict[str, int]
+    not_built_in: tuple[str, ...]
+    weights: dict[str, int]
+    metadata: ModelMetadata | None = None
+    files: dict[str, int] = field(default_factory=dict)
+    contract: dict[str, Any] | None = None
+    gate: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        plain = _plain(replace(self, metadata=None))
+        metadata = None if self.metadata is None else _plain(self.metadata)
+        return {**plain, "path": str(self.path), "metadata": metadata}
+
+
+def inspect_artifact(path: Path) -> Inspection:
+    """Reads an export folder, the SavedModel folder in it, or a model file.
+
+    Raises:
+        ExportError: There is no model that can be read here, or it is damaged.
+    """
+    model = _model_path(path)
+    read = _read_saved_model if model.is_dir() else _READERS[model.suffix]
+    try:
+        found = read(model)
+    except DamagedError as error:
+        raise ExportError(
+            f"{model} is damaged: {error.message}.", hint="copy it again, or export again"
+        ) from error
+    except OSError as error:
+        raise ExportError(f"{model} cannot be read: {error.strerror}.") from error
+    return replace(
+        found,
+        contract=_beside(model, CONTRACT_FILE, _CONTRACT_KEYS),
+        gate=_beside(model, GATE_FILE, _GATE_KEYS),
+    )
+
+
+def _read_tflite(path: Path) -> Inspection:
+    from tltool.export.metadata import associated_files, read_metadata
+    from tltool.export.tflite_file import read_tflite
+
+    content = path.read_bytes()
+    found = read_tflite(content)
+    return Inspection(
+        path=path,
+        form="LiteRT",
+        size_bytes=len(content),
+        signatures=found.signatures,
+        operators=found.operators,
+        not_built_in=found.not_built_in,
+        weights=found.weights,
+        metadata=read_metadata(content),
+        files={name: len(file) for name, file in associated_files(content).items()},
+    )
+
+
+def _read_saved_model(path: Path) -> Inspection:
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+    from tltool.export.saved_model_file import read_saved_model
+
+    found = read_saved_model(path)
+    return Inspection(
+        path=path,
+        form="SavedModel",
+        size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        signatures=found.signatures,
+        operators=found.operators,
+        not_built_in=found.not_registered,
+        weights=found.weights,
+    )
+
+
+# A new format of files is one more row.
+_READERS: dict[str, Callable[[Path], Inspection]] = {".tflite": _read_tflite}
+# Where a folder that is none may have exports: `exports`, a run, all runs of a name.
+_EXPORTS = tuple(f"{place}*/{CONTRACT_FILE}" for place in ("", "exports/", "*/exports/"))
+_HINT = f"give an export folder, a SavedModel folder or a {' or '.join(_READERS)} file"
+
+
+def _model_path(path: Path) -> Path:
+    """The model itself, also where its export folder is given."""
+    if not path.exists():
+        raise ExportError(f"{path} does not exist.", hint=_HINT)
+    if (path / CONTRACT_FILE).is_file():
+        contract = _json(path / CONTRACT_FILE)
+        model = path / str(contract.get("file", ""))
+        if "file" not in contract or not model.exists():
+            raise ExportError(f"{path / CONTRACT_FILE} names no model that is there.", hint=_HINT)
+        path = model
+    if (path / "saved_model.pb").is_file() or (path.is_file() and path.suffix in _READERS):
+        return path
+    exports = [str(found.parent) for place in _EXPORTS for found in sorted(path.glob(place))]
+    hint = f"there are exports in {', '.join(exports)}" if exports else _HINT
+    raise ExportError(f"{path} is not an exported model.", hint=hint)
+
+
+def _beside(model: Path, name: str, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    file = model.parent / name
+    if not file.is_file():
+        return None
+    values = _json(file)
+    return {key: values.get(key) for key in keys}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{file} is damaged: {error}", hint="export again") from error
+    if not isinstance(values, dict):
+        raise ExportError(f"{file} is damaged: it holds no fields.", hint="export again")
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON values, without the content of associated files."""
+    if is_dataclass(value):
+        pairs = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.repr}
+        return {"step": type(value).__name__, **pairs} if isinstance(value, ProcessUnit) else pairs
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
