@@ -9,7 +9,7 @@ CV := .venv-cv
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help quickstart install dev test test-slow test-cv lint format check clean
+.PHONY: help quickstart install dev test test-slow test-cv mediapipe lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,9 @@ test-slow: dev  ## Run the tests that take more than a minute each
 
 test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an environment of its own
 	$(CV)/bin/python -m pytest tests/test_keras_cv.py tests/test_keras_cv_backbones.py
+
+mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'
 
 lint: dev  ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -1,0 +1,288 @@
+"""MediaPipe Tasks loads the exported .tflite files as they are, and says what the models say.
+
+Skipped where MediaPipe is not installed (`make mediapipe` installs it).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trained
+from real_data import DATA
+
+import tltool
+from tltool.data.pipeline import model_inputs
+from tltool.export.describe import describe_tflite
+from tltool.export.litert import export_litert
+from tltool.export.metadata import with_metadata
+from tltool.export.metadata_codec import SCHEMA
+from tltool.export.metadata_values import AssociatedFile, ScoreCalibration
+from tltool.inference import model_outputs
+from tltool.recipe import Recipe
+
+pytestmark = pytest.mark.skipif(
+    find_spec("mediapipe") is None, reason="`make mediapipe` installs what this needs"
+)
+TORCH_MEAN, TORCH_STD = (123.0, 116.0, 103.0), (58.0, 57.0, 56.0)
+# The converted model against Keras: the same arithmetic in another order.
+TOLERANCE = 1e-4
+ASCII = [
+    "the film was NICE",
+    "good,bad",
+    "...!?",
+    "",
+    " \t the\nfood  is poor ",
+    "unheard-of words (don't) @ 100% <b>loved</b>",
+    "nice " * 40,
+    "x" * 150,
+]
+
+
+@pytest.fixture(scope="module")
+def image_classifier(tmp_path_factory):
+    return trained.image_classifier(tmp_path_factory.mktemp("images"))
+
+
+def exported(made, folder, **options) -> bytes:
+    export_litert(*made.parts(), folder / "m.tflite", precision="float32", **options)
+    return (folder / "m.tflite").read_bytes()
+
+
+def mediapipe(kind: str, content: bytes, inputs, folder) -> dict:
+    """What `mediapipe_tasks.py` prints, its `scores` as an array."""
+    (folder / "model.tflite").write_bytes(content)
+    np.savez(folder / "inputs.npz", inputs=np.asarray(inputs))
+    program = Path(__file__).with_name("mediapipe_tasks.py")
+    done = subprocess.run(
+        [sys.executable, program, kind, folder / "model.tflite", folder / "inputs.npz"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def pixels_of(inputs, preprocessing) -> np.ndarray:
+    """Pictures resized and cropped as the contract says, in whole levels."""
+    images = model_inputs(inputs, preprocessing).numpy()
+    levels = images * np.float32(preprocessing.std) + np.float32(preprocessing.mean)
+    return np.clip(np.round(levels), 0, 255).astype("uint8")
+
+
+def of_pixels(model, task, preprocessing, pixels) -> np.ndarray:
+    """What the Keras model says of images that have its input's size."""
+    images = (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    return np.asarray(task.outputs(model.predict(images, verbose=0)))
+
+
+def best(outputs, task) -> list[str]:
+    return [task.labels[i] for i in outputs.argmax(-1)]
+
+
+def test_the_schema_is_theirs():
+    """Field by field in their order, up to the last one that is used here."""
+    package = Path(find_spec("mediapipe").origin).parent
+    file = package / "tasks" / "metadata" / "metadata_schema.fbs"
+    text = re.sub("//.*", "", file.read_text())
+    tables = dict(re.findall(r"table (\w+) ?{(.*?)}", text, re.DOTALL))
+    for name, fields in SCHEMA.tables.items():
+        theirs = re.findall(r"(\w+) ?: ?(\[?\w+\]?)", tables[name])
+        enumerations = {"AssociatedFileType", "ColorSpaceType", "ScoreTransformationType"}
+        numbered = [(f, "byte" if kind in enumerations else kind) for f, kind in theirs]
+        assert numbered[: len(fields)] == list(fields.items()), name
+    unions = dict(re.findall(r"union (\w+) ?{(.*?)}", text, re.DOTALL))
+    for name, members in SCHEMA.unions.items():
+        assert re.findall(r"\w+", unions[name]) == list(members)
+
+
+def test_image_classifier_says_what_keras_says_of_every_picture(image_classifier, tmp_path):
+    made = image_classifier
+    pixels = pixels_of(made.held_out.inputs, made.preprocessing)
+    found = mediapipe("image", exported(made, tmp_path), pixels, tmp_path)
+    expected = of_pixels(made.model, made.task, made.preprocessing, pixels)
+    np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
+    raw = model_outputs(made.model, made.held_out, made.task, made.preprocessing)
+    assert found["names"] == best(raw, made.task)
+    assert set(found["names"]) == set(made.task.labels)
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic_int8", "int8"])
+def test_image_classifier_loads_every_precision(image_classifier, tmp_path, precision):
+    made = image_classifier
+    file = tmp_path / "m.tflite"
+    export_litert(*made.parts(), file, precision=precision, calibration=made.held_out)
+    pixels = pixels_of(made.held_out.inputs, made.preprocessing)
+    found = mediapipe("image", file.read_bytes(), pixels, tmp_path)
+    expected = of_pixels(made.model, made.task, made.preprocessing, pixels)
+    np.testing.assert_allclose(found["scores"], expected, atol=0.05)
+
+
+def test_text_classifier_says_what_keras_says_of_every_text(tmp_path):
+    made = trained.text_classifier()
+    texts = [*made.held_out.inputs, *ASCII]
+    found = mediapipe("text", exported(made, tmp_path), texts, tmp_path)
+    inputs = model_inputs(texts, made.preprocessing)
+    expected = np.asarray(made.task.outputs(made.model(inputs, training=False)))
+    np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
+    assert found["names"] == best(expected, made.task)
+    assert set(found["names"]) == set(made.task.labels)
+
+
+def test_labels_of_any_characters_arrive(image_classifier, tmp_path):
+    labels = (" rot, hell ", "größer als 5 μm; 日本")
+    made = replace(image_classifier, task=replace(image_classifier.task, labels=labels))
+    pixels = pixels_of(made.held_out.inputs[:1] + made.held_out.inputs[-1:], made.preprocessing)
+    found = mediapipe("image", exported(made, tmp_path), pixels, tmp_path)
+    assert found["names"] == list(labels)
+
+
+def plain(made, folder, monkeypatch) -> bytes:
+    with monkeypatch.context() as patch:
+        patch.setattr("tltool.export.litert.with_metadata", lambda content, _: content)
+        return exported(made, folder)
+
+
+def test_scores_are_calibrated_as_the_metadata_says(image_classifier, tmp_path, monkeypatch):
+    made = image_classifier
+    content = plain(made, tmp_path, monkeypatch)
+    metadata = describe_tflite(content, made.task, made.preprocessing)
+    lines = b"1.0,2.0,-1.0\n0.5,1.0,0.0"
+    file = AssociatedFile("scores.csv", "tensor_axis_score_calibration", "", lines)
+    output = replace(
+        metadata.outputs[0],
+        process_units=(ScoreCalibration("identity", 0.0),),
+        files=(*metadata.outputs[0].files, file),
+    )
+    pixels = pixels_of(made.held_out.inputs[:3], made.preprocessing)
+    calibrated = with_metadata(content, replace(metadata, outputs=(output,)))
+    p = of_pixels(made.model, made.task, made.preprocessing, pixels)
+    expected = np.stack(
+        [1 / (1 + np.exp(-(2 * p[:, 0] - 1))), 0.5 / (1 + np.exp(-p[:, 1]))], axis=1
+    )
+    found = mediapipe("image", calibrated, pixels, tmp_path)
+    np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
+
+
+def test_a_model_that_normalises_inside_takes_any_contract(image_classifier, tmp_path):
+    """Pixels go in as they are, so MediaPipe's one mean for all channels does no harm."""
+    import tensorflow as tf
+
+    from tltool.export.saved_model import inference_outputs, variables_of
+    from tltool.quiet import quiet
+
+    made, module = image_classifier, tf.Module()
+    module.model_weights = variables_of(made.model)
+    contract = made.preprocessing.model_copy(
+        update={"mean": TORCH_MEAN, "std": TORCH_STD, "channel_order": "bgr"}
+    )
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 32, 32, 3), tf.uint8, name="image")])
+    def run(image):
+        values = (tf.cast(image, tf.float32) - TORCH_MEAN) / TORCH_STD
+        return {"probabilities": inference_outputs(made.model, values[..., ::-1], made.task)}
+
+    with quiet():
+        function = run.get_concrete_function()
+        content = tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
+    metadata = describe_tflite(content, made.task, contract)
+    pixels = pixels_of(made.held_out.inputs, made.preprocessing)
+    found = mediapipe("image", with_metadata(content, metadata), pixels, tmp_path)
+    expected = [run(image[None])["probabilities"][0] for image in pixels]
+    np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
+
+
+# What MediaPipe would get wrong, it refuses
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mean": TORCH_MEAN, "std": TORCH_STD}, "Per-channel image normalization"),
+        ({"channel_order": "bgr"}, "Only RGB"),
+    ],
+)
+def test_an_image_input_it_cannot_give_is_refused(image_classifier, tmp_path, changes, said):
+    preprocessing = image_classifier.preprocessing.model_copy(update=changes)
+    made = replace(image_classifier, preprocessing=preprocessing)
+    assert said in mediapipe("image", exported(made, tmp_path), [], tmp_path)["error"]
+
+
+def test_a_tokenizer_it_does_not_have_is_refused(tmp_path):
+    made = trained.text_classifier()
+    cased = replace(made, preprocessing=made.preprocessing.model_copy(update={"lowercase": False}))
+    found = mediapipe("text", exported(cased, tmp_path), [], tmp_path)
+    assert "No metadata or input process unit found" in found["error"]
+
+
+def test_a_model_without_metadata_is_refused(image_classifier, tmp_path, monkeypatch):
+    content = plain(image_classifier, tmp_path, monkeypatch)
+    assert "NormalizationOptions" in mediapipe("image", content, [], tmp_path)["error"]
+
+
+# Real models on real data
+
+
+def trained_on(folder, **values):
+    if not DATA.is_dir():
+        pytest.skip(f"no data sets in {DATA}")
+    recipe = Recipe.of(
+        schedule=[{"train": "head", "solver": "exact"}],
+        evaluation={"baseline": False},
+        export={"formats": ["litert"], "precisions": ["float32"]},
+        output_dir=str(folder / "runs"),
+        **values,
+    )
+    run = tltool.finetune(recipe)
+    return run, (run.folder.exports / "litert_float32" / "model.tflite").read_bytes()
+
+
+@pytest.mark.data
+@pytest.mark.weights
+@pytest.mark.slow
+def test_efficientnet_on_photographs(tmp_path):
+    run, content = trained_on(
+        tmp_path,
+        task="image-classification",
+        data={split: str(DATA / "trash6" / split) for split in ("train", "test")},
+        backbone={"name": "efficientnet-lite0"},
+    )
+    rows = run.examples("test")
+    pixels = pixels_of(rows.inputs, run.preprocessing)
+    found = mediapipe("image", content, pixels, tmp_path)
+    expected = of_pixels(run.model, run.task, run.preprocessing, pixels)
+    np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
+    assert found["names"] == best(expected, run.task)
+    assert len(set(found["names"])) == 6
+
+
+@pytest.mark.data
+@pytest.mark.weights
+@pytest.mark.slow
+def test_minilm_on_questions(tmp_path):
+    run, content = trained_on(
+        tmp_path,
+        task="text-classification",
+        data={
+            "train": str(DATA / "banking77" / "train.csv"),
+            "test": str(DATA / "banking77" / "test.csv"),
+            "max_examples": 1500,
+        },
+        backbone={"name": "all-minilm-l6-v2"},
+    )
+    rows = run.examples("test")
+    ascii_only = rows.take([i for i, text in enumerate(rows.inputs) if text.isascii()][::7])
+    found = mediapipe("text", content, ascii_only.inputs, tmp_path)
+    expected = run.outputs(ascii_only)
+    np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
+    assert found["names"] == best(expected, run.task)
+    assert len(set(found["names"])) > 30
