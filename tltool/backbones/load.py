@@ -63,22 +63,24 @@ def load_backbone(
     wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
     if weights_file is None:
         return _load(wanted)
-    return _with_own_weights(replace(wanted, weights="random"), Path(weights_file).expanduser())
+    from tltool.backbones.formats.weights_file import TORCH_SUFFIXES, require_file
 
-
-def _with_own_weights(wanted: _Wanted, path: Path) -> Backbone:
-    from tltool.backbones.formats.weights_file import (
-        TORCH_SUFFIXES,
-        load_weights_file,
-        require_file,
-    )
-
-    if wanted.name.startswith(TORCHVISION) and path.suffix in TORCH_SUFFIXES:
+    wanted = replace(wanted, weights="random")
+    path = Path(weights_file).expanduser()
+    if name.startswith(TORCHVISION) and path.suffix in TORCH_SUFFIXES:
         require_file(path)
-        backbone = _torchvision(wanted, path)
-    else:
-        backbone = _load(wanted)
-        load_weights_file(backbone, path)
+        return _as_own(_torchvision(wanted, path), path)
+    return _with_weights(_load(wanted), path)
+
+
+def _with_weights(backbone: Backbone, path: Path) -> Backbone:
+    from tltool.backbones.formats.weights_file import load_weights_file
+
+    load_weights_file(backbone, path)
+    return _as_own(backbone, path)
+
+
+def _as_own(backbone: Backbone, path: Path) -> Backbone:
     return replace(backbone, source=f"{path}, for {backbone.source}", licence="unknown")
 
 
@@ -154,7 +156,8 @@ def _own(source: LocatedSource, wanted: _Wanted) -> Backbone:
     # From the folder that was checked: by its source, every file would be read once more for that.
     if own is None:
         return _located(located, wanted)
-    return _with_own_weights(_located(located, replace(wanted, weights="random")), Path(own))
+    random = replace(wanted, weights="random")
+    return _with_weights(_located(located, random), Path(own).expanduser())
 
 
 def _located(located: Located, wanted: _Wanted) -> Backbone:
