@@ -13,11 +13,11 @@ import trained
 
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
-from tltool.export.comparison import Comparison, breaches
-from tltool.export.fresh_process import FreshProcess
-from tltool.export.gate import check_artifact, reference_of
+from tltool.export.gate.check import check_artifact, reference_of
+from tltool.export.gate.comparison import Comparison, breaches
+from tltool.export.gate.fresh_process import FreshProcess
+from tltool.export.gate.tolerance import TOLERANCES, tolerance_for
 from tltool.export.package import export_and_check
-from tltool.export.tolerance import TOLERANCES, tolerance_for
 from tltool.schema import ExportSection, GateSection
 from tltool.tasks import TASKS, Task
 

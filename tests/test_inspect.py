@@ -14,7 +14,7 @@ import tiny
 import trained
 from test_cli import cli, succeed
 
-from tltool.export.inspection import inspect_artifact
+from tltool.export.inspection.inspection import inspect_artifact
 from tltool.export.package import export_and_check
 from tltool.quiet import quiet
 from tltool.schema import ExportSection

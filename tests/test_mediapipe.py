@@ -20,11 +20,11 @@ from real_data import DATA
 
 import tltool
 from tltool.data.pipeline import model_inputs
-from tltool.export.describe import describe_tflite
 from tltool.export.litert import export_litert
-from tltool.export.metadata import with_metadata
-from tltool.export.metadata_codec import SCHEMA
-from tltool.export.metadata_values import AssociatedFile, ScoreCalibration
+from tltool.export.tflite.describe import describe_tflite
+from tltool.export.tflite.metadata import with_metadata
+from tltool.export.tflite.metadata_codec import SCHEMA
+from tltool.export.tflite.metadata_values import AssociatedFile, ScoreCalibration
 from tltool.inference import model_outputs
 from tltool.recipe import Recipe
 

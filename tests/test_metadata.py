@@ -17,11 +17,13 @@ import trained
 from tltool.data.tokenizers.merges import byte_characters
 from tltool.errors import ExportError
 from tltool.export.about import About, about_run
-from tltool.export.describe import describe_tflite
-from tltool.export.flatbuffer import DamagedError
+from tltool.export.inspection.signatures import Quantisation, TensorInfo
 from tltool.export.litert import export_litert
-from tltool.export.metadata import associated_files, read_metadata, with_metadata
-from tltool.export.metadata_values import (
+from tltool.export.tflite.describe import describe_tflite
+from tltool.export.tflite.file import model_table, read_tflite
+from tltool.export.tflite.flatbuffer import DamagedError
+from tltool.export.tflite.metadata import associated_files, read_metadata, with_metadata
+from tltool.export.tflite.metadata_values import (
     AssociatedFile,
     BertTokenizer,
     ModelMetadata,
@@ -30,8 +32,6 @@ from tltool.export.metadata_values import (
     ScoreCalibration,
     TensorMetadata,
 )
-from tltool.export.signatures import Quantisation, TensorInfo
-from tltool.export.tflite_file import model_table, read_tflite
 from tltool.preprocessing import BytePairPreprocessing, ImagePreprocessing
 from tltool.recipe import Recipe
 
@@ -265,7 +265,7 @@ def test_a_small_file_with_endless_tables_is_refused():
     """Each of two vectors names one table a thousand times: a million tables in 10 kB."""
     import flatbuffers
 
-    from tltool.export.flatbuffer import write_offsets
+    from tltool.export.tflite.flatbuffer import write_offsets
 
     builder = flatbuffers.Builder()
     builder.StartObject(8)
@@ -325,7 +325,7 @@ def test_a_model_that_normalises_inside_takes_pixels(
     tensor = TensorInfo("image", dtype, (1, 32, 32, 3), quantisation)
     signature = replace(file.main, inputs=(tensor,))
     quantised = replace(file, signatures=(signature,))
-    monkeypatch.setattr("tltool.export.describe.read_tflite", lambda _: quantised)
+    monkeypatch.setattr("tltool.export.tflite.describe.read_tflite", lambda _: quantised)
     (image,) = describe_tflite(content, made.task, made.preprocessing).inputs
     expected = Normalization((0.0,), (1.0,)) if pixels else Normalization((127.0,), (128.0,))
     assert image.process_units == (expected,)

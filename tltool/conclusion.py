@@ -14,7 +14,7 @@ from tltool.stopwatch import Stopwatch
 if TYPE_CHECKING:
     from tltool.baseline import BaselineResult
     from tltool.evaluate import Evaluation
-    from tltool.export.gate_report import GateReport
+    from tltool.export.gate.report import GateReport
     from tltool.preparation import Prepared
     from tltool.report.content import Artifact, Phase, RunSummary
     from tltool.run import Run

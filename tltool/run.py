@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import keras
 
     from tltool.evaluate import Evaluation
-    from tltool.export.gate_report import GateReport
+    from tltool.export.gate.report import GateReport
     from tltool.report.summary import RunSummary
 
 

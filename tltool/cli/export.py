@@ -60,7 +60,7 @@ def export(
 
     load_tensorflow()
 
-    from tltool.export.gate_report import gate_rows
+    from tltool.export.gate.report import gate_rows
     from tltool.export.package import export_targets
     from tltool.run import load_run
     from tltool.schema import ExportSection

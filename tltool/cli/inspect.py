@@ -25,8 +25,8 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Print what is in an exported model: inputs, outputs, operators, weights, metadata."""
-    from tltool.export.inspection import inspect_artifact
-    from tltool.export.inspection_text import inspection_text
+    from tltool.export.inspection.inspection import inspect_artifact
+    from tltool.export.inspection.text import inspection_text
 
     found = inspect_artifact(artifact)
     if as_json:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tltool.artifact import BATCH_SIZE, litert_inputs
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
-from tltool.export.gate import evenly_spaced
+from tltool.export.gate.check import evenly_spaced
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 
 

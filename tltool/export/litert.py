@@ -13,9 +13,9 @@ from tltool.data.examples import Examples
 from tltool.errors import ExportError
 from tltool.export.about import About
 from tltool.export.calibration import calibration_inputs
-from tltool.export.describe import describe_tflite
-from tltool.export.metadata import with_metadata
 from tltool.export.saved_model import inference_outputs, input_specs, variables_of
+from tltool.export.tflite.describe import describe_tflite
+from tltool.export.tflite.metadata import with_metadata
 from tltool.files import atomic_path
 from tltool.model import to_float32
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing

@@ -10,11 +10,11 @@ from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import ExportError, GateError
 from tltool.export.about import About
-from tltool.export.fresh_process import FreshProcess
-from tltool.export.gate import Reference, check_artifact, reference_of
-from tltool.export.gate_report import GateReport
-from tltool.export.readme import readme
-from tltool.export.sidecar import write_contract, write_golden
+from tltool.export.gate.check import Reference, check_artifact, reference_of
+from tltool.export.gate.fresh_process import FreshProcess
+from tltool.export.gate.report import GateReport
+from tltool.export.sidecars.folder import write_contract, write_golden
+from tltool.export.sidecars.readme import readme
 from tltool.files import atomic_path, write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import ExportSection, GateSection, LiteRTPrecision

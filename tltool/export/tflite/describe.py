@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from tltool.artifact import IMAGE_INPUT, LABELS_FILE
 from tltool.export.about import About
-from tltool.export.metadata_values import (
+from tltool.export.inspection.signatures import TensorInfo
+from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
+from tltool.export.tflite.file import read_tflite
+from tltool.export.tflite.metadata_values import (
     AssociatedFile,
     BertTokenizer,
     ModelMetadata,
     Normalization,
     TensorMetadata,
 )
-from tltool.export.sidecar import VOCABULARY_FILE, labels_text, tokenizer_text
-from tltool.export.signatures import TensorInfo
-from tltool.export.tflite_file import read_tflite
 from tltool.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,

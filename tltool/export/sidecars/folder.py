@@ -13,8 +13,8 @@ from tltool._version import __version__
 from tltool.artifact import CONTRACT_FILE, LABELS_FILE, Artifact, encoded, task_to_dict
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
-from tltool.export.gate import evenly_spaced
-from tltool.export.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
+from tltool.export.gate.check import evenly_spaced
+from tltool.export.sidecars.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
 from tltool.files import write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import LiteRTPrecision

@@ -6,8 +6,8 @@ from string import Template
 from typing import Literal
 
 from tltool._version import __version__
-from tltool.export.programs import usage_program
-from tltool.export.tokenizer_file import has_tokenizer_file
+from tltool.export.sidecars.programs import usage_program
+from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks import Task
 

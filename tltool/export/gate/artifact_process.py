@@ -1,4 +1,4 @@
-"""The other side of `tltool.export.fresh_process`: runs what it is asked to, one line a request."""
+"""The other side of `fresh_process`: runs what it is asked to, one line a request."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from tltool.data.examples import Examples
 from tltool.evaluate import evaluate_outputs
-from tltool.export.gate_report import ClassChange, MetricChange, WorstRow
-from tltool.export.tolerance import Tolerance
+from tltool.export.gate.report import ClassChange, MetricChange, WorstRow
+from tltool.export.gate.tolerance import Tolerance
 from tltool.tasks import Task
 
 Array = np.ndarray[Any, Any]

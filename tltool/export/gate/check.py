@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tltool.artifact import Outputs, load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
-from tltool.export.comparison import Comparison, breaches
-from tltool.export.gate_report import GateReport
-from tltool.export.tolerance import tolerance_for
+from tltool.export.gate.comparison import Comparison, breaches
+from tltool.export.gate.report import GateReport
+from tltool.export.gate.tolerance import tolerance_for
 from tltool.files import size_of
 from tltool.inference import model_outputs
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -94,7 +94,7 @@ def check_artifact(
         reference: What the trained model says.
         precision: Of the artifact's weights; chooses the default tolerance.
         gate: Tolerances that replace the defaults.
-        run: How the artifact is run; see `tltool.export.fresh_process`.
+        run: How the artifact is run; see `tltool.export.gate.fresh_process`.
 
     Raises:
         ExportError: The artifact cannot be loaded or run.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tltool.export.tolerance import Tolerance
+from tltool.export.gate.tolerance import Tolerance
 from tltool.files import size_text
 from tltool.report.wording import markdown, table
 from tltool.schema import LiteRTPrecision

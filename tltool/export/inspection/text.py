@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from tltool.export.inspection import Inspection
-from tltool.export.metadata_values import (
+from tltool.export.inspection.inspection import Inspection
+from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.tflite.metadata_values import (
     BertTokenizer,
     ModelMetadata,
     Normalization,
@@ -16,7 +17,6 @@ from tltool.export.metadata_values import (
     ScoreCalibration,
     TensorMetadata,
 )
-from tltool.export.signatures import Signature, TensorInfo
 from tltool.files import size_text
 
 _WIDTH = 100

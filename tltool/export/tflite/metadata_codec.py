@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tltool.errors import ExportError
-from tltool.export.flatbuffer import Schema, Table, read_root, write_root
-from tltool.export.metadata_values import (
+from tltool.export.tflite.flatbuffer import Schema, Table, read_root, write_root
+from tltool.export.tflite.metadata_values import (
     AssociatedFile,
     BertTokenizer,
     ColourSpace,

@@ -37,7 +37,7 @@ class FreshProcess:
 
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "tltool.export.artifact_process"],
+            [sys.executable, "-m", "tltool.export.gate.artifact_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -10,10 +10,10 @@ from typing import Any
 
 from tltool.artifact import CONTRACT_FILE
 from tltool.errors import ExportError
-from tltool.export.flatbuffer import DamagedError
-from tltool.export.metadata_values import ModelMetadata, ProcessUnit
+from tltool.export.inspection.signatures import Signature
 from tltool.export.package import GATE_FILE
-from tltool.export.signatures import Signature
+from tltool.export.tflite.flatbuffer import DamagedError
+from tltool.export.tflite.metadata_values import ModelMetadata, ProcessUnit
 
 # What is shown of the files beside a model; `None` where an older version did not write it.
 _CONTRACT_KEYS = ("tltool", "precision", "length", "task", "preprocessing_digest")
@@ -81,8 +81,8 @@ def inspect_artifact(path: Path) -> Inspection:
 
 
 def _read_tflite(path: Path) -> Inspection:
-    from tltool.export.metadata import associated_files, read_metadata
-    from tltool.export.tflite_file import read_tflite
+    from tltool.export.tflite.file import read_tflite
+    from tltool.export.tflite.metadata import associated_files, read_metadata
 
     content = path.read_bytes()
     found = read_tflite(content)
@@ -103,7 +103,7 @@ def _read_saved_model(path: Path) -> Inspection:
     from tltool.quiet import load_tensorflow
 
     load_tensorflow()
-    from tltool.export.saved_model_file import read_saved_model
+    from tltool.export.inspection.saved_model_file import read_saved_model
 
     found = read_saved_model(path)
     return Inspection(

@@ -14,16 +14,16 @@ import zipfile
 import flatbuffers
 
 from tltool.errors import ExportError
-from tltool.export.flatbuffer import DamagedError, Table, write_offsets
-from tltool.export.metadata_codec import decode_metadata, encode_metadata
-from tltool.export.metadata_values import AssociatedFile, ModelMetadata
-from tltool.export.tflite_file import (
+from tltool.export.tflite.file import (
     IDENTIFIER,
     SCHEMA,
     metadata_buffers,
     model_table,
     read_tflite,
 )
+from tltool.export.tflite.flatbuffer import DamagedError, Table, write_offsets
+from tltool.export.tflite.metadata_codec import decode_metadata, encode_metadata
+from tltool.export.tflite.metadata_values import AssociatedFile, ModelMetadata
 
 METADATA_NAME = "TFLITE_METADATA"
 """Of the buffer in the model."""

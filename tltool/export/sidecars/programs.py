@@ -6,7 +6,7 @@ import json
 from string import Template
 from typing import Literal
 
-from tltool.export.tokenizer_file import has_tokenizer_file
+from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
 from tltool.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,

@@ -1,0 +1,1 @@
+"""What lies beside an exported model: contract, labels, tokenizer, golden examples, README."""
