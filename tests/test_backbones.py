@@ -597,7 +597,7 @@ def test_minilm_gives_the_embeddings_of_its_reference():
 
 @pytest.mark.weights
 def test_efficientnet_lite0_classifies_photographs(tmp_path):
-    from tltool.backbones.formats.torch_file import read_torch_file
+    from tltool.backbones.formats.torch.file import read_torch_file
     from tltool.backbones.networks.efficientnet_lite import (
         build_efficientnet_lite0,
         load_torch_weights,

@@ -8,8 +8,8 @@ import pytest
 
 from tltool.backbones import check
 from tltool.backbones.check import check_card, check_family, golden_families
-from tltool.backbones.formats import timm_folder
-from tltool.backbones.formats.transformers_names import ENCODERS
+from tltool.backbones.formats.timm import folder as timm_folder
+from tltool.backbones.formats.transformers.names import ENCODERS
 from tltool.backbones.networks.layers import exact_gelu, tanh_gelu
 
 FAMILIES = golden_families()

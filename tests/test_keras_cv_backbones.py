@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tltool.backbones.catalog import find_card
-from tltool.backbones.formats.keras_cv_preset import ELSEWHERE
+from tltool.backbones.formats.presets.keras_cv import ELSEWHERE
 from tltool.backbones.load import load_backbone
 from tltool.backbones.pyramid import with_pyramid
 from tltool.errors import BackboneError
@@ -136,7 +136,7 @@ def test_untrained_networks_and_their_preprocessing_need_no_keras_cv(kind, tmp_p
 
 def test_without_keras_cv_weights_are_refused(tmp_path, monkeypatch):
     folder = write_config(tmp_path, "YOLOV8Backbone")
-    monkeypatch.setattr("tltool.backbones.formats.keras_cv_preset.find_spec", lambda _: None)
+    monkeypatch.setattr("tltool.backbones.formats.presets.keras_cv.find_spec", lambda _: None)
     with pytest.raises(BackboneError, match="not installed") as error:
         load_backbone(folder)
     assert "tltool[cv]" in error.value.hint

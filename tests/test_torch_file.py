@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tltool.backbones.formats.torch_file import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch_file
+from tltool.backbones.formats.torch.file import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch_file
 from tltool.errors import BackboneError
 
 

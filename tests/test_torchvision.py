@@ -19,7 +19,7 @@ import tltool
 from tltool.artifact import is_artifact
 from tltool.backbones import catalog, check
 from tltool.backbones.check import check_family, load_seeded, seeded_features
-from tltool.backbones.formats.torchvision_names import respelled, swin_tensors
+from tltool.backbones.formats.torchvision.names import respelled, swin_tensors
 from tltool.backbones.load import load_backbone
 from tltool.backbones.networks import inverted
 from tltool.backbones.own_card import add_card

@@ -10,10 +10,10 @@ from odd_texts import ODD_TEXTS
 from unigram_folders import FILES, SPECIAL, converted, model_of, scored, write_json, write_spm
 from unigrams import nasty_texts
 
-from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
-from tltool.backbones.formats.transformers_names import ENCODERS
-from tltool.backbones.formats.transformers_tokenizers import read_tokenizer
-from tltool.backbones.formats.unigram_files import has_unigram
+from tltool.backbones.formats.tokenizer_files.folder import TokenizerFolder
+from tltool.backbones.formats.tokenizer_files.read import read_tokenizer
+from tltool.backbones.formats.tokenizer_files.unigram_files import has_unigram
+from tltool.backbones.formats.transformers.names import ENCODERS
 from tltool.backbones.load import load_backbone
 from tltool.data.text import TextPreprocessor
 from tltool.data.tokenizers.unigram import UnigramTokenizer

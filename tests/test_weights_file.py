@@ -14,8 +14,8 @@ import tltool
 from tltool.backbones import check
 from tltool.backbones.catalog import get_card
 from tltool.backbones.check import seeded_features
-from tltool.backbones.formats.torch_file import read_torch_file
-from tltool.backbones.formats.torch_weights import weighted_layers
+from tltool.backbones.formats.torch.file import read_torch_file
+from tltool.backbones.formats.torch.weights import weighted_layers
 from tltool.backbones.load import load_backbone
 from tltool.backbones.sources.fetch import fetch_card
 from tltool.errors import BackboneError

@@ -17,7 +17,7 @@ from tltool.backbones.catalog import (
 )
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import refuse_dropout
-from tltool.backbones.formats.transformers_names import DEBERTA_TYPE, IMAGE_ENCODERS
+from tltool.backbones.formats.transformers.names import DEBERTA_TYPE, IMAGE_ENCODERS
 from tltool.backbones.sources.fetch import fetch_application, fetch_card
 from tltool.backbones.sources.locate import Located, check_located, locate
 from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
@@ -177,7 +177,7 @@ def _application(source: ApplicationSource, wanted: _Wanted) -> Backbone:
 
 
 def _torchvision(wanted: _Wanted, own_file: Path | None) -> Backbone:
-    from tltool.backbones.formats.torchvision import load_torchvision
+    from tltool.backbones.formats.torchvision.networks import load_torchvision
 
     wanted.check("image")
     weights = TorchvisionWeights.parse(wanted.name)
@@ -220,7 +220,7 @@ def _from_folder(folder: Path, wanted: _Wanted) -> Backbone:
 
 
 def _keras_cv(folder: Path, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.formats.keras_cv_preset import load_keras_cv_folder
+    from tltool.backbones.formats.presets.keras_cv import load_keras_cv_folder
 
     wanted.check("image")
     return load_keras_cv_folder(
@@ -233,7 +233,7 @@ def _keras_cv(folder: Path, wanted: _Wanted) -> Backbone:
 
 
 def _timm(folder: Path, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.formats.timm_folder import load_timm_folder
+    from tltool.backbones.formats.timm.folder import load_timm_folder
 
     wanted.check("image")
     return load_timm_folder(
@@ -247,7 +247,7 @@ def _timm(folder: Path, wanted: _Wanted) -> Backbone:
 
 def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> Backbone:
     if config["model_type"] in IMAGE_ENCODERS:
-        from tltool.backbones.formats.transformers_images import load_vit_folder
+        from tltool.backbones.formats.transformers.images import load_vit_folder
 
         wanted.check("image")
         return load_vit_folder(
@@ -259,9 +259,9 @@ def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> B
         )
     wanted.check("text")
     if config["model_type"] == DEBERTA_TYPE:
-        from tltool.backbones.formats.transformers_deberta import load_deberta_folder as load
+        from tltool.backbones.formats.transformers.deberta import load_deberta_folder as load
     else:
-        from tltool.backbones.formats.transformers_text import load_encoder_folder as load
+        from tltool.backbones.formats.transformers.text import load_encoder_folder as load
     return load(
         folder,
         name=wanted.name,
@@ -272,7 +272,7 @@ def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> B
 
 
 def _keras_hub(folder: Path, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.formats.hub_preset import load_preset_folder, preset_modality
+    from tltool.backbones.formats.presets.keras_hub import load_preset_folder, preset_modality
 
     wanted.check(preset_modality(folder, wanted.name))
     return load_preset_folder(

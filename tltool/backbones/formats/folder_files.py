@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tltool.backbones.formats.torch_file import read_torch_file
+from tltool.backbones.formats.torch.file import read_torch_file
 from tltool.errors import BackboneError
 
 

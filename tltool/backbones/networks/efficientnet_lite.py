@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.image_input import resized
-from tltool.backbones.formats.torch_file import read_torch_file
-from tltool.backbones.formats.torch_weights import copy_torch_weights
+from tltool.backbones.formats.torch.file import read_torch_file
+from tltool.backbones.formats.torch.weights import copy_torch_weights
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.preprocessing import ImagePreprocessing
 

@@ -21,7 +21,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
-from tltool.backbones.formats.torch_weights import TensorReader
+from tltool.backbones.formats.torch.weights import TensorReader
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, TokensAndPositions
 from tltool.errors import BackboneError

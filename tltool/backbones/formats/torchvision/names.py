@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tltool.backbones.formats.timm_names import find_twin
+from tltool.backbones.formats.timm.names import find_twin
 from tltool.backbones.networks.inverted import InvertedShape
 from tltool.backbones.networks.swin import TIMM_SWIN
 from tltool.backbones.networks.vgg import VGG_DEPTHS

@@ -9,15 +9,15 @@ import keras
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.folder_files import read_json
-from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
-from tltool.backbones.formats.transformers_names import DEBERTA
-from tltool.backbones.formats.transformers_text import (
+from tltool.backbones.formats.tokenizer_files.folder import TokenizerFolder
+from tltool.backbones.formats.tokenizer_files.read import read_tokenizer
+from tltool.backbones.formats.transformers.names import DEBERTA
+from tltool.backbones.formats.transformers.text import (
     encoder_tensors,
     fill_encoder,
     pool,
     read_pooling,
 )
-from tltool.backbones.formats.transformers_tokenizers import read_tokenizer
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.deberta import DebertaShape, build_deberta
 from tltool.backbones.networks.layers import exact_gelu

@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from tltool.backbones.formats.folder_files import read_json
-from tltool.backbones.formats.spm_families import SPM_FAMILIES, spm_contract, token_name
-from tltool.backbones.formats.spm_file import read_spm
-from tltool.backbones.formats.tokenizer_folder import SETTINGS_FILE, TokenizerFolder
-from tltool.backbones.formats.unigram_json_file import is_unigram_json, json_contract
+from tltool.backbones.formats.tokenizer_files.folder import SETTINGS_FILE, TokenizerFolder
+from tltool.backbones.formats.tokenizer_files.spm_families import (
+    SPM_FAMILIES,
+    spm_contract,
+    token_name,
+)
+from tltool.backbones.formats.tokenizer_files.spm_file import read_spm
+from tltool.backbones.formats.tokenizer_files.unigram_json_file import (
+    is_unigram_json,
+    json_contract,
+)
 from tltool.errors import BackboneError
 from tltool.preprocessing import UnigramPreprocessing
 

@@ -14,8 +14,8 @@ import keras_hub
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.folder_files import read_tensor_file
 from tltool.backbones.formats.image_input import refuse_dropout, refuse_other_size, resized
-from tltool.backbones.formats.torch_weights import copy_torch_weights
-from tltool.backbones.formats.torchvision_names import (
+from tltool.backbones.formats.torch.weights import copy_torch_weights
+from tltool.backbones.formats.torchvision.names import (
     TORCHVISION_VIT,
     Prefix,
     Tensors,

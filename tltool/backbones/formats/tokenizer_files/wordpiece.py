@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.text_input import read_vocabulary
-from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
+from tltool.backbones.formats.tokenizer_files.folder import TokenizerFolder
 from tltool.errors import BackboneError
 from tltool.preprocessing import WordPiecePreprocessing
 

@@ -17,12 +17,12 @@ import keras_hub
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.image_input import refuse_dropout
-from tltool.backbones.formats.preset_input import (
+from tltool.backbones.formats.presets.images import (
     class_name,
     image_preprocessing,
     read_config,
 )
-from tltool.backbones.formats.preset_text import text_preprocessing
+from tltool.backbones.formats.presets.texts import text_preprocessing
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken
 from tltool.backbones.networks.vit import flatten_vit

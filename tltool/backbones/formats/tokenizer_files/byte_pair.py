@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tltool.backbones.formats.byte_pair_files import (
+from tltool.backbones.formats.folder_files import read_json, refuse_otherwise
+from tltool.backbones.formats.tokenizer_files.byte_pair_files import (
     check_byte_pairs,
     ordered_vocabulary,
     read_merges,
 )
-from tltool.backbones.formats.folder_files import read_json, refuse_otherwise
-from tltool.backbones.formats.tokenizer_folder import SENTENCE_FILE, TokenizerFolder, token_text
+from tltool.backbones.formats.tokenizer_files.folder import (
+    SENTENCE_FILE,
+    TokenizerFolder,
+    token_text,
+)
 from tltool.errors import BackboneError
 from tltool.preprocessing import BytePairPreprocessing
 

@@ -8,16 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tltool.backbones.formats.byte_pair_files import (
+from tltool.backbones.formats.folder_files import read_json
+from tltool.backbones.formats.presets.images import class_name, read_config
+from tltool.backbones.formats.text_input import checked_length, has_accents, read_vocabulary
+from tltool.backbones.formats.tokenizer_files.byte_pair_files import (
     check_byte_pairs,
     ordered_vocabulary,
     read_merges,
 )
-from tltool.backbones.formats.folder_files import read_json
-from tltool.backbones.formats.preset_input import class_name, read_config
-from tltool.backbones.formats.spm_families import SPM_FAMILIES, SpecialTokens, spm_contract
-from tltool.backbones.formats.spm_file import SpmModel, read_spm
-from tltool.backbones.formats.text_input import checked_length, has_accents, read_vocabulary
+from tltool.backbones.formats.tokenizer_files.spm_families import (
+    SPM_FAMILIES,
+    SpecialTokens,
+    spm_contract,
+)
+from tltool.backbones.formats.tokenizer_files.spm_file import SpmModel, read_spm
 from tltool.errors import BackboneError
 from tltool.preprocessing import (
     BytePairPreprocessing,

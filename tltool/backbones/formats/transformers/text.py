@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.folder_files import read_json, read_tensors, refuse_otherwise
-from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
-from tltool.backbones.formats.torch_weights import TensorReader
-from tltool.backbones.formats.transformers_names import (
+from tltool.backbones.formats.tokenizer_files.folder import TokenizerFolder
+from tltool.backbones.formats.tokenizer_files.read import read_tokenizer
+from tltool.backbones.formats.torch.weights import TensorReader
+from tltool.backbones.formats.transformers.names import (
     DEBERTA_TYPE,
     ENCODERS,
     FIXED_SEGMENT,
@@ -28,7 +29,6 @@ from tltool.backbones.formats.transformers_names import (
     UNUSED_PREFIXES,
     EncoderNames,
 )
-from tltool.backbones.formats.transformers_tokenizers import read_tokenizer
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, MaskedMean
 from tltool.errors import BackboneError

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tltool.backbones.formats.tokenizer_folder import TokenizerFolder
-from tltool.backbones.formats.transformers_byte_pair import read_byte_pair
-from tltool.backbones.formats.transformers_names import TokenizerKind
-from tltool.backbones.formats.transformers_wordpiece import read_wordpiece
-from tltool.backbones.formats.unigram_files import (
+from tltool.backbones.formats.tokenizer_files.byte_pair import read_byte_pair
+from tltool.backbones.formats.tokenizer_files.folder import TokenizerFolder
+from tltool.backbones.formats.tokenizer_files.unigram_files import (
     has_unigram,
     read_unigram,
     tokenizer_class,
 )
+from tltool.backbones.formats.tokenizer_files.wordpiece import read_wordpiece
+from tltool.backbones.formats.transformers.names import TokenizerKind
 from tltool.preprocessing import TextPreprocessing
 
 TOKENIZERS: dict[TokenizerKind, Callable[[TokenizerFolder], TextPreprocessing]] = {

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from tltool.backbones.base import Backbone
 from tltool.backbones.formats.folder_files import read_json, read_tensors
-from tltool.backbones.formats.hub_preset import converted_backbone
 from tltool.backbones.formats.image_input import checked_size, refuse_dropout, refuse_other_size
-from tltool.backbones.formats.timm_names import Twin, find_twin
-from tltool.backbones.formats.torch_weights import copy_torch_weights
+from tltool.backbones.formats.presets.keras_hub import converted_backbone
+from tltool.backbones.formats.timm.names import Twin, find_twin
+from tltool.backbones.formats.torch.weights import copy_torch_weights
 from tltool.backbones.networks.applications import (
     APPLICATIONS,
     application_backbone,

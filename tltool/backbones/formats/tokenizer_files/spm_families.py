@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tltool.backbones.formats.spm_file import SpmModel
+from tltool.backbones.formats.tokenizer_files.spm_file import SpmModel
 from tltool.errors import BackboneError
 from tltool.preprocessing import NormalizationStep, UnigramPreprocessing
 

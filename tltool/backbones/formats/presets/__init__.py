@@ -1,0 +1,1 @@
+"""Preset folders of KerasHub and of KerasCV."""

@@ -1,0 +1,1 @@
+"""The files of tokenizers, of whatever library, as preprocessing contracts."""

@@ -1,0 +1,1 @@
+"""Torch checkpoints: read without torch, and copied into Keras layers."""
