@@ -278,6 +278,7 @@ def test_camembert_is_a_roberta_with_another_tokenizer(tmp_path):
     case = {**CASE, "config": {**CASE["config"], "model_type": "camembert"}}
     check.write_seeded_folder(tmp_path, case)
     (tmp_path / "vocab.txt").unlink()
+    (tmp_path / "tokenizer_config.json").unlink()
     check.write_preprocessing(tmp_path, {**CASE["config"], "model_type": "xlm-roberta"})
     backbone = load_backbone(str(tmp_path))
     assert backbone.preprocessing.kind == "unigram"
