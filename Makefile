@@ -24,7 +24,7 @@ dev: $(VENV)/.dev  ## The same with the tools for development
 test: dev  ## Run the tests
 	$(PYTEST) -m "not slow"
 
-test-slow: dev  ## Run the tests that take more than a minute each
+test-slow: dev  ## Run the tests that take longest
 	$(PYTEST) -m slow
 
 test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an environment of its own

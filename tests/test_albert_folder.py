@@ -133,6 +133,7 @@ def test_both_forms_of_the_tokenizer_are_read(tmp_path):
     assert spm.preprocessing.inputs == ("token_ids", "padding_mask", "segment_ids")
 
 
+@pytest.mark.slow
 def test_albert_is_trained_and_its_exports_take_strings_and_ids(tmp_path):
     texts, labels = tiny.texts(80)
     rows = [

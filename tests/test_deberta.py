@@ -284,6 +284,7 @@ def test_training_on_stored_features_is_training_on_texts(tmp_path, monkeypatch)
         assert row["loss"] == pytest.approx(other["loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_it_is_trained_exported_and_loaded_by_another_process(tmp_path):
     folder = write_tiny_folder(tmp_path)
     recipe = recipe_of(folder, tmp_path / "runs", *PHASES)

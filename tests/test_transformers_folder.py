@@ -121,6 +121,7 @@ def test_positions_of_the_trained_size_stay_bit_for_bit():
     np.testing.assert_allclose(finer[1:], 3.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_swin_is_trained_and_exported(tmp_path):
     (tmp_path / "swin").mkdir()
     folder = write_folder(tmp_path / "swin", "swin")
