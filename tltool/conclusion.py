@@ -225,16 +225,15 @@ def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
 
 
 def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
-    from tltool.export.package import export_targets
+    from tltool.export.targets import export_targets
     from tltool.report.content import Artifact
 
     artifacts = []
     for target, report in zip(export_targets(run.recipe.export), reports, strict=True):
         path = run.folder.exports / target.folder / target.file
-        title = "SavedModel" if target.form == "saved_model" else f"LiteRT {target.precision}"
         artifacts.append(
             Artifact(
-                name=title,
+                name=target.title,
                 path=str(path),
                 size_bytes=report.size_bytes,
                 max_difference=report.max_difference,

@@ -216,7 +216,7 @@ class Run:
             formats=(form,), precisions=(precision,), gate=self.recipe.export.gate
         )
         self.export_all(section, data=data, keep_failed=keep_failed)
-        from tltool.export.package import export_targets
+        from tltool.export.targets import export_targets
 
         (target,) = export_targets(section)
         return self.folder.exports / target.folder / target.file

@@ -17,6 +17,7 @@ from tltool.section import Count, Fraction, Section
 from tltool.tasks import TASKS
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+ExportFormat = Literal["saved_model", "litert"]
 LiteRTPrecision = Literal["float32", "float16", "dynamic_int8", "int8"]
 ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
 
@@ -353,7 +354,7 @@ class ExportSection(Section):
         gate: Tolerances.
     """
 
-    formats: tuple[Literal["saved_model", "litert"], ...] = ("saved_model", "litert")
+    formats: tuple[ExportFormat, ...] = ("saved_model", "litert")
     precisions: tuple[LiteRTPrecision, ...] = ("float32",)
     calibration_examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 128
     gate: GateSection = GateSection()

@@ -61,7 +61,7 @@ def export(
     load_tensorflow()
 
     from tltool.export.gate.report import gate_rows
-    from tltool.export.package import export_targets
+    from tltool.export.targets import export_targets
     from tltool.run import load_run
     from tltool.schema import ExportSection
 

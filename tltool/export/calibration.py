@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.artifact import BATCH_SIZE, litert_inputs
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
+from tltool.export.feeding import BATCH_SIZE, prepared_inputs
 from tltool.export.gate.check import evenly_spaced
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 
@@ -66,7 +66,7 @@ def calibration_inputs(
             hint="export dynamic_int8, which needs none, or give labelled data",
         )
 
-    inputs_of = litert_inputs(preprocessing, length)
+    inputs_of = prepared_inputs(preprocessing, length)
 
     def inputs() -> Iterator[list[Any]]:
         for start in range(0, len(examples), BATCH_SIZE):

@@ -4,61 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import ExportError, GateError
 from tltool.export.about import About
-from tltool.export.gate.check import Reference, check_artifact, reference_of
+from tltool.export.contract import Contract, described_signatures
+from tltool.export.formats import FORMATS
+from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
-from tltool.export.gate.report import GateReport
+from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme
+from tltool.export.targets import Exported, ExportTarget, export_targets
 from tltool.files import atomic_path, write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import ExportSection, GateSection, LiteRTPrecision
+from tltool.schema import ExportSection, GateSection
 from tltool.tasks import Task
 
 if TYPE_CHECKING:
     import keras
 
-GATE_FILE = "gate.json"
-GATE_PAGE = "gate.md"
 README_FILE = "README.md"
-
-
-@dataclass(frozen=True)
-class ExportTarget:
-    """One artifact to make.
-
-    Attributes:
-        form: "saved_model" or "litert".
-        precision: Of its weights.
-    """
-
-    form: Literal["saved_model", "litert"]
-    precision: LiteRTPrecision = "float32"
-
-    @property
-    def folder(self) -> str:
-        """Name of its export folder: `saved_model`, `litert_float16` …"""
-        return self.form if self.form == "saved_model" else f"{self.form}_{self.precision}"
-
-    @property
-    def file(self) -> str:
-        """Name of the model in that folder."""
-        return "model" if self.form == "saved_model" else "model.tflite"
-
-
-def export_targets(section: ExportSection) -> tuple[ExportTarget, ...]:
-    """The artifacts an export section asks for, each once."""
-    wanted = [
-        ExportTarget(form, precision)
-        for form in section.formats
-        for precision in (section.precisions if form == "litert" else ("float32",))
-    ]
-    return tuple(dict.fromkeys(wanted))
 
 
 def export_and_check(
@@ -100,6 +67,7 @@ def export_and_check(
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
+    # TensorFlow is imported by this.
     from tltool.export.calibration import balanced_rows
 
     if calibration is not None:
@@ -108,21 +76,11 @@ def export_and_check(
     errors: list[ExportError] = []
     with FreshProcess() as process:
         reference = reference_of(model, examples, task, preprocessing, section.gate)
-        source = _Source(
-            model,
-            task,
-            preprocessing,
-            examples,
-            reference,
-            section.gate,
-            length,
-            process,
-            calibration,
-            about,
-        )
+        made = Exported(model, task, preprocessing, length, calibration, about)
+        check = _Check(reference, section.gate, process.run, keep_failed)
         for target in export_targets(section):
             try:
-                reports.append(_export_one(source, target, folder / target.folder, keep_failed))
+                reports.append(_export_one(made, target, folder / target.folder, check))
             except _RefusedError as refused:
                 reports.append(refused.report)
             except ExportError as error:
@@ -148,19 +106,13 @@ def _raise_faults(reports: list[GateReport], errors: list[ExportError], kept: Pa
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What is exported, and what it is checked with."""
+class _Check:
+    """How every artifact is checked."""
 
-    model: keras.Model
-    task: Task
-    preprocessing: ImagePreprocessing | TextPreprocessing
-    examples: Examples
     reference: Reference
     gate: GateSection
-    length: int | None
-    process: FreshProcess
-    calibration: Examples | None
-    about: About | None
+    run: Runner
+    keep_failed: bool
 
 
 class _RefusedError(Exception):
@@ -172,66 +124,51 @@ class _RefusedError(Exception):
 
 
 def _export_one(
-    source: _Source, target: ExportTarget, destination: Path, keep_failed: bool
+    made: Exported, target: ExportTarget, destination: Path, check: _Check
 ) -> GateReport:
     with atomic_path(destination) as folder:
         folder.mkdir()
-        _write_model(source, target, folder)
-        report = check_artifact(
+        contract = write_model(made, target, folder)
+        rows = check.reference.rows
+        outputs = check.run(folder / target.file, rows.inputs)
+        report = compare(
             folder / target.file,
-            source.reference,
+            check.reference,
+            outputs,
             precision=target.precision,
-            gate=source.gate,
-            run=source.process.run,
+            gate=check.gate,
         )
         write_json(folder / GATE_FILE, report.to_json())
         write_text(folder / GATE_PAGE, report.to_markdown())
-        if not report.passed and not keep_failed:
+        if not report.passed and not check.keep_failed:
             raise _RefusedError(report)
-        _describe(source, target, folder, report)
+        golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
+        title = f"{made.task.spec.name}: {target.folder}"
+        write_text(folder / README_FILE, readme(contract, title=title, example=golden[0]["input"]))
     return report
 
 
-def _write_model(source: _Source, target: ExportTarget, folder: Path) -> None:
-    model, task, preprocessing = source.model, source.task, source.preprocessing
-    # TensorFlow is imported by these modules.
-    if target.form == "saved_model":
-        from tltool.export.saved_model import export_saved_model
+def write_model(made: Exported, target: ExportTarget, folder: Path) -> Contract:
+    """Writes a model and what is needed to run it: contract, labels, tokenizer.
 
-        export_saved_model(model, task, preprocessing, folder / target.file)
-    else:
-        from tltool.export.litert import export_litert
+    Args:
+        made: What is exported.
+        target: Format and precision.
+        folder: Exists.
 
-        export_litert(
-            model,
-            task,
-            preprocessing,
-            folder / target.file,
-            precision=target.precision,
-            length=source.length,
-            calibration=source.calibration,
-            about=source.about,
-        )
-    write_contract(
-        folder,
-        task,
-        preprocessing,
+    Raises:
+        ExportError: The model cannot be made, or a label holds a line break.
+    """
+    form = FORMATS[target.form]
+    form.write(made, target, folder / target.file)
+    contract = Contract(
         form=target.form,
         precision=target.precision,
         file=target.file,
-        length=source.length if target.form == "litert" else None,
+        task=made.task,
+        preprocessing=made.preprocessing,
+        length=made.length if target.form == "litert" else None,
+        signatures=described_signatures(form.inspect(folder / target.file).signatures, {}),
     )
-
-
-def _describe(source: _Source, target: ExportTarget, folder: Path, report: GateReport) -> None:
-    tolerance = report.tolerance.max_difference
-    golden = write_golden(folder, load_artifact(folder), source.examples, tolerance)
-    text = readme(
-        target.form,
-        source.task,
-        source.preprocessing,
-        title=f"{source.task.spec.name}: {target.folder}",
-        example=golden[0]["input"],
-        length=source.length,
-    )
-    write_text(folder / README_FILE, text)
+    write_contract(folder, contract)
+    return contract

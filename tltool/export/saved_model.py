@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tltool.artifact import IMAGE_INPUT, RAW_INPUT
 from tltool.data.pipeline import make_preprocessor
+from tltool.export.contract import IMAGE_INPUT, RAW_INPUT
 from tltool.files import atomic_path
 from tltool.model import to_float32
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing

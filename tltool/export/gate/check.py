@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.artifact import Outputs, load_artifact
+from tltool.artifact import load_artifact
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.report import GateReport
 from tltool.export.gate.tolerance import tolerance_for
+from tltool.export.runners import Outputs
 from tltool.files import size_of
 from tltool.inference import model_outputs
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -90,7 +91,7 @@ def check_artifact(
     """Compares an artifact, run its own way from raw inputs, with the trained model.
 
     Args:
-        artifact_path: SavedModel folder or .tflite file, sidecars beside it.
+        artifact_path: The model's file, or a SavedModel's folder; sidecars beside it.
         reference: What the trained model says.
         precision: Of the artifact's weights; chooses the default tolerance.
         gate: Tolerances that replace the defaults.
@@ -99,8 +100,32 @@ def check_artifact(
     Raises:
         ExportError: The artifact cannot be loaded or run.
     """
+    outputs = run(artifact_path, reference.rows.inputs)
+    return compare(artifact_path, reference, outputs, precision=precision, gate=gate)
+
+
+def compare(
+    artifact_path: Path,
+    reference: Reference,
+    outputs: Outputs,
+    *,
+    precision: LiteRTPrecision,
+    gate: GateSection,
+) -> GateReport:
+    """What the gate finds of an artifact that was run; see `check_artifact`.
+
+    Args:
+        artifact_path: The model's file or folder, for its name and size.
+        reference: What the trained model says.
+        outputs: What the artifact says of the same rows.
+        precision: Of its weights.
+        gate: Tolerances that replace the defaults.
+
+    Raises:
+        ExportError: The outputs are of another shape than the model's.
+    """
     rows, expected = reference.rows, reference.outputs
-    received, names = run(artifact_path, rows.inputs)
+    received, names = outputs
     if received.shape != expected.shape:
         raise ExportError(
             f"{artifact_path.name} gives outputs of shape {received.shape}, "

@@ -20,8 +20,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from tltool.artifact import Outputs, encoded
 from tltool.errors import ExportError
+from tltool.export.feeding import encoded
+from tltool.export.runners import Outputs
 
 _LAST_LINES = 5
 

@@ -12,6 +12,9 @@ from tltool.files import size_text
 from tltool.report.wording import markdown, table
 from tltool.schema import LiteRTPrecision
 
+GATE_FILE = "gate.json"
+GATE_PAGE = "gate.md"
+
 
 @dataclass(frozen=True)
 class WorstRow:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tltool.artifact import CONTRACT_FILE
 from tltool.errors import ExportError
+from tltool.export.contract import CONTRACT_FILE
+from tltool.export.formats import FORMATS, format_of
+from tltool.export.gate.report import GATE_FILE
 from tltool.export.inspection.signatures import Signature
-from tltool.export.package import GATE_FILE
 from tltool.export.tflite.flatbuffer import DamagedError
 from tltool.export.tflite.metadata_values import ModelMetadata, ProcessUnit
+from tltool.schema import ExportFormat
 
 # What is shown of the files beside a model; `None` where an older version did not write it.
 _CONTRACT_KEYS = ("tltool", "precision", "length", "task", "preprocessing_digest")
@@ -26,7 +27,7 @@ class Inspection:
 
     Attributes:
         path: Of the file, or of a SavedModel's folder.
-        form: "LiteRT" or "SavedModel".
+        form: Title of its format, such as "LiteRT".
         size_bytes: Of the file, or of everything in the folder.
         signatures: Ways to call it by name.
         operators: Name to how often it occurs, most often first.
@@ -63,10 +64,9 @@ def inspect_artifact(path: Path) -> Inspection:
     Raises:
         ExportError: There is no model that can be read here, or it is damaged.
     """
-    model = _model_path(path)
-    read = _read_saved_model if model.is_dir() else _READERS[model.suffix]
+    model, form = _model_and_format(path)
     try:
-        found = read(model)
+        found = FORMATS[form].inspect(model)
     except DamagedError as error:
         raise ExportError(
             f"{model} is damaged: {error.message}.", hint="copy it again, or export again"
@@ -80,51 +80,13 @@ def inspect_artifact(path: Path) -> Inspection:
     )
 
 
-def _read_tflite(path: Path) -> Inspection:
-    from tltool.export.tflite.file import read_tflite
-    from tltool.export.tflite.metadata import associated_files, read_metadata
-
-    content = path.read_bytes()
-    found = read_tflite(content)
-    return Inspection(
-        path=path,
-        form="LiteRT",
-        size_bytes=len(content),
-        signatures=found.signatures,
-        operators=found.operators,
-        not_built_in=found.not_built_in,
-        weights=found.weights,
-        metadata=read_metadata(content),
-        files={name: len(file) for name, file in associated_files(content).items()},
-    )
-
-
-def _read_saved_model(path: Path) -> Inspection:
-    from tltool.quiet import load_tensorflow
-
-    load_tensorflow()
-    from tltool.export.inspection.saved_model_file import read_saved_model
-
-    found = read_saved_model(path)
-    return Inspection(
-        path=path,
-        form="SavedModel",
-        size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-        signatures=found.signatures,
-        operators=found.operators,
-        not_built_in=found.not_registered,
-        weights=found.weights,
-    )
-
-
-# A new format of files is one more row.
-_READERS: dict[str, Callable[[Path], Inspection]] = {".tflite": _read_tflite}
+_SUFFIXES = tuple(f.suffix for f in FORMATS.values() if f.suffix)
 # Where a folder that is none may have exports: `exports`, a run, all runs of a name.
 _EXPORTS = tuple(f"{place}*/{CONTRACT_FILE}" for place in ("", "exports/", "*/exports/"))
-_HINT = f"give an export folder, a SavedModel folder or a {' or '.join(_READERS)} file"
+_HINT = f"give an export folder, a SavedModel folder or a {' or '.join(_SUFFIXES)} file"
 
 
-def _model_path(path: Path) -> Path:
+def _model_and_format(path: Path) -> tuple[Path, ExportFormat]:
     """The model itself, also where its export folder is given."""
     if not path.exists():
         raise ExportError(f"{path} does not exist.", hint=_HINT)
@@ -134,8 +96,8 @@ def _model_path(path: Path) -> Path:
         if "file" not in contract or not model.exists():
             raise ExportError(f"{path / CONTRACT_FILE} names no model that is there.", hint=_HINT)
         path = model
-    if (path / "saved_model.pb").is_file() or (path.is_file() and path.suffix in _READERS):
-        return path
+    if (form := format_of(path)) is not None:
+        return path, form
     exports = [str(found.parent) for place in _EXPORTS for found in sorted(path.glob(place))]
     hint = f"there are exports in {', '.join(exports)}" if exports else _HINT
     raise ExportError(f"{path} is not an exported model.", hint=hint)

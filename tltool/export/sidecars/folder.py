@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from tltool._version import __version__
-from tltool.artifact import CONTRACT_FILE, LABELS_FILE, Artifact, encoded, task_to_dict
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
+from tltool.export.contract import LABELS_FILE, Contract
+from tltool.export.feeding import encoded
 from tltool.export.gate.check import evenly_spaced
+from tltool.export.runners import Outputs, result_name
 from tltool.export.sidecars.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
 from tltool.files import write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import LiteRTPrecision
 from tltool.tasks import Task
 
 GOLDEN_FILE = "golden.json"
@@ -28,47 +28,23 @@ VOCABULARY_FILE = "vocab.txt"
 DECIMALS = 7
 
 
-def write_contract(
-    folder: Path,
-    task: Task,
-    preprocessing: ImagePreprocessing | TextPreprocessing,
-    *,
-    form: Literal["saved_model", "litert"],
-    precision: LiteRTPrecision,
-    file: str,
-    length: int | None,
-) -> None:
+def write_contract(folder: Path, contract: Contract) -> None:
     """Writes `contract.json`, `labels.txt` where there are labels, and a text's tokenizer.
 
     The tokenizer is `vocab.txt`, or `tokenizer.json` where a vocabulary alone does not do.
 
     Args:
         folder: The export folder.
-        task: Labels or target scale.
-        preprocessing: What happens to raw input before the model.
-        form: Of the artifact.
-        precision: Of its weights.
-        file: Its name in `folder`.
-        length: Tokens a text is padded to; None for images and for any length.
+        contract: What it says of the model.
 
     Raises:
         ExportError: A label holds a line break, which `labels.txt` cannot.
     """
-    contract = {
-        "tltool": __version__,
-        "format": form,
-        "precision": precision,
-        "file": file,
-        "length": length,
-        "task": task_to_dict(task),
-        "preprocessing_digest": preprocessing.digest(),
-        "preprocessing": preprocessing.model_dump(mode="json"),
-    }
-    write_json(folder / CONTRACT_FILE, contract)
-    if task.labels:
-        write_text(folder / LABELS_FILE, labels_text(task))
-    if isinstance(preprocessing, TextPreprocessing):
-        name, text = tokenizer_text(preprocessing, length)
+    contract.write(folder)
+    if contract.task.labels:
+        write_text(folder / LABELS_FILE, labels_text(contract.task))
+    if isinstance(contract.preprocessing, TextPreprocessing):
+        name, text = tokenizer_text(contract.preprocessing, contract.length)
         write_text(folder / name, text)
 
 
@@ -100,7 +76,7 @@ def tokenizer_text(contract: TextPreprocessing, length: int | None) -> tuple[str
 
 
 def write_golden(
-    folder: Path, artifact: Artifact, examples: Examples, tolerance: float
+    folder: Path, contract: Contract, examples: Examples, outputs: Outputs, tolerance: float
 ) -> list[dict[str, Any]]:
     """Writes `golden.json`: raw inputs, an excerpt of the model's input, and outputs.
 
@@ -109,24 +85,23 @@ def write_golden(
 
     Args:
         folder: The export folder.
-        artifact: Gives the outputs.
-        examples: A few, evenly spaced, become golden.
+        contract: Of the model in it.
+        examples: Rows that the gate compared; a few, evenly spaced, become golden.
+        outputs: What the model said of all of them, run as the gate runs it.
         tolerance: The gate's, for the reader.
 
     Returns:
         The golden rows as written.
     """
-    few = examples.take(evenly_spaced(len(examples), GOLDEN_EXAMPLES))
-    outputs, labels = artifact.predict_with_labels(few.inputs)
-    excerpts = _input_excerpts(few.inputs, artifact.preprocessing)
-    name = "probabilities" if artifact.task.labels else "prediction"
+    rows = evenly_spaced(len(examples), GOLDEN_EXAMPLES)
+    few, (values, labels) = examples.take(rows), outputs
+    excerpts = _input_excerpts(few.inputs, contract.preprocessing)
+    name = result_name(contract.task)
     golden = []
-    for i, value in enumerate(few.inputs):
+    for i, (row, value) in enumerate(zip(rows, few.inputs, strict=True)):
         stored = value if few.modality == "text" else _stored_image(folder, value, i)
-        row: dict[str, Any] = {"input": stored}
-        row["model_input"] = excerpts[i]
-        row[name] = _rounded(outputs[i])
-        golden.append(row | ({"label": labels[i]} if labels else {}))
+        entry = {"input": stored, "model_input": excerpts[i], name: _rounded(values[row])}
+        golden.append(entry | ({"label": labels[row]} if labels else {}))
     write_json(folder / GOLDEN_FILE, {"tolerance": tolerance, "examples": golden})
     return golden
 

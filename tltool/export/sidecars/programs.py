@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from string import Template
-from typing import Literal
 
+from tltool.export.contract import Contract
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
 from tltool.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,
     WordPiecePreprocessing,
 )
-from tltool.tasks import Task
 
 # Filled by string.Template, since the programs are full of braces.
 _SAVED_MODEL = {
@@ -147,13 +146,7 @@ print(labels[probabilities.argmax()], float(probabilities.max()))""",
 }
 
 
-def usage_program(
-    form: Literal["saved_model", "litert"],
-    task: Task,
-    preprocessing: ImagePreprocessing | TextPreprocessing,
-    example: str,
-    length: int | None,
-) -> str:
+def usage_program(contract: Contract, example: str) -> str:
     """A Python program that runs the artifact on one raw input, without tltool.
 
     Run in the export folder it prints the label and its probability, or the
@@ -161,19 +154,17 @@ def usage_program(
     NumPy, and Pillow for images, or tokenizers where there is a `tokenizer.json`.
 
     Args:
-        form: Of the artifact.
-        task: Labels or target scale.
-        preprocessing: What a LiteRT program must do itself.
+        contract: Of the model.
         example: A text, or the path of an image in the export folder.
-        length: Tokens a text is padded to (LiteRT).
     """
+    form, task, preprocessing = contract.form, contract.task, contract.preprocessing
     show = _SHOW[form, bool(task.labels)]
     values = {"example": json.dumps(example, ensure_ascii=False), "show": show}
     if form == "saved_model":
         return Template(_SAVED_MODEL[task.spec.modality]).substitute(values)
     if isinstance(preprocessing, ImagePreprocessing):
         return _image_program(preprocessing, values)
-    values |= {"length": str(length or preprocessing.max_length), "inputs": _inputs(preprocessing)}
+    values |= {"length": str(contract.length), "inputs": _inputs(preprocessing)}
     if isinstance(preprocessing, WordPiecePreprocessing):
         return _wordpiece_program(preprocessing, values)
     if has_tokenizer_file(preprocessing):

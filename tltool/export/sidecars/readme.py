@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from string import Template
-from typing import Literal
 
 from tltool._version import __version__
+from tltool.export.contract import Contract
+from tltool.export.formats import FORMATS
 from tltool.export.sidecars.programs import usage_program
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -32,26 +33,30 @@ $notes
 """
 
 
-def readme(
-    form: Literal["saved_model", "litert"],
-    task: Task,
-    preprocessing: ImagePreprocessing | TextPreprocessing,
-    *,
-    title: str,
-    example: str,
-    length: int | None,
-) -> str:
-    """The README of an export folder, as Markdown; see `usage_program` for the arguments."""
-    files = _files(form, task, preprocessing)
+def readme(contract: Contract, *, title: str, example: str) -> str:
+    """The README of an export folder, as Markdown.
+
+    Args:
+        contract: Of the model in it.
+        title: Heading.
+        example: A text, or the path of an image in the export folder.
+    """
+    files = _files(contract)
     return Template(_README).substitute(
         title=title,
         version=__version__,
-        gives=_gives(task),
+        gives=_gives(contract.task),
         files="\n".join(f"| `{name}` | {what} |" for name, what in files),
-        packages="TensorFlow" if form == "saved_model" else _litert_packages(preprocessing),
-        program=usage_program(form, task, preprocessing, example, length),
-        notes="\n\n".join(_notes(form, preprocessing)),
+        packages=_packages(contract),
+        program=usage_program(contract, example),
+        notes="\n\n".join(_notes(contract)),
     )
+
+
+def _packages(contract: Contract) -> str:
+    if contract.form == "saved_model":
+        return "TensorFlow"
+    return _litert_packages(contract.preprocessing)
 
 
 def _litert_packages(preprocessing: ImagePreprocessing | TextPreprocessing) -> str:
@@ -68,19 +73,14 @@ def _gives(task: Task) -> str:
     return "It predicts a number."
 
 
-def _files(
-    form: str, task: Task, preprocessing: ImagePreprocessing | TextPreprocessing
-) -> list[tuple[str, str]]:
-    model = (
-        ("model/", "SavedModel; takes raw input, preprocessing included")
-        if form == "saved_model"
-        else ("model.tflite", "LiteRT model; takes one preprocessed input")
-    )
+def _files(contract: Contract) -> list[tuple[str, str]]:
+    form = FORMATS[contract.form]
+    labels = [("labels.txt", "class names in the order of the outputs")]
     return [
-        model,
-        *([("labels.txt", "class names in the order of the outputs")] if task.labels else []),
-        *_tokenizer_files(preprocessing),
-        ("contract.json", "task and preprocessing, exactly"),
+        (form.file if form.suffix else f"{form.file}/", form.about),
+        *(labels if contract.task.labels else []),
+        *_tokenizer_files(contract.preprocessing),
+        ("contract.json", "task and preprocessing, exactly; what goes in and comes out"),
         ("golden.json", "a few inputs with the outputs they must give: test your app with them"),
         ("gate.md, gate.json", "how this model compared with the trained one on held-out rows"),
     ]
@@ -96,8 +96,9 @@ def _tokenizer_files(
     return [("vocab.txt", "the tokenizer's vocabulary; line number = token id")]
 
 
-def _notes(form: str, preprocessing: ImagePreprocessing | TextPreprocessing) -> list[str]:
-    if form == "saved_model":
+def _notes(contract: Contract) -> list[str]:
+    preprocessing = contract.preprocessing
+    if contract.form == "saved_model":
         return ["Any number of inputs may be given at once."]
     if isinstance(preprocessing, TextPreprocessing):
         return ["The model takes one text at a time, padded or cut to the length above."]

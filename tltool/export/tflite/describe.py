@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tltool.artifact import IMAGE_INPUT, LABELS_FILE
 from tltool.export.about import About
+from tltool.export.contract import IMAGE_INPUT, LABELS_FILE
 from tltool.export.inspection.signatures import TensorInfo
 from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
 from tltool.export.tflite.file import read_tflite

@@ -1,0 +1,215 @@
+"""What `contract.json` says of an exported model: task, preprocessing, inputs and outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tltool._version import __version__
+from tltool.errors import ExportError
+from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.files import write_json
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing, preprocessing_from_json
+from tltool.schema import ExportFormat, LiteRTPrecision
+from tltool.tasks import TASKS, Modality, Task
+
+CONTRACT_FILE = "contract.json"
+LABELS_FILE = "labels.txt"
+MAIN_SIGNATURE = "serving_default"
+"""Of a SavedModel and of a .tflite file: what a user calls."""
+RAW_INPUT: dict[Modality, str] = {"image": "images", "text": "texts"}
+"""Name of the raw input of a SavedModel's main signature."""
+IMAGE_INPUT = "image"
+"""Name of the one input of an image model that takes no raw images."""
+
+CONTENTS = {
+    "text": "texts in UTF-8",
+    "image_file": "the content of image files: JPEG, PNG, GIF, BMP or WebP",
+    "normalized_image": "images with everything in `preprocessing` done",
+    "token_ids": "token ids, padded where the length is fixed",
+    "padding_mask": "1 for a token of the text, 0 for padding",
+    "segment_ids": "0 for every token",
+    "probabilities": "the probability of each class, in the order of `task.labels`",
+    "label": "the name of the most probable class",
+    "score": "the probability of that class",
+    "logits": "the model's raw outputs, whose softmax are the probabilities",
+    "prediction": "the number, in the target's own unit",
+    "standardised": "the number, less `task.target_mean`, over `task.target_std`",
+}
+"""What the value of a tensor can mean."""
+_OF_INPUT_NAMES = {
+    "texts": "text",
+    "images": "image_file",
+    IMAGE_INPUT: "normalized_image",
+}
+_REQUIRED = {"format", "precision", "file", "length", "task", "preprocessing", "signatures"}
+
+
+@dataclass(frozen=True)
+class ModelTensor:
+    """One input or output of an exported model.
+
+    Attributes:
+        name: As the model's signature has it.
+        dtype: Such as "float32".
+        shape: None in place of a size where any will do.
+        content: What its value means, a key of `CONTENTS`.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    content: str
+
+
+@dataclass(frozen=True)
+class ModelSignature:
+    """A way to call an exported model."""
+
+    name: str
+    inputs: tuple[ModelTensor, ...]
+    outputs: tuple[ModelTensor, ...]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """All that a program needs to know to run an exported model.
+
+    Attributes:
+        form: Of the model.
+        precision: Of the weights.
+        file: Name of the model in the export folder.
+        task: Labels or target scale.
+        preprocessing: From raw input to what the network takes; the input's
+            `content` says how much of it the app must do.
+        length: Tokens a text is padded to; None for images and for any length.
+        signatures: As the file has them, the one that a user calls first.
+    """
+
+    form: ExportFormat
+    precision: LiteRTPrecision
+    file: str
+    task: Task
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    length: int | None
+    signatures: tuple[ModelSignature, ...]
+
+    @property
+    def inputs(self) -> tuple[ModelTensor, ...]:
+        """What a user gives."""
+        return self.signatures[0].inputs
+
+    @property
+    def takes(self) -> str:
+        """What the main input means, a key of `CONTENTS`."""
+        return self.inputs[0].content
+
+    def write(self, folder: Path) -> None:
+        """Writes `contract.json`."""
+        values = {
+            "tltool": __version__,
+            "format": self.form,
+            "precision": self.precision,
+            "file": self.file,
+            "length": self.length,
+            "signatures": [_with_descriptions(asdict(way)) for way in self.signatures],
+            "task": _task_to_json(self.task),
+            "preprocessing_digest": self.preprocessing.digest(),
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+        }
+        write_json(folder / CONTRACT_FILE, values)
+
+    @classmethod
+    def read(cls, folder: Path) -> Contract:
+        """Reads `contract.json`.
+
+        Raises:
+            ExportError: It is missing, damaged or of an older version.
+        """
+        values = _read_json(folder / CONTRACT_FILE)
+        return cls(
+            form=values["format"],
+            precision=values["precision"],
+            file=values["file"],
+            task=_task_from_json(values["task"]),
+            preprocessing=preprocessing_from_json(json.dumps(values["preprocessing"])),
+            length=values["length"],
+            signatures=tuple(map(_signature_from_json, values["signatures"])),
+        )
+
+
+def described_signatures(
+    signatures: tuple[Signature, ...], contents: Mapping[str, str]
+) -> tuple[ModelSignature, ...]:
+    """The signatures read from a file, with what their tensors mean, the main one first.
+
+    Args:
+        signatures: As `tltool.export.inspection` reads them.
+        contents: For tensors that mean something else than their name says.
+    """
+
+    def described(tensors: tuple[TensorInfo, ...]) -> tuple[ModelTensor, ...]:
+        return tuple(
+            ModelTensor(
+                tensor.name,
+                tensor.dtype,
+                tensor.shape or (),
+                contents.get(tensor.name, _OF_INPUT_NAMES.get(tensor.name, tensor.name)),
+            )
+            for tensor in tensors
+        )
+
+    ordered = sorted(signatures, key=lambda way: way.name != MAIN_SIGNATURE)
+    return tuple(
+        ModelSignature(way.name, described(way.inputs), described(way.outputs)) for way in ordered
+    )
+
+
+def _with_descriptions(signature: dict[str, Any]) -> dict[str, Any]:
+    for tensor in (*signature["inputs"], *signature["outputs"]):
+        tensor["description"] = CONTENTS[tensor["content"]]
+    return signature
+
+
+def _signature_from_json(value: dict[str, Any]) -> ModelSignature:
+    def tensors(ways: list[dict[str, Any]]) -> tuple[ModelTensor, ...]:
+        return tuple(
+            ModelTensor(way["name"], way["dtype"], tuple(way["shape"]), way["content"])
+            for way in ways
+        )
+
+    return ModelSignature(value["name"], tensors(value["inputs"]), tensors(value["outputs"]))
+
+
+def _task_to_json(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.spec.name,
+        "labels": list(task.labels),
+        "target_mean": task.target_mean,
+        "target_std": task.target_std,
+    }
+
+
+def _task_from_json(value: dict[str, Any]) -> Task:
+    return Task(
+        TASKS[value["name"]],
+        tuple(value["labels"]),
+        value["target_mean"],
+        value["target_std"],
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    hint = "keep the whole export folder together: the contract says what goes in and comes out"
+    if not path.is_file():
+        raise ExportError(f"{path} is missing.", hint=hint)
+    try:
+        contract: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{path} is damaged: {error}", hint="export again") from error
+    if missing := _REQUIRED - contract.keys():
+        raise ExportError(f"{path} lacks {', '.join(sorted(missing))}.", hint="export again")
+    return contract

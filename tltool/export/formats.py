@@ -1,0 +1,125 @@
+"""The formats of exported models, as one table: how each is written, run and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tltool.schema import ExportFormat, LiteRTPrecision
+
+if TYPE_CHECKING:
+    from tltool.export.contract import Contract
+    from tltool.export.inspection.inspection import Inspection
+    from tltool.export.runners import Run
+    from tltool.export.targets import Exported, ExportTarget
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of `FORMATS`.
+
+    Attributes:
+        title: For people.
+        file: Name of the model in its export folder; one without a suffix is a folder.
+        precisions: Those its weights can have.
+        about: What the file is, in a few words.
+        write: Makes the model at a path that does not exist yet.
+        load: Gives a function that runs the model on raw inputs.
+        inspect: Reads what is in the model, without running it.
+    """
+
+    title: str
+    file: str
+    precisions: tuple[LiteRTPrecision, ...]
+    about: str
+    write: Callable[[Exported, ExportTarget, Path], None]
+    load: Callable[[Path, Contract], Run]
+    inspect: Callable[[Path], Inspection]
+
+    @property
+    def suffix(self) -> str:
+        """Of the file; empty for a folder."""
+        return Path(self.file).suffix
+
+
+# Each of these imports what it needs when it is called: TensorFlow takes seconds.
+
+
+def _write_saved_model(made: Exported, target: ExportTarget, path: Path) -> None:
+    from tltool.export.saved_model import export_saved_model
+
+    export_saved_model(made.model, made.task, made.preprocessing, path)
+
+
+def _load_saved_model(path: Path, contract: Contract) -> Run:
+    from tltool.export.runners import saved_model_runner
+
+    return saved_model_runner(path, contract)
+
+
+def _inspect_saved_model(path: Path) -> Inspection:
+    from tltool.export.inspection.readers import inspect_saved_model
+
+    return inspect_saved_model(path)
+
+
+def _write_litert(made: Exported, target: ExportTarget, path: Path) -> None:
+    from tltool.export.litert import export_litert
+
+    export_litert(
+        made.model,
+        made.task,
+        made.preprocessing,
+        path,
+        precision=target.precision,
+        length=made.length,
+        calibration=made.calibration,
+        about=made.about,
+    )
+
+
+def _load_litert(path: Path, contract: Contract) -> Run:
+    from tltool.export.runners import litert_runner
+
+    return litert_runner(path, contract)
+
+
+def _inspect_litert(path: Path) -> Inspection:
+    from tltool.export.inspection.readers import inspect_tflite
+
+    return inspect_tflite(path)
+
+
+FORMATS: dict[ExportFormat, Format] = {
+    "saved_model": Format(
+        title="SavedModel",
+        file="model",
+        precisions=("float32",),
+        about="SavedModel; takes raw input, preprocessing included",
+        write=_write_saved_model,
+        load=_load_saved_model,
+        inspect=_inspect_saved_model,
+    ),
+    "litert": Format(
+        title="LiteRT",
+        file="model.tflite",
+        precisions=("float32", "float16", "dynamic_int8", "int8"),
+        about="LiteRT model; takes one preprocessed input",
+        write=_write_litert,
+        load=_load_litert,
+        inspect=_inspect_litert,
+    ),
+}
+"""By the name in a recipe; a new format is one more row."""
+
+
+def format_of(path: Path) -> ExportFormat | None:
+    """The format of a model's own file or folder, by its name or what is in it."""
+    if (path / "saved_model.pb").is_file():
+        return "saved_model"
+    if path.is_dir():
+        return None
+    of_suffix = {format_.suffix: name for name, format_ in FORMATS.items() if format_.suffix}
+    return of_suffix.get(path.suffix)
