@@ -3,13 +3,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# The extra [cv] has an environment of its own, which finds the rest in the first one.
+# The extras [cv] and [onnx] have environments of their own, which find the rest in the first one.
 CV := .venv-cv
+ONNX := .venv-onnx
 # Two processes, a file's tests in one of them: what a file prepares is prepared once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help quickstart install dev test test-slow test-cv mediapipe lint format check clean
+.PHONY: help quickstart install dev test test-slow test-cv test-onnx mediapipe lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +31,9 @@ test-slow: dev  ## Run the tests that take longest
 test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an environment of its own
 	$(CV)/bin/python -m pytest tests/test_keras_cv.py tests/test_keras_cv_backbones.py
 
+test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an environment of its own
+	$(ONNX)/bin/python -m pytest tests/test_export_onnx.py
+
 mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'
 
@@ -45,7 +49,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) $(CV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) $(ONNX) dist build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
@@ -60,9 +64,17 @@ $(VENV)/.dev: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-$(CV)/.installed: $(VENV)/.dev
-	$(BIN)/python -m venv --clear $(CV)
+# An environment of an extra's own, by the extra's name.
+define extra
+	$(BIN)/python -m venv --clear $(@D)
 	@echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
-		> $$($(CV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tltool.pth
-	$(CV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cv]'
+		> $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tltool.pth
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]'
 	@touch $@
+endef
+
+$(CV)/.installed: $(VENV)/.dev
+	$(call extra,cv)
+
+$(ONNX)/.installed: $(VENV)/.dev
+	$(call extra,onnx)

@@ -560,7 +560,7 @@ def test_broken_images_are_left_out_on_request(place, image_run):
         (["evaluate", "{place}/runs/nothing"], "no run"),
         (["predict", "{place}/runs/nothing", "text"], "no run"),
         (["export", "{place}/runs/nothing", "--format", "litert"], "no run"),
-        (["export", "{place}/runs/nothing", "--format", "onnx"], "onnx"),
+        (["export", "{place}/runs/nothing", "--format", "onxx"], "onxx"),
         (["runs", "show", "{place}/runs/nothing"], "no run"),
         (["runs", "compare", "{place}/runs/nothing"], "at least two"),
         (["recipes", "show", "quikstart"], "`quickstart`"),

@@ -15,7 +15,7 @@ from tltool.export.contract import CONTENTS, Contract
 from tltool.export.formats import FORMATS, format_of
 from tltool.export.package import write_model
 from tltool.export.targets import Exported, ExportTarget
-from tltool.schema import ExportFormat
+from tltool.schema import ExportFormat, LiteRTInput, LiteRTLength, LiteRTPrecision
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,16 @@ def test_the_table_has_every_format_of_a_recipe():
     assert set(FORMATS) == set(get_args(ExportFormat))
     names = [form.file for form in FORMATS.values()]
     assert len(set(names)) == len(names)
+
+
+def test_the_command_line_has_what_a_recipe_has():
+    from tltool.cli import export
+
+    assert [form.value for form in export.Format] == list(get_args(ExportFormat))
+    precisions = [precision.value for precision in export.WeightPrecision]
+    assert precisions == list(get_args(LiteRTPrecision))
+    assert export.Input == LiteRTInput
+    assert export.Length == LiteRTLength
 
 
 def test_a_saved_models_contract_says_what_its_signatures_take(folders):

@@ -21,6 +21,7 @@ from real_data import DATA
 import tltool
 from tltool.data.pipeline import model_inputs
 from tltool.export.litert import export_litert
+from tltool.export.targets import LiteRTOptions
 from tltool.export.tflite.describe import describe_tflite
 from tltool.export.tflite.metadata import with_metadata
 from tltool.export.tflite.metadata_codec import SCHEMA
@@ -198,6 +199,33 @@ def test_a_model_that_normalises_inside_takes_any_contract(image_classifier, tmp
     pixels = pixels_of(made.held_out.inputs, made.preprocessing)
     found = mediapipe("image", with_metadata(content, metadata), pixels, tmp_path)
     expected = [run(image[None])["probabilities"][0] for image in pixels]
+    np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_an_export_that_takes_pixels_takes_any_contract(image_classifier, tmp_path, precision):
+    contract = image_classifier.preprocessing.model_copy(
+        update={"mean": TORCH_MEAN, "std": TORCH_STD, "channel_order": "bgr"}
+    )
+    made, file = replace(image_classifier, preprocessing=contract), tmp_path / "m.tflite"
+    options = LiteRTOptions(input="uint8")
+    export_litert(
+        *made.parts(), file, precision=precision, calibration=made.held_out, options=options
+    )
+    pixels = pixels_of(made.held_out.inputs, image_classifier.preprocessing)
+    found = mediapipe("image", file.read_bytes(), pixels, tmp_path)
+    images = (pixels - np.float32(contract.mean)) / np.float32(contract.std)
+    expected = made.task.outputs(made.model.predict(images[..., ::-1], verbose=0))
+    tolerance = TOLERANCE if precision == "float32" else 0.05
+    np.testing.assert_allclose(found["scores"], expected, atol=tolerance)
+
+
+def test_text_classifier_takes_texts_of_any_length(tmp_path):
+    made = trained.text_classifier()
+    texts = made.held_out.inputs[:8]
+    content = exported(made, tmp_path, options=LiteRTOptions(length="free"))
+    found = mediapipe("text", content, texts, tmp_path)
+    expected = made.task.outputs(made.model(model_inputs(texts, made.preprocessing)))
     np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
 
 

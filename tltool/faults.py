@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tltool.errors import Fault, did_you_mean
+from tltool.export_faults import export_faults
 from tltool.layer_faults import mixing_faults, unknown_layer
 from tltool.schema import HeadSection, ScheduleName
 from tltool.tasks import TASKS
@@ -175,6 +176,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         )
     if spec is not None:
         yield from _budget_faults(training.get("tokens_per_batch"), backbone, spec.modality)
+        yield from export_faults(_section(values, "export"), spec)
     if spec is not None and spec.kind == "regression":
         for key in ("label_smoothing", "class_weights"):
             if training.get(key):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.errors import RecipeError
+from tltool.export_faults import check_export_installed
 from tltool.layer_faults import check_installed
 from tltool.preprocessing import TextPreprocessing
 from tltool.progress import Progress
@@ -73,11 +74,12 @@ def prepare(
         clock: Counts the time of imports, data and backbone.
 
     Raises:
-        RecipeError: A package that the recipe's layers need is not installed.
+        RecipeError: A package that the recipe's layers or formats need is not installed.
     """
     clock = clock or Stopwatch()
     if recipe.augment is not None:
         check_installed(recipe.augment.layers)
+    check_export_installed(recipe.export.formats)
     with clock.measure("imports"):
         import keras  # noqa: F401
         import keras_hub  # noqa: F401

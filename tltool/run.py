@@ -19,7 +19,7 @@ from tltool.preprocessing import (
 )
 from tltool.recipe import Recipe
 from tltool.run_folder import RunFolder
-from tltool.schema import ExportSection, LiteRTPrecision
+from tltool.schema import ExportFormat, ExportSection, LiteRTPrecision
 from tltool.tasks import Task
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Run:
 
     def export(
         self,
-        form: Literal["saved_model", "litert"],
+        form: ExportFormat,
         *,
         precision: LiteRTPrecision = "float32",
         data: Any = None,
@@ -198,8 +198,8 @@ class Run:
         """Exports the model, checks it against itself on held-out rows, and returns its path.
 
         Args:
-            form: "saved_model" (a folder) or "litert" (a .tflite file).
-            precision: Of the weights; "float32" for a SavedModel.
+            form: "saved_model" (a folder), "litert" (a .tflite file), "onnx" or "keras".
+            precision: Of the weights; "float32" for all but "litert".
             data: Labelled data to check on; None takes the run's test split.
             keep_failed: Keep an artifact that the gate refuses.
 
@@ -207,17 +207,18 @@ class Run:
             GateError: The artifact differs from the model by more than the
                 recipe's `export.gate` allows.
         """
-        if form == "saved_model" and precision != "float32":
+        from tltool.export.formats import FORMATS
+        from tltool.export.targets import export_targets
+
+        if form in FORMATS and precision not in FORMATS[form].precisions:
             raise ExportError(
-                f"A SavedModel is exported in float32, not {precision}.",
+                f"A {FORMATS[form].title} file is exported in float32, not {precision}.",
                 hint="Use the format litert for smaller weights.",
             )
         section = ExportSection(
-            formats=(form,), precisions=(precision,), gate=self.recipe.export.gate
+            **{**dict(self.recipe.export), "formats": (form,), "precisions": (precision,)}
         )
         self.export_all(section, data=data, keep_failed=keep_failed)
-        from tltool.export.targets import export_targets
-
         (target,) = export_targets(section)
         return self.folder.exports / target.folder / target.file
 

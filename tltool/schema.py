@@ -17,8 +17,10 @@ from tltool.section import Count, Fraction, Section
 from tltool.tasks import TASKS
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-ExportFormat = Literal["saved_model", "litert"]
+ExportFormat = Literal["saved_model", "litert", "onnx", "keras"]
 LiteRTPrecision = Literal["float32", "float16", "dynamic_int8", "int8"]
+LiteRTInput = Literal["float32", "uint8", "uint8_any_size"]
+LiteRTLength = Literal["static", "free"]
 ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
 
 
@@ -346,17 +348,27 @@ class ExportSection(Section):
     """Which artifacts are made after training, and how they are checked.
 
     Attributes:
-        formats: "saved_model" (raw texts or image bytes in) and "litert" (.tflite).
+        formats: "saved_model" (raw texts or image bytes in), "litert" (.tflite),
+            "onnx" (needs the extra `[onnx]`) and "keras" (.keras), which take
+            preprocessed inputs.
         precisions: One LiteRT file is made for each: "float32", "float16"
             (weights), "dynamic_int8" (weights; activations at run time) and
             "int8" (weights and activations, by ranges measured on training rows).
         calibration_examples: Training rows for those ranges, as many of each class.
+        litert_input: What a LiteRT image model takes. "float32": an image with
+            all preprocessing done. "uint8": an RGB image of the model's size,
+            which it normalises itself. "uint8_any_size": an RGB image of any
+            height and width, which it resizes and crops too.
+        litert_length: "static": a LiteRT text model takes texts padded to one
+            length. "free": texts of any length up to the model's, unpadded.
         gate: Tolerances.
     """
 
     formats: tuple[ExportFormat, ...] = ("saved_model", "litert")
     precisions: tuple[LiteRTPrecision, ...] = ("float32",)
     calibration_examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 128
+    litert_input: LiteRTInput = "float32"
+    litert_length: LiteRTLength = "static"
     gate: GateSection = GateSection()
 
 

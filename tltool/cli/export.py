@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,10 +16,7 @@ from tltool.cli.output import (
     print_table,
 )
 
-EXAMPLES = examples(
-    "tltool export runs/quickstart --format saved_model --format litert",
-    "tltool export runs/quickstart/1 --format litert --precision float16 --precision dynamic_int8",
-)
+# The values below are those of `tltool.schema`, which takes longer to import than `--help`.
 
 
 class Format(StrEnum):
@@ -27,6 +24,8 @@ class Format(StrEnum):
 
     SAVED_MODEL = "saved_model"
     LITERT = "litert"
+    ONNX = "onnx"
+    KERAS = "keras"
 
 
 class WeightPrecision(StrEnum):
@@ -38,15 +37,33 @@ class WeightPrecision(StrEnum):
     INT8 = "int8"
 
 
+Input = Literal["float32", "uint8", "uint8_any_size"]
+Length = Literal["static", "free"]
+
+EXAMPLES = examples(
+    "tltool export runs/quickstart --format saved_model --format litert",
+    "tltool export runs/quickstart/1 --format litert --precision float16 --precision dynamic_int8",
+    "tltool export runs/my_images --format litert --litert-input uint8",
+)
+
+
 def export(
     run: RunArgument,
     form: Annotated[
         list[Format],
-        typer.Option("--format", help="May be given several times."),
+        typer.Option("--format", help="May be given several times; onnx needs the extra [onnx]."),
     ],
     precision: Annotated[
         list[WeightPrecision] | None,
         typer.Option(help="Of LiteRT weights; may be given several times."),
+    ] = None,
+    litert_input: Annotated[
+        Input | None,
+        typer.Option(help="What LiteRT image models take; default: the run's recipe's."),
+    ] = None,
+    litert_length: Annotated[
+        Length | None,
+        typer.Option(help="Of texts for LiteRT models; default: the run's recipe's."),
     ] = None,
     data: Annotated[
         str | None,
@@ -63,15 +80,16 @@ def export(
     from tltool.export.gate.report import gate_rows
     from tltool.export.targets import export_targets
     from tltool.run import load_run
-    from tltool.schema import ExportSection
 
     loaded = load_run(run)
-    section = ExportSection(
-        formats=tuple(f.value for f in form),
-        precisions=tuple(p.value for p in precision or [WeightPrecision.FLOAT32]),
-        calibration_examples=loaded.recipe.export.calibration_examples,
-        gate=loaded.recipe.export.gate,
-    )
+    own = loaded.recipe.export
+    changes = {
+        "formats": tuple(f.value for f in form),
+        "precisions": tuple(p.value for p in precision or [WeightPrecision.FLOAT32]),
+        "litert_input": litert_input or own.litert_input,
+        "litert_length": litert_length or own.litert_length,
+    }
+    section = own.model_copy(update=changes)
     reports = loaded.export_all(section, data=data, keep_failed=keep_failed)
     if as_json:
         print_json([report.to_json() for report in reports])

@@ -19,6 +19,7 @@ def validate(
     from dataclasses import asdict
 
     from tltool.errors import RecipeError
+    from tltool.export_faults import check_export_installed
     from tltool.layer_faults import check_installed
     from tltool.recipe import Recipe
 
@@ -26,6 +27,7 @@ def validate(
         checked = Recipe.load(recipe, overrides or ())
         if checked.augment is not None:
             check_installed(checked.augment.layers)
+        check_export_installed(checked.export.formats)
     except RecipeError as error:
         if not as_json:
             raise

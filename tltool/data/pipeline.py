@@ -43,10 +43,26 @@ def model_inputs(raw_inputs: Sequence[Any], contract: _Contract) -> Any:
     Raises:
         DataError: An input that cannot be read, by its path or position.
     """
-    origins = [f"item {i}" for i in range(len(raw_inputs))]
     if isinstance(contract, TextPreprocessing):
-        return TextPreprocessor(contract)(strings(raw_inputs, origins))
-    return normalize(ImageStore(raw_inputs, origins, contract).load_all(), contract)
+        return TextPreprocessor(contract)(strings(raw_inputs, _origins(raw_inputs)))
+    return normalize(resized_images(raw_inputs, contract), contract)
+
+
+def resized_images(raw_inputs: Sequence[Any], contract: ImagePreprocessing) -> np.ndarray:
+    """A handful of raw images, decoded, resized and cropped: uint8 (n, *size_px, 3), RGB.
+
+    Args:
+        raw_inputs: As in `model_inputs`.
+        contract: The preprocessing contract.
+
+    Raises:
+        DataError: An image that cannot be read, by its path or position.
+    """
+    return ImageStore(raw_inputs, _origins(raw_inputs), contract).load_all()
+
+
+def _origins(raw_inputs: Sequence[Any]) -> list[str]:
+    return [f"item {i}" for i in range(len(raw_inputs))]
 
 
 def make_dataset(

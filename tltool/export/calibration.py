@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
-from tltool.export.feeding import BATCH_SIZE, prepared_inputs
+from tltool.export.feeding import BATCH_SIZE, single_inputs
 from tltool.export.gate.check import evenly_spaced
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 
@@ -45,6 +46,8 @@ def calibration_inputs(
     examples: Examples,
     preprocessing: ImagePreprocessing | TextPreprocessing,
     length: int | None,
+    *,
+    takes: str = "normalized_image",
 ) -> Callable[[], Iterator[list[Any]]]:
     """What the LiteRT converter calls for its representative data set.
 
@@ -52,6 +55,8 @@ def calibration_inputs(
         examples: From `balanced_rows`.
         preprocessing: Of the model.
         length: Tokens that texts are padded or cut to.
+        takes: What an image means, a key of `tltool.export.contract.CONTENTS`;
+            levels 0..255 are given as float32.
 
     Returns:
         A function that gives the model's inputs, one row at a time, in the
@@ -66,13 +71,22 @@ def calibration_inputs(
             hint="export dynamic_int8, which needs none, or give labelled data",
         )
 
-    inputs_of = prepared_inputs(preprocessing, length)
+    inputs_of = single_inputs(preprocessing, length, takes)
 
     def inputs() -> Iterator[list[Any]]:
         for start in range(0, len(examples), BATCH_SIZE):
-            batch = examples.inputs[start : start + BATCH_SIZE]
-            tensors = tf.nest.flatten(inputs_of(batch))
-            for row in range(len(batch)):
-                yield [tensor[row : row + 1] for tensor in tensors]
+            for row, one in enumerate(inputs_of(examples.inputs[start : start + BATCH_SIZE])):
+                tensors = tf.nest.flatten(one)
+                if takes == "resized_image":
+                    tensors = [_levels(tensor, whole_range=start + row == 0) for tensor in tensors]
+                yield tensors
 
     return inputs
+
+
+def _levels(image: Any, *, whole_range: bool) -> Any:
+    """An image as numbers; with the ends of the range in a corner, so that a level is a step."""
+    levels = image.astype(np.float32)
+    if whole_range:
+        levels[0, 0, 0], levels[0, 0, 1] = 0.0, 255.0
+    return levels

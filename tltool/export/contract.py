@@ -28,8 +28,12 @@ IMAGE_INPUT = "image"
 CONTENTS = {
     "text": "texts in UTF-8",
     "image_file": "the content of image files: JPEG, PNG, GIF, BMP or WebP",
+    "image": "an upright RGB image, levels 0..255, of any height and width; the model does all in "
+    "`preprocessing`",
+    "resized_image": "upright RGB images, levels 0..255, resized and cropped as `preprocessing` "
+    "says; the model does the rest",
     "normalized_image": "images with everything in `preprocessing` done",
-    "token_ids": "token ids, padded where the length is fixed",
+    "token_ids": "token ids, padded to `length` unless that is null",
     "padding_mask": "1 for a token of the text, 0 for padding",
     "segment_ids": "0 for every token",
     "probabilities": "the probability of each class, in the order of `task.labels`",
@@ -45,7 +49,16 @@ _OF_INPUT_NAMES = {
     "images": "image_file",
     IMAGE_INPUT: "normalized_image",
 }
-_REQUIRED = {"format", "precision", "file", "length", "task", "preprocessing", "signatures"}
+_REQUIRED = {
+    "format",
+    "precision",
+    "file",
+    "length",
+    "modules",
+    "signatures",
+    "task",
+    "preprocessing",
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,7 @@ class Contract:
             `content` says how much of it the app must do.
         length: Tokens a text is padded to; None for images and for any length.
         signatures: As the file has them, the one that a user calls first.
+        modules: Python modules that are imported before the model is loaded (Keras).
     """
 
     form: ExportFormat
@@ -96,6 +110,7 @@ class Contract:
     preprocessing: ImagePreprocessing | TextPreprocessing
     length: int | None
     signatures: tuple[ModelSignature, ...]
+    modules: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[ModelTensor, ...]:
@@ -115,6 +130,7 @@ class Contract:
             "precision": self.precision,
             "file": self.file,
             "length": self.length,
+            "modules": list(self.modules),
             "signatures": [_with_descriptions(asdict(way)) for way in self.signatures],
             "task": _task_to_json(self.task),
             "preprocessing_digest": self.preprocessing.digest(),
@@ -138,25 +154,29 @@ class Contract:
             preprocessing=preprocessing_from_json(json.dumps(values["preprocessing"])),
             length=values["length"],
             signatures=tuple(map(_signature_from_json, values["signatures"])),
+            modules=tuple(values["modules"]),
         )
 
 
 def described_signatures(
-    signatures: tuple[Signature, ...], contents: Mapping[str, str]
+    signatures: tuple[Signature, ...], task: Task, contents: Mapping[str, str]
 ) -> tuple[ModelSignature, ...]:
     """The signatures read from a file, with what their tensors mean, the main one first.
 
     Args:
         signatures: As `tltool.export.inspection` reads them.
+        task: Gives the shape of an output of which the file does not say it.
         contents: For tensors that mean something else than their name says.
     """
+
+    result: tuple[int | None, ...] = (None, task.num_outputs) if task.labels else (None,)
 
     def described(tensors: tuple[TensorInfo, ...]) -> tuple[ModelTensor, ...]:
         return tuple(
             ModelTensor(
                 tensor.name,
                 tensor.dtype,
-                tensor.shape or (),
+                result if tensor.shape is None else tensor.shape,
                 contents.get(tensor.name, _OF_INPUT_NAMES.get(tensor.name, tensor.name)),
             )
             for tensor in tensors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ Arrays = dict[str, "np.ndarray[Any, Any]"]
 def prepared_inputs(
     preprocessing: ImagePreprocessing | TextPreprocessing, length: int | None
 ) -> Callable[[Sequence[Any]], Arrays]:
-    """A function from raw inputs to preprocessed ones, by name.
+    """A function from raw inputs to preprocessed ones, by name, as one batch.
 
     Args:
         preprocessing: Of the model.
@@ -42,6 +42,67 @@ def prepared_inputs(
         return {name: t.numpy() for name, t in preprocessor(texts, length=length).items()}
 
     return tokenized
+
+
+def single_inputs(
+    preprocessing: ImagePreprocessing | TextPreprocessing, length: int | None, takes: str
+) -> Callable[[Sequence[Any]], Iterator[Arrays]]:
+    """A function from raw inputs to those of a model that takes one example at a time.
+
+    Args:
+        preprocessing: Of the model.
+        length: Tokens the model takes (texts); None pads nothing.
+        takes: What the model's input means, a key of `tltool.export.contract.CONTENTS`.
+    """
+    if isinstance(preprocessing, TextPreprocessing) and length is None:
+        return _unpadded(preprocessing)
+    if isinstance(preprocessing, ImagePreprocessing) and takes == "image":
+        return lambda batch: ({IMAGE_INPUT: _decoded(one, preprocessing)[None]} for one in batch)
+    prepared = prepared_inputs(preprocessing, length)
+    if isinstance(preprocessing, ImagePreprocessing) and takes == "resized_image":
+        from tltool.data.pipeline import resized_images
+
+        prepared = lambda batch: {IMAGE_INPUT: resized_images(batch, preprocessing)}  # noqa: E731
+
+    def rows(batch: Sequence[Any]) -> Iterator[Arrays]:
+        inputs = prepared(batch)
+        for row in range(len(batch)):
+            yield {name: values[row : row + 1] for name, values in inputs.items()}
+
+    return rows
+
+
+def _unpadded(preprocessing: TextPreprocessing) -> Callable[[Sequence[Any]], Iterator[Arrays]]:
+    import tensorflow as tf
+
+    from tltool.data.text import TextPreprocessor
+
+    preprocessor = TextPreprocessor(preprocessing)
+
+    def rows(batch: Sequence[Any]) -> Iterator[Arrays]:
+        for text in batch:
+            tokens = preprocessor.tokenizer(
+                tf.constant([encoded(text, "text")]), max_length=preprocessing.max_length
+            )
+            inputs = preprocessor.pad(tokens, length=int(tokens.row_lengths()[0]))
+            yield {name: tensor.numpy() for name, tensor in inputs.items()}
+
+    return rows
+
+
+def _decoded(image: Any, preprocessing: ImagePreprocessing) -> np.ndarray[Any, Any]:
+    """An image in its own size, uint8 (height, width, 3)."""
+    import tensorflow as tf
+
+    from tltool.data.images import decode_image
+    from tltool.data.pipeline import resized_images
+
+    try:
+        pixels: np.ndarray[Any, Any] = decode_image(encoded(image, "image")).numpy()
+    except (DataError, tf.errors.OpError):
+        resized_images([image], preprocessing)  # names the image that cannot be read
+        raise
+    return pixels
 
 
 def encoded(value: Any, modality: Modality) -> bytes:

@@ -28,6 +28,7 @@ class Format:
         write: Makes the model at a path that does not exist yet.
         load: Gives a function that runs the model on raw inputs.
         inspect: Reads what is in the model, without running it.
+        modules: Python modules to import before a model at a path is loaded.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Format:
     write: Callable[[Exported, ExportTarget, Path], None]
     load: Callable[[Path, Contract], Run]
     inspect: Callable[[Path], Inspection]
+    modules: Callable[[Path], tuple[str, ...]] = lambda path: ()
 
     @property
     def suffix(self) -> str:
@@ -77,6 +79,7 @@ def _write_litert(made: Exported, target: ExportTarget, path: Path) -> None:
         length=made.length,
         calibration=made.calibration,
         about=made.about,
+        options=target.options,
     )
 
 
@@ -92,12 +95,54 @@ def _inspect_litert(path: Path) -> Inspection:
     return inspect_tflite(path)
 
 
+def _write_keras(made: Exported, target: ExportTarget, path: Path) -> None:
+    from tltool.export.keras_file import export_keras
+
+    export_keras(made.model, made.task, path)
+
+
+def _load_keras(path: Path, contract: Contract) -> Run:
+    from tltool.export.runners import keras_runner
+
+    return keras_runner(path, contract)
+
+
+def _inspect_keras(path: Path) -> Inspection:
+    from tltool.export.inspection.readers import inspect_keras
+
+    return inspect_keras(path)
+
+
+def _modules_of_keras(path: Path) -> tuple[str, ...]:
+    from tltool.export.keras_file import modules_of
+
+    return modules_of(path)
+
+
+def _write_onnx(made: Exported, target: ExportTarget, path: Path) -> None:
+    from tltool.export.onnx_file import export_onnx
+
+    export_onnx(made.model, made.task, path, about=made.about)
+
+
+def _load_onnx(path: Path, contract: Contract) -> Run:
+    from tltool.export.runners import onnx_runner
+
+    return onnx_runner(path, contract)
+
+
+def _inspect_onnx(path: Path) -> Inspection:
+    from tltool.export.inspection.readers import inspect_onnx
+
+    return inspect_onnx(path)
+
+
 FORMATS: dict[ExportFormat, Format] = {
     "saved_model": Format(
         title="SavedModel",
         file="model",
         precisions=("float32",),
-        about="SavedModel; takes raw input, preprocessing included",
+        about="SavedModel",
         write=_write_saved_model,
         load=_load_saved_model,
         inspect=_inspect_saved_model,
@@ -106,10 +151,29 @@ FORMATS: dict[ExportFormat, Format] = {
         title="LiteRT",
         file="model.tflite",
         precisions=("float32", "float16", "dynamic_int8", "int8"),
-        about="LiteRT model; takes one preprocessed input",
+        about="LiteRT model",
         write=_write_litert,
         load=_load_litert,
         inspect=_inspect_litert,
+    ),
+    "onnx": Format(
+        title="ONNX",
+        file="model.onnx",
+        precisions=("float32",),
+        about="ONNX model",
+        write=_write_onnx,
+        load=_load_onnx,
+        inspect=_inspect_onnx,
+    ),
+    "keras": Format(
+        title="Keras",
+        file="model.keras",
+        precisions=("float32",),
+        about="Keras model",
+        write=_write_keras,
+        load=_load_keras,
+        inspect=_inspect_keras,
+        modules=_modules_of_keras,
     ),
 }
 """By the name in a recipe; a new format is one more row."""

@@ -1,4 +1,4 @@
-"""LiteRT (.tflite) export: built-in operations only, a batch of one, named inputs and outputs."""
+"""LiteRT (.tflite) export: built-in operations, a batch of one, named inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import keras
 import tensorflow as tf
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError
+from tltool.data.images import normalize
+from tltool.errors import ExportError, first_line
 from tltool.export.about import About
 from tltool.export.calibration import calibration_inputs
+from tltool.export.contract import IMAGE_INPUT
+from tltool.export.image_graph import resize_in_graph
+from tltool.export.runners import result_name
 from tltool.export.saved_model import inference_outputs, input_specs, variables_of
+from tltool.export.targets import IMAGE_CONTENTS, LiteRTOptions
 from tltool.export.tflite.describe import describe_tflite
+from tltool.export.tflite.file import read_tflite
 from tltool.export.tflite.metadata import with_metadata
 from tltool.files import atomic_path
 from tltool.model import to_float32
@@ -24,6 +30,8 @@ from tltool.schema import LiteRTPrecision
 from tltool.tasks import Task
 
 _NO_ROWS = Examples("text", [], [], [], [])
+_BUILT_IN = tf.lite.OpsSet.TFLITE_BUILTINS
+_DEFAULT = LiteRTOptions()
 
 
 def export_litert(
@@ -36,24 +44,26 @@ def export_litert(
     length: int | None = None,
     calibration: Examples | None = None,
     about: About | None = None,
+    options: LiteRTOptions = _DEFAULT,
 ) -> None:
-    """Writes a .tflite file whose `serving_default` signature takes one preprocessed example.
+    """Writes a .tflite file whose `serving_default` signature takes one example.
 
-    Inputs: `image` float32 (1, height, width, 3), or int32 (1, length) tensors
-    named as in `TextPreprocessing.inputs`. Output: `probabilities` float32
-    (1, classes), or `prediction` float32 (1,) in the target's own units.
+    Inputs: `image`, preprocessed, float32 (1, height, width, 3), or uint8 as
+    `options.input` says; or int32 (1, length) tensors named as in
+    `TextPreprocessing.inputs`. Output: `probabilities` float32 (1, classes),
+    or `prediction` float32 (1,) in the target's own units.
 
     The file has TensorFlow Lite metadata: normalisation, labels, vocabulary.
 
-    Every shape is fixed, since GPU and NPU delegates need that. A text then
-    costs what `length` tokens cost, however short it is: MiniLM takes 3.5,
-    10.6 and 22.5 ms for 16, 64 and 128 tokens on 2 CPU cores, measured; with
-    a free length it takes 3.8, 11.4 and 24.1 ms.
+    Every shape is fixed unless `options` say otherwise, since GPU and NPU
+    delegates need that. A text then costs what `length` tokens cost, however
+    short it is: MiniLM takes 3.5, 10.6 and 22.5 ms for 16, 64 and 128 tokens
+    on 2 CPU cores, measured; with a free length it takes 3.8, 11.4 and 24.1 ms.
 
     Args:
         model: Functional model from preprocessed inputs to raw outputs.
         task: Labels or target scale.
-        preprocessing: What the app must do before calling the model.
+        preprocessing: From raw input to the model's input.
         target: The file; replaced if it exists.
         precision: "float32"; "float16" weights (half the size); "dynamic_int8"
             weights with float activations (a quarter of the size); "int8"
@@ -62,6 +72,7 @@ def export_litert(
             `preprocessing.max_length`.
         calibration: Rows on which "int8" measures the ranges of activations.
         about: Name, origin and licence for the metadata.
+        options: What goes in.
 
     Raises:
         ExportError: The model needs operations LiteRT does not have built in,
@@ -72,40 +83,85 @@ def export_litert(
         length = length or preprocessing.max_length
     ranges = None
     if precision == "int8":
-        ranges = calibration_inputs(calibration or _NO_ROWS, preprocessing, length)
+        takes = IMAGE_CONTENTS[options.input]
+        ranges = calibration_inputs(calibration or _NO_ROWS, preprocessing, length, takes=takes)
+    run, module = _graph(to_float32(model), task, preprocessing, precision, length, options)
+    pixels = options.input == "uint8"
+
+    def converter() -> Any:
+        made = tf.lite.TFLiteConverter.from_concrete_functions(
+            [run.get_concrete_function()], module
+        )
+        _set_precision(made, precision, ranges, pixels=pixels)
+        return made
+
     with quiet():
-        try:
-            content = _convert(to_float32(model), task, precision, length, ranges)
-        except Exception as error:
-            raise ExportError(
-                f"LiteRT cannot convert this model: {str(error).splitlines()[0]}"
-            ) from error
+        content = _converted(converter)
     content = with_metadata(content, describe_tflite(content, task, preprocessing, about))
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
 
 
-def _convert(
+def _graph(
     model: keras.Model,
     task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
     precision: LiteRTPrecision,
     length: int | None,
-    ranges: Callable[[], Iterator[list[Any]]] | None,
-) -> bytes:
+    options: LiteRTOptions,
+) -> tuple[Any, tf.Module]:
+    """The function to convert, and the module that owns its weights."""
     module = tf.Module()
     module.model_weights = variables_of(model)
-    output = "probabilities" if task.labels else "prediction"
-    specs = input_specs(model, batch=1, length=length)
+    if isinstance(preprocessing, TextPreprocessing):
+        specs = input_specs(model, batch=1, length=None if options.length == "free" else length)
+        prepare: Callable[[Any], Any] = _as_it_is
+    else:
+        specs, prepare = _image_input(model, preprocessing, precision, options)
 
     @tf.function(input_signature=[specs], autograph=False)
     def run(inputs: Any) -> dict[str, Any]:
-        return {output: inference_outputs(model, inputs, task)}
+        return {result_name(task): inference_outputs(model, prepare(inputs), task)}
 
     module.run = run
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [run.get_concrete_function()], module
-    )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return run, module
+
+
+def _image_input(
+    model: keras.Model,
+    contract: ImagePreprocessing,
+    precision: LiteRTPrecision,
+    options: LiteRTOptions,
+) -> tuple[Any, Callable[[Any], Any]]:
+    """What goes in, and what the graph makes of it before the model."""
+
+    def normalized(levels: Any) -> Any:
+        return tf.nest.pack_sequence_as(model.input, [normalize(levels, contract)])
+
+    match options.input:
+        case "uint8":
+            # Full 8-bit conversion makes uint8 of a float input whose numbers are the levels:
+            # then no operation is left that needs floats.
+            dtype = tf.float32 if precision == "int8" else tf.uint8
+            return tf.TensorSpec((1, *contract.size_px, 3), dtype, IMAGE_INPUT), normalized
+        case "uint8_any_size":
+            spec = tf.TensorSpec((1, None, None, 3), tf.uint8, IMAGE_INPUT)
+            return spec, lambda image: normalized(resize_in_graph(image[0], contract)[None])
+    return input_specs(model, batch=1), _as_it_is
+
+
+def _as_it_is(inputs: Any) -> Any:
+    return inputs
+
+
+def _set_precision(
+    converter: Any,
+    precision: LiteRTPrecision,
+    ranges: Callable[[], Iterator[Any]] | None,
+    *,
+    pixels: bool,
+) -> None:
+    converter.target_spec.supported_ops = [_BUILT_IN]
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -114,4 +170,41 @@ def _convert(
         # Operations without an 8-bit kernel stay in float.
         converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
         converter.representative_dataset = ranges
-    return converter.convert()
+        if pixels:
+            converter.inference_input_type = tf.uint8
+
+
+def _converted(converter: Callable[[], Any]) -> bytes:
+    """The .tflite file.
+
+    Args:
+        converter: Makes one, ready to convert; none can be used twice.
+
+    Raises:
+        ExportError: The model cannot be converted; names the operations that
+            LiteRT does not have built in.
+    """
+    try:
+        return converter().convert()
+    except Exception as error:
+        missing = _not_built_in(converter())
+        if not missing:
+            raise ExportError(f"LiteRT cannot convert this model: {first_line(error)}") from error
+        raise ExportError(
+            f"LiteRT does not have these operations of the model built in: {', '.join(missing)}.",
+            hint="build the head of other layers, or export saved_model, onnx or keras",
+        ) from error
+
+
+def _not_built_in(converter: Any) -> list[str]:
+    """The operations that a model has of TensorFlow; none where it does not convert with them.
+
+    A file with them is read and not kept: since TensorFlow 2.20 no interpreter in Python runs
+    one, so it could not be checked (https://github.com/google-ai-edge/LiteRT/issues/6458).
+    """
+    converter.target_spec.supported_ops.append(tf.lite.OpsSet.SELECT_TF_OPS)
+    try:
+        content = converter.convert()
+    except Exception:
+        return []
+    return [name.removeprefix("Flex") for name in read_tflite(content).not_built_in]

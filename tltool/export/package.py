@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError, GateError
+from tltool.errors import ExportError, GateError, RecipeError
 from tltool.export.about import About
-from tltool.export.contract import Contract, described_signatures
+from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
 from tltool.export.formats import FORMATS
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme
-from tltool.export.targets import Exported, ExportTarget, export_targets
+from tltool.export.targets import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
+from tltool.export_faults import check_export_installed, export_faults
 from tltool.files import atomic_path, write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import ExportSection, GateSection
@@ -61,10 +62,12 @@ def export_and_check(
         One report an artifact, in the order of `export_targets`.
 
     Raises:
+        RecipeError: Options that are not for the task, or a missing extra.
         GateError: An artifact differs too much; the others are made all the same.
         ExportError: An artifact cannot be made or run, or there are no
             examples; the others are made all the same.
     """
+    check_options(section, task)
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
     # TensorFlow is imported by this.
@@ -88,6 +91,17 @@ def export_and_check(
                 errors.append(ExportError(f"{target.folder}: {error.message}", hint=error.hint))
     _raise_faults(reports, errors, folder if keep_failed else None)
     return tuple(reports)
+
+
+def check_options(section: ExportSection, task: Task) -> None:
+    """Refuses what `tltool.export_faults` refuses in a recipe, and missing extras.
+
+    Raises:
+        RecipeError: Names every fault.
+    """
+    if faults := list(export_faults(dict(section), task.spec)):
+        raise RecipeError("The export cannot be made:", faults=faults)
+    check_export_installed(section.formats)
 
 
 def _raise_faults(reports: list[GateReport], errors: list[ExportError], kept: Path | None) -> None:
@@ -137,6 +151,7 @@ def _export_one(
             outputs,
             precision=target.precision,
             gate=check.gate,
+            resizes=contract.takes == "image",
         )
         write_json(folder / GATE_FILE, report.to_json())
         write_text(folder / GATE_PAGE, report.to_markdown())
@@ -160,15 +175,19 @@ def write_model(made: Exported, target: ExportTarget, folder: Path) -> Contract:
         ExportError: The model cannot be made, or a label holds a line break.
     """
     form = FORMATS[target.form]
-    form.write(made, target, folder / target.file)
+    path = folder / target.file
+    form.write(made, target, path)
+    fixed_length = target.form == "litert" and target.options.length == "static"
+    contents = {IMAGE_INPUT: IMAGE_CONTENTS[target.options.input]}
     contract = Contract(
         form=target.form,
         precision=target.precision,
         file=target.file,
         task=made.task,
         preprocessing=made.preprocessing,
-        length=made.length if target.form == "litert" else None,
-        signatures=described_signatures(form.inspect(folder / target.file).signatures, {}),
+        length=made.length if fixed_length else None,
+        signatures=described_signatures(form.inspect(path).signatures, made.task, contents),
+        modules=form.modules(path),
     )
     write_contract(folder, contract)
     return contract

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.errors import ExportError
+from tltool.errors import ExportError, first_line
 from tltool.export.contract import LABELS_FILE, MAIN_SIGNATURE, RAW_INPUT, Contract
-from tltool.export.feeding import encoded, prepared_inputs
+from tltool.export.extras import import_onnx
+from tltool.export.feeding import encoded, prepared_inputs, single_inputs
 from tltool.quiet import quiet
 from tltool.tasks import Task
 
@@ -60,16 +62,65 @@ def litert_runner(path: Path, contract: Contract) -> Run:
         interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
         interpreter.allocate_tensors()
     infer = interpreter.get_signature_runner(MAIN_SIGNATURE)
+    inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
+    output, named = result_name(contract.task), _names_of(path, contract.task)
+
+    def run(batch: Sequence[Any]) -> Outputs:
+        return named(np.stack([infer(**inputs)[output][0] for inputs in inputs_of(batch)]))
+
+    return run
+
+
+def onnx_runner(path: Path, contract: Contract) -> Run:
+    """Runs an ONNX file with onnxruntime on preprocessed inputs.
+
+    Raises:
+        ExportError: onnxruntime is not installed, or cannot load the file.
+    """
+    onnxruntime = import_onnx("onnxruntime")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ExportError(f"{path} cannot be loaded: {first_line(error)}") from error
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
     output, named = result_name(contract.task), _names_of(path, contract.task)
 
     def run(batch: Sequence[Any]) -> Outputs:
+        (values,) = session.run([output], inputs_of(batch))
+        return named(values)
+
+    return run
+
+
+def keras_runner(path: Path, contract: Contract) -> Run:
+    """Runs a `.keras` file on preprocessed inputs.
+
+    Raises:
+        ExportError: A module that registers its layers cannot be imported, or
+            the file cannot be loaded.
+    """
+    for module in contract.modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ExportError(
+                f"{path.name} has layers of the module {module}, which cannot be imported: {error}",
+                hint="install it, or put its folder on PYTHONPATH",
+            ) from error
+    import keras
+
+    try:
+        with quiet():
+            model = keras.saving.load_model(path, compile=False)
+    except (OSError, TypeError, ValueError) as error:
+        raise ExportError(f"{path} cannot be loaded: {first_line(error)}") from error
+    inputs_of = prepared_inputs(contract.preprocessing, contract.length)
+    named = _names_of(path, contract.task)
+
+    def run(batch: Sequence[Any]) -> Outputs:
         inputs = inputs_of(batch)
-        rows = [
-            infer(**{name: values[i : i + 1] for name, values in inputs.items()})[output][0]
-            for i in range(len(batch))
-        ]
-        return named(np.stack(rows))
+        given = inputs if isinstance(model.input, dict) else next(iter(inputs.values()))
+        return named(keras.ops.convert_to_numpy(model(given, training=False)))
 
     return run
 

@@ -9,11 +9,39 @@ from tltool.data.examples import Examples
 from tltool.export.about import About
 from tltool.export.formats import FORMATS
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import ExportFormat, ExportSection, LiteRTPrecision
+from tltool.schema import (
+    ExportFormat,
+    ExportSection,
+    LiteRTInput,
+    LiteRTLength,
+    LiteRTPrecision,
+)
 from tltool.tasks import Task
 
 if TYPE_CHECKING:
     import keras
+
+
+IMAGE_CONTENTS: dict[LiteRTInput, str] = {
+    "float32": "normalized_image",
+    "uint8": "resized_image",
+    "uint8_any_size": "image",
+}
+"""What the image means that a LiteRT model takes, a key of `tltool.export.contract.CONTENTS`."""
+
+
+@dataclass(frozen=True)
+class LiteRTOptions:
+    """What a LiteRT model takes; see `ExportSection` for the values."""
+
+    input: LiteRTInput = "float32"
+    length: LiteRTLength = "static"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What tells files with these options from the usual ones."""
+        inputs = () if self.input == "float32" else (self.input,)
+        return (*inputs, *(("free_length",) if self.length == "free" else ()))
 
 
 @dataclass(frozen=True)
@@ -23,34 +51,40 @@ class ExportTarget:
     Attributes:
         form: A key of `FORMATS`.
         precision: Of its weights.
+        options: Of a LiteRT file.
     """
 
     form: ExportFormat
     precision: LiteRTPrecision = "float32"
+    options: LiteRTOptions = LiteRTOptions()
 
     @property
     def folder(self) -> str:
         """Name of its export folder: `saved_model`, `litert_float16` …"""
-        if len(FORMATS[self.form].precisions) == 1:
-            return self.form
-        return f"{self.form}_{self.precision}"
+        return "_".join((self.form, *self._words))
+
+    @property
+    def title(self) -> str:
+        """For people: `SavedModel`, `LiteRT float16` …"""
+        words = [word.replace("_", " ") for word in self._words[1:]]
+        return " ".join((FORMATS[self.form].title, *self._words[:1], *words))
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        several = len(FORMATS[self.form].precisions) > 1
+        return (*((self.precision,) if several else ()), *self.options.words)
 
     @property
     def file(self) -> str:
         """Name of the model in that folder."""
         return FORMATS[self.form].file
 
-    @property
-    def title(self) -> str:
-        """`SavedModel`, `LiteRT float16` …"""
-        title = FORMATS[self.form].title
-        return title if self.folder == self.form else f"{title} {self.precision}"
-
 
 def export_targets(section: ExportSection) -> tuple[ExportTarget, ...]:
     """The artifacts an export section asks for, each once."""
+    options = LiteRTOptions(section.litert_input, section.litert_length)
     wanted = [
-        ExportTarget(form, precision)
+        ExportTarget(form, precision, options if form == "litert" else LiteRTOptions())
         for form in section.formats
         for precision in _precisions(form, section)
     ]

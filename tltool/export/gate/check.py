@@ -111,6 +111,7 @@ def compare(
     *,
     precision: LiteRTPrecision,
     gate: GateSection,
+    resizes: bool = False,
 ) -> GateReport:
     """What the gate finds of an artifact that was run; see `check_artifact`.
 
@@ -120,6 +121,7 @@ def compare(
         outputs: What the artifact says of the same rows.
         precision: Of its weights.
         gate: Tolerances that replace the defaults.
+        resizes: Whether the artifact resizes images by itself.
 
     Raises:
         ExportError: The outputs are of another shape than the model's.
@@ -132,7 +134,7 @@ def compare(
             f"the trained model {expected.shape}."
         )
     comparison = Comparison(reference.task, rows, expected, received, names)
-    tolerance = tolerance_for(precision, gate)
+    tolerance = tolerance_for(precision, gate, resizes=resizes)
     return GateReport(
         artifact=artifact_path.name,
         precision=precision,

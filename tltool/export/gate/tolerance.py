@@ -48,9 +48,22 @@ TOLERANCES: dict[LiteRTPrecision, Tolerance] = {
 }
 
 
-def tolerance_for(precision: LiteRTPrecision, gate: GateSection) -> Tolerance:
-    """The default of a precision, with what the recipe sets instead."""
-    default = TOLERANCES[precision]
+# A model that resizes by itself rounds some levels the other way, since it adds in another order.
+# Measured as above with Lite0 in float32, 60 rows: difference 3.0e-4, agreement 1.0.
+RESIZED = Tolerance(2e-3, 1e-3, 0.99, 1e-3, 0.02)
+
+
+def tolerance_for(
+    precision: LiteRTPrecision, gate: GateSection, *, resizes: bool = False
+) -> Tolerance:
+    """The default of a precision, with what the recipe sets instead.
+
+    Args:
+        precision: Of the weights.
+        gate: What the recipe sets.
+        resizes: Whether the model resizes images by itself.
+    """
+    default = RESIZED if resizes and precision == "float32" else TOLERANCES[precision]
     return Tolerance(
         gate.max_difference.get(precision, default.max_difference),
         gate.max_logit_difference.get(precision, default.max_logit_difference),

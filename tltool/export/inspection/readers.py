@@ -44,3 +44,40 @@ def inspect_saved_model(path: Path) -> Inspection:
         not_built_in=found.not_registered,
         weights=found.weights,
     )
+
+
+def inspect_keras(path: Path) -> Inspection:
+    """Reads a `.keras` file; without Keras."""
+    from tltool.export.inspection.keras_file import read_keras
+
+    found = read_keras(path)
+    return Inspection(
+        path=path,
+        form="Keras",
+        size_bytes=path.stat().st_size,
+        signatures=(found.signature,),
+        operators=found.layers,
+        not_built_in=found.not_in_keras,
+        weights=found.weights,
+    )
+
+
+def inspect_onnx(path: Path) -> Inspection:
+    """Reads an ONNX file; needs the package onnx.
+
+    Raises:
+        ExportError: It is not installed.
+    """
+    from tltool.export.extras import import_onnx
+    from tltool.export.inspection.onnx_file import read_onnx
+
+    found = read_onnx(import_onnx("onnx"), path)
+    return Inspection(
+        path=path,
+        form="ONNX",
+        size_bytes=path.stat().st_size,
+        signatures=(found.signature,),
+        operators=found.operators,
+        not_built_in=found.not_in_onnx,
+        weights=found.weights,
+    )

@@ -33,25 +33,34 @@ outputs = model.signatures["serving_default"](images=images)
 $show""",
 }
 
+_KERAS = """\
+import tltool
+
+model = tltool.load_artifact("model.keras")
+outputs = model.predict([$example])
+$show"""
+
 _LITERT_IMAGE = """\
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+$runtime
 from PIL import Image, ImageOps
 
 
 def preprocess(path):
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-$resize
-    pixels = np.asarray(image, np.float32)$channels
-    return ((pixels - $mean) / $std).astype(np.float32)[None]
+$steps
 
 
-model = Interpreter("model.tflite").get_signature_runner("serving_default")
+$load
 outputs = model(image=preprocess($example))
 $show"""
 
+_NORMALIZE = """\
+    pixels = np.asarray(image, np.float32)$channels
+    return ((pixels - $mean) / $std).astype(np.float32)[None]"""
+_LEVELS = "    return np.asarray(image, np.uint8)[None]"
 _CROP = """\
     width, height = (side * $resize_px // min(image.size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.$filter)
@@ -64,7 +73,7 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+$runtime
 
 tokens = Path("vocab.txt").read_text(encoding="utf-8").split("\\n")
 vocabulary = {token: number for number, token in enumerate(tokens)}
@@ -102,13 +111,13 @@ def word_pieces(word):
 def preprocess(text, length=$length):
     ids = [piece for word in words(text) for piece in word_pieces(word)][: length - 2]
     ids = [vocabulary[$start], *ids, vocabulary[$end]]
-    padding = [0] * (length - len(ids))
+    padding = $padding_of
     token_ids = np.array([ids + [vocabulary[$padding]] * len(padding)], np.int32)
     padding_mask = np.array([[1] * len(ids) + padding], np.int32)
     return $inputs
 
 
-model = Interpreter("model.tflite").get_signature_runner("serving_default")
+$load
 outputs = model(**preprocess($example))
 $show'''
 
@@ -116,10 +125,10 @@ _LITERT_TOKENIZER = """\
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+$runtime
 from tokenizers import Tokenizer
 
-# Cuts and pads every text to $length tokens.
+# $cuts
 tokenizer = Tokenizer.from_file("tokenizer.json")
 
 
@@ -130,28 +139,55 @@ def preprocess(text):
     return $inputs
 
 
-model = Interpreter("model.tflite").get_signature_runner("serving_default")
+$load
 outputs = model(**preprocess($example))
 $show"""
 
+# What differs between runtimes that take preprocessed inputs: an import, and `model(**inputs)`.
+_RUNTIME = {
+    "litert": (
+        "from ai_edge_litert.interpreter import Interpreter",
+        'model = Interpreter("model.tflite").get_signature_runner("serving_default")',
+    ),
+    "onnx": (
+        "from onnxruntime import InferenceSession",
+        """\
+session = InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+
+
+def model(**inputs):
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+""",
+    ),
+}
+
+_SHOW_ARRAY = """\
+labels = Path("labels.txt").read_text(encoding="utf-8").split("\\n")
+probabilities = outputs["probabilities"][0]
+print(labels[probabilities.argmax()], float(probabilities.max()))"""
+_SHOW_NUMBER = 'print(float(outputs["prediction"][0]))'
 _SHOW = {
     ("saved_model", True): """\
 print(outputs["label"].numpy()[0].decode(), float(outputs["score"][0]))""",
     ("saved_model", False): 'print(float(outputs["prediction"][0]))',
-    ("litert", True): """\
-labels = Path("labels.txt").read_text(encoding="utf-8").split("\\n")
-probabilities = outputs["probabilities"][0]
-print(labels[probabilities.argmax()], float(probabilities.max()))""",
-    ("litert", False): 'print(float(outputs["prediction"][0]))',
+    ("keras", True): "print(model.task.labels[outputs[0].argmax()], float(outputs[0].max()))",
+    ("keras", False): "print(float(outputs[0]))",
+    ("litert", True): _SHOW_ARRAY,
+    ("litert", False): _SHOW_NUMBER,
+    ("onnx", True): _SHOW_ARRAY,
+    ("onnx", False): _SHOW_NUMBER,
 }
 
 
 def usage_program(contract: Contract, example: str) -> str:
-    """A Python program that runs the artifact on one raw input, without tltool.
+    """A Python program that runs the artifact on one raw input; without tltool, but for Keras.
 
     Run in the export folder it prints the label and its probability, or the
-    number. For a SavedModel it needs TensorFlow; for LiteRT ai-edge-litert and
-    NumPy, and Pillow for images, or tokenizers where there is a `tokenizer.json`.
+    number. For a SavedModel it needs TensorFlow, for Keras tltool; for the others
+    their runtime and NumPy, and Pillow for images, or tokenizers where there is
+    a `tokenizer.json`.
 
     Args:
         contract: Of the model.
@@ -162,9 +198,12 @@ def usage_program(contract: Contract, example: str) -> str:
     values = {"example": json.dumps(example, ensure_ascii=False), "show": show}
     if form == "saved_model":
         return Template(_SAVED_MODEL[task.spec.modality]).substitute(values)
+    if form == "keras":
+        return Template(_KERAS).substitute(values)
+    values["runtime"], values["load"] = _RUNTIME[form]
     if isinstance(preprocessing, ImagePreprocessing):
-        return _image_program(preprocessing, values)
-    values |= {"length": str(contract.length), "inputs": _inputs(preprocessing)}
+        return _image_program(contract, values)
+    values |= _length(contract, preprocessing) | {"inputs": _inputs(preprocessing)}
     if isinstance(preprocessing, WordPiecePreprocessing):
         return _wordpiece_program(preprocessing, values)
     if has_tokenizer_file(preprocessing):
@@ -172,20 +211,40 @@ def usage_program(contract: Contract, example: str) -> str:
     raise TypeError(f"There is no program for a {type(preprocessing).__name__}.")
 
 
-def _image_program(contract: ImagePreprocessing, values: dict[str, str]) -> str:
-    resize = Template(_CROP if contract.fit == "crop" else _STRETCH).substitute(
-        resize_px=contract.resize_px,
-        height=contract.size_px[0],
-        width=contract.size_px[1],
-        filter=contract.interpolation.upper(),
-    )
-    return Template(_LITERT_IMAGE).substitute(
-        values,
-        resize=resize,
-        channels="[..., ::-1]" if contract.channel_order == "bgr" else "",
-        mean=list(contract.mean),
-        std=list(contract.std),
-    )
+def _image_program(contract: Contract, values: dict[str, str]) -> str:
+    preprocessing = contract.preprocessing
+    if not isinstance(preprocessing, ImagePreprocessing):
+        raise TypeError(f"There is no image in a {type(preprocessing).__name__}.")
+    resize = _CROP if preprocessing.fit == "crop" else _STRETCH
+    finish = _NORMALIZE if contract.takes == "normalized_image" else _LEVELS
+    steps = [resize, finish] if contract.takes != "image" else [finish]
+    numbers = {
+        "resize_px": preprocessing.resize_px,
+        "height": preprocessing.size_px[0],
+        "width": preprocessing.size_px[1],
+        "filter": preprocessing.interpolation.upper(),
+        "channels": "[..., ::-1]" if preprocessing.channel_order == "bgr" else "",
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+    }
+    steps_text = Template("\n".join(steps)).substitute(numbers)
+    return Template(_LITERT_IMAGE).substitute(values, steps=steps_text)
+
+
+def _length(contract: Contract, preprocessing: TextPreprocessing) -> dict[str, str]:
+    """How a program cuts and pads texts."""
+    if contract.length is None:
+        longest = preprocessing.max_length
+        return {
+            "length": str(longest),
+            "padding_of": "[]  # the model takes texts of any length",
+            "cuts": f"Cuts every text to at most {longest} tokens.",
+        }
+    return {
+        "length": str(contract.length),
+        "padding_of": "[0] * (length - len(ids))",
+        "cuts": f"Cuts and pads every text to {contract.length} tokens.",
+    }
 
 
 def _inputs(contract: TextPreprocessing) -> str:

@@ -32,6 +32,16 @@ $program
 $notes
 """
 
+_KERAS_NOTE = Template("""\
+That program prepares the input as `contract.json` says. The model itself is loaded so, and takes
+what is prepared:
+
+```python
+import keras
+$imports
+model = keras.saving.load_model("model.keras", compile=False)
+```""")
+
 
 def readme(contract: Contract, *, title: str, example: str) -> str:
     """The README of an export folder, as Markdown.
@@ -56,15 +66,14 @@ def readme(contract: Contract, *, title: str, example: str) -> str:
 def _packages(contract: Contract) -> str:
     if contract.form == "saved_model":
         return "TensorFlow"
-    return _litert_packages(contract.preprocessing)
-
-
-def _litert_packages(preprocessing: ImagePreprocessing | TextPreprocessing) -> str:
-    if isinstance(preprocessing, ImagePreprocessing):
-        return "ai-edge-litert, NumPy and Pillow"
-    if has_tokenizer_file(preprocessing):
-        return "ai-edge-litert, NumPy and tokenizers"
-    return "ai-edge-litert and NumPy"
+    if contract.form == "keras":
+        return "tltool"
+    runtime = {"litert": "ai-edge-litert", "onnx": "onnxruntime"}[contract.form]
+    if isinstance(contract.preprocessing, ImagePreprocessing):
+        return f"{runtime}, NumPy and Pillow"
+    if has_tokenizer_file(contract.preprocessing):
+        return f"{runtime}, NumPy and tokenizers"
+    return f"{runtime} and NumPy"
 
 
 def _gives(task: Task) -> str:
@@ -100,10 +109,21 @@ def _notes(contract: Contract) -> list[str]:
     preprocessing = contract.preprocessing
     if contract.form == "saved_model":
         return ["Any number of inputs may be given at once."]
+    if contract.form == "keras":
+        return [_KERAS_NOTE.substitute(imports="".join(f"import {m}\n" for m in contract.modules))]
+    some = "any number of {}s" if contract.form == "onnx" else "one {} at a time"
     if isinstance(preprocessing, TextPreprocessing):
-        return ["The model takes one text at a time, padded or cut to the length above."]
+        takes = some.format("text")
+        if contract.length is None:
+            return [
+                f"The model takes {takes}, of any length up to {preprocessing.max_length} tokens."
+            ]
+        return [f"The model takes {takes}, padded or cut to the length above."]
+    taken = some.format("image")
+    if contract.takes == "image":
+        return [f"The model takes {taken}, of any size; it resizes and crops by itself."]
     notes = [
-        "The model takes one image at a time. Pillow rounds resized pixels to whole numbers,"
+        f"The model takes {taken}. Pillow rounds resized pixels to whole numbers,"
         " so outputs differ a little from those in `golden.json`."
     ]
     if not preprocessing.antialias:

@@ -1,0 +1,130 @@
+"""What is in a `.keras` file, read without building the model or importing its layers.
+
+The file is a zip archive: `config.json`, `metadata.json` and `model.weights.h5`.
+Source: https://keras.io/guides/serialization_and_saving/
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.tflite.flatbuffer import DamagedError
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """What is in a `.keras` file.
+
+    Attributes:
+        signature: Inputs with dtype and shape; of outputs the file has the
+            names alone.
+        layers: Class name to how often it occurs, nested ones too, most often first.
+        not_in_keras: Those classes that Keras itself does not have.
+        weights: Bytes by dtype, largest first.
+    """
+
+    signature: Signature
+    layers: dict[str, int]
+    not_in_keras: tuple[str, ...]
+    weights: dict[str, int]
+
+
+def read_keras(path: Path) -> KerasFile:
+    """Reads a file that `model.save` wrote.
+
+    Raises:
+        DamagedError: It is none, or is cut off or overwritten.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read(_CONFIG))
+            weights = archive.read(_WEIGHTS)
+        with h5py.File(io.BytesIO(weights)) as file:
+            sizes = _weights(file)
+    except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
+        raise DamagedError(f"it cannot be read as a Keras model: {error}") from error
+    layers = [part for part in _objects(config) if "build_config" in part or "name" in part]
+    return KerasFile(
+        signature=_signature(config),
+        layers=dict(Counter(part["class_name"] for part in layers).most_common()),
+        not_in_keras=tuple(
+            sorted({part["class_name"] for part in layers if not _is_keras(part.get("module"))})
+        ),
+        weights=sizes,
+    )
+
+
+def modules_in(path: Path) -> dict[str, str]:
+    """Names of everything in a `.keras` file that Keras looks up, and the modules they name."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read(_CONFIG))
+    return {
+        str(part.get("registered_name") or part["class_name"]): str(part.get("module") or "")
+        for part in _objects(config)
+    }
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Every serialized object in a config, nested ones too."""
+    if isinstance(config, dict):
+        if isinstance(config.get("class_name"), str):
+            yield config
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            yield from _objects(value)
+
+
+def _is_keras(module: Any) -> bool:
+    return str(module or "").partition(".")[0] in {"keras", "builtins"}
+
+
+def _signature(config: dict[str, Any]) -> Signature:
+    inner = config.get("config") or {}
+    layers = {layer.get("name"): layer for layer in inner.get("layers") or []}
+
+    def input_of(name: str) -> TensorInfo:
+        held = (layers.get(name) or {}).get("config") or {}
+        shape = held.get("batch_shape")
+        dtype = held.get("dtype")
+        return TensorInfo(name, str(dtype), None if shape is None else tuple(shape))
+
+    inputs = tuple(input_of(name) for name in _names(inner.get("input_layers")))
+    outputs = tuple(
+        TensorInfo(name, "float32", None) for name in _names(inner.get("output_layers"))
+    )
+    return Signature("", inputs, outputs)
+
+
+def _names(ends: Any) -> list[str]:
+    """Layer names in a functional model's list, tree or single entry of `[name, node, tensor]`."""
+    if isinstance(ends, dict):
+        return [name for value in ends.values() for name in _names(value)]
+    if not isinstance(ends, list) or not ends:
+        return []
+    if isinstance(ends[0], str):
+        return [ends[0]]
+    return [name for value in ends for name in _names(value)]
+
+
+def _weights(file: h5py.File) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+
+    def add(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "vars/" in f"{name}/":
+            totals[item.dtype.name] += item.nbytes
+
+    file.visititems(add)
+    return dict(totals.most_common())

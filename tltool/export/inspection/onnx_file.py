@@ -1,0 +1,94 @@
+"""What is in an ONNX file, read without running it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.tflite.flatbuffer import DamagedError
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What is in an ONNX file.
+
+    Attributes:
+        signature: Inputs and outputs.
+        operators: Name to how often it occurs, in subgraphs too, most often first.
+        not_in_onnx: Operators that the standard does not have.
+        weights: Bytes of the constants by dtype, largest first.
+    """
+
+    signature: Signature
+    operators: dict[str, int]
+    not_in_onnx: tuple[str, ...]
+    weights: dict[str, int]
+
+
+def read_onnx(onnx: Any, path: Path) -> OnnxFile:
+    """Reads a file's graph; weights in files of their own are not looked for.
+
+    Args:
+        onnx: The package.
+        path: The file.
+
+    Raises:
+        DamagedError: It is no ONNX file, or is cut off.
+    """
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except DecodeError as error:
+        raise DamagedError("it cannot be decoded as an ONNX model") from error
+    graph = model.graph
+    if not graph.node or not graph.output:
+        raise DamagedError("it has no graph")
+    constants = {tensor.name for tensor in graph.initializer}
+    nodes = list(_nodes(graph))
+    unknown = {node.op_type for node in nodes if not onnx.defs.has(node.op_type, node.domain)}
+    return OnnxFile(
+        signature=Signature(
+            "",
+            tuple(_tensor(onnx, t) for t in graph.input if t.name not in constants),
+            tuple(_tensor(onnx, t) for t in graph.output),
+        ),
+        operators=dict(Counter(node.op_type for node in nodes).most_common()),
+        not_in_onnx=tuple(sorted(unknown)),
+        weights=_weights(onnx, graph),
+    )
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The operators of a graph and of those inside it, such as the branches of an If."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _tensor(onnx: Any, value: Any) -> TensorInfo:
+    kind = value.type.tensor_type
+    shape = None
+    if kind.HasField("shape"):
+        shape = tuple(
+            size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim
+        )
+    return TensorInfo(value.name, _dtype(onnx, kind.elem_type), shape)
+
+
+def _dtype(onnx: Any, number: int) -> str:
+    name: str = onnx.TensorProto.DataType.Name(number)
+    return {"FLOAT": "float32", "DOUBLE": "float64"}.get(name, name.lower())
+
+
+def _weights(onnx: Any, graph: Any) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for tensor in graph.initializer:
+        totals[_dtype(onnx, tensor.data_type)] += tensor.ByteSize()
+    return dict(totals.most_common())
