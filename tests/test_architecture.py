@@ -57,6 +57,7 @@ LEVELS = (
     ("preparation",),
     ("frozen_features", "ranking", "head_fits", "head_search", "head_tuning"),
     ("run",),
+    ("serving",),
     ("conclusion",),
     ("finetuning", "lr_finder"),
     ("__init__",),

@@ -69,6 +69,7 @@ def test_the_wheel_holds_recipes_cards_types_and_licence(wheel):
         for file in (ROOT / kind).glob("*.yaml"):
             assert f"tltool/_shipped/{kind}/{file.name}" in names
     assert "tltool/py.typed" in names
+    assert "tltool/serving/page.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [n for n in names if n.startswith(("tests/", "docs/")) or "__pycache__" in n]
 

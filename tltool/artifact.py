@@ -85,6 +85,15 @@ def load_artifact(path: Path) -> Artifact:
         ExportError: There is no such artifact, no readable `contract.json`
             beside it, or what its format needs is not installed.
     """
+    path, contract = read_contract(path)
+    return Artifact(path, contract, FORMATS[contract.form].load(path, contract))
+
+
+def read_contract(path: Path) -> tuple[Path, Contract]:
+    """Where an exported model itself is, and what its contract says; the model is not loaded.
+
+    Takes the paths that `load_artifact` takes, and raises what it raises.
+    """
     path = _model_path(Path(path))
     contract = Contract.read(path.parent)
     form = format_of(path)
@@ -93,7 +102,7 @@ def load_artifact(path: Path) -> Artifact:
             f"{path} is no {contract.form} model, as {CONTRACT_FILE} beside it says.",
             hint="keep the export folder together as it was made",
         )
-    return Artifact(path, contract, FORMATS[form].load(path, contract))
+    return path, contract
 
 
 def is_artifact(path: Path) -> bool:

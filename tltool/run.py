@@ -141,6 +141,10 @@ class Run:
 
         return load_data(self.recipe)[0].split(split)
 
+    def rows(self, data: Any = None) -> Examples:
+        """The rows of labelled data that is given as for `evaluate`."""
+        return self.examples() if data is None else self._labelled(data)
+
     def evaluate(self, data: Any = None) -> Evaluation:
         """Measures the model on labelled data.
 
@@ -153,7 +157,7 @@ class Run:
         """
         from tltool.evaluate import evaluate_outputs
 
-        examples = self.examples() if data is None else self._labelled(data)
+        examples = self.rows(data)
         return evaluate_outputs(
             self.outputs(examples),
             examples,
@@ -242,7 +246,7 @@ class Run:
         from tltool.export.about import about_run
         from tltool.export.package import export_and_check
 
-        examples = self.examples() if data is None else self._labelled(data)
+        examples = self.rows(data)
         if calibration is None and "int8" in section.precisions:
             calibration = self.examples("train")
         try:

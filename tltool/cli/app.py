@@ -29,6 +29,7 @@ from tltool.cli import (
     rank,
     recipes,
     runs,
+    serve,
     tune_head,
     validate,
 )
@@ -70,6 +71,7 @@ app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
 app.command("lr-find", epilog=lr_find.EXAMPLES)(lr_find.lr_find)

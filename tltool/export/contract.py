@@ -18,6 +18,7 @@ from tltool.tasks import TASKS, Modality, Task
 
 CONTRACT_FILE = "contract.json"
 LABELS_FILE = "labels.txt"
+GOLDEN_FILE = "golden.json"
 MAIN_SIGNATURE = "serving_default"
 """Of a SavedModel and of a .tflite file: what a user calls."""
 RAW_INPUT: dict[Modality, str] = {"image": "images", "text": "texts"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
-from tltool.export.contract import LABELS_FILE, Contract
+from tltool.export.contract import GOLDEN_FILE, LABELS_FILE, Contract
 from tltool.export.feeding import encoded
 from tltool.export.gate.check import evenly_spaced
 from tltool.export.runners import Outputs, result_name
@@ -20,7 +20,6 @@ from tltool.files import write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks import Task
 
-GOLDEN_FILE = "golden.json"
 GOLDEN_FOLDER = "golden"
 GOLDEN_EXAMPLES = 3
 VOCABULARY_FILE = "vocab.txt"

@@ -1,0 +1,212 @@
+"""A SavedModel in memory: its signatures, its golden examples, and running it on requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tltool.errors import ExportError
+from tltool.export.contract import GOLDEN_FILE, RAW_INPUT
+from tltool.quiet import load_tensorflow, quiet
+from tltool.serving.exports import ServedExport
+from tltool.serving.image_size import declared_pixels
+from tltool.serving.limits import Limits, RefusedError
+from tltool.serving.tensors import DEFAULT_SIGNATURE, DTYPES, Array, PredictRequest, Spec
+
+
+class ServedModel:
+    """Loads a SavedModel and answers its golden examples.
+
+    Safe to use from several threads.
+
+    Args:
+        export: Where it is.
+        limits: Those of images and texts are used here.
+
+    Raises:
+        ExportError: It cannot be loaded, or does not answer its golden
+            examples here as it did where it was exported.
+    """
+
+    def __init__(self, export: ServedExport, limits: Limits) -> None:
+        load_tensorflow()
+        import tensorflow as tf
+
+        self.export = export
+        self._limits = limits
+        self._definitions = _signature_definitions(export)
+        try:
+            with quiet():
+                # Kept whole: it owns the weights that its signatures use.
+                self._loaded = tf.saved_model.load(str(export.model))
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            raise ExportError(
+                f"{export.model} cannot be loaded: {error}", hint="export again"
+            ) from error
+        self.signatures = {
+            name: _input_specs(self._definitions[name], export) for name in self._loaded.signatures
+        }
+        self._answer_golden_examples()
+
+    def metadata(self) -> dict[str, Any]:
+        """The signatures, in the JSON form of protocol buffers."""
+        from google.protobuf.json_format import MessageToDict
+
+        return {
+            name: MessageToDict(
+                definition,
+                preserving_proto_field_name=True,
+                always_print_fields_with_no_presence=True,
+            )
+            for name, definition in sorted(self._definitions.items())
+        }
+
+    def predict(self, request: PredictRequest) -> dict[str, Array]:
+        """The outputs by name; strings are arrays of bytes objects.
+
+        Raises:
+            RefusedError: 400 for an input that cannot be used, 413 for one
+                that is too large, 429 where memory runs out.
+        """
+        import tensorflow as tf
+
+        try:
+            parts = [self._run(request.signature, part) for part in self._parts(request)]
+        except tf.errors.InvalidArgumentError as error:
+            raise RefusedError(400, self._reason(request, error)) from error
+        except tf.errors.ResourceExhaustedError as error:
+            raise RefusedError(429, "out of memory; send fewer rows", retry=True) from error
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        import tensorflow as tf
+
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        outputs = self._loaded.signatures[signature](**tensors)
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def _raw(self, request: PredictRequest) -> Array | None:
+        """Encoded images or texts of a request, if it has any."""
+        if request.signature != DEFAULT_SIGNATURE:
+            return None
+        return request.inputs[RAW_INPUT[self.export.task.spec.modality]]
+
+    def _parts(self, request: PredictRequest) -> Iterator[Mapping[str, Array]]:
+        """The inputs, in groups of rows that are decoded at once."""
+        raw = self._raw(request)
+        if raw is None:
+            yield request.inputs
+        elif self.export.task.spec.modality == "text":
+            self._check_texts(raw)
+            yield request.inputs
+        else:
+            (name,) = request.inputs
+            for start, stop in _groups(self._checked_pixels(raw), self._limits.image_pixels):
+                yield {name: raw[start:stop]}
+
+    def _check_texts(self, texts: Array) -> None:
+        most = self._limits.text_bytes
+        for row, text in enumerate(texts):
+            if len(text) > most:
+                raise RefusedError(413, f"row {row}: a text of {len(text)} bytes, allowed {most}")
+
+    def _checked_pixels(self, images: Array) -> list[int]:
+        """Pixels of each image, all of them within the limit."""
+        sizes, most = [], self._limits.image_pixels
+        for row, content in enumerate(images):
+            pixels = declared_pixels(content)
+            if pixels is None:
+                raise RefusedError(
+                    400,
+                    f"row {row}: not a JPEG, PNG, GIF, BMP or WebP file, or its header is damaged",
+                )
+            if pixels > most:
+                raise RefusedError(413, f"row {row}: an image of {pixels} pixels, allowed {most}")
+            sizes.append(pixels)
+        return sizes
+
+    def _reason(self, request: PredictRequest, error: Any) -> str:
+        """What is wrong with a request that TensorFlow refused, by its row where that is known."""
+        import tensorflow as tf
+
+        from tltool.data.images import decode_image, plain_message
+
+        raw = self._raw(request)
+        if raw is not None and self.export.task.spec.modality == "image":
+            for row, content in enumerate(raw):
+                try:
+                    decode_image(content)
+                except tf.errors.InvalidArgumentError as found:
+                    return f"row {row}: {plain_message(found)}"
+        return plain_message(error)
+
+    def _answer_golden_examples(self) -> None:
+        """Runs the model before it is asked, on inputs whose answers are known."""
+        folder, task = self.export.folder, self.export.task
+        file = folder / GOLDEN_FILE
+        hint = "keep the export folder together, or export again"
+        try:
+            golden = json.loads(file.read_text(encoding="utf-8"))
+            rows, tolerance = golden["examples"], float(golden["tolerance"])
+            raw = [row["input"] for row in rows]
+            if task.spec.modality == "image":
+                values: list[bytes] = [(folder / name).read_bytes() for name in raw]
+            else:
+                values = [text.encode("utf-8", "surrogatepass") for text in raw]
+            output = "probabilities" if task.labels else "prediction"
+            expected = np.array([row[output] for row in rows])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ExportError(f"{file} cannot be used: {error}", hint=hint) from error
+        array = np.array([*values, b""], object)[:-1]  # never a string array, nor one of two axes
+        inputs = {RAW_INPUT[task.spec.modality]: array}
+        found = self._run(DEFAULT_SIGNATURE, inputs)[output]
+        scale = 1.0 if task.labels else task.target_std
+        difference = float(np.abs(found - expected).max() / scale)
+        if not difference <= tolerance:
+            raise ExportError(
+                f"{self.export.model} answers its golden examples otherwise here than where it was "
+                f"exported: they differ by {difference:.2g}, allowed {tolerance:.2g}.",
+                hint="export again; the folder was changed, or this machine computes otherwise",
+            )
+
+
+def _groups(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
+    """Neighbouring rows whose sizes add up to `most` at most, as (first, last + 1)."""
+    start, total = 0, 0
+    for row, size in enumerate(sizes):
+        if row > start and total + size > most:
+            yield start, row
+            start, total = row, 0
+        total += size
+    yield start, len(sizes)
+
+
+def _signature_definitions(export: ServedExport) -> dict[str, Any]:
+    """The signatures as they stand in the file, TensorFlow's own included."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    message = SavedModel()
+    try:
+        message.ParseFromString((export.model / "saved_model.pb").read_bytes())
+        return dict(message.meta_graphs[0].signature_def.items())
+    except (DecodeError, IndexError, OSError) as error:
+        raise ExportError(
+            f"{export.model / 'saved_model.pb'} is damaged.", hint="export again"
+        ) from error
+
+
+def _input_specs(definition: Any, export: ServedExport) -> dict[str, Spec]:
+    import tensorflow as tf
+
+    specs = {}
+    for name, info in sorted(definition.inputs.items()):
+        dtype = tf.dtypes.as_dtype(info.dtype).name
+        if dtype not in DTYPES or info.tensor_shape.unknown_rank or not info.tensor_shape.dim:
+            raise ExportError(f"{export.model} has an input {name} that JSON cannot give.")
+        shape = [None if size.size < 0 else size.size for size in info.tensor_shape.dim]
+        specs[name] = Spec(dtype, tuple(shape))
+    return specs

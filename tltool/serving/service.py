@@ -1,0 +1,210 @@
+"""What a server does with a model: loads it, admits requests, computes them in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+from tltool.errors import TltoolError
+from tltool.serving.answers import write_answer
+from tltool.serving.exports import ServedExport
+from tltool.serving.limits import Limits, RefusedError
+from tltool.serving.model import ServedModel
+from tltool.serving.observe import Log, Metrics
+from tltool.serving.paths import Asked
+from tltool.serving.tensors import read_request
+
+_METHOD = "tensorflow/serving/predict"
+
+
+class Service:
+    """One model behind limits.
+
+    Args:
+        export: What is served.
+        limits: What is taken on.
+        log: Where events go.
+        load: Makes the model; called in a thread.
+    """
+
+    def __init__(
+        self,
+        export: ServedExport,
+        limits: Limits,
+        log: Log,
+        *,
+        load: Callable[[ServedExport, Limits], ServedModel] = ServedModel,
+    ) -> None:
+        self.export, self.limits, self.log = export, limits, log
+        self.metrics = Metrics()
+        self.state = "START"
+        self.fault: BaseException | None = None
+        self._load = load
+        self._model: ServedModel | None = None
+        self._in_flight = 0
+        self._threads = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="predict")
+
+    async def start(self, on_fault: Callable[[], None]) -> None:
+        """Loads the model; `fault` says why where that fails.
+
+        Args:
+            on_fault: Called where it fails.
+        """
+        self.state = "LOADING"
+        loop, begun = asyncio.get_running_loop(), perf_counter()
+        try:
+            self._model = await loop.run_in_executor(
+                self._threads, self._load, self.export, self.limits
+            )
+        except Exception as error:
+            self.state, self.fault = "END", error
+            if not isinstance(error, TltoolError):
+                self.log("failed", traceback=traceback.format_exc())
+            on_fault()
+            return
+        self.state = "AVAILABLE"
+        self.metrics.ready.set(1)
+        self.log(
+            "ready",
+            model=self.export.name,
+            version=self.export.version,
+            seconds=round(perf_counter() - begun, 3),
+        )
+
+    async def stop(self) -> None:
+        """Waits for what is being computed."""
+        self.state = "UNLOADING" if self._model else "END"
+        self.metrics.ready.set(0)
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+
+    def status(self, asked: Asked) -> dict[str, Any]:
+        """The state of the model, as `GetModelStatusResponse`.
+
+        Raises:
+            RefusedError: 404 for another model or version, 400 for an unknown label.
+        """
+        self._check_label(asked)
+        if asked.name != self.export.name:
+            raise RefusedError(404, f"Could not find any versions of model {asked.name}")
+        if asked.version not in (None, self.export.version):
+            raise RefusedError(404, f"Could not find version {asked.version} of model {asked.name}")
+        state = {
+            "version": str(self.export.version),
+            "state": self.state,
+            "status": {
+                "error_code": "UNKNOWN" if self.fault else "OK",
+                "error_message": str(self.fault or ""),
+            },
+        }
+        return {"model_version_status": [state]}
+
+    def metadata(self, asked: Asked) -> dict[str, Any]:
+        """The signatures of the model, as `GetModelMetadataResponse`.
+
+        Raises:
+            RefusedError: As `status`; 503 while it loads.
+        """
+        definitions = self._servable(asked).metadata()
+        spec = {
+            "name": self.export.name,
+            "signature_name": "",
+            "version": str(self.export.version),
+        }
+        return {
+            "model_spec": spec,
+            "metadata": {"signature_def": {"signature_def": definitions}},
+        }
+
+    async def predict(self, asked: Asked, length: int | None, body: AsyncIterator[bytes]) -> bytes:
+        """The answer to a predict request, as JSON.
+
+        Args:
+            asked: Model and version.
+            length: Bytes of the body as the client announces them; None where it doesn't.
+            body: Its parts.
+
+        Raises:
+            RefusedError: It is wrong, too large, or too much for now.
+        """
+        model = self._servable(asked)
+        with self._admitted():
+            content = await self._read(length, body)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._answer, model, content)
+
+    def refuse_examples(self, asked: Asked) -> None:
+        """Says that the signatures take tensors, where examples were sent.
+
+        Raises:
+            RefusedError: Always: 400, or as `metadata`.
+        """
+        self._servable(asked)
+        raise RefusedError(
+            400,
+            f"Expected {asked.verb} signature method_name to be tensorflow/serving/{asked.verb}. "
+            f"Was: {_METHOD}",
+        )
+
+    def _servable(self, asked: Asked) -> ServedModel:
+        self._check_label(asked)
+        if asked.name != self.export.name or asked.version not in (None, self.export.version):
+            wanted = (
+                f"Latest({asked.name})"
+                if asked.version is None
+                else f"Specific({asked.name}, {asked.version})"
+            )
+            raise RefusedError(404, f"Servable not found for request: {wanted}")
+        if self._model is None or self.state != "AVAILABLE":
+            raise RefusedError(503, f"the model is not available: {self.state}", retry=True)
+        return self._model
+
+    def _check_label(self, asked: Asked) -> None:
+        if asked.name != self.export.name or asked.label is None:
+            return
+        if asked.label not in self.export.version_labels:
+            raise RefusedError(400, f"Unrecognized servable version label: {asked.label}")
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """A place among the requests in flight."""
+        if self._in_flight >= self.limits.in_flight:
+            message = f"{self._in_flight} requests are in flight already, which is the limit"
+            raise RefusedError(429, message, retry=True)
+        self._in_flight += 1
+        self.metrics.in_flight.set(self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self.metrics.in_flight.set(self._in_flight)
+
+    async def _read(self, length: int | None, body: AsyncIterator[bytes]) -> bytes:
+        """The body, which is not read on past the limit."""
+        most = self.limits.request_bytes
+        too_large = RefusedError(413, f"the request's body is larger than {most} bytes")
+        if length is not None and length > most:
+            raise too_large
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self.limits.upload_seconds):
+                async for part in body:
+                    size += len(part)
+                    if size > most:
+                        raise too_large
+                    parts.append(part)
+        except TimeoutError as error:
+            raise RefusedError(408, "the request's body took too long to arrive") from error
+        return b"".join(parts)
+
+    def _answer(self, model: ServedModel, content: bytes) -> bytes:
+        """Reads, computes and writes; runs in a thread."""
+        request = read_request(content, model.signatures, max_rows=self.limits.rows)
+        self.metrics.rows.observe(request.rows)
+        with self.metrics.model_seconds.time():
+            outputs = model.predict(request)
+        return write_answer(outputs, request.form)
