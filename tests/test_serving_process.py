@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from tltool.schema import GateSection
 from tltool.serving.check import ServerProcess
 from tltool.serving.exports import find_export
 from tltool.serving.limits import Limits
+from tltool.serving.server import listen
 from tltool.tasks import Task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,6 +168,27 @@ def test_an_address_that_is_taken_is_told(export, server, capsys):
     port = server.address.rstrip("/").rpartition(":")[2]
     assert run_command(["serve", str(export.folder), "--port", port]) == 2
     assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
+
+
+def test_answers_are_sent_without_delay():
+    """An answer goes out in two parts; the second must not wait for the first's receipt."""
+
+    async def delayed():
+        accepted = asyncio.get_running_loop().create_future()
+        with listen("127.0.0.1", 0) as listening:
+            server = await asyncio.start_server(lambda _, w: accepted.set_result(w), sock=listening)
+            _, client = await asyncio.open_connection(*listening.getsockname())
+            writer = await accepted
+            found = writer.get_extra_info("socket").getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY
+            )
+            for end in (writer, client):
+                end.close()
+                await end.wait_closed()
+            server.close()
+            return not found
+
+    assert not asyncio.run(delayed())
 
 
 def test_a_run_is_served_by_its_name_and_number(export, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -26,12 +27,25 @@ def listen(host: str, port: int) -> socket.socket:
         TltoolError: The address cannot be had.
     """
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        # With its protocol named, asyncio sends without delay what it writes (TCP_NODELAY);
+        # else an answer, which is written in two parts, may wait 40 ms for the client's word.
+        listening = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":  # elsewhere it lets two programs share a port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+    except (OSError, OverflowError, UnicodeError) as error:
         raise TltoolError(
             f"{host}:{port} cannot be listened on: {error}", hint="choose another with --port"
         ) from error
+    return listening
 
 
 def address_of(listening: socket.socket) -> str:
