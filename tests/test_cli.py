@@ -239,7 +239,7 @@ def test_plan_shows_each_phase_and_trains_nothing(place):
     assert "texts are cut at 12 tokens (99th percentile of the training texts)" in done.err
     after = set((place / "runs").rglob("*")) if (place / "runs").exists() else set()
     assert before == after
-    head, everything = succeed("plan", place / "text.yaml", "--json").json()
+    head, everything = succeed("plan", place / "text.yaml", "--json").json()["phases"]
     assert head["frozen_prefix"][0] == "embeddings"
     assert everything["trained_weights"] == everything["all_weights"]
 
@@ -249,7 +249,7 @@ def test_plan_shows_what_is_solved(place):
     done = succeed("plan", place / "text.yaml", lp_ft)
     (line,) = [line for line in done.out.splitlines() if line.startswith("1 head")]
     assert "solved" in line
-    head, everything = succeed("plan", place / "text.yaml", lp_ft, "--json").json()
+    head, everything = succeed("plan", place / "text.yaml", lp_ft, "--json").json()["phases"]
     assert (head["solver"], head["learning_rate_by_group"]) == ("exact", {})
     assert everything["solver"] == "gradient"
 

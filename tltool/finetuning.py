@@ -33,6 +33,7 @@ def finetune(
     data: Any = None,
     progress: Progress | None = None,
     keep_failed: bool = False,
+    audit: bool = True,
     clock: Stopwatch | None = None,
 ) -> Run:
     """Fine-tunes a pretrained model as a recipe says.
@@ -44,6 +45,8 @@ def finetune(
             or a mapping from "train", "validation" and "test" to any of these.
         progress: Is told what happens; None is silent.
         keep_failed: Keep an exported artifact that differs too much.
+        audit: Try before training whether the model can be exported as the
+            recipe asks.
         clock: Counts the seconds of each stage; they are kept in `timings.json`.
 
     Returns:
@@ -53,12 +56,16 @@ def finetune(
     Raises:
         TltoolError: One of its kinds, if the recipe, the data, the backbone or
             the machine doesn't allow it, or an artifact fails the gate. Faults
-            of recipe and data are found before anything is written.
+            of recipe and data, and operators that an exported model could not
+            have, are found before anything is written.
     """
     started = time.perf_counter()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress, clock = progress or Progress(), clock or Stopwatch()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
+    if audit:
+        with clock.measure("audit"):
+            _audit(recipe, prepared, progress)
     search = None
     if recipe.head.search:
         with clock.measure("head search"):
@@ -94,6 +101,18 @@ def plan(recipe: Recipe | str | Path, *, data: Any = None) -> tuple[PhasePlan, .
     """The freezing plan of a recipe: what each phase would train. Trains nothing."""
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     return prepare(recipe, data=data).plans
+
+
+def _audit(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
+    from tltool.export.audit.audit import audit_export
+
+    progress.stage("Audit: can it be exported?")
+    found = audit_export(
+        prepared.transfer.model, prepared.task, prepared.backbone.preprocessing, recipe.export
+    )
+    found.raise_problems()
+    for line in found.lines():
+        progress.note(line)
 
 
 def _search_head(recipe: Recipe, prepared: Prepared, progress: Progress) -> HeadSearchResult:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tltool.cli.output import (
+    AuditOption,
     JsonOption,
     KeepFailedOption,
     OfflineOption,
@@ -33,6 +34,7 @@ def finetune(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     keep_failed: KeepFailedOption = False,
+    audit: AuditOption = True,
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time went, on stderr.")
     ] = False,
@@ -54,7 +56,13 @@ def finetune(
     from tltool.finetuning import finetune as run_finetune
     from tltool.progress import terminal_progress
 
-    run = run_finetune(checked, progress=terminal_progress(), keep_failed=keep_failed, clock=clock)
+    run = run_finetune(
+        checked,
+        progress=terminal_progress(),
+        keep_failed=keep_failed,
+        audit=audit,
+        clock=clock,
+    )
     if run.summary is None:
         typer.echo(
             f"The run was interrupted. What it kept is in {run.path}"

@@ -14,6 +14,13 @@ KeepFailedOption = Annotated[
     bool, typer.Option("--keep-failed", help="Keep an export that differs too much.")
 ]
 
+AuditOption = Annotated[
+    bool,
+    typer.Option(
+        "--audit/--no-audit", help="Try whether the untrained model can be exported as asked."
+    ),
+]
+
 
 def _go_offline(wanted: bool) -> None:
     if wanted:

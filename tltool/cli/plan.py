@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tltool.cli.output import (
+    AuditOption,
     JsonOption,
     OfflineOption,
     OverridesArgument,
@@ -17,7 +18,10 @@ from tltool.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from tltool.export.audit.problems import Audit
     from tltool.freezing import PhasePlan
+    from tltool.preparation import Prepared
+    from tltool.recipe import Recipe
 
 EXAMPLES = examples(
     "tltool plan three_phases",
@@ -28,10 +32,14 @@ EXAMPLES = examples(
 def plan(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
+    audit: AuditOption = True,
     as_json: JsonOption = False,
     _: OfflineOption = False,
-) -> None:
-    """Print the freezing plan: what each phase trains, and how fast."""
+) -> int:
+    """Print the freezing plan: what each phase trains, and how fast; and what cannot be exported.
+
+    Exits with 2 where the trained model could not be exported as the recipe asks.
+    """
     from tltool.recipe import Recipe
 
     checked = Recipe.load(recipe, overrides or ())
@@ -44,15 +52,48 @@ def plan(
     from tltool.progress import terminal_progress
 
     prepared = prepare(checked, progress=terminal_progress())
+    found = _audit(checked, prepared) if audit else None
+    code = 2 if found and found.problems else 0
     if as_json:
-        print_json([_as_values(phase) for phase in prepared.plans])
-        return
+        phases = [_as_values(phase) for phase in prepared.plans]
+        print_json({"phases": phases, "export": found.to_json() if found else None})
+        return code
     print_table(
         [{"group": g.name, "weights": g.size} for g in prepared.transfer.groups],
         right=("weights",),
     )
     typer.echo()
     print_table([_row(phase) for phase in prepared.plans], right=("trained weights", "share"))
+    if found:
+        _print_audit(found)
+    return code
+
+
+def _audit(recipe: Recipe, prepared: Prepared) -> Audit:
+    from tltool.export.audit.audit import audit_export
+
+    preprocessing = prepared.backbone.preprocessing
+    return audit_export(prepared.transfer.model, prepared.task, preprocessing, recipe.export)
+
+
+def _print_audit(found: Audit) -> None:
+    if lines := found.lines():
+        typer.echo("\nexport")
+    for line in lines:
+        typer.echo(f"  {line}")
+    if found.problems:
+        typer.echo()
+    print_table(
+        [
+            {
+                "cannot be made": problem.form,
+                "because": problem.what,
+                "layers": ", ".join(map(str, problem.places)) or None,
+                "instead": problem.hint,
+            }
+            for problem in found.problems
+        ]
+    )
 
 
 def _row(phase: PhasePlan) -> dict[str, object]:

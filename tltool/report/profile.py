@@ -9,6 +9,7 @@ _STAGES = {
     "imports": "importing TensorFlow and Keras",
     "data": "reading, checking and splitting the data",
     "backbone": "loading the backbone, tokenizing, building the model",
+    "audit": "trying whether the model can be exported",
     "frozen layers": "frozen layers: computing, storing and finding their outputs",
     "compiling": "tracing and compiling, with the first steps",
     "training steps": "training steps",

@@ -56,7 +56,7 @@ SCHEMA = Schema(
             "scale": "[float]",
             "zero_point": "[long]",
         },
-        "Operator": {"opcode_index": "uint"},
+        "Operator": {"opcode_index": "uint", "inputs": "[int]", "outputs": "[int]"},
         "Buffer": {"data": "[ubyte]", "offset": "ulong", "size": "ulong"},
         "Metadata": {"name": "string", "buffer": "uint"},
         "SignatureDef": {
@@ -71,6 +71,7 @@ SCHEMA = Schema(
     unions={},
 )
 _CUSTOM = 32  # BuiltinOperator.CUSTOM
+_BETWEEN_DTYPES = {"QUANTIZE", "DEQUANTIZE"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class TfliteFile:
         signatures: Ways to call it by name; where the file has none, one with
             an empty name and the tensors' own.
         operators: Name to how often it occurs, in all subgraphs, most often first.
+        in_float: Of those, the ones that read or give float32, without those
+            that only change the dtype.
         not_built_in: The operators that the LiteRT runtime lacks: `Flex…` of
             TensorFlow, and custom ones.
         weights: Bytes of the constant tensors by dtype, largest first.
@@ -89,6 +92,7 @@ class TfliteFile:
 
     signatures: tuple[Signature, ...]
     operators: dict[str, int]
+    in_float: dict[str, int]
     not_built_in: tuple[str, ...]
     weights: dict[str, int]
     subgraphs: int
@@ -127,17 +131,26 @@ def read_tflite(content: bytes) -> TfliteFile:
     subgraphs = model["subgraphs"] or []
     if not subgraphs:
         raise DamagedError("it has no graph")
-    operators, custom = _operators(model, subgraphs)
+    names, custom = _operator_codes(model)
+    used = [
+        (_at(names, operator["opcode_index"]), _reads_or_gives_float(operator, graph))
+        for graph in subgraphs
+        for operator in graph["operators"] or []
+    ]
+    operators = Counter(name for name, _ in used)
+    in_float = Counter(name for name, floats in used if floats and name not in _BETWEEN_DTYPES)
     return TfliteFile(
         signatures=_signatures(model, subgraphs),
         operators=dict(operators.most_common()),
-        not_built_in=tuple(sorted(custom)),
+        in_float=dict(in_float.most_common()),
+        not_built_in=tuple(sorted(custom & operators.keys())),
         weights=_weights(content, model, subgraphs),
         subgraphs=len(subgraphs),
     )
 
 
-def _operators(model: Table, subgraphs: list[Table]) -> tuple[Counter[str], set[str]]:
+def _operator_codes(model: Table) -> tuple[list[str], set[str]]:
+    """The names that operators refer to by number, and which of them are custom."""
     names, custom = [], set()
     for code in model["operator_codes"] or []:
         # Numbers past 127 are in the newer field only.
@@ -147,12 +160,19 @@ def _operators(model: Table, subgraphs: list[Table]) -> tuple[Counter[str], set[
             name = code["custom_code"] or "a custom operator without a name"
             custom.add(name)
         names.append(name)
-    used = [
-        _at(names, operator["opcode_index"])
-        for graph in subgraphs
-        for operator in graph["operators"] or []
-    ]
-    return Counter(used), custom & set(used)
+    return names, custom
+
+
+def _reads_or_gives_float(operator: Table, graph: Table) -> bool:
+    tensors = graph["tensors"] or []
+    numbers = [n for way in ("inputs", "outputs") if (n := operator[way]) is not None]
+    # An input that is left out has the number -1.
+    return any(
+        _dtype(_at(tensors, number)) == "float32"
+        for some in numbers
+        for number in some.tolist()
+        if number >= 0
+    )
 
 
 def _signatures(model: Table, subgraphs: list[Table]) -> tuple[Signature, ...]:

@@ -1,0 +1,87 @@
+"""Whether what a recipe wants to export can be exported; asked of the untrained model."""
+
+from __future__ import annotations
+
+import random
+
+import keras
+
+from tltool.errors import first_line
+from tltool.export.audit.litert import audit_litert
+from tltool.export.audit.problems import Audit, Problem, joined
+from tltool.export.audit.saved_model import audit_saved_model
+from tltool.export.audit.saving import RUN_FILE, audit_saving
+from tltool.model import to_float32
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.quiet import quiet
+from tltool.schema import ExportSection
+from tltool.tasks import Task
+
+
+def audit_export(
+    model: keras.Model,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    section: ExportSection,
+) -> Audit:
+    """Looks for what would keep the model from being saved or exported once it is trained.
+
+    Nothing is written, and the model, its weights and the random numbers that
+    are drawn next stay as they are.
+
+    Args:
+        model: Untrained, functional, from preprocessed inputs to raw outputs.
+        task: Labels or target scale.
+        preprocessing: Contract from raw input to the model's input.
+        section: The formats to try. All precisions of LiteRT have the same operators.
+    """
+    state = random.getstate()  # layers that are made again draw seeds from it
+    try:
+        with quiet():
+            return _audit(model, task, preprocessing, section)
+    finally:
+        random.setstate(state)
+
+
+def _audit(
+    model: keras.Model,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    section: ExportSection,
+) -> Audit:
+    problems = list(audit_saving(model))
+    try:
+        model = to_float32(model)
+    except Exception as error:
+        return Audit((), tuple(problems) or (_cannot_be_made(RUN_FILE, error),))
+    length = preprocessing.max_length if isinstance(preprocessing, TextPreprocessing) else None
+    found = [Audit((), tuple(problems))]
+    for form in section.formats:
+        try:
+            found.append(_audit_form(form, model, task, length, section))
+        except Exception as error:
+            found.append(Audit((form,), (_cannot_be_made(form, error),)))
+    return joined(found)
+
+
+def _audit_form(
+    form: str, model: keras.Model, task: Task, length: int | None, section: ExportSection
+) -> Audit:
+    """A new format is one more case; what has none is not tried."""
+    match form:
+        case "saved_model":
+            return audit_saved_model(model, task)
+        case "litert":
+            return audit_litert(model, task, length, int8="int8" in section.precisions)
+        case _:
+            return Audit(())
+
+
+def _cannot_be_made(form: str, error: Exception) -> Problem:
+    return Problem(
+        form,
+        f"cannot be made: {first_line(error)}",
+        f"change the head, or leave {form} out of export.formats"
+        if form != RUN_FILE
+        else "let every layer of the head take the argument dtype",
+    )
