@@ -59,7 +59,7 @@ LEVELS = (
     ("run",),
     ("serving",),
     ("conclusion",),
-    ("finetuning", "lr_finder"),
+    ("finetuning", "lr_finder", "benchmarking"),
     ("__init__",),
     ("cli",),
     ("__main__",),
@@ -89,6 +89,7 @@ LIGHT = (
     "data.samples",
     "data.sample_builders",
     "backbones.catalog",
+    "benchmarking.worker",
 )
 
 

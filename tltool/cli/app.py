@@ -15,6 +15,7 @@ import typer
 
 from tltool._version import __version__
 from tltool.cli import (
+    benchmark,
     cache,
     data,
     doctor,
@@ -73,6 +74,7 @@ app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
+app.command("benchmark", epilog=benchmark.EXAMPLES)(benchmark.benchmark)
 app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
 app.command("lr-find", epilog=lr_find.EXAMPLES)(lr_find.lr_find)
 app.add_typer(recipes.app, name="recipes")

@@ -1,0 +1,128 @@
+"""What is measured: an exported model, and what it is to be compared with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tltool.artifact import CONTRACT_FILE
+from tltool.errors import ExportError, RunError
+from tltool.run_folder import RunFolder
+
+Form = Literal["litert", "saved_model", "keras"]
+FORMS: tuple[Form, ...] = ("litert", "saved_model", "keras")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to measure.
+
+    Attributes:
+        name: Of its export folder, of its file, or "keras".
+        form: Which runtime runs it.
+        path: A .tflite file, a SavedModel folder, or the folder of a run.
+        folder: Holds its contract and golden examples; None where there are none.
+    """
+
+    name: str
+    form: Form
+    path: Path
+    folder: Path | None = None
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """What lies beside it as `contract.json`; empty where there is none."""
+        return {} if self.folder is None else _contract(self.folder)
+
+
+def subjects_of(path: Path, *, alone: bool = False) -> tuple[Subject, ...]:
+    """The models to measure for a path.
+
+    Args:
+        path: A run: its Keras model and all its exports. An export folder, a
+            SavedModel folder or a .tflite file: that model, and, where it lies
+            in a run, the run's Keras model and its SavedModel.
+        alone: Only the model itself.
+
+    Raises:
+        ExportError: There is no model that can be measured.
+    """
+    found = _artifact(path)
+    if found is None:
+        run = _run_at(path)
+        return (_keras(run), *_exports(run))
+    around = None if alone else _run_around(found)
+    if around is None:
+        return (found,)
+    others = [s for s in _exports(around) if s.form == "saved_model" and s.name != found.name]
+    return (found, *others, _keras(around))
+
+
+def _artifact(path: Path) -> Subject | None:
+    """The exported model at a path, or None."""
+    if (path / CONTRACT_FILE).is_file():
+        return _of_folder(path)
+    is_saved_model = (path / "saved_model.pb").is_file()
+    if not is_saved_model and not (path.suffix == ".tflite" and path.is_file()):
+        return None
+    if (path.parent / CONTRACT_FILE).is_file() and _contract(path.parent)["file"] == path.name:
+        return _of_folder(path.parent)
+    return Subject(path.name, "saved_model" if is_saved_model else "litert", path)
+
+
+def _of_folder(folder: Path) -> Subject:
+    contract = _contract(folder)
+    if (form := contract["format"]) not in FORMS:
+        raise ExportError(
+            f"{folder} holds a model of the format {form!r}, which is not measured.",
+            hint=f"measured are {', '.join(FORMS)}",
+        )
+    return Subject(folder.resolve().name, form, folder / str(contract["file"]), folder)
+
+
+def _contract(folder: Path) -> dict[str, Any]:
+    file = folder / CONTRACT_FILE
+    try:
+        contract: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        missing = {"file", "format", "preprocessing"} - contract.keys()
+    except (ValueError, AttributeError) as error:
+        raise ExportError(f"{file} is damaged: {error}", hint="export again") from error
+    if missing:
+        raise ExportError(f"{file} lacks {', '.join(sorted(missing))}.", hint="export again")
+    return contract
+
+
+def _run_at(path: Path) -> RunFolder:
+    try:
+        run = RunFolder.open(path)
+    except RunError as error:
+        raise ExportError(
+            f"{path} is neither an exported model nor a run.",
+            hint="give a run, an export folder, a SavedModel folder or a .tflite file",
+        ) from error
+    if not run.model.is_file():
+        raise ExportError(f"The run {str(run.path)!r} has no model.", hint="train again")
+    return run
+
+
+def _run_around(subject: Subject) -> RunFolder | None:
+    """The run whose exports a model is among."""
+    if subject.folder is None:
+        return None
+    exports = subject.folder.resolve().parent
+    try:
+        run = RunFolder.open(exports.parent)
+    except RunError:
+        return None
+    return run if run.exports.resolve() == exports and run.model.is_file() else None
+
+
+def _keras(run: RunFolder) -> Subject:
+    return Subject("keras", "keras", run.path)
+
+
+def _exports(run: RunFolder) -> list[Subject]:
+    folders = sorted(file.parent for file in run.exports.glob(f"*/{CONTRACT_FILE}"))
+    return [_of_folder(folder) for folder in folders if _contract(folder)["format"] in FORMS]
