@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tltool.artifact import litert_inputs
 from tltool.benchmarking.subjects import Subject
-from tltool.export.sidecars.folder import GOLDEN_FILE
+from tltool.export.contract import GOLDEN_FILE
+from tltool.export.feeding import prepared_inputs
 from tltool.preprocessing import TextPreprocessing, preprocessing_from_json
 
 
@@ -36,5 +36,5 @@ def golden_inputs(subjects: Iterable[Subject]) -> dict[str, np.ndarray[Any, Any]
             length = fixed[0] if fixed else preprocessing.max_length
         else:
             raw = [str(folder / name) for name in raw]
-        return litert_inputs(preprocessing, length)(raw)
+        return prepared_inputs(preprocessing, length)(raw)
     return None

@@ -123,7 +123,7 @@ def _import_keras(threads: int) -> None:
 
 
 def _load_keras(path: Path, threads: int) -> Loaded:
-    from tltool.artifact import IMAGE_INPUT
+    from tltool.export.contract import IMAGE_INPUT
     from tltool.run import load_run
 
     model = load_run(path).model

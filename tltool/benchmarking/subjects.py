@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tltool.artifact import CONTRACT_FILE
 from tltool.errors import ExportError, RunError
+from tltool.export.contract import CONTRACT_FILE
 from tltool.run_folder import RunFolder
 
 Form = Literal["litert", "saved_model", "keras"]
