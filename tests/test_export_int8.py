@@ -12,7 +12,9 @@ from ai_edge_litert.interpreter import Interpreter
 from tltool.data.examples import Examples
 from tltool.errors import ExportError, GateError
 from tltool.export.calibration import balanced_rows, calibration_inputs
+from tltool.export.litert import export_litert
 from tltool.export.package import export_and_check
+from tltool.export.tflite.file import model_table
 from tltool.schema import ExportSection
 
 INT8 = ExportSection(formats=("litert",), precisions=("int8",))
@@ -86,5 +88,30 @@ def test_rows_are_needed_and_other_precisions_are_made_without(made, tmp_path):
 
 def test_texts_are_padded_to_the_models_length():
     text = trained.text_classifier()
-    batches = list(calibration_inputs(text.held_out.take(range(3)), text.preprocessing, 12)())
-    assert [[tensor.shape for tensor in batch] for batch in batches] == [[(1, 12)] * 3] * 3
+    rows = list(calibration_inputs(text.held_out.take(range(3)), text.preprocessing, 12)())
+    assert [{name: tensor.shape for name, tensor in row.items()} for row in rows] == [
+        dict.fromkeys(text.preprocessing.inputs, (1, 12))
+    ] * 3
+
+
+def test_the_mask_is_measured_on_masks(tmp_path):
+    """The converter puts inputs into an order of its own: by position, ids went into the mask."""
+    text = trained.text_classifier()
+    export_litert(
+        *text.parts(),
+        tmp_path / "model.tflite",
+        precision="int8",
+        length=12,
+        calibration=text.held_out,
+    )
+    model = model_table((tmp_path / "model.tflite").read_bytes())
+    mask = [
+        tensor["quantization"]
+        for graph in model["subgraphs"]
+        for tensor in graph["tensors"]
+        if "/pooled" in tensor["name"] and "/ExpandDims" in tensor["name"]
+    ]
+    scales = [float(q["scale"][0]) for q in mask if q is not None and q["scale"] is not None]
+    assert scales
+    # 0 or 1 in 256 steps.
+    assert max(scales) == pytest.approx(1 / 255, rel=0.01)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tltool.data.examples import Examples
 from tltool.errors import ExportError
@@ -48,8 +47,11 @@ def calibration_inputs(
     length: int | None,
     *,
     takes: str = "normalized_image",
-) -> Callable[[], Iterator[list[Any]]]:
+) -> Callable[[], Iterator[dict[str, Any]]]:
     """What the LiteRT converter calls for its representative data set.
+
+    By name, since the converter puts the inputs of a model into an order of
+    its own, and would measure the mask on token ids without a word.
 
     Args:
         examples: From `balanced_rows`.
@@ -59,8 +61,7 @@ def calibration_inputs(
             levels 0..255 are given as float32.
 
     Returns:
-        A function that gives the model's inputs, one row at a time, in the
-        order of `tf.nest.flatten`.
+        A function that gives the model's inputs by name, one row at a time.
 
     Raises:
         ExportError: There is no row.
@@ -73,13 +74,14 @@ def calibration_inputs(
 
     inputs_of = single_inputs(preprocessing, length, takes)
 
-    def inputs() -> Iterator[list[Any]]:
+    def inputs() -> Iterator[dict[str, Any]]:
         for start in range(0, len(examples), BATCH_SIZE):
-            for row, one in enumerate(inputs_of(examples.inputs[start : start + BATCH_SIZE])):
-                tensors = tf.nest.flatten(one)
+            batch = examples.inputs[start : start + BATCH_SIZE]
+            for row, one in enumerate(inputs_of(batch)):
                 if takes == "resized_image":
-                    tensors = [_levels(tensor, whole_range=start + row == 0) for tensor in tensors]
-                yield tensors
+                    yield {n: _levels(t, whole_range=start + row == 0) for n, t in one.items()}
+                else:
+                    yield one
 
     return inputs
 
