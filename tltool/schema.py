@@ -344,6 +344,26 @@ class GateSection(Section):
     max_class_drop: dict[LiteRTPrecision, _Share] = Field(default_factory=dict)
 
 
+class Int8Section(Section):
+    """What LiteRT files of the precision "int8" keep in float.
+
+    Attributes:
+        keep_float: "auto" keeps as little as it takes for the answers to stay
+            the same, found by trying on training rows. "none" is for processors
+            without floats, and fails where an operator has no 8-bit kernel. A
+            list of patterns (`*` and `?`) names kinds of operators (`SOFTMAX`)
+            or single ones (`*/attention_output*`).
+        max_change: What "auto" lets the answers on training rows change, in the
+            mean: of probabilities the share that goes to other classes, of
+            numbers standard deviations.
+        max_trials: Files that "auto" makes and runs at most.
+    """
+
+    keep_float: Literal["auto", "none"] | Patterns = "auto"
+    max_change: Annotated[float, Field(gt=0, le=1), _NOT_BOOL] = 0.015
+    max_trials: Annotated[int, Field(ge=3, le=1000), _NOT_BOOL] = 32
+
+
 class ExportSection(Section):
     """Which artifacts are made after training, and how they are checked.
 
@@ -361,6 +381,7 @@ class ExportSection(Section):
             height and width, which it resizes and crops too.
         litert_length: "static": a LiteRT text model takes texts padded to one
             length. "free": texts of any length up to the model's, unpadded.
+        int8: What files of the precision "int8" keep in float.
         gate: Tolerances.
     """
 
@@ -369,6 +390,7 @@ class ExportSection(Section):
     calibration_examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 128
     litert_input: LiteRTInput = "float32"
     litert_length: LiteRTLength = "static"
+    int8: Int8Section = Int8Section()
     gate: GateSection = GateSection()
 
 

@@ -41,6 +41,25 @@ def _spread(rows: list[int], count: int) -> list[int]:
     return [rows[i] for i in evenly_spaced(len(rows), count)]
 
 
+def without_probe(examples: Examples, most: int = 64) -> tuple[Examples, Examples]:
+    """Rows to measure ranges on, and a quarter of the rows, `most` at most, to try the result on.
+
+    Of fewer than four rows all are in both.
+
+    Args:
+        examples: From `balanced_rows`; both parts are as balanced.
+        most: Rows in the second part.
+    """
+    count = min(len(examples) // 4, most)
+    if count == 0:
+        return examples, examples
+    # Classes are in turn, so that the last rows are of all of them; numbers are sorted.
+    labels = all(isinstance(target, str) for target in examples.targets)
+    rows = list(range(len(examples)))
+    probe = set(rows[-count:] if labels else _spread(rows, count))
+    return examples.take([r for r in rows if r not in probe]), examples.take(sorted(probe))
+
+
 def calibration_inputs(
     examples: Examples,
     preprocessing: ImagePreprocessing | TextPreprocessing,

@@ -12,6 +12,7 @@ from tltool.schema import ExportFormat, LiteRTPrecision
 if TYPE_CHECKING:
     from tltool.export.contract import Contract
     from tltool.export.inspection.inspection import Inspection
+    from tltool.export.quantisation.kept import KeptFloat
     from tltool.export.runners import Run
     from tltool.export.targets import Exported, ExportTarget
 
@@ -25,7 +26,8 @@ class Format:
         file: Name of the model in its export folder; one without a suffix is a folder.
         precisions: Those its weights can have.
         about: What the file is, in a few words.
-        write: Makes the model at a path that does not exist yet.
+        write: Makes the model at a path that does not exist yet, and says what it keeps in float
+            where that was decided.
         load: Gives a function that runs the model on raw inputs.
         inspect: Reads what is in the model, without running it.
         modules: Python modules to import before a model at a path is loaded.
@@ -35,7 +37,7 @@ class Format:
     file: str
     precisions: tuple[LiteRTPrecision, ...]
     about: str
-    write: Callable[[Exported, ExportTarget, Path], None]
+    write: Callable[[Exported, ExportTarget, Path], KeptFloat | None]
     load: Callable[[Path, Contract], Run]
     inspect: Callable[[Path], Inspection]
     modules: Callable[[Path], tuple[str, ...]] = lambda path: ()
@@ -67,10 +69,10 @@ def _inspect_saved_model(path: Path) -> Inspection:
     return inspect_saved_model(path)
 
 
-def _write_litert(made: Exported, target: ExportTarget, path: Path) -> None:
+def _write_litert(made: Exported, target: ExportTarget, path: Path) -> KeptFloat | None:
     from tltool.export.litert import export_litert
 
-    export_litert(
+    return export_litert(
         made.model,
         made.task,
         made.preprocessing,
@@ -78,6 +80,7 @@ def _write_litert(made: Exported, target: ExportTarget, path: Path) -> None:
         precision=target.precision,
         length=made.length,
         calibration=made.calibration,
+        int8=made.int8,
         about=made.about,
         options=target.options,
     )

@@ -13,9 +13,11 @@ from tltool.data.examples import Examples
 from tltool.data.images import normalize
 from tltool.errors import ExportError, first_line
 from tltool.export.about import About
-from tltool.export.calibration import calibration_inputs
+from tltool.export.calibration import calibration_inputs, without_probe
 from tltool.export.contract import IMAGE_INPUT
 from tltool.export.image_graph import resize_in_graph
+from tltool.export.quantisation.kept import KeptFloat
+from tltool.export.quantisation.selection import quantise_selectively
 from tltool.export.runners import result_name
 from tltool.export.saved_model import inference_outputs, input_specs, variables_of
 from tltool.export.targets import IMAGE_CONTENTS, LiteRTOptions
@@ -26,7 +28,7 @@ from tltool.files import atomic_path
 from tltool.model import to_float32
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.quiet import quiet
-from tltool.schema import LiteRTPrecision
+from tltool.schema import Int8Section, LiteRTPrecision
 from tltool.tasks import Task
 
 _NO_ROWS = Examples("text", [], [], [], [])
@@ -43,9 +45,10 @@ def export_litert(
     precision: LiteRTPrecision,
     length: int | None = None,
     calibration: Examples | None = None,
+    int8: Int8Section | None = None,
     about: About | None = None,
     options: LiteRTOptions = _DEFAULT,
-) -> None:
+) -> KeptFloat | None:
     """Writes a .tflite file whose `serving_default` signature takes one example.
 
     Inputs: `image`, preprocessed, float32 (1, height, width, 3), or uint8 as
@@ -71,35 +74,47 @@ def export_litert(
         length: Tokens a text is padded or cut to; null takes
             `preprocessing.max_length`.
         calibration: Rows on which "int8" measures the ranges of activations.
+        int8: What "int8" keeps in float; null finds it out on the rows.
         about: Name, origin and licence for the metadata.
         options: What goes in.
 
+    Returns:
+        What an "int8" file keeps in float; None for other precisions.
+
     Raises:
         ExportError: The model needs operations LiteRT does not have built in,
-            there are no rows to measure ranges on, or a label holds a line
-            break.
+            there are no rows to measure ranges on, "int8" must not keep in
+            float what it has to, or a label holds a line break.
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
-    ranges = None
+    ranges = probed = kept = None
     if precision == "int8":
+        rows, probe = without_probe(calibration or _NO_ROWS)
         takes = IMAGE_CONTENTS[options.input]
-        ranges = calibration_inputs(calibration or _NO_ROWS, preprocessing, length, takes=takes)
+        ranges, probed = (
+            calibration_inputs(part, preprocessing, length, takes=takes) for part in (rows, probe)
+        )
     run, module = _graph(to_float32(model), task, preprocessing, precision, length, options)
-    pixels = options.input == "uint8"
 
     def converter() -> Any:
         made = tf.lite.TFLiteConverter.from_concrete_functions(
             [run.get_concrete_function()], module
         )
-        _set_precision(made, precision, ranges, pixels=pixels)
+        _set_precision(made, precision, ranges)
         return made
 
     with quiet():
         content = _converted(converter)
+        if probed is not None:
+            pixels = tf.uint8 if options.input == "uint8" else tf.float32
+            content, kept = quantise_selectively(
+                content, list(probed()), int8 or Int8Section(), input_type=pixels
+            )
     content = with_metadata(content, describe_tflite(content, task, preprocessing, about))
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
+    return kept
 
 
 def _graph(
@@ -158,8 +173,6 @@ def _set_precision(
     converter: Any,
     precision: LiteRTPrecision,
     ranges: Callable[[], Iterator[Any]] | None,
-    *,
-    pixels: bool,
 ) -> None:
     converter.target_spec.supported_ops = [_BUILT_IN]
     if precision != "float32":
@@ -170,8 +183,8 @@ def _set_precision(
         # Operations without an 8-bit kernel stay in float.
         converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
         converter.representative_dataset = ranges
-        if pixels:
-            converter.inference_input_type = tf.uint8
+        # What stays in float is chosen afterwards, on one and the same measurement.
+        converter._experimental_calibrate_only = True
 
 
 def _converted(converter: Callable[[], Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from tltool.export.formats import FORMATS
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
+from tltool.export.quantisation.kept import KeptFloat
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme
 from tltool.export.targets import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
@@ -42,6 +43,51 @@ def export_and_check(
     keep_failed: bool = False,
     calibration: Examples | None = None,
 ) -> tuple[GateReport, ...]:
+    """As `export_outcomes`, for those who want every artifact or an error.
+
+    Returns:
+        One report an artifact, in the order of `export_targets`.
+
+    Raises:
+        GateError: An artifact differs too much; the others are made all the same.
+        ExportError: An artifact cannot be made or run, or there are no
+            examples; the others are made all the same.
+    """
+    outcomes = export_outcomes(
+        model,
+        task,
+        preprocessing,
+        examples,
+        folder,
+        section=section,
+        length=length,
+        about=about,
+        keep_failed=keep_failed,
+        calibration=calibration,
+    )
+    reports = [found for found in outcomes.values() if isinstance(found, GateReport)]
+    errors = [
+        ExportError(f"{target.folder}: {found.message}", hint=found.hint)
+        for target, found in outcomes.items()
+        if isinstance(found, ExportError)
+    ]
+    _raise_faults(reports, errors, folder if keep_failed else None)
+    return tuple(reports)
+
+
+def export_outcomes(
+    model: keras.Model,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    examples: Examples,
+    folder: Path,
+    *,
+    section: ExportSection,
+    length: int | None = None,
+    about: About | None = None,
+    keep_failed: bool = False,
+    calibration: Examples | None = None,
+) -> dict[ExportTarget, GateReport | ExportError]:
     """Exports every target of `section` to its own folder in `folder` and checks each.
 
     Args:
@@ -55,17 +101,16 @@ def export_and_check(
         length: Tokens a LiteRT text model takes; null takes the contract's.
         about: Name, origin and licence, for the metadata of LiteRT files.
         keep_failed: Keep an artifact that the gate refuses.
-        calibration: Training rows, of which `section.calibration_examples` are
-            used where the precision is "int8".
+        calibration: Training rows, of which `section.calibration_examples` and
+            a third more are used where the precision is "int8".
 
     Returns:
-        One report an artifact, in the order of `export_targets`.
+        What the gate found of each, whether it passed or not, or why it cannot
+        be made or run, in the order of `export_targets`.
 
     Raises:
         RecipeError: Options that are not for the task, or a missing extra.
-        GateError: An artifact differs too much; the others are made all the same.
-        ExportError: An artifact cannot be made or run, or there are no
-            examples; the others are made all the same.
+        ExportError: There are no examples.
     """
     check_options(section, task)
     if isinstance(preprocessing, TextPreprocessing):
@@ -74,23 +119,22 @@ def export_and_check(
     from tltool.export.calibration import balanced_rows
 
     if calibration is not None:
-        calibration = balanced_rows(calibration, section.calibration_examples)
-    reports: list[GateReport] = []
-    errors: list[ExportError] = []
+        # And a third more, to try on what the ranges were not measured on.
+        calibration = balanced_rows(calibration, section.calibration_examples * 4 // 3)
+    outcomes: dict[ExportTarget, GateReport | ExportError] = {}
     with FreshProcess() as process:
         reference = reference_of(model, examples, task, preprocessing, section.gate)
-        made = Exported(model, task, preprocessing, length, calibration, about)
+        made = Exported(model, task, preprocessing, length, calibration, section.int8, about)
         check = _Check(reference, section.gate, process.run, keep_failed)
         for target in export_targets(section):
             try:
-                reports.append(_export_one(made, target, folder / target.folder, check))
+                outcomes[target] = _export_one(made, target, folder / target.folder, check)
             except _RefusedError as refused:
-                reports.append(refused.report)
+                outcomes[target] = refused.report
             except ExportError as error:
                 # What the others are like is worth knowing all the same.
-                errors.append(ExportError(f"{target.folder}: {error.message}", hint=error.hint))
-    _raise_faults(reports, errors, folder if keep_failed else None)
-    return tuple(reports)
+                outcomes[target] = error
+    return outcomes
 
 
 def check_options(section: ExportSection, task: Task) -> None:
@@ -142,7 +186,7 @@ def _export_one(
 ) -> GateReport:
     with atomic_path(destination) as folder:
         folder.mkdir()
-        contract = write_model(made, target, folder)
+        contract, kept_float = write_model(made, target, folder)
         rows = check.reference.rows
         outputs = check.run(folder / target.file, rows.inputs)
         report = compare(
@@ -153,6 +197,7 @@ def _export_one(
             gate=check.gate,
             resizes=contract.takes == "image",
         )
+        report = replace(report, kept_float=kept_float)
         write_json(folder / GATE_FILE, report.to_json())
         write_text(folder / GATE_PAGE, report.to_markdown())
         if not report.passed and not check.keep_failed:
@@ -163,7 +208,9 @@ def _export_one(
     return report
 
 
-def write_model(made: Exported, target: ExportTarget, folder: Path) -> Contract:
+def write_model(
+    made: Exported, target: ExportTarget, folder: Path
+) -> tuple[Contract, KeptFloat | None]:
     """Writes a model and what is needed to run it: contract, labels, tokenizer.
 
     Args:
@@ -176,7 +223,7 @@ def write_model(made: Exported, target: ExportTarget, folder: Path) -> Contract:
     """
     form = FORMATS[target.form]
     path = folder / target.file
-    form.write(made, target, path)
+    kept_float = form.write(made, target, path)
     fixed_length = target.form == "litert" and target.options.length == "static"
     contents = {IMAGE_INPUT: IMAGE_CONTENTS[target.options.input]}
     contract = Contract(
@@ -190,4 +237,4 @@ def write_model(made: Exported, target: ExportTarget, folder: Path) -> Contract:
         modules=form.modules(path),
     )
     write_contract(folder, contract)
-    return contract
+    return contract, kept_float

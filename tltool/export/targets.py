@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tltool.data.examples import Examples
@@ -12,6 +12,7 @@ from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.schema import (
     ExportFormat,
     ExportSection,
+    Int8Section,
     LiteRTInput,
     LiteRTLength,
     LiteRTPrecision,
@@ -107,6 +108,7 @@ class Exported:
         preprocessing: Contract from raw input to the model's input.
         length: Tokens a text is padded to where the length is fixed.
         calibration: Rows on which ranges are measured for the precision "int8".
+        int8: What the precision "int8" keeps in float.
         about: Name, origin and licence.
     """
 
@@ -115,4 +117,5 @@ class Exported:
     preprocessing: ImagePreprocessing | TextPreprocessing
     length: int | None = None
     calibration: Examples | None = None
+    int8: Int8Section = field(default_factory=Int8Section)
     about: About | None = None

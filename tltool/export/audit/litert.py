@@ -14,6 +14,7 @@ from tltool.export.audit.places import Place, place_of
 from tltool.export.audit.problems import Audit, Problem
 from tltool.export.audit.saved_model import PYTHON_CALLS
 from tltool.export.audit.untrained import trace_untrained
+from tltool.export.quantisation.graph import kinds_in_float
 from tltool.export.saved_model import input_specs
 from tltool.export.tflite.file import read_tflite
 from tltool.tasks import Task
@@ -53,7 +54,7 @@ def audit_litert(model: keras.Model, task: Task, length: int | None, *, int8: bo
         converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = _one_input(specs)
-        in_float = read_tflite(converter.convert()).in_float
+        in_float = kinds_in_float(converter.convert())
     return Audit((FORM,), (), read_tflite(content).operators, in_float)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tltool.export.gate.tolerance import Tolerance
+from tltool.export.quantisation.kept import KeptFloat
 from tltool.files import size_text
 from tltool.report.wording import markdown, table
 from tltool.schema import LiteRTPrecision
@@ -81,6 +82,8 @@ class GateReport:
             is no larger than the tolerance the comparison proves nothing.
         breaches: The limits that were broken, in words.
         worst: The rows that differ most, worst first.
+        kept_float: Of the precision "int8": the operators that compute in
+            float and what that was decided by; None for other precisions.
     """
 
     artifact: str
@@ -96,6 +99,7 @@ class GateReport:
     spread: float
     breaches: tuple[str, ...]
     worst: tuple[WorstRow, ...]
+    kept_float: KeptFloat | None = None
 
     @property
     def passed(self) -> bool:
@@ -144,6 +148,8 @@ class GateReport:
             yield self.metric.name, metric_text(self.metric)
             if self.metric.classes and self.metric.classes[0].artifact < 1:
                 yield "most changed class", class_text(self.metric.classes[0])
+        if self.kept_float is not None:
+            yield "kept in float", str(self.kept_float)
 
     def to_markdown(self) -> str:
         """A page for people: the figures, the classes, the rows that differ most."""

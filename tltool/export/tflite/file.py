@@ -71,7 +71,6 @@ SCHEMA = Schema(
     unions={},
 )
 _CUSTOM = 32  # BuiltinOperator.CUSTOM
-_BETWEEN_DTYPES = {"QUANTIZE", "DEQUANTIZE"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,6 @@ class TfliteFile:
         signatures: Ways to call it by name; where the file has none, one with
             an empty name and the tensors' own.
         operators: Name to how often it occurs, in all subgraphs, most often first.
-        in_float: Of those, the ones that read or give float32, without those
-            that only change the dtype.
         not_built_in: The operators that the LiteRT runtime lacks: `Flex…` of
             TensorFlow, and custom ones.
         weights: Bytes of the constant tensors by dtype, largest first.
@@ -92,7 +89,6 @@ class TfliteFile:
 
     signatures: tuple[Signature, ...]
     operators: dict[str, int]
-    in_float: dict[str, int]
     not_built_in: tuple[str, ...]
     weights: dict[str, int]
     subgraphs: int
@@ -131,26 +127,18 @@ def read_tflite(content: bytes) -> TfliteFile:
     subgraphs = model["subgraphs"] or []
     if not subgraphs:
         raise DamagedError("it has no graph")
-    names, custom = _operator_codes(model)
-    used = [
-        (_at(names, operator["opcode_index"]), _reads_or_gives_float(operator, graph))
-        for graph in subgraphs
-        for operator in graph["operators"] or []
-    ]
-    operators = Counter(name for name, _ in used)
-    in_float = Counter(name for name, floats in used if floats and name not in _BETWEEN_DTYPES)
+    operators, custom = _operators(model, subgraphs)
     return TfliteFile(
         signatures=_signatures(model, subgraphs),
         operators=dict(operators.most_common()),
-        in_float=dict(in_float.most_common()),
-        not_built_in=tuple(sorted(custom & operators.keys())),
+        not_built_in=tuple(sorted(custom)),
         weights=_weights(content, model, subgraphs),
         subgraphs=len(subgraphs),
     )
 
 
-def _operator_codes(model: Table) -> tuple[list[str], set[str]]:
-    """The names that operators refer to by number, and which of them are custom."""
+def operator_kinds(model: Table) -> tuple[list[str], set[str]]:
+    """The name of each of a model's operator codes, and those of them that are custom."""
     names, custom = [], set()
     for code in model["operator_codes"] or []:
         # Numbers past 127 are in the newer field only.
@@ -163,16 +151,14 @@ def _operator_codes(model: Table) -> tuple[list[str], set[str]]:
     return names, custom
 
 
-def _reads_or_gives_float(operator: Table, graph: Table) -> bool:
-    tensors = graph["tensors"] or []
-    numbers = [n for way in ("inputs", "outputs") if (n := operator[way]) is not None]
-    # An input that is left out has the number -1.
-    return any(
-        _dtype(_at(tensors, number)) == "float32"
-        for some in numbers
-        for number in some.tolist()
-        if number >= 0
-    )
+def _operators(model: Table, subgraphs: list[Table]) -> tuple[Counter[str], set[str]]:
+    names, custom = operator_kinds(model)
+    used = [
+        _at(names, operator["opcode_index"])
+        for graph in subgraphs
+        for operator in graph["operators"] or []
+    ]
+    return Counter(used), custom & set(used)
 
 
 def _signatures(model: Table, subgraphs: list[Table]) -> tuple[Signature, ...]:
@@ -204,7 +190,7 @@ def _tensor(tensor: Table, name: str | None) -> TensorInfo:
     sizes = [] if shape is None else shape.tolist()
     return TensorInfo(
         name=(tensor["name"] or "") if name is None else name,
-        dtype=_dtype(tensor),
+        dtype=dtype_of(tensor),
         shape=tuple(None if size < 0 else size for size in sizes),
         quantisation=_quantisation(tensor["quantization"]),
     )
@@ -227,7 +213,7 @@ def _weights(content: bytes, model: Table, subgraphs: list[Table]) -> dict[str, 
         for tensor in graph["tensors"] or []:
             number = tensor["buffer"]
             if _at(sizes, number):
-                dtypes.setdefault(number, _dtype(tensor))
+                dtypes.setdefault(number, dtype_of(tensor))
     totals: Counter[str] = Counter()
     for number, dtype in dtypes.items():
         totals[dtype] += sizes[number]
@@ -250,7 +236,8 @@ def _at(items: Sequence[Any], number: int) -> Any:
     return items[number]
 
 
-def _dtype(tensor: Table) -> str:
+def dtype_of(tensor: Table) -> str:
+    """The name of a tensor's dtype: `float32`, `int8` …"""
     return _dtype_names().get(tensor["type"], f"type {tensor['type']}")
 
 

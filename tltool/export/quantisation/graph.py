@@ -1,0 +1,74 @@
+"""The operators of a .tflite model: their kinds, what they compute on, and their names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from tltool.export.tflite.file import dtype_of, model_table, operator_kinds
+
+# Where the int8 and the float part of a graph meet.
+_BORDERS = {"QUANTIZE", "DEQUANTIZE"}
+# Those that read a whole tensor of weights: in float they make the file larger.
+WEIGHTED = frozenset(
+    {
+        "CONV_2D",
+        "CONV_3D",
+        "DEPTHWISE_CONV_2D",
+        "EMBEDDING_LOOKUP",
+        "FULLY_CONNECTED",
+        "GATHER",
+        "TRANSPOSE_CONV",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a graph.
+
+    Attributes:
+        kind: As LiteRT names it: "CONV_2D", "SOFTMAX" …
+        name: Of its first output, which comes from the Keras layer's path.
+        tensors: Numbers of the float tensors that go in and come out.
+        in_float: Whether it gives float numbers.
+    """
+
+    kind: str
+    name: str
+    tensors: tuple[int, ...]
+    in_float: bool
+
+
+def read_operators(content: bytes) -> tuple[Operator, ...]:
+    """The operators of a model's graphs in the order in which they run.
+
+    Raises:
+        DamagedError: It is no .tflite file.
+    """
+    model = model_table(content)
+    kinds, _ = operator_kinds(model)
+    found = []
+    for graph in model["subgraphs"] or []:
+        tensors = graph["tensors"] or []
+        floats = {i for i, tensor in enumerate(tensors) if dtype_of(tensor) == "float32"}
+        for operator in graph["operators"] or []:
+            ways = (operator["inputs"], operator["outputs"])
+            into, out = ([] if way is None else way.tolist() for way in ways)
+            found.append(
+                Operator(
+                    kind=kinds[operator["opcode_index"]],
+                    name=tensors[out[0]]["name"] or "",
+                    tensors=tuple(number for number in (*into, *out) if number in floats),
+                    in_float=bool(floats & set(out)),
+                )
+            )
+    return tuple(found)
+
+
+def kinds_in_float(content: bytes) -> dict[str, int]:
+    """The operators of a model that compute in float: kind to how many, by name."""
+    operators = read_operators(content)
+    return dict(
+        sorted(Counter(o.kind for o in operators if o.in_float and o.kind not in _BORDERS).items())
+    )
