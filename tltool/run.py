@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tltool.evaluate import Evaluation
     from tltool.export.gate.report import GateReport
+    from tltool.export.quantisation.choice import Sweep
     from tltool.report.summary import RunSummary
 
 
@@ -260,6 +261,44 @@ class Run:
                 about=about_run(self.recipe, self.path.name),
                 keep_failed=keep_failed,
                 calibration=calibration,
+            )
+        finally:
+            self.folder.record(self.folder.status)
+
+    def quantize(
+        self,
+        *,
+        max_drop: float = 0.01,
+        max_latency_ms: float | None = None,
+        threads: int = 1,
+        data: Any = None,
+    ) -> Sweep:
+        """Makes every LiteRT precision and picks the smallest within the limits.
+
+        Exports that pass, `quantize.json` and `quantize.png` are written into
+        the run's folder.
+
+        Args:
+            max_drop: Most the accuracy may fall, or the mean absolute error
+                rise in standard deviations of the training targets.
+            max_latency_ms: Longest median time for one example; None is any.
+            threads: For the interpreters while they are timed.
+            data: Labelled data to check on; None takes the run's test split.
+        """
+        from tltool.export.about import about_run
+        from tltool.export.quantisation.sweep import Limits, sweep_precisions
+
+        try:
+            return sweep_precisions(
+                self.model,
+                self.task,
+                self.preprocessing,
+                self.examples() if data is None else self._labelled(data),
+                self.path,
+                section=self.recipe.export,
+                limits=Limits(max_drop, max_latency_ms, threads),
+                calibration=self.examples("train"),
+                about=about_run(self.recipe, self.path.name),
             )
         finally:
             self.folder.record(self.folder.status)

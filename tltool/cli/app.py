@@ -27,6 +27,7 @@ from tltool.cli import (
     models,
     plan,
     predict,
+    quantize,
     rank,
     recipes,
     runs,
@@ -72,6 +73,7 @@ app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("quantize", epilog=quantize.EXAMPLES)(quantize.quantize)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command("benchmark", epilog=benchmark.EXAMPLES)(benchmark.benchmark)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,61 @@ def regression_scatter(
     _dress(axes, "Predicted", "True value")
     axes.set_title("Predicted against true values", loc="left", fontsize=11, color=_INK)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """One export in a picture of size against quality.
+
+    Attributes:
+        name: Written beside its mark.
+        size_bytes: Of its file.
+        latency_ms: For one example; None where unknown.
+        value: Of the metric.
+        interval: 95 % of the value; None where there is none.
+        passed: Whether the gate let it pass.
+        chosen: Whether it is the one to ship.
+    """
+
+    name: str
+    size_bytes: int
+    latency_ms: float | None
+    value: float
+    interval: tuple[float, float] | None
+    passed: bool
+    chosen: bool
+
+
+def trade_off(points: Sequence[TradeOff], metric: str, trained: float, path: Path) -> None:
+    """Draws the metric of exports over the size of their files.
+
+    Args:
+        points: The exports.
+        metric: "accuracy" or "mae".
+        trained: The trained model's value, drawn as a line.
+        path: The PNG file; written whole or not at all.
+    """
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axhline(trained, color=_GREY, linestyle="--", linewidth=1, label="trained model")
+    for point in points:
+        size = point.size_bytes / 1e6
+        colour = _GREEN if point.chosen else _BLUE if point.passed else _ORANGE
+        marker = "*" if point.chosen else "o" if point.passed else "x"
+        if point.interval is not None:
+            axes.plot([size, size], point.interval, color=colour, linewidth=1, alpha=0.6)
+        verdict = "chosen" if point.chosen else "passed" if point.passed else "refused"
+        taken = "" if point.latency_ms is None else f", {point.latency_ms:.3g} ms"
+        label = f"{point.name}: {size:.3g} MB{taken}, {verdict}"
+        width = 14 if point.chosen else 8
+        axes.plot([size], [point.value], marker, color=colour, markersize=width, label=label)
+    axes.set_xlim(0, 1.1 * max(point.size_bytes for point in points) / 1e6)
+    if metric == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _dress(axes, {"accuracy": "Accuracy", "mae": "Mean absolute error"}[metric], "Size (MB)")
+    axes.set_title("Size and quality of each precision", loc="left", fontsize=11, color=_INK)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)
 
 

@@ -1,0 +1,64 @@
+"""`tltool quantize`: makes every LiteRT precision of a run and picks the smallest good one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tltool.cli.output import JsonOption, RunArgument, examples, print_json, print_table
+
+EXAMPLES = examples(
+    "tltool quantize runs/my-images",
+    "tltool quantize runs/my-images --max-drop 0.005 --max-latency 20 --threads 2",
+)
+
+
+def quantize(
+    run: RunArgument,
+    max_drop: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Most accuracy that may be lost, as a share.")
+    ] = 0.01,
+    max_latency: Annotated[
+        float | None, typer.Option(min=0.0, help="Longest median milliseconds for one example.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of LiteRT, while it is timed.")] = 1,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Labelled data to check on; default: the run's test split."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make every LiteRT precision, compare them and pick the smallest that is good enough."""
+    from tltool.quiet import load_tensorflow
+
+    load_tensorflow()
+
+    from tltool.errors import ExportError
+    from tltool.export.quantisation.choice import none_within
+    from tltool.export.quantisation.sweep import SWEEP_FILE, SWEEP_PLOT
+    from tltool.run import load_run
+
+    loaded = load_run(run)
+    sweep = loaded.quantize(
+        max_drop=max_drop, max_latency_ms=max_latency, threads=threads, data=data
+    )
+    if as_json:
+        print_json(sweep.to_json())
+    else:
+        print_table(sweep.rows(), right=("size", "ms", "same top class"))
+        typer.echo(
+            f"\nms: median for one example with {threads} thread{'s'[: threads > 1]}, measured in "
+            f"turn on this machine\nthe exports that passed, {SWEEP_FILE} and {SWEEP_PLOT} are in "
+            f"{loaded.path}"
+        )
+    if sweep.chosen is None:
+        raise ExportError(
+            none_within(sweep), hint="allow more with --max-drop or --max-latency, or ship float32"
+        )
+    if not as_json:
+        kept = sweep.chosen.report.kept_float if sweep.chosen.report else None
+        typer.echo(
+            f"chosen: {sweep.chosen.precision}, the smallest within a drop of {max_drop:g}"
+            + (f"; kept in float: {kept}" if kept else "")
+        )

@@ -1,0 +1,156 @@
+"""`tltool quantize`: every LiteRT precision of a trained model through the same gate."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tltool.data.examples import Examples
+from tltool.errors import ExportError
+from tltool.export.about import About
+from tltool.export.contract import Contract
+from tltool.export.feeding import single_inputs
+from tltool.export.gate.report import GateReport
+from tltool.export.package import export_outcomes
+from tltool.export.quantisation.choice import Candidate, Sweep, points
+from tltool.export.quantisation.latency import latencies
+from tltool.export.targets import ExportTarget
+from tltool.files import atomic_path, write_json
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.report.plots import TradeOff, trade_off
+from tltool.schema import ExportSection, LiteRTPrecision
+from tltool.tasks import Task
+
+if TYPE_CHECKING:
+    import keras
+
+PRECISIONS: tuple[LiteRTPrecision, ...] = ("float32", "float16", "dynamic_int8", "int8")
+SWEEP_FILE = "quantize.json"
+SWEEP_PLOT = "quantize.png"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a precision must keep to be chosen.
+
+    Attributes:
+        max_drop: Most the accuracy may fall, or the mean absolute error rise
+            in standard deviations of the training targets.
+        max_latency_ms: Longest median time for one example; None is any.
+        threads: For the interpreters while they are timed.
+    """
+
+    max_drop: float = 0.01
+    max_latency_ms: float | None = None
+    threads: int = 1
+
+
+def sweep_precisions(
+    model: keras.Model,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    examples: Examples,
+    folder: Path,
+    *,
+    section: ExportSection,
+    limits: Limits,
+    calibration: Examples,
+    about: About | None = None,
+) -> Sweep:
+    """Makes every LiteRT precision, checks and times it, and keeps those that pass.
+
+    Writes an export folder for each that passes into `folder / "exports"`, and
+    `quantize.json` and `quantize.png` into `folder`, each whole or not at all.
+
+    Args:
+        model: Trained, functional, from preprocessed inputs to raw outputs.
+        task: Labels or target scale.
+        preprocessing: Contract of the model.
+        examples: Held-out rows.
+        folder: The run's.
+        section: How int8 is made and how far an artifact may be off. Where it
+            does not set the fall of the metric, `limits.max_drop` does.
+        limits: For the choice.
+        calibration: Training rows.
+        about: Name, origin and licence for the metadata.
+    """
+    with tempfile.TemporaryDirectory(prefix=".quantize.", dir=folder) as made:
+        outcomes = export_outcomes(
+            model,
+            task,
+            preprocessing,
+            examples,
+            Path(made),
+            section=_all_precisions(section, limits.max_drop),
+            about=about,
+            # Also of those that are refused one wants to know how fast they are.
+            keep_failed=True,
+            calibration=calibration,
+        )
+        candidates = _timed(outcomes, Path(made), examples, limits)
+        sweep = Sweep(candidates, limits.max_drop, limits.max_latency_ms, limits.threads)
+        for target, found in outcomes.items():
+            if isinstance(found, GateReport) and found.passed:
+                with atomic_path(folder / "exports" / target.folder) as place:
+                    (Path(made) / target.folder).rename(place)
+    _write(sweep, folder)
+    return sweep
+
+
+def _all_precisions(section: ExportSection, max_drop: float) -> ExportSection:
+    drops = dict.fromkeys(PRECISIONS[1:], max_drop) | section.gate.max_metric_drop
+    gate = section.gate.model_copy(update={"max_metric_drop": drops})
+    # A model that resizes in 8 bits is refused.
+    resizes = section.litert_input == "uint8_any_size"
+    precisions = tuple(p for p in PRECISIONS if not (resizes and p == "int8"))
+    wanted = {"formats": ("litert",), "precisions": precisions, "gate": gate}
+    return section.model_copy(update=wanted)
+
+
+def _timed(
+    outcomes: dict[ExportTarget, GateReport | ExportError],
+    made: Path,
+    examples: Examples,
+    limits: Limits,
+) -> tuple[Candidate, ...]:
+    candidates = {
+        target: Candidate(target.precision, report=found)
+        if isinstance(found, GateReport)
+        else Candidate(target.precision, error=found.message)
+        for target, found in outcomes.items()
+    }
+    ran = [target for target, candidate in candidates.items() if candidate.report]
+    if not ran:
+        return tuple(candidates.values())
+    contract = Contract.read(made / ran[0].folder)
+    inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
+    inputs = next(iter(inputs_of(examples.inputs[:1])))
+    files = [made / target.folder / target.file for target in ran]
+    for target, taken in zip(ran, latencies(files, inputs, threads=limits.threads), strict=True):
+        candidates[target] = replace(candidates[target], latency_ms=taken)
+    return tuple(candidates.values())
+
+
+def _write(sweep: Sweep, folder: Path) -> None:
+    write_json(folder / SWEEP_FILE, sweep.to_json())
+    drawn = [_point(candidate, sweep) for candidate in points(sweep.candidates)]
+    if drawn:
+        metric = next(c.report.metric for c in sweep.candidates if c.report and c.report.metric)
+        trade_off(drawn, metric.name, metric.model, folder / SWEEP_PLOT)
+
+
+def _point(candidate: Candidate, sweep: Sweep) -> TradeOff:
+    report = candidate.report
+    if report is None or report.metric is None:
+        raise ValueError(f"{candidate.precision} has no metric to draw")
+    return TradeOff(
+        name=candidate.precision,
+        size_bytes=report.size_bytes,
+        latency_ms=candidate.latency_ms,
+        value=report.metric.artifact,
+        interval=report.metric.interval,
+        passed=report.passed,
+        chosen=candidate is sweep.chosen,
+    )
