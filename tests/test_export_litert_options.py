@@ -120,6 +120,9 @@ def test_an_image_of_any_size_gives_what_the_model_gives(exported):
         [1, None, None, 3],
         "image",
     )
+    (said,) = read_metadata((folder / name / "model.tflite").read_bytes()).inputs
+    assert "any height and width" in said.description
+    assert (said.process_units[0].mean, said.process_units[0].std) == ((0.0,), (1.0,))
     image = made["image"]
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((36, 90), (200, 41))]
@@ -230,7 +233,9 @@ def test_predict_and_inspect_take_each(exported):
         (row,) = succeed("predict", folder / name, picture).rows()
         (expected,) = load_artifact(folder / name).predict_with_labels([picture])[1]
         assert row["prediction"] == expected
-    assert "any × any × 3" in succeed("inspect", folder / "litert_float32_uint8_any_size").out
+    shown = succeed("inspect", folder / "litert_float32_uint8_any_size").out
+    assert "any × any × 3" in shown
+    assert "an upright RGB image, levels 0..255, of any height and width" in " ".join(shown.split())
     assert "1 × any" in succeed("inspect", folder / "litert_float32_free_length").out
 
 

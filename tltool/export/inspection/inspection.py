@@ -17,7 +17,14 @@ from tltool.export.tflite.metadata_values import ModelMetadata, ProcessUnit
 from tltool.schema import ExportFormat
 
 # What is shown of the files beside a model; `None` where an older version did not write it.
-_CONTRACT_KEYS = ("tltool", "precision", "length", "task", "preprocessing_digest")
+_CONTRACT_KEYS = (
+    "tltool",
+    "precision",
+    "length",
+    "signatures",
+    "task",
+    "preprocessing_digest",
+)
 _GATE_KEYS = ("passed", "rows", "max_difference", "agreement", "breaches")
 
 

@@ -80,13 +80,15 @@ def _image(tensor: TensorInfo, contract: ImagePreprocessing) -> TensorMetadata:
     order = contract.channel_order
     if _takes_pixels(tensor, contract):
         mean, std, order = (0.0,), (1.0,), "rgb"
-    height, width = contract.size_px
+    size = "{}×{} pixels".format(*contract.size_px)
+    if tensor.shape is not None and None in tensor.shape:
+        size = "any height and width"
     lowest, highest = (
         tuple((pixel - m) / s for m, s in zip(mean, std, strict=True)) for pixel in _PIXELS
     )
     return TensorMetadata(
         name=IMAGE_INPUT,
-        description=f"An image of {height}×{width} pixels, {order.upper()}.",
+        description=f"An image of {size}, {order.upper()}.",
         content="image",
         # There is no word for BGR, and an app that took it for RGB would be wrong silently.
         colour_space="rgb" if order == "rgb" else "unknown",
