@@ -235,7 +235,7 @@ def test_what_is_no_model_is_refused_with_a_way_out(exports, tmp_path):
     for name in ("photo.jpg", "model.pb", "model"):
         (tmp_path / name).write_bytes(b"something")
         assert "is not an exported model" in refused(tmp_path / name)
-    assert ".tflite file" in refused(tmp_path)
+    assert "a file ending in .tflite, .onnx, .keras" in refused(tmp_path)
     for folder in (exports, exports.parent, exports.parent.parent):
         assert str(exports / "litert_float32") in refused(folder)
 

@@ -116,8 +116,8 @@ def _model_path(path: Path) -> Path:
         return path
     if (path / CONTRACT_FILE).is_file():
         return path / Contract.read(path).file
-    kinds = " or ".join(f.suffix for f in FORMATS.values() if f.suffix)
+    kinds = ", ".join(f.suffix for f in FORMATS.values() if f.suffix)
     raise ExportError(
         f"{path} is not an exported model.",
-        hint=f"give an export folder, a SavedModel folder or a {kinds} file",
+        hint=f"give an export folder, a SavedModel folder, or a file ending in {kinds}",
     )

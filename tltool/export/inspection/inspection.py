@@ -90,7 +90,7 @@ def inspect_artifact(path: Path) -> Inspection:
 _SUFFIXES = tuple(f.suffix for f in FORMATS.values() if f.suffix)
 # Where a folder that is none may have exports: `exports`, a run, all runs of a name.
 _EXPORTS = tuple(f"{place}*/{CONTRACT_FILE}" for place in ("", "exports/", "*/exports/"))
-_HINT = f"give an export folder, a SavedModel folder or a {' or '.join(_SUFFIXES)} file"
+_HINT = f"give an export folder, a SavedModel folder, or a file ending in {', '.join(_SUFFIXES)}"
 
 
 def _model_and_format(path: Path) -> tuple[Path, ExportFormat]:

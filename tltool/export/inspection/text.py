@@ -135,10 +135,8 @@ def _numbers(numbers: tuple[float, ...]) -> str:
 def _contract(contract: dict[str, Any]) -> str:
     task = contract["task"] or {}
     labels = f" of {len(task['labels'])} classes" if task.get("labels") else ""
-    takes = ""
-    if contract["signatures"]:
-        given = contract["signatures"][0]["inputs"]
-        takes = "".join(f"{tensor['name']}: {tensor['description']}; " for tensor in given)
+    given = (contract["signatures"] or [{}])[0].get("inputs", ())
+    takes = "".join(f"{tensor.get('name')}: {tensor.get('description')}; " for tensor in given)
     return (
         f"{task.get('name')}{labels}, {contract['precision']}, by tltool {contract['tltool']}; "
         f"{takes}"
