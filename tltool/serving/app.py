@@ -82,9 +82,18 @@ def make_app(service: Service, *, on_fault: Callable[[], None] = lambda: None) -
             service.refuse_examples(asked)
         length = request.headers.get("content-length")
         announced = int(length) if length is not None else None
-        return Response(await service.predict(asked, announced, request.stream()), media_type=JSON)
+        too_large = announced is not None and announced > service.limits.request_bytes
+        # A client that asks before it sends need not send what is refused.
+        waits = request.headers.get("expect", "").lower() == "100-continue"
+        body = _nothing() if too_large and waits else request.stream()
+        return Response(await service.predict(asked, announced, body), media_type=JSON)
 
     return app
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
 
 
 def _json(value: Any) -> Response:
@@ -96,8 +105,8 @@ def _refused(request: Request, error: Exception) -> Response:
         raise error
     request.scope["tltool.error"] = error.message
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.retry else {}
-    if error.status in (408, 413, 429):
-        headers["connection"] = "close"  # the rest of the body is not read
+    if error.unread:
+        headers["connection"] = "close"
     return _error(error.status, error.message, headers)
 
 

@@ -41,10 +41,15 @@ class RefusedError(Exception):
         status: HTTP status code.
         message: What is wrong with it.
         retry: Whether the same request may go through later.
+        unread: Whether its body was not read to the end, so that its
+            connection is of no more use.
     """
 
-    def __init__(self, status: int, message: str, *, retry: bool = False) -> None:
+    def __init__(
+        self, status: int, message: str, *, retry: bool = False, unread: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.retry = retry
+        self.unread = unread

@@ -20,6 +20,8 @@ from tltool.serving.paths import Asked
 from tltool.serving.tensors import read_request
 
 _METHOD = "tensorflow/serving/predict"
+# How many times the limit of a body is read before a client is cut off.
+_DISCARDED = 8
 
 
 class Service:
@@ -77,10 +79,10 @@ class Service:
         )
 
     async def stop(self) -> None:
-        """Waits for what is being computed."""
+        """Waits for what is being computed, which cannot be broken off; drops what waits."""
         self.state = "UNLOADING" if self._model else "END"
         self.metrics.ready.set(0)
-        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def status(self, asked: Asked) -> dict[str, Any]:
         """The state of the model, as `GetModelStatusResponse`.
@@ -120,12 +122,14 @@ class Service:
             "metadata": {"signature_def": {"signature_def": definitions}},
         }
 
-    async def predict(self, asked: Asked, length: int | None, body: AsyncIterator[bytes]) -> bytes:
+    async def predict(
+        self, asked: Asked, announced: int | None, body: AsyncIterator[bytes]
+    ) -> bytes:
         """The answer to a predict request, as JSON.
 
         Args:
             asked: Model and version.
-            length: Bytes of the body as the client announces them; None where it doesn't.
+            announced: Bytes of the body as the client announces them; None where it doesn't.
             body: Its parts.
 
         Raises:
@@ -133,7 +137,7 @@ class Service:
         """
         model = self._servable(asked)
         with self._admitted():
-            content = await self._read(length, body)
+            content = await self._read(announced, body)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._answer, model, content)
 
@@ -183,22 +187,30 @@ class Service:
             self._in_flight -= 1
             self.metrics.in_flight.set(self._in_flight)
 
-    async def _read(self, length: int | None, body: AsyncIterator[bytes]) -> bytes:
-        """The body, which is not read on past the limit."""
+    async def _read(self, announced: int | None, body: AsyncIterator[bytes]) -> bytes:
+        """The body, of which nothing past the limit is kept.
+
+        What is sent past it is taken and thrown away, up to a bound: a client
+        that is cut off while it sends does not read the answer that says why.
+        """
         most = self.limits.request_bytes
-        too_large = RefusedError(413, f"the request's body is larger than {most} bytes")
-        if length is not None and length > most:
-            raise too_large
-        parts, size = [], 0
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self.limits.upload_seconds):
-                async for part in body:
-                    size += len(part)
-                    if size > most:
-                        raise too_large
-                    parts.append(part)
+                if announced is None or announced <= _DISCARDED * most:
+                    async for part in body:
+                        size += len(part)
+                        if size <= most:
+                            parts.append(part)
+                        elif size > _DISCARDED * most:
+                            break
         except TimeoutError as error:
-            raise RefusedError(408, "the request's body took too long to arrive") from error
+            message = "the request's body took too long to arrive"
+            raise RefusedError(408, message, unread=True) from error
+        if max(size, announced or 0) > most:
+            message = f"the request's body is larger than {most} bytes"
+            raise RefusedError(413, message, unread=True)
         return b"".join(parts)
 
     def _answer(self, model: ServedModel, content: bytes) -> bytes:
