@@ -622,3 +622,13 @@ def test_offline_asks_no_server(tmp_path, monkeypatch):
     result = cli("models", "pull", "hf://tltool-tests/never-fetched", "--offline")
     assert result.code == 2
     assert "TLTOOL_OFFLINE" in result.err
+
+
+# serve
+
+
+def test_serve_compares_a_running_server_with_the_trained_model(text_run):
+    path, _ = text_run
+    done = succeed("serve", path, "--check")
+    assert "model (float32): passed on" in done.out
+    assert "same top class      100.0%" in done.out

@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trained
@@ -162,6 +163,22 @@ def test_what_cannot_be_served_is_told(export, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert run_command(["serve", str(export.folder)]) == 2
     assert "pip install 'tltool[serve]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_the_exit_code_says_whether_the_check_passed(export, passed, code, monkeypatch):
+    from tltool.serving import check
+
+    limits = []
+
+    def checked(_, found, data):
+        limits.append((found.rows, data))
+        return SimpleNamespace(passed=passed)
+
+    monkeypatch.setattr(check, "check_served", checked)
+    command = ["serve", str(export.folder), "--check", "--max-batch", "7", "--data", "rows.csv"]
+    assert run_command(command) == code
+    assert limits == [(7, "rows.csv")]
 
 
 def test_an_address_that_is_taken_is_told(export, server, capsys):
