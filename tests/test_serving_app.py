@@ -60,9 +60,9 @@ def application(export, limits, log, **options):
 
 
 @contextmanager
-def serving(folder, limits=SMALL, *, ready=True, log=2, labels=(), **options):
+def serving(folder, limits=SMALL, *, name="tiny", ready=True, log=2, labels=(), **options):
     """A client of a server of `folder` in this process, and its service."""
-    export = find_export(folder, name="tiny", version_labels=labels)
+    export = find_export(folder, name=name, version_labels=labels)
     with closing(Log(log)) as events, application(export, limits, events, **options) as found:
         client, service = found
         while ready and client.get("/readyz").status_code == 503:
@@ -507,6 +507,15 @@ def test_the_page_escapes_names_and_labels(text):
     (labels,) = re.findall('data-labels="(.*?)"', found)
     assert tuple(json.loads(html.unescape(labels))) == nasty
     assert 'data-modality="text"' in found
+
+
+def test_the_page_asks_its_model_whatever_its_name(text):
+    model = SlowModel()
+    with serving(text[1], name="é?a=b#c&<", load=lambda *_: model) as (client, _):
+        model.go.set()
+        (address,) = re.findall('data-address="(.*?)"', client.get("/").text)
+        answer = client.post("/" + html.unescape(address), json={"instances": ["a"]})
+        assert answer.json() == {"predictions": [1.0]}
 
 
 def test_the_page_shows_what_it_needs_to_those_who_cannot_see_it(texts):

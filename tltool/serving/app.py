@@ -49,6 +49,30 @@ def make_app(service: Service, *, on_fault: Callable[[], None] = lambda: None) -
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _no_such_address)
     app.add_middleware(Observed, service=service)
+    _add_page_and_health(app, service)
+
+    @app.api_route("/v1/{path:path}", methods=["GET", "POST"])
+    async def rest(request: Request) -> Response:
+        asked = parse_path(request.method, request.scope["path"])
+        request.scope["tltool.route"] = asked.verb
+        if asked.verb == "status":
+            return _json(service.status(asked))
+        if asked.verb == "metadata":
+            return _json(service.metadata(asked))
+        if asked.verb != "predict":
+            service.refuse_examples(asked)
+        length = request.headers.get("content-length")
+        announced = int(length) if length is not None else None
+        too_large = announced is not None and announced > service.limits.request_bytes
+        # A client that asks before it sends need not send what is refused.
+        waits = request.headers.get("expect", "").lower() == "100-continue"
+        body = _nothing() if too_large and waits else request.stream()
+        return Response(await service.predict(asked, announced, body), media_type=JSON)
+
+    return app
+
+
+def _add_page_and_health(app: FastAPI, service: Service) -> None:
     html, policy = page(service.export)
 
     @app.get("/")
@@ -69,26 +93,6 @@ def make_app(service: Service, *, on_fault: Callable[[], None] = lambda: None) -
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(service.metrics.page(), headers={"content-type": METRICS_TYPE})
-
-    @app.api_route("/v1/{path:path}", methods=["GET", "POST"])
-    async def rest(request: Request) -> Response:
-        asked = parse_path(request.method, request.url.path)
-        request.scope["tltool.route"] = asked.verb
-        if asked.verb == "status":
-            return _json(service.status(asked))
-        if asked.verb == "metadata":
-            return _json(service.metadata(asked))
-        if asked.verb != "predict":
-            service.refuse_examples(asked)
-        length = request.headers.get("content-length")
-        announced = int(length) if length is not None else None
-        too_large = announced is not None and announced > service.limits.request_bytes
-        # A client that asks before it sends need not send what is refused.
-        waits = request.headers.get("expect", "").lower() == "100-continue"
-        body = _nothing() if too_large and waits else request.stream()
-        return Response(await service.predict(asked, announced, body), media_type=JSON)
-
-    return app
 
 
 async def _nothing() -> AsyncIterator[bytes]:

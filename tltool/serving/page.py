@@ -8,6 +8,7 @@ import html
 import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from tltool.serving.exports import ServedExport
 
@@ -26,7 +27,7 @@ def page(export: ServedExport) -> tuple[str, str]:
     """
     facts = {
         "title": export.name,
-        "address": f"v1/models/{export.name}:predict",
+        "address": f"v1/models/{quote(export.name)}:predict",
         "modality": export.task.spec.modality,
         "labels": json.dumps(export.task.labels),
     }

@@ -73,16 +73,7 @@ def read_request(body: bytes, signatures: Signatures, *, max_rows: int) -> Predi
         RefusedError: 400 where it does not fit the model, 413 for too many rows.
     """
     values = _parsed(body)
-    signature = values.get("signature_name", DEFAULT_SIGNATURE)
-    if not isinstance(signature, str):
-        raise _wrong("'signature_name' key must be a string value")
-    signature = signature or DEFAULT_SIGNATURE
-    if signature not in signatures:
-        known = ", ".join(sorted(signatures))
-        raise _wrong(
-            f'Serving signature name: "{_cut(signature)}" not found in signature def; '
-            f"there are: {known}"
-        )
+    signature = _signature_of(values, signatures)
     specs = signatures[signature]
     if "instances" in values and "inputs" in values:
         raise _wrong("expecting only one of 'inputs' or 'instances' keys to exist")
@@ -122,6 +113,20 @@ def _parsed(body: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise _wrong(f"JSON Value: {_shown(values)} Is not object")
     return values
+
+
+def _signature_of(values: Mapping[str, Any], signatures: Signatures) -> str:
+    signature = values.get("signature_name", DEFAULT_SIGNATURE)
+    if not isinstance(signature, str):
+        raise _wrong("'signature_name' key must be a string value")
+    signature = signature or DEFAULT_SIGNATURE
+    if signature not in signatures:
+        known = ", ".join(sorted(signatures))
+        raise _wrong(
+            f'Serving signature name: "{_cut(signature)}" not found in signature def; '
+            f"there are: {known}"
+        )
+    return signature
 
 
 def _columns_of_rows(instances: list[Any], specs: Mapping[str, Spec]) -> dict[str, Any]:
