@@ -20,6 +20,7 @@ from tltool.export.audit.audit import audit_export
 from tltool.export.litert import export_litert
 from tltool.export.quantisation.graph import kinds_in_float
 from tltool.export.tflite.file import read_tflite
+from tltool.lora import add_adapters
 from tltool.model import precision_scope
 from tltool.schema import ExportSection, Int8Section
 from tltool.tasks import TASKS, Task
@@ -162,6 +163,17 @@ def test_what_is_said_of_the_operators_is_what_the_export_has(make, precision, t
     assert found.litert_operators == real.operators
     count = sum(real.operators.values())
     assert found.lines() == ["saved_model: ok", f"litert: ok, {count} operators, all built in"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_adapters_are_not_counted_since_they_are_merged_before_the_export(precision):
+    plain = audit(tiny_model(tiny.tiny_text_backbone)).litert_operators
+    with precision_scope(precision):
+        backbone = add_adapters(tiny.tiny_text_backbone(), rank=2)
+        output = keras.layers.Dense(2, dtype="float32")(backbone.features.pooled)
+    found = audit(keras.Model(backbone.model.input, output))
+    assert found.problems == ()
+    assert found.litert_operators == plain
 
 
 def test_operators_without_an_8_bit_kernel_are_those_that_the_export_keeps_in_float(tmp_path):

@@ -113,11 +113,21 @@ def to_float32(model: keras.Model) -> keras.Model:
     A float32 model shares its layers with the result.
     """
     plain = keras.Model(model.input, model.output, name=model.name)
-    if not any(layer.compute_dtype in {"float16", "bfloat16"} for layer in model.layers):
+    if not is_mixed(model):
         return plain
-    copied = keras.models.clone_model(plain, clone_function=_float32_layer, recursive=True)
+    copied = float32_network(plain)
     copied.set_weights(plain.get_weights())
     return copied
+
+
+def is_mixed(model: keras.Model) -> bool:
+    """Whether some layers of a model compute in 16 bits."""
+    return any(layer.compute_dtype in {"float16", "bfloat16"} for layer in model.layers)
+
+
+def float32_network(model: keras.Model) -> keras.Model:
+    """The same network in float32 with new weights, without the adapters that LoRA has added."""
+    return keras.models.clone_model(model, clone_function=_float32_layer, recursive=True)
 
 
 def _float32_layer(layer: Any) -> Any:

@@ -11,7 +11,8 @@ from tltool.export.audit.litert import audit_litert
 from tltool.export.audit.problems import Audit, Problem, joined
 from tltool.export.audit.saved_model import audit_saved_model
 from tltool.export.audit.saving import RUN_FILE, audit_saving
-from tltool.model import to_float32
+from tltool.lora import ADAPTER_NAMES
+from tltool.model import float32_network, is_mixed
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.quiet import quiet
 from tltool.schema import ExportSection
@@ -51,7 +52,7 @@ def _audit(
 ) -> Audit:
     problems = list(audit_saving(model))
     try:
-        model = to_float32(model)
+        model = _as_exported(model)
     except Exception as error:
         return Audit((), tuple(problems) or (_cannot_be_made(RUN_FILE, error),))
     length = preprocessing.max_length if isinstance(preprocessing, TextPreprocessing) else None
@@ -62,6 +63,12 @@ def _audit(
         except Exception as error:
             found.append(Audit((form,), (_cannot_be_made(form, error),)))
     return joined(found)
+
+
+def _as_exported(model: keras.Model) -> keras.Model:
+    """The network that is exported: in float32, without adapters. Its weights are not looked at."""
+    adapted = any(variable.name in ADAPTER_NAMES for variable in model.variables)
+    return float32_network(model) if adapted or is_mixed(model) else model
 
 
 def _audit_form(
