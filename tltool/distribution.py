@@ -45,6 +45,17 @@ def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
     return strategy
 
 
+def claim_devices(training: TrainingSection) -> None:
+    """Checks the devices that a recipe names, and splits the CPU where it names parts of it.
+
+    That is possible only before TensorFlow computes anything, reading data included.
+
+    Raises:
+        DeviceError: This machine lacks a device.
+    """
+    _devices(training.devices)
+
+
 def describe_devices() -> dict[str, list[str]]:
     """Names of the logical devices by kind, e.g. {"CPU": ["cpu:0"], "GPU": []}."""
     return {kind: _names(kind) for kind in ("CPU", "GPU", "TPU")}

@@ -75,6 +75,7 @@ def prepare(
 
     Raises:
         RecipeError: A package that the recipe's layers or formats need is not installed.
+        DeviceError: This machine lacks a device that the recipe names.
     """
     clock = clock or Stopwatch()
     if recipe.augment is not None:
@@ -84,6 +85,9 @@ def prepare(
         import keras  # noqa: F401
         import keras_hub  # noqa: F401
         import tensorflow  # noqa: F401
+
+        from tltool.distribution import claim_devices
+    claim_devices(recipe.training)
     with clock.measure("data"):
         examples, summary = load_data(recipe, data=data, progress=progress)
     return assemble(recipe, examples, summary, progress=progress, seed=seed, clock=clock)
