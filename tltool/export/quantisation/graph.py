@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tltool.export.tflite.file import dtype_of, model_table, operator_kinds
+from tltool.export.tflite.flatbuffer import Table
 
 # Where the int8 and the float part of a graph meet.
 _BORDERS = {"QUANTIZE", "DEQUANTIZE"}
+TABLES = frozenset({"EMBEDDING_LOOKUP", "GATHER"})
 # Those that read a whole tensor of weights: in float they make the file larger.
 WEIGHTED = frozenset(
     {
         "CONV_2D",
         "CONV_3D",
         "DEPTHWISE_CONV_2D",
-        "EMBEDDING_LOOKUP",
         "FULLY_CONNECTED",
-        "GATHER",
         "TRANSPOSE_CONV",
+        *TABLES,
     }
 )
 
@@ -31,13 +34,18 @@ class Operator:
         kind: As LiteRT names it: "CONV_2D", "SOFTMAX" …
         name: Of its first output, which comes from the Keras layer's path.
         tensors: Numbers of the float tensors that go in and come out.
+        source: Number of the first tensor that goes in.
         in_float: Whether it gives float numbers.
+        weights: How many numbers its kernel or table holds; of other operators
+            its second input.
     """
 
     kind: str
     name: str
     tensors: tuple[int, ...]
+    source: int
     in_float: bool
+    weights: int
 
 
 def read_operators(content: bytes) -> tuple[Operator, ...]:
@@ -60,10 +68,30 @@ def read_operators(content: bytes) -> tuple[Operator, ...]:
                     kind=kinds[operator["opcode_index"]],
                     name=tensors[out[0]]["name"] or "",
                     tensors=tuple(number for number in (*into, *out) if number in floats),
+                    source=into[0] if into else -1,
                     in_float=bool(floats & set(out)),
+                    weights=_weights(kinds[operator["opcode_index"]], into, tensors),
                 )
             )
     return tuple(found)
+
+
+def _weights(kind: str, inputs: Sequence[int], tensors: Sequence[Table]) -> int:
+    place = 0 if kind == "GATHER" else 1
+    if len(inputs) <= place or inputs[place] < 0:
+        return 0
+    shape = tensors[inputs[place]]["shape"]
+    return 0 if shape is None else math.prod(shape.tolist())
+
+
+def logits_tensor(content: bytes) -> int | None:
+    """Number of the tensor that the softmax at the model's end takes; None where there is none."""
+    for operator in reversed(read_operators(content)):
+        if operator.kind == "SOFTMAX":
+            return operator.source
+        if operator.kind not in _BORDERS:
+            return None
+    return None
 
 
 def kinds_in_float(content: bytes) -> dict[str, int]:

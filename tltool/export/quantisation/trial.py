@@ -11,9 +11,12 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert import mlir_quantize
 
+from tltool.export.quantisation.graph import logits_tensor
 from tltool.quiet import quiet
 
 Inputs = dict[str, np.ndarray[Any, Any]]
+CONFIDENCE = 0.7
+"""Mean probability of the top class on rows that a model of use has not seen."""
 _SIGNATURE = "serving_default"
 
 
@@ -56,33 +59,64 @@ def quantise(calibrated: bytes, kept: Float, input_type: Any = tf.float32) -> by
 
 
 def answers(content: bytes, rows: Sequence[Inputs]) -> np.ndarray[Any, Any]:
-    """A model's outputs for preprocessed rows, (rows, classes) or (rows, 1).
+    """What a model says of preprocessed rows: logits (rows, classes) or numbers (rows, 1).
+
+    Probabilities of 8 bits are 0 below 1/256, and say nothing of their logits.
 
     Raises:
         RuntimeError: The interpreter cannot run it.
     """
+    logits = logits_tensor(content)
+    outputs = []
     with quiet():
-        interpreter = Interpreter(model_content=content)
+        interpreter = Interpreter(
+            model_content=content, experimental_preserve_all_tensors=logits is not None
+        )
         interpreter.allocate_tensors()
         run = interpreter.get_signature_runner(_SIGNATURE)
-        outputs = [next(iter(run(**row).values()))[0] for row in rows]
+        for row in rows:
+            output = next(iter(run(**row).values()))
+            outputs.append(output if logits is None else _numbers(interpreter, logits))
     return np.reshape(np.stack(outputs), (len(rows), -1))
+
+
+def _numbers(interpreter: Interpreter, tensor: int) -> np.ndarray[Any, Any]:
+    values: np.ndarray[Any, Any] = interpreter.get_tensor(tensor).astype("float32")
+    scale, zero_point = interpreter.get_tensor_details()[tensor]["quantization"]
+    return (values - zero_point) * np.float32(scale) if scale else values
 
 
 def change_of(expected: np.ndarray[Any, Any], received: np.ndarray[Any, Any]) -> float:
     """How much answers change, mean over the rows; infinite where one is not a number.
 
-    Of probabilities, half the sum of the differences of a row: the share of
-    the probability that went to other classes (total variation distance). The
-    accuracy that a model expects of itself changes by no more. Of numbers, in
-    standard deviations of the expected ones.
+    Of logits, half the sum of the differences of a row's probabilities: the
+    share that goes to other classes (total variation distance). The accuracy
+    that a model expects of itself changes by no more. Training rows are learnt
+    by heart, so the logits are divided by the temperature at which the mean
+    confidence is `CONFIDENCE` at most. Of numbers, in standard deviations of
+    the expected ones.
     """
     if not np.isfinite(received).all():
         return float("inf")
-    differences = np.abs(received - expected).sum(axis=1)
-    if expected.shape[1] > 1:
-        return float(differences.mean() / 2)
-    return float(differences.mean() / (expected.std() or 1.0))
+    if expected.shape[1] == 1:
+        return float(np.abs(received - expected).mean() / (expected.std() or 1.0))
+    temperature = _temperature(expected)
+    differences = _softmax(received / temperature) - _softmax(expected / temperature)
+    return float(np.abs(differences).sum(axis=1).mean() / 2)
+
+
+def _temperature(logits: np.ndarray[Any, Any]) -> float:
+    """The lowest of a fine scale from 1 at which the mean confidence is `CONFIDENCE` at most."""
+    for temperature in np.geomspace(1, 1000, 200):
+        if _softmax(logits / temperature).max(axis=1).mean() <= CONFIDENCE:
+            return float(temperature)
+    return 1.0
+
+
+def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: np.ndarray[Any, Any] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
 
 
 @dataclass
