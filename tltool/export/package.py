@@ -16,7 +16,7 @@ from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.quantisation.kept import KeptFloat
 from tltool.export.sidecars.folder import write_contract, write_golden
-from tltool.export.sidecars.readme import readme
+from tltool.export.sidecars.readme import readme, write_snippets
 from tltool.export.targets import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
 from tltool.export_faults import check_export_installed, export_faults
 from tltool.files import atomic_path, write_json, write_text
@@ -205,6 +205,7 @@ def _export_one(
         golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
         title = f"{made.task.spec.name}: {target.folder}"
         write_text(folder / README_FILE, readme(contract, title=title, example=golden[0]["input"]))
+        write_snippets(folder, contract)
     return report
 
 

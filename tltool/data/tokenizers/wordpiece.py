@@ -24,7 +24,7 @@ _PRIVATE = 0xF0000
 # What is done to a character; a higher number is a line of the replacements.
 _KEEP, _SET_APART, _REPLACE = 0, 1, 2
 # Ranges of `is_chinese_char` in `tokenizers`, whose fifth starts 0x100 later than BERT's own.
-_CJK = (
+CJK = (
     range(0x4E00, 0x9FFF + 1),
     range(0x3400, 0x4DBF + 1),
     range(0x20000, 0x2A6DF + 1),
@@ -149,7 +149,7 @@ def _replacement(character: str, lowercase: bool, strip_accents: bool, split_cjk
         new = "".join(c for c in new if unicodedata.category(c) != "Mn")
     if lowercase:
         new = new.lower()
-    if split_cjk and character >= "\u3400" and any(ord(character) in block for block in _CJK):
+    if split_cjk and character >= "\u3400" and any(ord(character) in block for block in CJK):
         return f" {new} "
     return "".join(f" {c} " if _is_punctuation(c) else c for c in new)
 

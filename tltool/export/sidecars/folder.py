@@ -80,7 +80,8 @@ def write_golden(
     """Writes `golden.json`: raw inputs, an excerpt of the model's input, and outputs.
 
     An app's own test feeds the raw input through its own preprocessing and
-    compares. Images are copied to `golden/`.
+    compares. Images are copied to `golden/`, and beside each lies what it is
+    when it has been resized: uint8 (height, width, 3) RGB, as `.npy`.
 
     Args:
         folder: The export folder.
@@ -99,7 +100,10 @@ def write_golden(
     golden = []
     for i, (row, value) in enumerate(zip(rows, few.inputs, strict=True)):
         stored = value if few.modality == "text" else _stored_image(folder, value, i)
-        entry = {"input": stored, "model_input": excerpts[i], name: _rounded(values[row])}
+        entry: dict[str, Any] = {"input": stored}
+        if isinstance(contract.preprocessing, ImagePreprocessing):
+            entry["resized"] = _stored_pixels(folder, value, i, contract.preprocessing)
+        entry |= {"model_input": excerpts[i], name: _rounded(values[row])}
         golden.append(entry | ({"label": labels[row]} if labels else {}))
     write_json(folder / GOLDEN_FILE, {"tolerance": tolerance, "examples": golden})
     return golden
@@ -112,6 +116,15 @@ def _stored_image(folder: Path, image: Any, number: int) -> str:
     copy.parent.mkdir(exist_ok=True)
     copy.write_bytes(encoded(image, "image"))
     return copy.relative_to(folder).as_posix()
+
+
+def _stored_pixels(folder: Path, image: Any, number: int, contract: ImagePreprocessing) -> str:
+    """The name of the file with an image's resized pixels, relative to `folder`."""
+    from tltool.data.pipeline import resized_images
+
+    file = folder / GOLDEN_FOLDER / f"{number}.npy"
+    np.save(file, resized_images([image], contract)[0])
+    return file.relative_to(folder).as_posix()
 
 
 def _input_excerpts(

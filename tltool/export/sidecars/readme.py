@@ -1,14 +1,23 @@
-"""The README of an export folder: what the artifact takes and gives, and a program that uses it."""
+"""The README of an export folder: what the artifact takes and gives, and programs that use it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from string import Template
 
 from tltool._version import __version__
 from tltool.export.contract import Contract
 from tltool.export.formats import FORMATS
-from tltool.export.sidecars.programs import usage_program
+from tltool.export.sidecars.facts import Facts, facts_of
+from tltool.export.sidecars.programs import (
+    array_program,
+    keras_program,
+    saved_model_program,
+    serving_request,
+)
+from tltool.export.sidecars.snippets import SNIPPETS_FOLDER, snippets
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
+from tltool.files import write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks import Task
 
@@ -23,13 +32,7 @@ $files
 
 ## Use it
 
-Run in this folder, with $packages installed:
-
-```python
-$program
-```
-
-$notes
+$usage
 """
 
 _KERAS_NOTE = Template("""\
@@ -57,20 +60,71 @@ def readme(contract: Contract, *, title: str, example: str) -> str:
         version=__version__,
         gives=_gives(contract.task),
         files="\n".join(f"| `{name}` | {what} |" for name, what in files),
-        packages=_packages(contract),
-        program=usage_program(contract, example),
-        notes="\n\n".join(_notes(contract)),
+        usage="\n\n".join(_USAGE.get(contract.form, _array_usage)(contract, example)),
     )
 
 
+def _saved_model_usage(contract: Contract, example: str) -> list[str]:
+    return [
+        "Run in this folder, with TensorFlow installed:",
+        f"```python\n{saved_model_program(contract, example)}\n```",
+        "Any number of inputs may be given at once.",
+        "With TensorFlow Serving, which takes the folder "
+        f"`{contract.file}` as version 1 (`/models/{contract.file}/1`):",
+        f"```sh\n{serving_request(contract, example)}\n```",
+    ]
+
+
+def _keras_usage(contract: Contract, example: str) -> list[str]:
+    return [
+        "Run in this folder, with tltool installed:",
+        f"```python\n{keras_program(contract, example)}\n```",
+        _KERAS_NOTE.substitute(imports="".join(f"import {m}\n" for m in contract.modules)),
+    ]
+
+
+def _array_usage(contract: Contract, example: str) -> list[str]:
+    facts = facts_of(contract)
+    if facts is None:
+        return [
+            "`contract.json` says what the model must be given. There is no ready program for"
+            " inputs of these types."
+        ]
+    files = ", ".join(_snippets(contract))
+    return [
+        f"Run in this folder, with {_packages(contract)} installed:",
+        f"```python\n{array_program(facts, example)}\n```",
+        *_notes(contract, facts),
+        *([f"The same for apps is in `{SNIPPETS_FOLDER}/`: {files}."] if files else []),
+    ]
+
+
+# What says how to use a model, for formats that do not take preprocessed inputs.
+_USAGE = {"saved_model": _saved_model_usage, "keras": _keras_usage}
+
+
+def _snippets(contract: Contract) -> dict[str, str]:
+    facts = facts_of(contract) if contract.form == "litert" else None
+    return snippets(facts) if facts else {}
+
+
+def write_snippets(folder: Path, contract: Contract) -> None:
+    """Writes code for apps into an export folder of LiteRT; nothing for other formats.
+
+    Args:
+        folder: The export folder.
+        contract: Of the model in it.
+    """
+    for name, text in _snippets(contract).items():
+        path = folder / SNIPPETS_FOLDER / name
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, text)
+
+
 def _packages(contract: Contract) -> str:
-    if contract.form == "saved_model":
-        return "TensorFlow"
-    if contract.form == "keras":
-        return "tltool"
     runtime = {"litert": "ai-edge-litert", "onnx": "onnxruntime"}[contract.form]
     if isinstance(contract.preprocessing, ImagePreprocessing):
-        return f"{runtime}, NumPy and Pillow"
+        return f"{runtime}, NumPy and, to read image files, Pillow"
     if has_tokenizer_file(contract.preprocessing):
         return f"{runtime}, NumPy and tokenizers"
     return f"{runtime} and NumPy"
@@ -84,9 +138,11 @@ def _gives(task: Task) -> str:
 
 def _files(contract: Contract) -> list[tuple[str, str]]:
     form = FORMATS[contract.form]
+    code = [(f"{SNIPPETS_FOLDER}/", "code for apps, generated for this model")]
     labels = [("labels.txt", "class names in the order of the outputs")]
     return [
         (form.file if form.suffix else f"{form.file}/", form.about),
+        *(code if _snippets(contract) else []),
         *(labels if contract.task.labels else []),
         *_tokenizer_files(contract.preprocessing),
         ("contract.json", "task and preprocessing, exactly; what goes in and comes out"),
@@ -105,30 +161,17 @@ def _tokenizer_files(
     return [("vocab.txt", "the tokenizer's vocabulary; line number = token id")]
 
 
-def _notes(contract: Contract) -> list[str]:
-    preprocessing = contract.preprocessing
-    if contract.form == "saved_model":
-        return ["Any number of inputs may be given at once."]
-    if contract.form == "keras":
-        return [_KERAS_NOTE.substitute(imports="".join(f"import {m}\n" for m in contract.modules))]
+def _notes(contract: Contract, facts: Facts) -> list[str]:
     some = "any number of {}s" if contract.form == "onnx" else "one {} at a time"
-    if isinstance(preprocessing, TextPreprocessing):
-        takes = some.format("text")
-        if contract.length is None:
-            return [
-                f"The model takes {takes}, of any length up to {preprocessing.max_length} tokens."
-            ]
+    if isinstance(contract.preprocessing, TextPreprocessing):
+        takes, longest = some.format("text"), contract.preprocessing.max_length
+        if not facts.flags["fixed_length"]:
+            return [f"The model takes {takes}, of any length up to {longest} tokens."]
         return [f"The model takes {takes}, padded or cut to the length above."]
     taken = some.format("image")
     if contract.takes == "image":
         return [f"The model takes {taken}, of any size; it resizes and crops by itself."]
-    notes = [
-        f"The model takes {taken}. Pillow rounds resized pixels to whole numbers,"
-        " so outputs differ a little from those in `golden.json`."
+    return [
+        f"The model takes {taken}. `resize` computes what the training computed, to the last bit;"
+        " the resize functions of image libraries give other pixels."
     ]
-    if not preprocessing.antialias:
-        notes.append(
-            "The model was trained on images resized without antialiasing, which Pillow cannot"
-            " do: expect larger differences on large photographs, or resize with TensorFlow."
-        )
-    return notes

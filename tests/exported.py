@@ -1,0 +1,123 @@
+"""Export folders of tiny models for tests of what lies in them, made without the gate."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import tiny
+import trained
+from PIL import Image
+
+from tltool.artifact import load_artifact
+from tltool.data.examples import Examples
+from tltool.export.package import write_model
+from tltool.export.sidecars.folder import write_golden
+from tltool.export.sidecars.readme import readme, write_snippets
+from tltool.export.targets import Exported, ExportTarget, LiteRTOptions
+from tltool.preprocessing import ImagePreprocessing
+from tltool.tasks import TASKS, Task
+
+# Each branch of the image programs: filter, antialiasing, crop, channel order.
+IMAGE_CONTRACTS = {
+    "bgr": {
+        "mean": (123.68, 116.779, 103.939),
+        "std": (1.0, 2.0, 4.0),
+        "channel_order": "bgr",
+    },
+    "bicubic": {"interpolation": "bicubic", "mean": (127.0,) * 3, "std": (128.0,) * 3},
+    "stretch": {"fit": "stretch", "mean": (127.5,) * 3, "std": (127.5,) * 3},
+    "nearest": {"interpolation": "nearest", "std": (255.0,) * 3},
+    "no antialias": {"interpolation": "bicubic", "antialias": False, "std": (99.0,) * 3},
+}
+LABELS = ("größer", "$mall", 'with "quotes"')
+
+
+def litert_folder(made, folder: Path, *, length: int | None = None, **options) -> Path:
+    """The export folder of a model as LiteRT, without the gate's report."""
+    target = ExportTarget("litert", options=LiteRTOptions(**options))
+    return export_folder(made, folder, target, length)
+
+
+def export_folder(made, folder: Path, target: ExportTarget, length: int | None = None) -> Path:
+    """The same in any format."""
+    folder.mkdir()
+    contract = write_model(Exported(*made.parts(), length), target, folder)
+    outputs = load_artifact(folder).predict_with_labels(made.held_out.inputs)
+    golden = write_golden(folder, contract, made.held_out, outputs, 1e-4)
+    text = readme(contract, title="A model", example=golden[0]["input"])
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_snippets(folder, contract)
+    return folder
+
+
+def program_of(folder: Path) -> str:
+    """The Python program in a folder's README."""
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    return program
+
+
+def image_model(folder: Path, **changes) -> trained.TinyTrained:
+    """A model that any pixel makes a difference to, with pictures of odd sizes, one turned."""
+    import keras
+
+    contract = ImagePreprocessing(size_px=(12, 16), resize_px=18, **changes)
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 16, 3), name="image")
+    x = keras.layers.Rescaling(3 / 255 * min(contract.std))(keras.layers.Flatten()(image))
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    task = Task(TASKS["image-classification"], LABELS)
+    return trained.TinyTrained(model, task, contract, examples("image", pictures(folder)))
+
+
+def text_model(contract) -> trained.TinyTrained:
+    """A model that any token of a text makes a difference to."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in contract.inputs}
+    width = len(contract.vocabulary)
+    embedded = keras.layers.Embedding(width, 8, embeddings_initializer="normal")(
+        inputs["token_ids"]
+    )
+    if "segment_ids" in inputs:
+        embedded += keras.layers.Embedding(2, 8)(inputs["segment_ids"])
+    weights = keras.layers.Reshape((-1, 1))(inputs["padding_mask"])
+    summed = keras.ops.sum(embedded * keras.ops.cast(weights, "float32"), axis=1)
+    model = keras.Model(inputs, keras.layers.Dense(3)(summed))
+    return trained.TinyTrained(
+        model, Task(TASKS["text-classification"], LABELS), contract, examples("text", texts())
+    )
+
+
+def texts() -> list[str]:
+    """A few texts, a long one among them; the first becomes the programs' example."""
+    return ["it's a \"good\" film, isn't $he?", "Très bien!", *tiny.texts(4)[0], "food " * 40]
+
+
+def pictures(folder: Path) -> list[str]:
+    """Noise and slopes in several formats and sizes; the first has an EXIF orientation."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = []
+    sizes = ((33, 47), (60, 60), (200, 31), (18, 24), (90, 121))
+    for number, (height, width) in enumerate(sizes):
+        ends = rng.uniform(0, 200, (2, 3))
+        slope = np.linspace(*ends, height * width).reshape(height, width, 3)
+        pixels = (slope + rng.integers(0, 56, (height, width, 3))).astype("uint8")
+        file = folder / f"{number}.{('jpg', 'png')[number % 2]}"
+        options = {"exif": exif} if number == 0 else {}
+        Image.fromarray(pixels).save(file, **options)
+        files.append(str(file))
+    return files
+
+
+def examples(modality: str, inputs: list[str]) -> Examples:
+    """Rows without meaning."""
+    count = len(inputs)
+    origins = [f"row {i}" for i in range(count)]
+    return Examples(modality, inputs, [LABELS[0]] * count, ["test"] * count, origins)

@@ -1,0 +1,203 @@
+"""The Python programs in export folders: they prepare inputs exactly as the training did."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import exported
+import numpy as np
+import pytest
+import tiny
+from byte_pairs import trained_contract
+from odd_texts import ODD_TEXTS
+
+from tltool.artifact import load_artifact
+from tltool.data.pipeline import model_inputs
+from tltool.export.feeding import prepared_inputs, single_inputs
+from tltool.export.targets import ExportTarget, LiteRTOptions
+
+# What the shipped program may import, beside Python itself: the runtime and what it requires.
+ALONE = """
+import importlib.metadata, re, sys
+required = importlib.metadata.requires("ai-edge-litert") or []
+names = {re.match(r"[\\w-]+", line)[0] for line in required if "extra ==" not in line}
+modules = {"protobuf": "google", "typing-extensions": "typing_extensions"}
+allowed = {modules.get(name, name.replace("-", "_")) for name in names}
+allowed |= {"ai_edge_litert", "numpy", "backports", *sys.stdlib_module_names}
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in allowed:
+            raise ModuleNotFoundError(f"{name} is not NumPy or ai-edge-litert", name=name)
+sys.meta_path.insert(0, Finder())
+"""
+CONTRACTS = {
+    "uncased": {},
+    "cased": {"lowercase": False, "strip_accents": False},
+    "accents": {"strip_accents": False},
+    "cjk together": {"split_cjk": False},
+    "short words": {"max_word_characters": 3},
+    "two inputs": {"inputs": ("token_ids", "padding_mask")},
+}
+
+
+def wordpiece(**changes):
+    words = ["日", "本", "e", "é", "É", "##e", "σ", "ς", "##ς", "##σ", "(", "ı", "i", "Good", "$"]
+    vocabulary = (*tiny.TINY_TEXT.vocabulary, *words)
+    return tiny.TINY_TEXT.model_copy(update={"vocabulary": vocabulary, **changes})
+
+
+def namespace(folder, monkeypatch):
+    """What the README's program defines, run as it is."""
+    monkeypatch.chdir(folder)
+    defined = {}
+    exec(compile(exported.program_of(folder), "README.md", "exec"), defined)
+    return defined
+
+
+@pytest.mark.parametrize("name", exported.IMAGE_CONTRACTS)
+def test_images_become_what_the_training_made_of_them(name, tmp_path, monkeypatch, capsys):
+    made = exported.image_model(tmp_path / "pictures", **exported.IMAGE_CONTRACTS[name])
+    folder = exported.litert_folder(made, tmp_path / "export")
+    program = namespace(folder, monkeypatch)
+    for picture in made.held_out.inputs:
+        found = program["normalise"](program["resize"](program["read"](picture)))
+        expected = model_inputs([picture], made.preprocessing).numpy()
+        np.testing.assert_array_equal(found, expected)
+    golden = json.loads((folder / "golden.json").read_text())["examples"]
+    *_, score = capsys.readouterr().out.split()
+    assert float(score) == pytest.approx(max(golden[0]["probabilities"]), abs=1e-6)
+    for row in golden:
+        resized = np.load(folder / row["resized"])
+        found = program["model"](image=program["normalise"](resized))["probabilities"][0]
+        np.testing.assert_allclose(found, row["probabilities"], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_texts_become_the_training_s_tokens(name, tmp_path, monkeypatch, capsys):
+    contract = wordpiece(**CONTRACTS[name])
+    folder = exported.litert_folder(exported.text_model(contract), tmp_path / "export", length=12)
+    program = namespace(folder, monkeypatch)
+    texts = [*ODD_TEXTS, *exported.texts(), "ΟΔΟΣ Good İI\u2028日本é", "\u0378a ＄ € ﷼"]
+    expected = prepared_inputs(contract, 12)(texts)
+    for row, text in enumerate(texts):
+        found = program["preprocess"](text)
+        assert set(found) == set(contract.inputs)
+        for key, values in found.items():
+            np.testing.assert_array_equal(values[0], expected[key][row], err_msg=repr(text))
+            assert values.dtype == np.int32
+
+
+def test_a_tokenizer_file_is_used(tmp_path, monkeypatch, capsys):
+    contract = trained_contract()
+    folder = exported.litert_folder(exported.text_model(contract), tmp_path / "export", length=12)
+    program = namespace(folder, monkeypatch)
+    expected = prepared_inputs(contract, 12)(list(ODD_TEXTS))
+    for row, text in enumerate(ODD_TEXTS):
+        for key, values in program["preprocess"](text).items():
+            np.testing.assert_array_equal(values[0], expected[key][row], err_msg=repr(text))
+
+
+@pytest.mark.parametrize("takes", ["uint8", "uint8_any_size"])
+def test_pixels_go_in_as_they_are(takes, tmp_path, monkeypatch, capsys):
+    made = exported.image_model(tmp_path / "pictures", **exported.IMAGE_CONTRACTS["bgr"])
+    folder = exported.litert_folder(made, tmp_path / "export", input=takes)
+    program = namespace(folder, monkeypatch)
+    content = {"uint8": "resized_image", "uint8_any_size": "image"}[takes]
+    expected = single_inputs(made.preprocessing, None, content)(made.held_out.inputs)
+    for picture, row in zip(made.held_out.inputs, expected, strict=True):
+        pixels = program["read"](picture)
+        pixels = program["resize"](pixels) if takes == "uint8" else pixels
+        found = program["normalise"](pixels)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, row["image"])
+    assert (folder / "snippets" / "model.js").exists() == (takes == "uint8")
+    assert (folder / "snippets" / "Model.swift").exists()
+
+
+def test_texts_of_any_length_are_not_padded(tmp_path, monkeypatch, capsys):
+    contract = wordpiece()
+    model = exported.text_model(contract)
+    folder = exported.export_folder(
+        model, tmp_path / "export", ExportTarget("litert", options=LiteRTOptions(length="free"))
+    )
+    program = namespace(folder, monkeypatch)
+    texts = exported.texts()
+    for text, row in zip(texts, single_inputs(contract, None, "token_ids")(texts), strict=True):
+        for key, values in program["preprocess"](text).items():
+            np.testing.assert_array_equal(values, row[key], err_msg=repr(text))
+    assert not (folder / "snippets" / "model.js").exists()
+
+
+def run_program(folder, program):
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rsplit(maxsplit=1)
+
+
+def test_a_text_needs_the_runtime_and_numpy_alone(tmp_path):
+    made = exported.text_model(wordpiece())
+    folder = exported.litert_folder(made, tmp_path / "export", length=12)
+    (golden, *_) = json.loads((folder / "golden.json").read_text())["examples"]
+    label, score = run_program(folder, ALONE + exported.program_of(folder))
+    assert label == golden["label"]
+    assert float(score) == pytest.approx(max(golden["probabilities"]), abs=1e-6)
+
+
+def test_pixels_need_the_runtime_and_numpy_alone(tmp_path):
+    made = exported.image_model(tmp_path / "pictures", **exported.IMAGE_CONTRACTS["bgr"])
+    folder = exported.litert_folder(made, tmp_path / "export")
+    (golden, *_) = json.loads((folder / "golden.json").read_text())["examples"]
+    program = exported.program_of(folder)
+    with_pillow = "pixels = resize(read(EXAMPLE))"
+    assert with_pillow in program
+    program = program.replace(with_pillow, f'pixels = np.load("{golden["resized"]}")')
+    label, score = run_program(folder, ALONE + program)
+    assert label == golden["label"]
+    assert float(score) == pytest.approx(max(golden["probabilities"]), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_the_request_to_tensorflow_serving_is_json(kind, tmp_path):
+    """The shell command with `curl` replaced by what prints the body."""
+    made = (
+        exported.text_model(wordpiece())
+        if kind == "text"
+        else exported.image_model(tmp_path / "pictures")
+    )
+    folder = exported.export_folder(made, tmp_path / "export", ExportTarget("saved_model"))
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    command = readme.split("```sh\n")[1].split("```")[0]
+    shown = 'curl() { if [ "$2" = @- ]; then cat; else printf %s "$2"; fi; }\n' + command
+    done = subprocess.run(["bash", "-c", shown], cwd=folder, capture_output=True, check=True)
+    ((name, (value,)),) = json.loads(done.stdout)["inputs"].items()
+    (golden, *_) = json.loads((folder / "golden.json").read_text())["examples"]
+    if kind == "text":
+        assert (name, value) == ("texts", golden["input"])
+        return
+    import base64
+
+    assert name == "images"
+    assert base64.b64decode(value["b64"]) == (folder / golden["input"]).read_bytes()
+
+
+def test_the_pictures_of_these_tests_are_told_apart(tmp_path):
+    """Otherwise the tests above would prove little: without its contract the model says other."""
+    made = exported.image_model(tmp_path / "pictures", **exported.IMAGE_CONTRACTS["bgr"])
+    folder = exported.litert_folder(made, tmp_path / "export")
+    right = load_artifact(folder).predict(made.held_out.inputs)
+    contract = made.preprocessing.model_copy(update={"channel_order": "rgb"})
+    other = exported.litert_folder(replace(made, preprocessing=contract), tmp_path / "other")
+    wrong = load_artifact(other).predict(made.held_out.inputs)
+    assert np.abs(right - wrong).max() > 0.01
+    assert len({int(i) for i in right.argmax(-1)}) > 1

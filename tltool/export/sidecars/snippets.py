@@ -1,0 +1,28 @@
+"""Files for an app that runs a .tflite model, with nothing to fill in."""
+
+from __future__ import annotations
+
+from tltool.export.sidecars.facts import Facts
+from tltool.export.sidecars.templates import JAVASCRIPT, KOTLIN, SWIFT, fill
+
+SNIPPETS = {"model.js": JAVASCRIPT, "Model.kt": KOTLIN, "Model.swift": SWIFT}
+"""The language of each file."""
+SNIPPETS_FOLDER = "snippets"
+_PARTS = {
+    "image": ("image", "model"),
+    "wordpiece": ("wordpiece", "text", "model"),
+    "tokenizer": ("tokenizer", "text", "model"),
+}
+
+
+def snippets(facts: Facts) -> dict[str, str]:
+    """Content of each file of `SNIPPETS`, for one model.
+
+    Only `Model.swift` where the model takes any size: LiteRT for the web and
+    the `CompiledModel` of Kotlin refuse inputs whose shape is left open.
+    """
+    return {
+        name: fill(_PARTS[facts.kind], language, facts.flags, facts.constants)
+        for name, language in SNIPPETS.items()
+        if language is SWIFT or not facts.flags["free_shape"]
+    }
