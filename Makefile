@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 # The extras [cv] and [onnx] have environments of their own, which find the rest in the first one.
 CV := .venv-cv
 ONNX := .venv-onnx
+PAGE := docs/examples/browser
 # Two processes, a file's tests in one of them: what a file prepares is prepared once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help quickstart install dev test test-slow test-cv test-onnx mediapipe lint format check clean
+.PHONY: help quickstart install dev test test-slow test-cv test-onnx test-browser \
+	mediapipe lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +36,9 @@ test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an e
 test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an environment of its own
 	$(ONNX)/bin/python -m pytest tests/test_export_onnx.py
 
+test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models in headless Chromium (needs Node.js)
+	$(BIN)/python -m pytest tests/test_browser.py -m "not slow"
+
 mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'
 
@@ -49,7 +54,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) $(CV) $(ONNX) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) $(ONNX) $(PAGE)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
@@ -78,3 +83,8 @@ $(CV)/.installed: $(VENV)/.dev
 
 $(ONNX)/.installed: $(VENV)/.dev
 	$(call extra,onnx)
+
+%/node_modules/.installed: %/package-lock.json
+	@command -v npm > /dev/null || { echo "This needs Node.js 20 or newer with npm."; exit 1; } >&2
+	cd $* && npm ci --no-audit --no-fund
+	@touch $@

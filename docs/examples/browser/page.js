@@ -1,0 +1,87 @@
+// Loads an export folder, asks the model, and shows what it says. All that depends on the model
+// is in the folder's own snippets/model.js.
+import { loadLiteRt } from "@litertjs/core";
+
+const folder = new URL(new URLSearchParams(location.search).get("model") ?? "model", location.href);
+const form = document.querySelector("form");
+const status = document.querySelector("[role=status]");
+const table = document.querySelector("table");
+const image = document.querySelector("img");
+
+const state = (name, text) => {
+  status.dataset.state = name;
+  status.textContent = text;
+};
+const failed = (error) => state("failed", `${error.message ?? error}`);
+
+async function start() {
+  const answer = await fetch(`${folder}/contract.json`);
+  if (!answer.ok) throw new Error(`There is no export folder at ${folder}.`);
+  const { task } = await answer.json();
+  const kind = task.name.split("-")[0];
+  const { Model, goldenDifference } = await import(`${folder}/snippets/model.js`);
+  await loadLiteRt(new URL("node_modules/@litertjs/core/wasm/", location.href).href);
+  const model = await Model.load(folder);
+  listen(model);
+  document.querySelectorAll(`.${kind}`).forEach((element) => (element.hidden = false));
+  const { difference, tolerance } = await goldenDifference(model, folder);
+  if (difference > tolerance) {
+    throw new Error(`The golden examples differ by ${difference}, more than ${tolerance}.`);
+  }
+  state("ready", `Ready. The golden examples differ by ${difference.toPrecision(2)} at most.`);
+}
+
+function listen(model) {
+  const ask = async (input) => {
+    state("busy", "Working …");
+    try {
+      show(await model.predict(input));
+      state("done", "Done.");
+    } catch (error) {
+      failed(error);
+    }
+  };
+  const askImage = (file) => {
+    if (!file) return;
+    URL.revokeObjectURL(image.src);
+    image.src = URL.createObjectURL(file);
+    image.hidden = false;
+    ask(file);
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask(form.querySelector("textarea").value);
+  });
+  form.querySelector("input").addEventListener("change", (event) => askImage(event.target.files[0]));
+  form.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    form.classList.add("over");
+  });
+  form.addEventListener("dragleave", () => form.classList.remove("over"));
+  form.addEventListener("drop", (event) => {
+    event.preventDefault();
+    form.classList.remove("over");
+    askImage(event.dataTransfer.files[0]);
+  });
+
+  /** Each label with its probability, the largest first; or the one number. */
+  function show({ probabilities, prediction }) {
+    const rows = probabilities
+      ? probabilities.map((p, i) => [model.labels[i], p, `${(100 * p).toFixed(1)} %`, i])
+      : [["prediction", prediction, prediction.toPrecision(4), 0]];
+    rows.sort((a, b) => b[1] - a[1]);
+    table.replaceChildren(...rows.map(rowOf));
+  }
+}
+
+function rowOf([label, value, shown, index]) {
+  const row = document.createElement("tr");
+  const number = document.createElement("data");
+  Object.assign(number, { value, textContent: shown });
+  number.dataset.index = index;
+  row.insertCell().textContent = label;
+  row.insertCell().append(number);
+  return row;
+}
+
+start().catch(failed);

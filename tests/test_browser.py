@@ -1,0 +1,179 @@
+"""LiteRT for the web, in headless Chromium, says what Keras says of every row.
+
+The page of docs/examples/browser runs each folder's own `snippets/model.js`. Skipped where its
+packages are not installed (`make test-browser` installs them).
+"""
+
+from __future__ import annotations
+
+import exported
+import numpy as np
+import pytest
+import trained
+from browser import ask_browser, installed, outputs_of, run_in_browser
+from byte_pairs import trained_contract
+from odd_texts import ODD_TEXTS
+from real_data import DATA
+from test_programs import wordpiece
+from unigrams import SPECIAL, charsmap, train_spm
+
+import tltool
+from tltool.artifact import load_artifact
+from tltool.export.gate.check import check_artifact, reference_of
+from tltool.preprocessing import UnigramPreprocessing
+from tltool.recipe import Recipe
+from tltool.schema import GateSection
+
+pytestmark = installed
+EVERY_ROW = GateSection(examples=1_000_000)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Export folders with inputs: every branch of the image program, each kind of tokenizer."""
+    root = tmp_path_factory.mktemp("exports")
+    made = {}
+    for name, changes in exported.IMAGE_CONTRACTS.items():
+        model = exported.image_model(root / f"pictures {name}", **changes)
+        made[name] = (exported.litert_folder(model, root / name), model.held_out.inputs)
+    contracts = {
+        "uncased": wordpiece(),
+        "cased": wordpiece(lowercase=False, strip_accents=False, max_word_characters=5),
+        "byte pairs": trained_contract(),
+        "unigram": unigram_contract(),
+    }
+    for name, contract in contracts.items():
+        model = exported.text_model(contract)
+        folder = exported.litert_folder(model, root / name, length=12)
+        # A text field of a page knows one kind of line break only.
+        odd = [text[:300] for text in ODD_TEXTS if "\r" not in text]
+        texts = exported.texts() + (odd if name != "unigram" else [])
+        made[name] = (folder, texts)
+    number = trained.text_regressor()
+    made["number"] = (exported.litert_folder(number, root / "number"), number.held_out.inputs[:5])
+    return made
+
+
+def unigram_contract():
+    pieces = {p.piece: p.score for p in train_spm().pieces if p.piece not in ("<unk>",)}
+    return UnigramPreprocessing(
+        vocabulary=(*SPECIAL, *pieces),
+        scores=(*[0.0] * len(SPECIAL), *pieces.values()),
+        steps=("character_map",),
+        character_map=charsmap(),
+        unknown_token="<unk>",
+        padding_token="<pad>",
+        control_tokens=("[MASK]",),
+    )
+
+
+@pytest.fixture(scope="module")
+def answers(folders):
+    """What the page says of all of them, in one browser."""
+    return dict(zip(folders, ask_browser(folders.values()), strict=True))
+
+
+@pytest.mark.parametrize(
+    "name", [*exported.IMAGE_CONTRACTS, "uncased", "cased", "byte pairs", "unigram", "number"]
+)
+def test_the_page_says_what_the_artifact_says(folders, answers, name):
+    folder, inputs = folders[name]
+    found = answers[name]
+    assert not found["failed"], found["status"]
+    expected, labels = load_artifact(folder).predict_with_labels(inputs)
+    values = outputs_of(found)
+    if name == "number":
+        values = values[:, 0]
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
+    assert [row["label"] for row in found["answers"]] == (labels or ["prediction"] * len(inputs))
+
+
+def test_the_page_refuses_a_model_whose_golden_examples_differ(folders, tmp_path):
+    """Also shows that the page prepares the input by the folder's own code."""
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(folders["bgr"][0], broken)
+    snippet = broken / "snippets" / "model.js"
+    text = snippet.read_text(encoding="utf-8")
+    assert "const MEAN = [123.68, 116.779, 103.939]" in text
+    snippet.write_text(text.replace("[123.68,", "[23.68,"), encoding="utf-8")
+    questions = [(broken, []), (tmp_path / "nothing", [])]
+    (differs, absent) = ask_browser(questions)
+    assert differs["failed"]
+    assert "golden examples differ" in differs["status"]
+    assert absent["failed"]
+    assert "no export folder" in absent["status"]
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_the_gate_passes_in_the_browser(kind, tmp_path):
+    made = (
+        trained.text_classifier()
+        if kind == "text"
+        else trained.image_classifier(tmp_path / "pictures")
+    )
+    folder = exported.litert_folder(made, tmp_path / "export")
+    reference = reference_of(made.model, made.held_out, made.task, made.preprocessing, EVERY_ROW)
+    report = in_browser(folder, reference)
+    assert report.rows == len(made.held_out)
+
+
+def in_browser(folder, reference):
+    report = check_artifact(
+        folder / "model.tflite", reference, precision="float32", gate=EVERY_ROW, run=run_in_browser
+    )
+    print(f"{report.rows} rows, largest difference {report.max_difference:.2g}")
+    assert report.passed, report.breaches
+    assert report.agreement == 1
+    return report
+
+
+# Real models on real data
+
+
+def trained_on(folder, **values):
+    if not DATA.is_dir():
+        pytest.skip(f"no data sets in {DATA}")
+    recipe = Recipe.of(
+        schedule=[{"train": "head", "solver": "exact"}],
+        evaluation={"baseline": False},
+        export={"formats": ["litert"], "precisions": ["float32"]},
+        output_dir=str(folder / "runs"),
+        **values,
+    )
+    run = tltool.finetune(recipe)
+    rows = run.examples("test")
+    reference = reference_of(run.model, rows, run.task, run.preprocessing, EVERY_ROW)
+    assert len(reference.rows) == len(rows)
+    return run.folder.exports / "litert_float32", reference
+
+
+@pytest.mark.data
+@pytest.mark.weights
+@pytest.mark.slow
+def test_efficientnet_on_every_test_photograph(tmp_path):
+    folder, reference = trained_on(
+        tmp_path,
+        task="image-classification",
+        data={split: str(DATA / "trash6" / split) for split in ("train", "test")},
+        backbone={"name": "efficientnet-lite0"},
+    )
+    assert in_browser(folder, reference).rows == 90
+
+
+@pytest.mark.data
+@pytest.mark.weights
+@pytest.mark.slow
+def test_minilm_on_every_test_question(tmp_path):
+    folder, reference = trained_on(
+        tmp_path,
+        task="text-classification",
+        data={
+            "train": str(DATA / "banking77" / "train.csv"),
+            "test": str(DATA / "banking77" / "test.csv"),
+            "max_examples": 1500,
+        },
+        backbone={"name": "all-minilm-l6-v2"},
+    )
+    assert in_browser(folder, reference).rows > 500
