@@ -195,7 +195,7 @@ def test_a_model_that_normalises_inside_takes_any_contract(image_classifier, tmp
     with quiet():
         function = run.get_concrete_function()
         content = tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
-    metadata = describe_tflite(content, made.task, contract)
+    metadata = describe_tflite(content, made.task, contract, takes="resized_image")
     pixels = pixels_of(made.held_out.inputs, made.preprocessing)
     found = mediapipe("image", with_metadata(content, metadata), pixels, tmp_path)
     expected = [run(image[None])["probabilities"][0] for image in pixels]

@@ -17,7 +17,6 @@ import trained
 from tltool.data.tokenizers.merges import byte_characters
 from tltool.errors import ExportError
 from tltool.export.about import About, about_run
-from tltool.export.inspection.signatures import Quantisation, TensorInfo
 from tltool.export.litert import export_litert
 from tltool.export.tflite.describe import describe_tflite
 from tltool.export.tflite.file import model_table, read_tflite
@@ -306,29 +305,15 @@ def test_channels_that_differ_are_said_in_the_order_of_the_tensor(plain):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "quantisation", "pixels"),
-    [
-        ("float32", None, False),
-        ("uint8", None, True),
-        ("uint8", Quantisation((1.0,), (0,)), True),
-        ("int8", Quantisation((1.0,), (-128,)), True),
-        ("int8", Quantisation((0.98,), (-128,)), True),
-        ("uint8", Quantisation((1 / 128,), (127,)), False),
-        ("int8", Quantisation((1 / 128,), (-1,)), False),
-    ],
+    ("takes", "size"), [("resized_image", "32×32 pixels"), ("image", "any size")]
 )
-def test_a_model_that_normalises_inside_takes_pixels(
-    plain, monkeypatch, dtype, quantisation, pixels
-):
+def test_a_model_that_normalises_inside_takes_pixels(plain, takes, size):
     made, content = plain["image"]
-    file = read_tflite(content)
-    tensor = TensorInfo("image", dtype, (1, 32, 32, 3), quantisation)
-    signature = replace(file.main, inputs=(tensor,))
-    quantised = replace(file, signatures=(signature,))
-    monkeypatch.setattr("tltool.export.tflite.describe.read_tflite", lambda _: quantised)
-    (image,) = describe_tflite(content, made.task, made.preprocessing).inputs
-    expected = Normalization((0.0,), (1.0,)) if pixels else Normalization((127.0,), (128.0,))
-    assert image.process_units == (expected,)
+    bgr = made.preprocessing.model_copy(update={"channel_order": "bgr"})
+    (image,) = describe_tflite(content, made.task, bgr, takes=takes).inputs
+    assert image.process_units == (Normalization((0.0,), (1.0,)),)
+    assert image.description == f"An image of {size}, RGB."
+    assert (image.colour_space, image.minimum, image.maximum) == ("rgb", (0.0,), (255.0,))
 
 
 def test_the_inputs_of_a_bert_have_the_names_that_mediapipe_knows(plain):

@@ -88,10 +88,10 @@ def export_litert(
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
+    takes = IMAGE_CONTENTS[options.input]
     ranges = probed = kept = None
     if precision == "int8":
         rows, probe = without_probe(calibration or _NO_ROWS)
-        takes = IMAGE_CONTENTS[options.input]
         ranges, probed = (
             calibration_inputs(part, preprocessing, length, takes=takes) for part in (rows, probe)
         )
@@ -111,7 +111,8 @@ def export_litert(
             content, kept = quantise_selectively(
                 content, list(probed()), int8 or Int8Section(), input_type=pixels
             )
-    content = with_metadata(content, describe_tflite(content, task, preprocessing, about))
+    metadata = describe_tflite(content, task, preprocessing, about, takes=takes)
+    content = with_metadata(content, metadata)
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
     return kept

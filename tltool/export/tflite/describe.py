@@ -42,6 +42,8 @@ def describe_tflite(
     task: Task,
     preprocessing: ImagePreprocessing | TextPreprocessing,
     about: About | None = None,
+    *,
+    takes: str = "normalized_image",
 ) -> ModelMetadata:
     """What to write into a model that tltool converted.
 
@@ -50,6 +52,8 @@ def describe_tflite(
         task: Labels or target scale.
         preprocessing: What happens to raw input before the model.
         about: Name, origin and licence; None takes the task's name for the name.
+        takes: What an image means that goes in, a key of
+            `tltool.export.contract.CONTENTS`: the file itself says its dtype only.
 
     Raises:
         ExportError: A label holds a line break, which a file of labels cannot.
@@ -57,7 +61,7 @@ def describe_tflite(
     about = about or About(task.spec.name)
     signature = read_tflite(content).main
     if isinstance(preprocessing, ImagePreprocessing):
-        inputs = tuple(_image(tensor, preprocessing) for tensor in signature.inputs)
+        inputs: tuple[TensorMetadata, ...] = (_image(preprocessing, takes),)
     else:
         inputs = tuple(_tokens(tensor, preprocessing) for tensor in signature.inputs)
     file = _tokenizer(signature.inputs[0], preprocessing)
@@ -75,14 +79,12 @@ def describe_tflite(
     )
 
 
-def _image(tensor: TensorInfo, contract: ImagePreprocessing) -> TensorMetadata:
+def _image(contract: ImagePreprocessing, takes: str) -> TensorMetadata:
     mean, std = _normalization(contract)
     order = contract.channel_order
-    if _takes_pixels(tensor, contract):
+    if takes != "normalized_image":
         mean, std, order = (0.0,), (1.0,), "rgb"
-    size = "{}×{} pixels".format(*contract.size_px)
-    if tensor.shape is not None and None in tensor.shape:
-        size = "any height and width"
+    size = "any height and width" if takes == "image" else "{}×{} pixels".format(*contract.size_px)
     lowest, highest = (
         tuple((pixel - m) / s for m, s in zip(mean, std, strict=True)) for pixel in _PIXELS
     )
@@ -105,27 +107,6 @@ def _normalization(contract: ImagePreprocessing) -> tuple[tuple[float, ...], tup
         mean, std = mean[::-1], std[::-1]
     one = len(set(mean)) == len(set(std)) == 1
     return (mean[:1], std[:1]) if one else (mean, std)
-
-
-def _takes_pixels(tensor: TensorInfo, contract: ImagePreprocessing) -> bool:
-    """Whether the model takes 0..255 RGB and does the rest inside, as no float model does.
-
-    A quantised tensor stands for the numbers `scale · (q - zero_point)`: those
-    nearer to 0..255 than to the normalised range are pixels.
-    """
-    if tensor.dtype not in {"uint8", "int8"}:
-        return False
-    if tensor.quantisation is None:
-        return tensor.dtype == "uint8"
-    scale, zero_point = tensor.quantisation.scale[0], tensor.quantisation.zero_point[0]
-    first = 0 if tensor.dtype == "uint8" else -128
-    ends = [scale * (stored - zero_point) for stored in (first, first + 255)]
-    normalised = [(pixel - contract.mean[0]) / contract.std[0] for pixel in _PIXELS]
-    return _distance(ends, _PIXELS) < _distance(ends, normalised)
-
-
-def _distance(ends: list[float], others: list[float] | tuple[float, ...]) -> float:
-    return max(abs(a - b) for a, b in zip(ends, others, strict=True))
 
 
 def _tokens(tensor: TensorInfo, contract: TextPreprocessing) -> TensorMetadata:
