@@ -8,7 +8,7 @@ from string import Template
 from tltool._version import __version__
 from tltool.export.contract import Contract
 from tltool.export.formats import FORMATS
-from tltool.export.sidecars.facts import Facts, facts_of
+from tltool.export.sidecars.facts import facts_of
 from tltool.export.sidecars.programs import (
     array_program,
     keras_program,
@@ -84,17 +84,11 @@ def _keras_usage(contract: Contract, example: str) -> list[str]:
 
 
 def _array_usage(contract: Contract, example: str) -> list[str]:
-    facts = facts_of(contract)
-    if facts is None:
-        return [
-            "`contract.json` says what the model must be given. There is no ready program for"
-            " inputs of these types."
-        ]
     files = ", ".join(_snippets(contract))
     return [
         f"Run in this folder, with {_packages(contract)} installed:",
-        f"```python\n{array_program(facts, example)}\n```",
-        *_notes(contract, facts),
+        f"```python\n{array_program(facts_of(contract), example)}\n```",
+        _takes(contract),
         *([f"The same for apps is in `{SNIPPETS_FOLDER}/`: {files}."] if files else []),
     ]
 
@@ -104,8 +98,7 @@ _USAGE = {"saved_model": _saved_model_usage, "keras": _keras_usage}
 
 
 def _snippets(contract: Contract) -> dict[str, str]:
-    facts = facts_of(contract) if contract.form == "litert" else None
-    return snippets(facts) if facts else {}
+    return snippets(facts_of(contract)) if contract.form == "litert" else {}
 
 
 def write_snippets(folder: Path, contract: Contract) -> None:
@@ -161,17 +154,17 @@ def _tokenizer_files(
     return [("vocab.txt", "the tokenizer's vocabulary; line number = token id")]
 
 
-def _notes(contract: Contract, facts: Facts) -> list[str]:
+def _takes(contract: Contract) -> str:
     some = "any number of {}s" if contract.form == "onnx" else "one {} at a time"
     if isinstance(contract.preprocessing, TextPreprocessing):
         takes, longest = some.format("text"), contract.preprocessing.max_length
-        if not facts.flags["fixed_length"]:
-            return [f"The model takes {takes}, of any length up to {longest} tokens."]
-        return [f"The model takes {takes}, padded or cut to the length above."]
+        if contract.length is None:
+            return f"The model takes {takes}, of any length up to {longest} tokens."
+        return f"The model takes {takes}, padded or cut to the length above."
     taken = some.format("image")
     if contract.takes == "image":
-        return [f"The model takes {taken}, of any size; it resizes and crops by itself."]
-    return [
+        return f"The model takes {taken}, of any size; it resizes and crops by itself."
+    return (
         f"The model takes {taken}. `resize` computes what the training computed, to the last bit;"
         " the resize functions of image libraries give other pixels."
-    ]
+    )
