@@ -221,9 +221,7 @@ def test_the_readmes_program_gives_the_golden_output(exported, name):
     golden = json.loads((folder / "golden.json").read_text())["examples"][0]
     label, number = done.stdout.split()
     assert label == golden["label"]
-    # Pillow resizes in whole numbers; without it there is nothing to round.
-    tolerance = 1e-3 if "any_size" in name or "free" in name else 0.02
-    assert float(number) == pytest.approx(max(golden["probabilities"]), abs=tolerance)
+    assert float(number) == pytest.approx(max(golden["probabilities"]), abs=1e-5)
 
 
 def test_predict_and_inspect_take_each(exported):

@@ -79,9 +79,7 @@ def test_the_readmes_program_gives_the_golden_output(exported, name):
     golden = json.loads((folder / "golden.json").read_text())["examples"][0]
     label, number = done.stdout.split()
     assert label == golden["label"]
-    # Pillow resizes in whole numbers.
-    tolerance = 0.02 if name == "image" else 1e-3
-    assert float(number) == pytest.approx(max(golden["probabilities"]), abs=tolerance)
+    assert float(number) == pytest.approx(max(golden["probabilities"]), abs=1e-5)
 
 
 @needs_onnx

@@ -281,8 +281,7 @@ def test_the_readmes_program_gives_the_golden_output(exported, name, folder_name
     *label, number = done.stdout.split()
     assert label == ([golden["label"]] if made.task.labels else [])
     expected = max(golden["probabilities"]) if made.task.labels else golden["prediction"]
-    # Pillow resizes in whole numbers.
-    assert float(number) == pytest.approx(expected, abs=0.02 if name == "image" else 1e-3)
+    assert float(number) == pytest.approx(expected, abs=1e-5)
 
 
 def test_golden_examples_hold_input_and_expected_output(exported):
