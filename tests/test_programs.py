@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import tiny
 from byte_pairs import trained_contract
+from jinja2 import UndefinedError
 from odd_texts import ODD_TEXTS
 
 from tltool.artifact import load_artifact
 from tltool.data.pipeline import model_inputs
 from tltool.export.feeding import prepared_inputs, single_inputs
+from tltool.export.sidecars.templates import PYTHON, fill
 from tltool.export.targets import ExportTarget, LiteRTOptions
 
 # What the shipped program may import, beside Python itself: the runtime and what it requires.
@@ -118,18 +120,27 @@ def test_pixels_go_in_as_they_are(takes, tmp_path, monkeypatch, capsys):
     assert (folder / "snippets" / "Model.swift").exists()
 
 
-def test_texts_of_any_length_are_not_padded(tmp_path, monkeypatch, capsys):
-    contract = wordpiece()
-    model = exported.text_model(contract)
-    folder = exported.export_folder(
-        model, tmp_path / "export", ExportTarget("litert", options=LiteRTOptions(length="free"))
-    )
+@pytest.mark.parametrize("kind", ["vocabulary", "tokenizer"])
+def test_texts_of_any_length_are_not_padded(kind, tmp_path, monkeypatch, capsys):
+    contract = wordpiece() if kind == "vocabulary" else trained_contract()
+    target = ExportTarget("litert", options=LiteRTOptions(length="free"))
+    folder = exported.export_folder(exported.text_model(contract), tmp_path / "export", target)
     program = namespace(folder, monkeypatch)
     texts = exported.texts()
-    for text, row in zip(texts, single_inputs(contract, None, "token_ids")(texts), strict=True):
+    expected = list(single_inputs(contract, None, "token_ids")(texts))
+    widths = {row["token_ids"].shape[1] for row in expected}
+    assert len(widths) > 2
+    assert max(widths) == contract.max_length
+    for text, row in zip(texts, expected, strict=True):
         for key, values in program["preprocess"](text).items():
             np.testing.assert_array_equal(values, row[key], err_msg=repr(text))
     assert not (folder / "snippets" / "model.js").exists()
+
+
+def test_a_template_that_asks_for_what_is_not_known_is_an_error():
+    assert "print" in fill("show", PYTHON, {"labels": False}, {})
+    with pytest.raises(UndefinedError, match="labels"):
+        fill("show", PYTHON, {}, {})
 
 
 def run_program(folder, program):

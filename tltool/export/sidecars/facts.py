@@ -25,7 +25,7 @@ class Facts:
 
     Attributes:
         kind: "image", "wordpiece" or "tokenizer": which template says how to preprocess.
-        flags: What its `%if` lines ask for.
+        flags: What its `% if` lines ask for.
         constants: Names and values.
     """
 

@@ -7,41 +7,9 @@ from string import Template
 
 from tltool.export.contract import Contract
 from tltool.export.sidecars.facts import Facts
-from tltool.export.sidecars.templates import PYTHON, fill
+from tltool.export.sidecars.templates import PYTHON, Value, fill
 
-# Filled by string.Template, since the programs are full of braces.
-_SAVED_MODEL = {
-    "text": """\
-import tensorflow as tf
-
-model = tf.saved_model.load("$file")
-texts = tf.constant([$example])
-outputs = model.signatures["$signature"]($input=texts)
-$show""",
-    "image": """\
-from pathlib import Path
-
-import tensorflow as tf
-
-model = tf.saved_model.load("$file")
-images = tf.constant([Path($example).read_bytes()])
-outputs = model.signatures["$signature"]($input=images)
-$show""",
-}
-_KERAS = """\
-import tltool
-
-model = tltool.load_artifact("$file")
-outputs = model.predict([$example])
-$show"""
-_SHOW = {
-    True: 'print(outputs["label"].numpy()[0].decode(), float(outputs["score"][0]))',
-    False: 'print(float(outputs["prediction"][0]))',
-}
-_SHOW_ARRAY = {
-    True: "print(model.task.labels[outputs[0].argmax()], float(outputs[0].max()))",
-    False: "print(float(outputs[0]))",
-}
+# Filled by string.Template, since JSON is full of braces.
 # https://www.tensorflow.org/tfx/serving/api_rest: a string that is no text goes as base64.
 _REQUEST = {
     "text": "curl -d '$body' \\\n  http://localhost:8501/v1/models/$file:predict",
@@ -62,9 +30,8 @@ def array_program(facts: Facts, example: str) -> str:
         facts: Of the model.
         example: A text, or the path of an image in the export folder.
     """
-    ask = "ask_image" if facts.kind == "image" else "ask_text"
-    parts = [facts.kind, "runtime", ask, "show"]
-    return fill(parts, PYTHON, facts.flags, {**facts.constants, "EXAMPLE": example}).strip()
+    constants = {**facts.constants, "EXAMPLE": example}
+    return fill(facts.kind, PYTHON, facts.flags, constants).strip()
 
 
 def saved_model_program(contract: Contract, example: str) -> str:
@@ -74,22 +41,24 @@ def saved_model_program(contract: Contract, example: str) -> str:
         contract: Of the SavedModel; it takes raw inputs.
         example: A text, or the path of an image in the export folder.
     """
-    return Template(_SAVED_MODEL[contract.task.spec.modality]).substitute(
-        file=contract.file,
-        signature=contract.signatures[0].name,
-        input=contract.inputs[0].name,
-        example=json.dumps(example, ensure_ascii=False),
-        show=_SHOW[bool(contract.task.labels)],
-    )
+    return _program("saved_model", contract, example)
 
 
 def keras_program(contract: Contract, example: str) -> str:
     """A Python program that does the same with a `.keras` file and tltool."""
-    return Template(_KERAS).substitute(
-        file=contract.file,
-        example=json.dumps(example, ensure_ascii=False),
-        show=_SHOW_ARRAY[bool(contract.task.labels)],
-    )
+    return _program("keras", contract, example)
+
+
+def _program(name: str, contract: Contract, example: str) -> str:
+    constants: dict[str, Value] = {
+        "MODEL": contract.file,
+        "SIGNATURE": contract.signatures[0].name,
+        "INPUT": contract.inputs[0].name,
+        "EXAMPLE": example,
+    }
+    task = contract.task
+    flags = {"image": task.spec.modality == "image", "labels": bool(task.labels)}
+    return fill(name, PYTHON, flags, constants).strip()
 
 
 def serving_request(contract: Contract, example: str) -> str:

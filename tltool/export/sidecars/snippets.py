@@ -8,11 +8,6 @@ from tltool.export.sidecars.templates import JAVASCRIPT, KOTLIN, SWIFT, fill
 SNIPPETS = {"model.js": JAVASCRIPT, "Model.kt": KOTLIN, "Model.swift": SWIFT}
 """The language of each file."""
 SNIPPETS_FOLDER = "snippets"
-_PARTS = {
-    "image": ("image", "model"),
-    "wordpiece": ("wordpiece", "text", "model"),
-    "tokenizer": ("tokenizer", "text", "model"),
-}
 
 
 def snippets(facts: Facts) -> dict[str, str]:
@@ -22,7 +17,7 @@ def snippets(facts: Facts) -> dict[str, str]:
     the `CompiledModel` of Kotlin refuse inputs whose shape is left open.
     """
     return {
-        name: fill(_PARTS[facts.kind], language, facts.flags, facts.constants)
+        name: fill(facts.kind, language, facts.flags, facts.constants)
         for name, language in SNIPPETS.items()
         if language is SWIFT or not facts.flags["free_shape"]
     }

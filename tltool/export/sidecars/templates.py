@@ -1,19 +1,21 @@
-"""Templates of programs: files in which `%if flag`, `%else` and `%end` choose lines.
+"""Templates of programs: Jinja's, whose statements stand on lines of their own after a %.
 
-`%constants` stands for the constants, spelt as the language spells them.
+`{{ constants }}` stands for the constants, spelt as the language spells them.
+Blank lines after a statement are left out: those that are wanted stand before the next one.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 Value = str | int | float | list[float] | list[list[int]]
 """What a constant may be."""
-_FOLDER = "tltool.export.sidecars"
 
 
 @dataclass(frozen=True)
@@ -30,48 +32,37 @@ class Language:
 
 
 def fill(
-    names: Sequence[str],
-    language: Language,
-    flags: Mapping[str, bool],
-    constants: Mapping[str, Value],
+    name: str, language: Language, flags: Mapping[str, bool], constants: Mapping[str, Value]
 ) -> str:
-    """Templates one after the other, with their lines chosen and their constants put in.
+    """A template with its lines chosen and its constants put in.
 
     Args:
-        names: Of the templates, without suffixes.
-        language: That they are written in.
-        flags: What `%if` asks for; each is known.
-        constants: Those that the templates use, and maybe others, which are left out.
+        name: Of the template, without suffixes.
+        language: That it is written in.
+        flags: What its statements ask for.
+        constants: Those that it uses, and maybe others, which are left out.
 
     Raises:
-        KeyError: A template asks for a flag that is not in `flags`.
+        jinja2.UndefinedError: It asks for a flag that is not in `flags`.
     """
-    folder = files(_FOLDER) / "templates"
-    text = "".join((folder / f"{name}.{language.suffix}.in").read_text("utf-8") for name in names)
-    body = "".join(_chosen(text.splitlines(keepends=True), flags))
+    template = _environment().get_template(f"{name}.{language.suffix}.in")
+    body = template.render(flags, constants="")
     used = [
-        language.constant(name, value)
-        for name, value in constants.items()
-        if re.search(rf"\b{_camel_case(name) if language is SWIFT else name}\b", body)
+        language.constant(constant, value)
+        for constant, value in constants.items()
+        if re.search(rf"\b{_camel_case(constant) if language is SWIFT else constant}\b", body)
     ]
-    return body.replace("%constants\n", "".join(f"{line}\n" for line in used))
+    return template.render(flags, constants="\n".join(used))
 
 
-def _chosen(lines: list[str], flags: Mapping[str, bool]) -> list[str]:
-    """The lines outside of what a flag excludes."""
-    kept: list[str] = []
-    taken: list[bool] = []
-    for line in lines:
-        word, _, flag = line.strip().partition(" ")
-        if word == "%if":
-            taken.append(flags[flag])
-        elif word == "%else":
-            taken[-1] = not taken[-1]
-        elif word == "%end":
-            taken.pop()
-        elif all(taken):
-            kept.append(line)
-    return kept
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("tltool.export.sidecars"),
+        line_statement_prefix="%",
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
 
 
 def _python(name: str, value: Value) -> str:
