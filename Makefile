@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 CV := .venv-cv
 ONNX := .venv-onnx
 PAGE := docs/examples/browser
+KOTLIN := tests/kotlin
 # Two processes, a file's tests in one of them: what a file prepares is prepared once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help quickstart install dev test test-slow test-cv test-onnx test-browser \
+.PHONY: help quickstart install dev test test-slow test-cv test-onnx test-browser test-kotlin \
 	mediapipe lint format check clean
 
 help:            ## Show the targets
@@ -39,6 +40,10 @@ test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an enviro
 test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models in headless Chromium (needs Node.js)
 	$(BIN)/python -m pytest tests/test_browser.py -m "not slow"
 
+test-kotlin: dev $(KOTLIN)/node_modules/.installed  ## Compile the Kotlin of exports (needs Java and Node.js)
+	@command -v java > /dev/null || { echo "The tests of Kotlin need Java 11 or newer."; exit 1; } >&2
+	$(BIN)/python -m pytest tests/test_kotlin.py
+
 mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'
 
@@ -54,7 +59,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) $(CV) $(ONNX) $(PAGE)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) $(ONNX) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'

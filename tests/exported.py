@@ -43,6 +43,8 @@ def litert_folder(made, folder: Path, *, length: int | None = None, **options) -
 def export_folder(made, folder: Path, target: ExportTarget, length: int | None = None) -> Path:
     """The same in any format."""
     folder.mkdir()
+    # As the export does: images have none.
+    length = length or getattr(made.preprocessing, "max_length", None)
     contract = write_model(Exported(*made.parts(), length), target, folder)
     outputs = load_artifact(folder).predict_with_labels(made.held_out.inputs)
     golden = write_golden(folder, contract, made.held_out, outputs, 1e-4)

@@ -49,6 +49,9 @@ def folders(tmp_path_factory):
         odd = [text[:300] for text in ODD_TEXTS if "\r" not in text]
         texts = exported.texts() + (odd if name != "unigram" else [])
         made[name] = (folder, texts)
+    pixels = exported.image_model(root / "pictures of pixels", **exported.IMAGE_CONTRACTS["bgr"])
+    folder = exported.litert_folder(pixels, root / "pixels", input="uint8")
+    made["pixels"] = (folder, pixels.held_out.inputs)
     number = trained.text_regressor()
     made["number"] = (exported.litert_folder(number, root / "number"), number.held_out.inputs[:5])
     return made
@@ -74,7 +77,8 @@ def answers(folders):
 
 
 @pytest.mark.parametrize(
-    "name", [*exported.IMAGE_CONTRACTS, "uncased", "cased", "byte pairs", "unigram", "number"]
+    "name",
+    [*exported.IMAGE_CONTRACTS, "pixels", "uncased", "cased", "byte pairs", "unigram", "number"],
 )
 def test_the_page_says_what_the_artifact_says(folders, answers, name):
     folder, inputs = folders[name]

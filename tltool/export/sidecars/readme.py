@@ -131,7 +131,7 @@ def _gives(task: Task) -> str:
 
 def _files(contract: Contract) -> list[tuple[str, str]]:
     form = FORMATS[contract.form]
-    code = [(f"{SNIPPETS_FOLDER}/", "code for apps, generated for this model")]
+    code = [(f"{SNIPPETS_FOLDER}/", "the same for Android, iOS and browsers")]
     labels = [("labels.txt", "class names in the order of the outputs")]
     return [
         (form.file if form.suffix else f"{form.file}/", form.about),

@@ -1,0 +1,152 @@
+"""The Kotlin in export folders is compiled, and prepares inputs exactly as the training does.
+
+Android and LiteRT are stood in for by the declarations in `kotlin/`: the model itself is not run.
+Skipped where the compiler is not installed (`make test-kotlin` installs it) or there is no Java.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import exported
+import numpy as np
+import pytest
+import trained
+from byte_pairs import trained_contract
+from odd_texts import ODD_TEXTS
+from test_programs import CONTRACTS, wordpiece
+
+from tltool.data.images import decode_image
+from tltool.data.pipeline import model_inputs, resized_images
+from tltool.data.tokenizers.choose import tokenizer_for
+from tltool.export.feeding import prepared_inputs
+
+HERE = Path(__file__).with_name("kotlin")
+LIBRARY = HERE / "node_modules" / "kotlin-compiler" / "lib"
+pytestmark = pytest.mark.skipif(
+    shutil.which("java") is None or not LIBRARY.is_dir(),
+    reason="`make test-kotlin` installs what this needs",
+)
+TEXTS = [*(text[:300] for text in ODD_TEXTS), *exported.texts(), "ΟΔΟΣ Good 日本é", "＄ € ﷼"]
+LENGTH = 12
+KINDS = {
+    "image": """
+    main.images(at) { colours, width, height -> {package}.preprocess(colours, width, height) }
+    {package}.Model(main.context(at)).use { main.say(at, it.predict(main.bitmap())) }""",
+    "wordpiece": """
+    val tokenizer = {package}.WordPiece(main.lines(at, "vocab.txt"))
+    main.texts(at) { {package}.inputsOf(tokenizer.tokenize(it), tokenizer.padding) }
+    {package}.Model(main.context(at)).use { main.say(at, it.predict("good")) }""",
+    "tokenizer": """
+    main.tokens(at) { {package}.preprocess(it) }
+    val encode: {package}.Encode = { longArrayOf(5, 6) }
+    {package}.Model(main.context(at), encode).use { main.say(at, it.predict("a")) }""",
+}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """Export folders and their contracts, with what Kotlin made of the inputs beside them."""
+    root = tmp_path_factory.mktemp("exports")
+    made = {}
+    for name, changes in exported.IMAGE_CONTRACTS.items():
+        made[name] = "image", exported.image_model(root / f"pictures {name}", **changes)
+    for name in CONTRACTS:
+        made[name] = "wordpiece", exported.text_model(wordpiece(**CONTRACTS[name]))
+    made["byte pairs"] = "tokenizer", exported.text_model(trained_contract())
+    made["number"] = "wordpiece", trained.text_regressor()
+    made["pixels"] = made["bgr"]
+    found = {}
+    for name, (kind, model) in made.items():
+        length = None if kind == "image" else LENGTH
+        takes = "uint8" if name == "pixels" else "float32"
+        folder = exported.litert_folder(model, root / name, length=length, input=takes)
+        found[name] = kind, folder, model
+        write_inputs(*found[name])
+    compile_and_run(found, root)
+    return found
+
+
+def write_inputs(kind, folder, model):
+    """The inputs as `Main.kt` reads them, big-endian."""
+    if kind == "image":
+        rows = []
+        for file in model.held_out.inputs:
+            pixels = decode_image(Path(file).read_bytes()).numpy().astype(">u4")
+            colours = 0xFF000000 | pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+            height, width = colours.shape
+            rows.append(struct.pack(">ii", width, height) + colours.astype(">u4").tobytes())
+    elif kind == "wordpiece":
+        rows = [struct.pack(">i", len(t.encode())) + t.encode() for t in TEXTS]
+    else:
+        tokens = tokenizer_for(model.preprocessing).tokenize(TEXTS).to_list()
+        rows = [struct.pack(f">i{len(ids)}i", len(ids), *ids) for ids in tokens]
+    content = struct.pack(">i", len(rows)) + b"".join(rows)
+    (folder / "inputs.bin").write_bytes(content)
+
+
+def compile_and_run(cases, root):
+    sources = [*HERE.glob("*.kt"), root / "Cases.kt"]
+    calls = []
+    for number, (kind, folder, _) in enumerate(cases.values()):
+        package = f"case{number}"
+        snippet = (folder / "snippets" / "Model.kt").read_text(encoding="utf-8")
+        sources.append(root / f"{package}.kt")
+        sources[-1].write_text(f"package {package}\n\n{snippet}", encoding="utf-8")
+        body = KINDS[kind].replace("{package}", package)
+        calls.append(f'run {{\n    val at = "{folder}"{body}\n}}')
+    (root / "Cases.kt").write_text("fun main() {\n" + "\n".join(calls) + "\n}\n", encoding="utf-8")
+    java("org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "kotlin-compiler", root / "classes", [
+        *("-no-stdlib", "-no-reflect", "-Werror", "-cp", LIBRARY / "kotlin-stdlib.jar"),
+        *("-d", root / "classes", *sources),
+    ])  # fmt: skip
+    java("CasesKt", "kotlin-stdlib", root / "classes", [])
+
+
+def java(main, library, classes, arguments):
+    path = f"{LIBRARY / library}.jar:{LIBRARY}/*:{classes}"
+    command = ["java", "-Xmx1g", "-Dfile.encoding=UTF-8", "-cp", path, main, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+
+
+@pytest.mark.parametrize("name", exported.IMAGE_CONTRACTS)
+def test_images_become_what_the_training_made_of_them(cases, name):
+    _, folder, model = cases[name]
+    expected = model_inputs(model.held_out.inputs, model.preprocessing).numpy()
+    found = np.fromfile(folder / "outputs.bin", ">f4").reshape(expected.shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_pixels_go_in_as_they_are(cases):
+    _, folder, model = cases["pixels"]
+    expected = resized_images(model.held_out.inputs, model.preprocessing)
+    found = np.fromfile(folder / "outputs.bin", np.uint8).reshape(expected.shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", [*CONTRACTS, "byte pairs", "number"])
+def test_texts_become_the_trainings_tokens(cases, name):
+    _, folder, model = cases[name]
+    inputs = prepared_inputs(model.preprocessing, LENGTH)(TEXTS)
+    expected = np.stack([inputs[key] for key in sorted(inputs)], axis=1)
+    found = np.fromfile(folder / "outputs.bin", ">i4").reshape(expected.shape)
+    different = [text for i, text in enumerate(TEXTS) if (found[i] != expected[i]).any()]
+    assert different == []
+
+
+@pytest.mark.parametrize("name", ["bgr", "pixels", "uncased", "two inputs", "byte pairs", "number"])
+def test_the_model_is_asked_by_the_names_of_its_signature(cases, name):
+    _, folder, model = cases[name]
+    said, asked = (folder / "said.txt").read_text(encoding="utf-8").split("\n")
+    contract = model.preprocessing
+    names = ["image"] if name in {"bgr", "pixels"} else sorted(contract.inputs)
+    output = "prediction" if name == "number" else "probabilities"
+    assert asked == f"model.tflite serving_default [{', '.join(names)}] [{output}]"
+    if name == "number":
+        assert said == "0.125"
+    else:
+        assert said.startswith(f"Prediction(label={exported.LABELS[1]}, score=0.75,")

@@ -1,0 +1,93 @@
+"""The Swift in export folders is Swift by its grammar; it is neither compiled nor run here."""
+
+from __future__ import annotations
+
+import exported
+import pytest
+from byte_pairs import trained_contract
+from test_programs import CONTRACTS, wordpiece
+
+from tltool.export.contract import Contract, ModelSignature, ModelTensor
+from tltool.export.sidecars.facts import facts_of
+from tltool.export.sidecars.snippets import snippets
+from tltool.preprocessing import ImagePreprocessing
+from tltool.tasks import TASKS, Task
+
+tree_sitter = pytest.importorskip("tree_sitter")
+LABELS = Task(TASKS["image-classification"], exported.LABELS)
+NUMBER = Task(TASKS["text-regression"], target_mean=1.0, target_std=2.0)
+
+
+def swift(preprocessing, *inputs: ModelTensor, task: Task = LABELS) -> str:
+    output = ModelTensor("out", "float32", (1, 3), "probabilities")
+    contract = Contract(
+        form="litert",
+        precision="float32",
+        file="m.tflite",
+        task=task,
+        preprocessing=preprocessing,
+        length=None,
+        signatures=(ModelSignature("serving_default", inputs, (output,)),),
+    )
+    facts = facts_of(contract)
+    assert facts is not None
+    return snippets(facts)["Model.swift"]
+
+
+def image(dtype="float32", size=12, content="normalized_image", **changes):
+    contract = ImagePreprocessing(size_px=(12, 12), resize_px=16, **changes)
+    return swift(contract, ModelTensor("image", dtype, (1, size, size, 3), content))
+
+
+def text(contract, length=12, task=LABELS):
+    inputs = [ModelTensor(name, "int32", (1, length), name) for name in contract.inputs]
+    return swift(contract, *inputs, task=task)
+
+
+PROGRAMS = {
+    **{f"image {name}": image(**changes) for name, changes in exported.IMAGE_CONTRACTS.items()},
+    "image of pixels": image("uint8", content="resized_image"),
+    "image of any size": image("uint8", None, "image"),
+    **{f"text {name}": text(wordpiece(**changes)) for name, changes in CONTRACTS.items()},
+    "text of any length": text(wordpiece(), None),
+    "text to a number": text(wordpiece(), task=NUMBER),
+}
+
+
+def faults(program: str) -> list[str]:
+    import tree_sitter_swift
+
+    language = tree_sitter.Language(tree_sitter_swift.language())
+    root = tree_sitter.Parser(language).parse(program.encode()).root_node
+    found, nodes = [], [root]
+    while nodes:
+        node = nodes.pop()
+        if node.is_error or node.is_missing:
+            found.append(f"line {node.start_point[0] + 1}: {node.text.decode()[:60]}")
+        nodes.extend(node.children)
+    return found
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_is_swift(name):
+    assert faults(PROGRAMS[name]) == []
+
+
+def test_byte_pairs_are_swift():
+    assert faults(text(trained_contract())) == []
+
+
+def test_a_fault_would_be_found():
+    program = PROGRAMS["image bgr"]
+    assert faults(program.replace("func mix(", "func mix)")) != []
+    assert faults(program.rstrip().removesuffix("}")) != []
+
+
+def test_what_differs_is_in_it():
+    assert "mean[channel]" in PROGRAMS["image bgr"]
+    assert "i + 2 - 2 * channel" in PROGRAMS["image bgr"]
+    assert "mean" not in PROGRAMS["image of pixels"]
+    assert "resizeInput" in PROGRAMS["image of any size"]
+    assert "func resize" not in PROGRAMS["image of any size"]
+    assert "resizeInput" not in PROGRAMS["text uncased"]
+    assert 'private let output = "out"' in PROGRAMS["text uncased"]
