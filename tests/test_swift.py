@@ -18,7 +18,7 @@ LABELS = Task(TASKS["image-classification"], exported.LABELS)
 NUMBER = Task(TASKS["text-regression"], target_mean=1.0, target_std=2.0)
 
 
-def swift(preprocessing, *inputs: ModelTensor, task: Task = LABELS) -> str:
+def swift(preprocessing, *inputs: ModelTensor, length=None, task: Task = LABELS) -> str:
     output = ModelTensor("out", "float32", (1, 3), "probabilities")
     contract = Contract(
         form="litert",
@@ -26,12 +26,10 @@ def swift(preprocessing, *inputs: ModelTensor, task: Task = LABELS) -> str:
         file="m.tflite",
         task=task,
         preprocessing=preprocessing,
-        length=None,
+        length=length,
         signatures=(ModelSignature("serving_default", inputs, (output,)),),
     )
-    facts = facts_of(contract)
-    assert facts is not None
-    return snippets(facts)["Model.swift"]
+    return snippets(facts_of(contract))["Model.swift"]
 
 
 def image(dtype="float32", size=12, content="normalized_image", **changes):
@@ -41,7 +39,7 @@ def image(dtype="float32", size=12, content="normalized_image", **changes):
 
 def text(contract, length=12, task=LABELS):
     inputs = [ModelTensor(name, "int32", (1, length), name) for name in contract.inputs]
-    return swift(contract, *inputs, task=task)
+    return swift(contract, *inputs, length=length, task=task)
 
 
 PROGRAMS = {
@@ -91,3 +89,5 @@ def test_what_differs_is_in_it():
     assert "func resize" not in PROGRAMS["image of any size"]
     assert "resizeInput" not in PROGRAMS["text uncased"]
     assert 'private let output = "out"' in PROGRAMS["text uncased"]
+    assert "let missing = length - ids.count" in PROGRAMS["text uncased"]
+    assert "let missing = 0" in PROGRAMS["text of any length"]
