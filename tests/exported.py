@@ -45,7 +45,7 @@ def export_folder(made, folder: Path, target: ExportTarget, length: int | None =
     folder.mkdir()
     # As the export does: images have none.
     length = length or getattr(made.preprocessing, "max_length", None)
-    contract = write_model(Exported(*made.parts(), length), target, folder)
+    contract, _ = write_model(Exported(*made.parts(), length), target, folder)
     outputs = load_artifact(folder).predict_with_labels(made.held_out.inputs)
     golden = write_golden(folder, contract, made.held_out, outputs, 1e-4)
     text = readme(contract, title="A model", example=golden[0]["input"])
