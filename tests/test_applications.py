@@ -51,7 +51,7 @@ def build_like_keras(application, **options):
 
 def test_every_application_has_a_card_and_the_other_way_round():
     assert set(CARDS) == set(APPLICATIONS)
-    assert find_card("keras.applications.resnet50") is CARDS["ResNet50"]
+    assert find_card("keras.applications.resnet50") == CARDS["ResNet50"]
     assert find_card("keras.applications.ResNet51") is None
 
 
@@ -213,6 +213,7 @@ def test_a_network_without_settable_dropout_says_so():
         load_backbone("keras-mobilenetv2", dropout=0.1)
 
 
+@pytest.mark.slow
 def test_fine_tuned_by_a_recipe_and_exported(server, tmp_path):
     tiny.write_images(tmp_path / "images", per_class=10)
     recipe = Recipe.of(

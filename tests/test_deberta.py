@@ -272,6 +272,7 @@ def tiny_deberta():
     return Backbone("tiny-deberta", model, features, groups, contract)
 
 
+@pytest.mark.slow
 def test_training_on_stored_features_is_training_on_texts(tmp_path, monkeypatch):
     monkeypatch.setitem(BACKBONES, "bert", tiny_deberta)
     phases = ({"train": Last(last=1), "epochs": 1, "learning_rate": 0.003},)
@@ -297,6 +298,7 @@ def test_it_is_trained_exported_and_loaded_by_another_process(tmp_path):
     assert "positive" in predicted.stdout
 
 
+@pytest.mark.slow
 def test_lora_adapts_queries_and_values(tmp_path):
     folder = write_tiny_folder(tmp_path)
     before = {v.path: v.numpy() for v in load_backbone(folder).model.weights}

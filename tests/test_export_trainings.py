@@ -148,6 +148,7 @@ def test_exports_have_the_operators_of_the_plain_network_and_no_more(made, plain
     assert [name for name in saved if name.startswith(foreign)] == []
 
 
+@pytest.mark.slow
 def test_two_devices_export_what_was_evaluated(places, tmp_path):
     """Each device has its own moving averages; what is kept and exported is one set of them."""
     here = Path(__file__).parent

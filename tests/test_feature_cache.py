@@ -9,7 +9,10 @@ from tltool.preprocessing import ImagePreprocessing
 from tltool.schema import AugmentSection, CacheSection
 
 
-@pytest.mark.parametrize("kind", ["cnn", "bert", pytest.param("vit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind",
+    ["cnn", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("bert", "vit"))],
+)
 def test_training_with_and_without_the_cache_gives_the_same_weights(kind, tmp_path):
     # Without validation the last epoch is the best, and its weights are compared.
     stored, with_cache, said, _ = fit(kind, tmp_path, PHASES, ALWAYS, validate=False)
@@ -138,7 +141,8 @@ def test_auto_stores_where_it_pays(tmp_path):
     assert len(store.entries()) == 1
 
 
-@pytest.mark.parametrize("kind", ["cnn", pytest.param("bert", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cnn", "bert"])
 def test_two_devices_train_on_stored_features_as_one_does(kind):
     one, two = (fit_on_devices(kind, devices) for devices in (1, 2))
     assert (one["replicas"], two["replicas"]) == (1, 2)

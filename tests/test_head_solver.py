@@ -63,6 +63,7 @@ def test_fine_tuning_starts_from_the_solved_head_stored_or_not(kind, tmp_path):
     assert changed == {"head_output/kernel", "head_output/bias"}
 
 
+@pytest.mark.slow
 def test_two_devices_solve_and_go_on_as_one_does():
     one, two = (fit_on_devices("cnn", devices, "exact") for devices in (1, 2))
     assert (one["replicas"], two["replicas"]) == (1, 2)

@@ -305,7 +305,7 @@ def test_channels_that_differ_are_said_in_the_order_of_the_tensor(plain):
 
 
 @pytest.mark.parametrize(
-    ("takes", "size"), [("resized_image", "32×32 pixels"), ("image", "any size")]
+    ("takes", "size"), [("resized_image", "32×32 pixels"), ("image", "any height and width")]
 )
 def test_a_model_that_normalises_inside_takes_pixels(plain, takes, size):
     made, content = plain["image"]

@@ -126,7 +126,7 @@ def test_texts_of_any_length_are_not_padded(kind, tmp_path, monkeypatch, capsys)
     target = ExportTarget("litert", options=LiteRTOptions(length="free"))
     folder = exported.export_folder(exported.text_model(contract), tmp_path / "export", target)
     program = namespace(folder, monkeypatch)
-    texts = exported.texts()
+    texts = [*exported.texts(), "more than fits " * 100]
     expected = list(single_inputs(contract, None, "token_ids")(texts))
     widths = {row["token_ids"].shape[1] for row in expected}
     assert len(widths) > 2

@@ -164,6 +164,7 @@ def test_rare_classes_are_no_fault_but_one_row_of_each_is():
 
 
 @pytest.mark.weights
+@pytest.mark.slow
 def test_pretrained_weights_beat_fewer_of_them_and_those_beat_none(tmp_path):
     keras.utils.set_random_seed(0)
     shallow = write_first_blocks(tmp_path / "two_blocks", blocks=2)

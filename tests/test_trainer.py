@@ -223,6 +223,7 @@ def test_two_devices_give_the_losses_of_one(kind):
     np.testing.assert_allclose(two["losses"], one["losses"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_last_batch_smaller_than_the_devices_is_left_out():
     # 25 examples in batches of 8 end with one example: the second device would get none.
     one, two = fit_on_devices("cnn", 1, rows=24), fit_on_devices("cnn", 2, rows=25)
