@@ -29,8 +29,9 @@ from tltool.backbones.load import load_backbone
 from tltool.export.audit.audit import audit_export
 from tltool.export.litert import export_litert
 from tltool.export.tflite.file import read_tflite
+from tltool.export_section import ExportSection
 from tltool.model import join
-from tltool.schema import ExportSection, HeadSection
+from tltool.schema import HeadSection
 from tltool.tasks import TASKS, Task
 
 NETWORKS = {

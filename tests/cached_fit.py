@@ -14,13 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tltool.schema import (
-    CacheSection,
-    HeadSection,
-    Last,
-    PhaseSection,
-    TrainingSection,
-)
+from tltool.schema import CacheSection, HeadSection, Last, PhaseSection, TrainingSection
 
 if __name__ == "__main__":
     # Before anything else uses TensorFlow: the CPU is split once.

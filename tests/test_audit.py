@@ -20,9 +20,9 @@ from tltool.export.audit.audit import audit_export
 from tltool.export.litert import export_litert
 from tltool.export.quantisation.graph import kinds_in_float
 from tltool.export.tflite.file import read_tflite
+from tltool.export_section import ExportSection, Int8Section
 from tltool.lora import add_adapters
 from tltool.model import precision_scope
-from tltool.schema import ExportSection, Int8Section
 from tltool.tasks import TASKS, Task
 
 registered = keras.saving.register_keras_serializable("test_audit")

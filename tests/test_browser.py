@@ -20,9 +20,9 @@ from unigrams import SPECIAL, charsmap, train_spm
 import tltool
 from tltool.artifact import load_artifact
 from tltool.export.gate.check import check_artifact, reference_of
+from tltool.export_section import GateSection
 from tltool.preprocessing import UnigramPreprocessing
 from tltool.recipe import Recipe
-from tltool.schema import GateSection
 
 pytestmark = installed
 EVERY_ROW = GateSection(examples=1_000_000)

@@ -15,7 +15,7 @@ from tltool.export.contract import CONTENTS, Contract
 from tltool.export.formats import FORMATS, format_of
 from tltool.export.package import write_model
 from tltool.export.targets import Exported, ExportTarget
-from tltool.schema import ExportFormat, LiteRTInput, LiteRTLength, LiteRTPrecision
+from tltool.export_section import ExportFormat, LiteRTInput, LiteRTLength, LiteRTPrecision
 
 
 @pytest.fixture(scope="module")

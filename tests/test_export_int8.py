@@ -15,7 +15,7 @@ from tltool.export.calibration import balanced_rows, calibration_inputs
 from tltool.export.litert import export_litert
 from tltool.export.package import export_and_check
 from tltool.export.tflite.file import model_table
-from tltool.schema import ExportSection
+from tltool.export_section import ExportSection
 
 INT8 = ExportSection(formats=("litert",), precisions=("int8",))
 

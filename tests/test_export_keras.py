@@ -20,7 +20,7 @@ from tltool.artifact import load_artifact
 from tltool.errors import ExportError
 from tltool.export.keras_file import export_keras, inference_model
 from tltool.export.package import export_and_check
-from tltool.schema import ExportSection
+from tltool.export_section import ExportSection
 from tltool.tasks import TASKS, Task
 
 KERAS = ExportSection(formats=("keras",))

@@ -22,10 +22,10 @@ from tltool.errors import RecipeError
 from tltool.export.image_graph import resize_in_graph
 from tltool.export.package import export_and_check
 from tltool.export.tflite.metadata import read_metadata
+from tltool.export_section import ExportSection
 from tltool.preprocessing import ImagePreprocessing
 from tltool.quiet import quiet
 from tltool.recipe import Recipe
-from tltool.schema import ExportSection
 
 TORCH = {"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}
 BGR = {**TORCH, "channel_order": "bgr"}

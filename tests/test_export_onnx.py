@@ -22,7 +22,7 @@ from tltool.artifact import load_artifact
 from tltool.errors import ExportError
 from tltool.export.onnx_file import export_onnx
 from tltool.export.package import export_and_check
-from tltool.schema import ExportSection
+from tltool.export_section import ExportSection
 from tltool.tasks import TASKS, Task
 
 needs_onnx = pytest.mark.skipif(

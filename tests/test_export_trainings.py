@@ -17,8 +17,9 @@ import tltool
 from tltool.backbones.load import load_backbone
 from tltool.export.audit.audit import audit_export
 from tltool.export.inspection.inspection import inspect_artifact
+from tltool.export_section import ExportSection
 from tltool.model import join
-from tltool.schema import ExportSection, HeadSection
+from tltool.schema import HeadSection
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 EXPORTS = ("saved_model", *(f"litert_{precision}" for precision in PRECISIONS))

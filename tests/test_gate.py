@@ -21,7 +21,7 @@ from tltool.errors import DataError, ExportError, GateError
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.package import export_and_check
 from tltool.export.targets import ExportTarget, export_targets
-from tltool.schema import ExportSection, GateSection
+from tltool.export_section import ExportSection, GateSection
 from tltool.tasks import TASKS, Task
 
 DEFAULT = GateSection()

@@ -18,7 +18,7 @@ from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.tolerance import TOLERANCES, tolerance_for
 from tltool.export.package import export_and_check
-from tltool.schema import ExportSection, GateSection
+from tltool.export_section import ExportSection, GateSection
 from tltool.tasks import TASKS, Task
 
 DEFAULT = GateSection()

@@ -16,8 +16,8 @@ from test_cli import cli, succeed
 
 from tltool.export.inspection.inspection import inspect_artifact
 from tltool.export.package import export_and_check
+from tltool.export_section import ExportSection
 from tltool.quiet import quiet
-from tltool.schema import ExportSection
 
 SECTION = ExportSection(precisions=("float32", "dynamic_int8"))
 

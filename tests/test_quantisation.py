@@ -14,8 +14,8 @@ from tltool.export.quantisation.graph import kinds_in_float, read_operators
 from tltool.export.quantisation.kept import KeptFloat
 from tltool.export.quantisation.selection import quantise_selectively
 from tltool.export.quantisation.trial import answers, change_of
+from tltool.export_section import Int8Section
 from tltool.quiet import quiet
-from tltool.schema import Int8Section
 
 ROWS = 24
 

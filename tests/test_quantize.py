@@ -19,7 +19,7 @@ from tltool.export.gate.tolerance import TOLERANCES
 from tltool.export.package import export_outcomes
 from tltool.export.quantisation import sweep as sweeping
 from tltool.export.quantisation.choice import Candidate, Sweep, none_within
-from tltool.schema import ExportSection, GateSection
+from tltool.export_section import ExportSection, GateSection
 
 
 def report(precision, megabytes, drop=0.0, breaches=(), rows=1000):

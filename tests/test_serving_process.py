@@ -24,7 +24,7 @@ from served import export_tiny
 from tltool.cli.app import run as run_command
 from tltool.errors import ExportError
 from tltool.export.gate.check import check_artifact, reference_of
-from tltool.schema import GateSection
+from tltool.export_section import GateSection
 from tltool.serving.check import ServerProcess
 from tltool.serving.exports import find_export
 from tltool.serving.limits import Limits

@@ -44,7 +44,7 @@ class Artifact:
 
     @property
     def precision(self) -> str:
-        """Of the weights, as in `tltool.schema.LiteRTPrecision`."""
+        """Of the weights, as in `tltool.export_section.LiteRTPrecision`."""
         return self.contract.precision
 
     def predict(self, inputs: Sequence[Any]) -> np.ndarray[Any, Any]:

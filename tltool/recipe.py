@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from tltool.errors import Fault, RecipeError, did_you_mean
+from tltool.export_section import ExportSection, GateSection
 from tltool.faults import cross_faults, faults_from
 from tltool.schema import (
     AugmentSection,
@@ -24,8 +25,6 @@ from tltool.schema import (
     DataSection,
     EarlyStoppingSection,
     EvaluationSection,
-    ExportSection,
-    GateSection,
     HeadSection,
     PhaseSection,
     RecipeFields,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.data.examples import Examples
 from tltool.errors import ExportError, HeadError, RunError
+from tltool.export_section import ExportFormat, ExportSection, LiteRTPrecision
 from tltool.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,
@@ -19,7 +20,6 @@ from tltool.preprocessing import (
 )
 from tltool.recipe import Recipe
 from tltool.run_folder import RunFolder
-from tltool.schema import ExportFormat, ExportSection, LiteRTPrecision
 from tltool.tasks import Task
 
 if TYPE_CHECKING:

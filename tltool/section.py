@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _no_bool(value: Any) -> Any:
@@ -18,6 +18,15 @@ def _no_bool(value: Any) -> Any:
 NOT_BOOL = BeforeValidator(_no_bool)
 Count = Annotated[int, NOT_BOOL]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _patterns_given(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if not patterns:
+        raise ValueError("a list of patterns must hold at least one")
+    return patterns
+
+
+Patterns = Annotated[tuple[str, ...], AfterValidator(_patterns_given)]
 
 
 class Section(BaseModel):

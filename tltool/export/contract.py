@@ -11,9 +11,9 @@ from typing import Any
 from tltool._version import __version__
 from tltool.errors import ExportError
 from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export_section import ExportFormat, LiteRTPrecision
 from tltool.files import write_json
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing, preprocessing_from_json
-from tltool.schema import ExportFormat, LiteRTPrecision
 from tltool.tasks import TASKS, Modality, Task
 
 CONTRACT_FILE = "contract.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltool.schema import ExportFormat, LiteRTPrecision
+from tltool.export_section import ExportFormat, LiteRTPrecision
 
 if TYPE_CHECKING:
     from tltool.export.contract import Contract

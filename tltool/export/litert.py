@@ -24,11 +24,11 @@ from tltool.export.targets import IMAGE_CONTENTS, LiteRTOptions
 from tltool.export.tflite.describe import describe_tflite
 from tltool.export.tflite.file import read_tflite
 from tltool.export.tflite.metadata import with_metadata
+from tltool.export_section import Int8Section, LiteRTPrecision
 from tltool.files import atomic_path
 from tltool.model import to_float32
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.quiet import quiet
-from tltool.schema import Int8Section, LiteRTPrecision
 from tltool.tasks import Task
 
 _NO_ROWS = Examples("text", [], [], [], [])

@@ -19,9 +19,9 @@ from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme, write_snippets
 from tltool.export.targets import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
 from tltool.export_faults import check_export_installed, export_faults
+from tltool.export_section import ExportSection, GateSection
 from tltool.files import atomic_path, write_json, write_text
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import ExportSection, GateSection
 from tltool.tasks import Task
 
 if TYPE_CHECKING:

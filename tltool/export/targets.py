@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from tltool.data.examples import Examples
 from tltool.export.about import About
 from tltool.export.formats import FORMATS
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import (
+from tltool.export_section import (
     ExportFormat,
     ExportSection,
     Int8Section,
@@ -17,6 +16,7 @@ from tltool.schema import (
     LiteRTLength,
     LiteRTPrecision,
 )
+from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks import Task
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from tltool.export.audit.litert import audit_litert
 from tltool.export.audit.problems import Audit, Problem, joined
 from tltool.export.audit.saved_model import audit_saved_model
 from tltool.export.audit.saving import RUN_FILE, audit_saving
+from tltool.export_section import ExportSection
 from tltool.lora import ADAPTER_NAMES
 from tltool.model import float32_network, is_mixed
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.quiet import quiet
-from tltool.schema import ExportSection
 from tltool.tasks import Task
 
 

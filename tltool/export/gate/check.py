@@ -14,10 +14,10 @@ from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.report import GateReport
 from tltool.export.gate.tolerance import tolerance_for
 from tltool.export.runners import Outputs
+from tltool.export_section import GateSection, LiteRTPrecision
 from tltool.files import size_of
 from tltool.inference import model_outputs
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import GateSection, LiteRTPrecision
 from tltool.tasks import Task
 
 if TYPE_CHECKING:

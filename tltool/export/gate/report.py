@@ -9,9 +9,9 @@ from typing import Any
 
 from tltool.export.gate.tolerance import Tolerance
 from tltool.export.quantisation.kept import KeptFloat
+from tltool.export_section import LiteRTPrecision
 from tltool.files import size_text
 from tltool.report.wording import markdown, table
-from tltool.schema import LiteRTPrecision
 
 GATE_FILE = "gate.json"
 GATE_PAGE = "gate.md"

@@ -14,7 +14,7 @@ from tltool.export.gate.report import GATE_FILE
 from tltool.export.inspection.signatures import Signature
 from tltool.export.tflite.flatbuffer import DamagedError
 from tltool.export.tflite.metadata_values import ModelMetadata, ProcessUnit
-from tltool.schema import ExportFormat
+from tltool.export_section import ExportFormat
 
 # What is shown of the files beside a model; `None` where an older version did not write it.
 _CONTRACT_KEYS = (

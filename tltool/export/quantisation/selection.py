@@ -28,7 +28,7 @@ from tltool.export.quantisation.graph import (
 from tltool.export.quantisation.kept import KeptFloat, kinds_text
 from tltool.export.quantisation.trial import NOTHING, Float, Inputs, Trials, quantise
 from tltool.export.quantisation.unfit import by_unfitness
-from tltool.schema import Int8Section
+from tltool.export_section import Int8Section
 
 # Operators without weights cost nothing in float, so they must be all but harmless in 8 bits.
 HARMLESS = 1.25

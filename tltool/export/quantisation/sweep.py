@@ -17,10 +17,10 @@ from tltool.export.package import export_outcomes
 from tltool.export.quantisation.choice import Candidate, Sweep, points
 from tltool.export.quantisation.latency import latencies
 from tltool.export.targets import ExportTarget
+from tltool.export_section import ExportSection, LiteRTPrecision
 from tltool.files import atomic_path, write_json
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.report.plots import TradeOff, trade_off
-from tltool.schema import ExportSection, LiteRTPrecision
 from tltool.tasks import Task
 
 if TYPE_CHECKING:
