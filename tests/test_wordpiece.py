@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 import unicodedata
 import zipfile
 
@@ -104,13 +103,10 @@ def test_every_common_character_equals_minilms_own_tokenizer(minilm):
 
 @pytest.mark.weights
 @pytest.mark.data
-def test_banking77_equals_minilms_own_tokenizer_and_is_fast(minilm):
+def test_banking77_equals_minilms_own_tokenizer(minilm):
     texts = banking77_texts()
     ours, reference = minilm
     assert ours(texts).to_list() == [encoding.ids for encoding in reference.encode_batch(texts)]
-    start = time.perf_counter()
-    ours(texts)
-    assert time.perf_counter() - start < 5  # 0.4 s on two free cores
 
 
 def test_a_special_token_in_a_text_is_text():
