@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tltool.data.examples import Examples
+from tltool.data.examples import Examples, evenly_spaced
 from tltool.errors import ExportError
 from tltool.export.feeding import BATCH_SIZE, single_inputs
-from tltool.export.gate.check import evenly_spaced
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.artifact import load_artifact
-from tltool.data.examples import Examples
+from tltool.data.examples import Examples, evenly_spaced
 from tltool.errors import ExportError
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.report import GateReport
@@ -150,9 +150,3 @@ def compare(
         breaches=tuple(breaches(comparison, tolerance)),
         worst=comparison.worst(),
     )
-
-
-def evenly_spaced(total: int, most: int) -> list[int]:
-    """At most `most` row numbers out of `total`, spread over all of them."""
-    count = min(total, most)
-    return [i * total // count for i in range(count)]

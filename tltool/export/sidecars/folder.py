@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tltool.data.examples import Examples
+from tltool.data.examples import Examples, evenly_spaced
 from tltool.errors import ExportError
 from tltool.export.contract import GOLDEN_FILE, LABELS_FILE, Contract
 from tltool.export.feeding import encoded
-from tltool.export.gate.check import evenly_spaced
 from tltool.export.runners import Outputs, result_name
 from tltool.export.sidecars.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
 from tltool.files import write_json, write_text
