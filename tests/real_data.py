@@ -5,10 +5,38 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import tltool
+from tltool.recipe import Recipe
+from tltool.run import Run
+
 DATA = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+TRASH6 = {split: str(DATA / "trash6" / split) for split in ("train", "test")}
+BANKING77 = {split: str(DATA / "banking77" / f"{split}.csv") for split in ("train", "test")}
+
+
+def need_data() -> None:
+    """Skips the test where there are no data sets."""
+    if not DATA.is_dir():
+        pytest.skip(f"no data sets in {DATA}")
+
+
+def run_with_a_solved_head(folder: Path, **values: Any) -> Run:
+    """A run on real data: a real backbone, its head fitted exactly, exported as LiteRT."""
+    need_data()
+    recipe = Recipe.of(
+        schedule=[{"train": "head", "solver": "exact"}],
+        evaluation={"baseline": False},
+        export={"formats": ["litert"], "precisions": ["float32"]},
+        output_dir=str(folder / "runs"),
+        **values,
+    )
+    return tltool.finetune(recipe)
 
 
 def banking77_texts() -> list[str]:

@@ -13,16 +13,14 @@ import trained
 from browser import ask_browser, installed, outputs_of, run_in_browser
 from byte_pairs import trained_contract
 from odd_texts import ODD_TEXTS
-from real_data import DATA
+from real_data import BANKING77, TRASH6, run_with_a_solved_head
 from test_programs import wordpiece
 from unigrams import SPECIAL, charsmap, train_spm
 
-import tltool
 from tltool.artifact import load_artifact
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export_section import GateSection
 from tltool.preprocessing import UnigramPreprocessing
-from tltool.recipe import Recipe
 
 pytestmark = installed
 EVERY_ROW = GateSection(examples=1_000_000)
@@ -137,16 +135,7 @@ def in_browser(folder, reference):
 
 
 def trained_on(folder, **values):
-    if not DATA.is_dir():
-        pytest.skip(f"no data sets in {DATA}")
-    recipe = Recipe.of(
-        schedule=[{"train": "head", "solver": "exact"}],
-        evaluation={"baseline": False},
-        export={"formats": ["litert"], "precisions": ["float32"]},
-        output_dir=str(folder / "runs"),
-        **values,
-    )
-    run = tltool.finetune(recipe)
+    run = run_with_a_solved_head(folder, **values)
     rows = run.examples("test")
     reference = reference_of(run.model, rows, run.task, run.preprocessing, EVERY_ROW)
     assert len(reference.rows) == len(rows)
@@ -160,7 +149,7 @@ def test_efficientnet_on_every_test_photograph(tmp_path):
     folder, reference = trained_on(
         tmp_path,
         task="image-classification",
-        data={split: str(DATA / "trash6" / split) for split in ("train", "test")},
+        data=TRASH6,
         backbone={"name": "efficientnet-lite0"},
     )
     assert in_browser(folder, reference).rows == 90
@@ -173,11 +162,7 @@ def test_minilm_on_every_test_question(tmp_path):
     folder, reference = trained_on(
         tmp_path,
         task="text-classification",
-        data={
-            "train": str(DATA / "banking77" / "train.csv"),
-            "test": str(DATA / "banking77" / "test.csv"),
-            "max_examples": 1500,
-        },
+        data={**BANKING77, "max_examples": 1500},
         backbone={"name": "all-minilm-l6-v2"},
     )
     assert in_browser(folder, reference).rows > 500

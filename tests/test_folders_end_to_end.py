@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 from golden_folders import golden
-from real_data import DATA
+from real_data import DATA, need_data
 from test_weights_file import write
 
 import tltool
@@ -84,8 +84,7 @@ def questions(folder: Path) -> dict:
     ],
 )
 def test_trained_on_real_data_exported_and_equal(backbone, data, task, tmp_path):
-    if not DATA.is_dir():
-        pytest.skip(f"no data sets in {DATA}")
+    need_data()
     (tmp_path / "model").mkdir()
     recipe = Recipe.of(
         name="folder",

@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trained
-from real_data import DATA
+from real_data import BANKING77, TRASH6, run_with_a_solved_head
 
-import tltool
 from tltool.data.pipeline import model_inputs
 from tltool.export.litert import export_litert
 from tltool.export.targets import LiteRTOptions
@@ -27,7 +26,6 @@ from tltool.export.tflite.metadata import with_metadata
 from tltool.export.tflite.metadata_codec import SCHEMA
 from tltool.export.tflite.metadata_values import AssociatedFile, ScoreCalibration
 from tltool.inference import model_outputs
-from tltool.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(
     find_spec("mediapipe") is None, reason="`make mediapipe` installs what this needs"
@@ -261,16 +259,7 @@ def test_a_model_without_metadata_is_refused(image_classifier, tmp_path, monkeyp
 
 
 def trained_on(folder, **values):
-    if not DATA.is_dir():
-        pytest.skip(f"no data sets in {DATA}")
-    recipe = Recipe.of(
-        schedule=[{"train": "head", "solver": "exact"}],
-        evaluation={"baseline": False},
-        export={"formats": ["litert"], "precisions": ["float32"]},
-        output_dir=str(folder / "runs"),
-        **values,
-    )
-    run = tltool.finetune(recipe)
+    run = run_with_a_solved_head(folder, **values)
     return run, (run.folder.exports / "litert_float32" / "model.tflite").read_bytes()
 
 
@@ -281,7 +270,7 @@ def test_efficientnet_on_photographs(tmp_path):
     run, content = trained_on(
         tmp_path,
         task="image-classification",
-        data={split: str(DATA / "trash6" / split) for split in ("train", "test")},
+        data=TRASH6,
         backbone={"name": "efficientnet-lite0"},
     )
     rows = run.examples("test")
@@ -300,11 +289,7 @@ def test_minilm_on_questions(tmp_path):
     run, content = trained_on(
         tmp_path,
         task="text-classification",
-        data={
-            "train": str(DATA / "banking77" / "train.csv"),
-            "test": str(DATA / "banking77" / "test.csv"),
-            "max_examples": 1500,
-        },
+        data={**BANKING77, "max_examples": 1500},
         backbone={"name": "all-minilm-l6-v2"},
     )
     rows = run.examples("test")

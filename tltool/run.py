@@ -293,7 +293,7 @@ class Run:
                 self.model,
                 self.task,
                 self.preprocessing,
-                self.examples() if data is None else self._labelled(data),
+                self.rows(data),
                 self.path,
                 section=self.recipe.export,
                 limits=Limits(max_drop, max_latency_ms, threads),

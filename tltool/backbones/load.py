@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -219,44 +220,35 @@ def _from_folder(folder: Path, wanted: _Wanted) -> Backbone:
     return _keras_hub(folder, wanted)
 
 
-def _keras_cv(folder: Path, wanted: _Wanted) -> Backbone:
-    from tltool.backbones.formats.presets.keras_cv import load_keras_cv_folder
-
+def _of_images(load: Callable[..., Backbone], folder: Path, wanted: _Wanted) -> Backbone:
+    """What a reader of image folders, each with the same options, makes of one."""
     wanted.check("image")
-    return load_keras_cv_folder(
+    return load(
         folder,
         name=wanted.name,
         image_size_px=wanted.image_size_px,
         dropout=wanted.dropout,
         weights=wanted.weights,
     )
+
+
+def _keras_cv(folder: Path, wanted: _Wanted) -> Backbone:
+    from tltool.backbones.formats.presets.keras_cv import load_keras_cv_folder
+
+    return _of_images(load_keras_cv_folder, folder, wanted)
 
 
 def _timm(folder: Path, wanted: _Wanted) -> Backbone:
     from tltool.backbones.formats.timm.folder import load_timm_folder
 
-    wanted.check("image")
-    return load_timm_folder(
-        folder,
-        name=wanted.name,
-        image_size_px=wanted.image_size_px,
-        dropout=wanted.dropout,
-        weights=wanted.weights,
-    )
+    return _of_images(load_timm_folder, folder, wanted)
 
 
 def _transformers(folder: Path, config: dict[str, object], wanted: _Wanted) -> Backbone:
     if config["model_type"] in IMAGE_ENCODERS:
         from tltool.backbones.formats.transformers.images import load_vit_folder
 
-        wanted.check("image")
-        return load_vit_folder(
-            folder,
-            name=wanted.name,
-            image_size_px=wanted.image_size_px,
-            dropout=wanted.dropout,
-            weights=wanted.weights,
-        )
+        return _of_images(load_vit_folder, folder, wanted)
     wanted.check("text")
     if config["model_type"] == DEBERTA_TYPE:
         from tltool.backbones.formats.transformers.deberta import load_deberta_folder as load

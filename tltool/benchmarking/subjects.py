@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tltool.errors import ExportError, RunError
-from tltool.export.contract import CONTRACT_FILE
+from tltool.export.contract import CONTRACT_FILE, read_fields
 from tltool.run_folder import RunFolder
 
 Form = Literal["litert", "saved_model", "keras"]
@@ -83,15 +82,7 @@ def _of_folder(folder: Path) -> Subject:
 
 
 def _contract(folder: Path) -> dict[str, Any]:
-    file = folder / CONTRACT_FILE
-    try:
-        contract: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        missing = {"file", "format", "preprocessing"} - contract.keys()
-    except (ValueError, AttributeError) as error:
-        raise ExportError(f"{file} is damaged: {error}", hint="export again") from error
-    if missing:
-        raise ExportError(f"{file} lacks {', '.join(sorted(missing))}.", hint="export again")
-    return contract
+    return read_fields(folder / CONTRACT_FILE, {"file", "format", "preprocessing"})
 
 
 def _run_at(path: Path) -> RunFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,14 @@ class Contract:
         Raises:
             ExportError: It is missing, damaged or of an older version.
         """
-        values = _read_json(folder / CONTRACT_FILE)
+        file = folder / CONTRACT_FILE
+        if not file.is_file():
+            raise ExportError(
+                f"{file} is missing.",
+                hint="keep the whole export folder together: the contract says what goes in and "
+                "comes out",
+            )
+        values = read_fields(file, _REQUIRED)
         return cls(
             form=values["format"],
             precision=values["precision"],
@@ -223,14 +230,22 @@ def _task_from_json(value: dict[str, Any]) -> Task:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    hint = "keep the whole export folder together: the contract says what goes in and comes out"
-    if not path.is_file():
-        raise ExportError(f"{path} is missing.", hint=hint)
+def read_fields(file: Path, required: Set[str] = frozenset()) -> dict[str, Any]:
+    """The fields of a JSON file in an export folder.
+
+    Args:
+        file: Exists.
+        required: Fields that it must have.
+
+    Raises:
+        ExportError: It is damaged, or lacks one.
+    """
     try:
-        contract: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ExportError(f"{path} is damaged: {error}", hint="export again") from error
-    if missing := _REQUIRED - contract.keys():
-        raise ExportError(f"{path} lacks {', '.join(sorted(missing))}.", hint="export again")
-    return contract
+        raise ExportError(f"{file} is damaged: {error}", hint="export again") from error
+    if not isinstance(values, dict):
+        raise ExportError(f"{file} is damaged: it holds no fields.", hint="export again")
+    if missing := required - values.keys():
+        raise ExportError(f"{file} lacks {', '.join(sorted(missing))}.", hint="export again")
+    return values

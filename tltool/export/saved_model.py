@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tltool.data.pipeline import make_preprocessor
-from tltool.export.contract import IMAGE_INPUT, RAW_INPUT
+from tltool.export.contract import IMAGE_INPUT, MAIN_SIGNATURE, RAW_INPUT
 from tltool.files import atomic_path
 from tltool.model import to_float32
 from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -85,7 +85,7 @@ def _servable(
     module.serve, module.run_model = serve, run_model
     if task.labels:
         module.labels = tf.function(lambda: tf.constant(task.labels), input_signature=[])
-    return module, {"serving_default": serve, "model": run_model}
+    return module, {MAIN_SIGNATURE: serve, "model": run_model}
 
 
 def _named_outputs(outputs: Any, task: Task) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from tltool.errors import ExportError
-from tltool.export.contract import GOLDEN_FILE, RAW_INPUT
+from tltool.export.contract import GOLDEN_FILE, MAIN_SIGNATURE, RAW_INPUT
 from tltool.quiet import load_tensorflow, quiet
 from tltool.serving.exports import ServedExport
 from tltool.serving.image_size import declared_pixels
 from tltool.serving.limits import Limits, RefusedError
-from tltool.serving.tensors import DEFAULT_SIGNATURE, DTYPES, Array, PredictRequest, Spec
+from tltool.serving.tensors import DTYPES, Array, PredictRequest, Spec
 
 
 class ServedModel:
@@ -90,7 +90,7 @@ class ServedModel:
 
     def _raw(self, request: PredictRequest) -> Array | None:
         """Encoded images or texts of a request, if it has any."""
-        if request.signature != DEFAULT_SIGNATURE:
+        if request.signature != MAIN_SIGNATURE:
             return None
         return request.inputs[RAW_INPUT[self.export.task.spec.modality]]
 
@@ -162,7 +162,7 @@ class ServedModel:
             raise ExportError(f"{file} cannot be used: {error}", hint=hint) from error
         array = np.array([*values, b""], object)[:-1]  # never a string array, nor one of two axes
         inputs = {RAW_INPUT[task.spec.modality]: array}
-        found = self._run(DEFAULT_SIGNATURE, inputs)[output]
+        found = self._run(MAIN_SIGNATURE, inputs)[output]
         scale = 1.0 if task.labels else task.target_std
         difference = float(np.abs(found - expected).max() / scale)
         if not difference <= tolerance:

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tltool.export.contract import MAIN_SIGNATURE
 from tltool.serving.limits import RefusedError
 
-DEFAULT_SIGNATURE = "serving_default"
 Array = np.ndarray[Any, Any]
 Form = Literal["row", "column"]
 _SHOWN = 80
@@ -116,10 +116,10 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _signature_of(values: Mapping[str, Any], signatures: Signatures) -> str:
-    signature = values.get("signature_name", DEFAULT_SIGNATURE)
+    signature = values.get("signature_name", MAIN_SIGNATURE)
     if not isinstance(signature, str):
         raise _wrong("'signature_name' key must be a string value")
-    signature = signature or DEFAULT_SIGNATURE
+    signature = signature or MAIN_SIGNATURE
     if signature not in signatures:
         known = ", ".join(sorted(signatures))
         raise _wrong(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tltool.errors import ExportError
-from tltool.export.contract import CONTRACT_FILE
+from tltool.export.contract import CONTRACT_FILE, read_fields
 from tltool.export.formats import FORMATS, format_of
 from tltool.export.gate.report import GATE_FILE
 from tltool.export.inspection.signatures import Signature
@@ -98,7 +97,7 @@ def _model_and_format(path: Path) -> tuple[Path, ExportFormat]:
     if not path.exists():
         raise ExportError(f"{path} does not exist.", hint=_HINT)
     if (path / CONTRACT_FILE).is_file():
-        contract = _json(path / CONTRACT_FILE)
+        contract = read_fields(path / CONTRACT_FILE)
         model = path / str(contract.get("file", ""))
         if "file" not in contract or not model.exists():
             raise ExportError(f"{path / CONTRACT_FILE} names no model that is there.", hint=_HINT)
@@ -114,18 +113,8 @@ def _beside(model: Path, name: str, keys: tuple[str, ...]) -> dict[str, Any] | N
     file = model.parent / name
     if not file.is_file():
         return None
-    values = _json(file)
+    values = read_fields(file)
     return {key: values.get(key) for key in keys}
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportError(f"{file} is damaged: {error}", hint="export again") from error
-    if not isinstance(values, dict):
-        raise ExportError(f"{file} is damaged: it holds no fields.", hint="export again")
-    return values
 
 
 def _plain(value: Any) -> Any:

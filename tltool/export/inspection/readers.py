@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tltool.export.inspection.inspection import Inspection
+from tltool.files import size_of
 
 
 def inspect_tflite(path: Path) -> Inspection:
@@ -38,7 +39,7 @@ def inspect_saved_model(path: Path) -> Inspection:
     return Inspection(
         path=path,
         form="SavedModel",
-        size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        size_bytes=size_of(path),
         signatures=found.signatures,
         operators=found.operators,
         not_built_in=found.not_registered,
@@ -54,7 +55,7 @@ def inspect_keras(path: Path) -> Inspection:
     return Inspection(
         path=path,
         form="Keras",
-        size_bytes=path.stat().st_size,
+        size_bytes=size_of(path),
         signatures=(found.signature,),
         operators=found.layers,
         not_built_in=found.not_in_keras,
@@ -75,7 +76,7 @@ def inspect_onnx(path: Path) -> Inspection:
     return Inspection(
         path=path,
         form="ONNX",
-        size_bytes=path.stat().st_size,
+        size_bytes=size_of(path),
         signatures=(found.signature,),
         operators=found.operators,
         not_built_in=found.not_in_onnx,

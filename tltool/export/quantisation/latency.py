@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from tltool.export.contract import MAIN_SIGNATURE
 from tltool.quiet import quiet
 
 WARM_UP = 3
@@ -48,4 +49,4 @@ def latencies(
 def _runner(file: Path, threads: int) -> Any:
     interpreter = Interpreter(model_path=str(file), num_threads=threads)
     interpreter.allocate_tensors()
-    return interpreter.get_signature_runner("serving_default")
+    return interpreter.get_signature_runner(MAIN_SIGNATURE)

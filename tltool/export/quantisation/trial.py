@@ -11,13 +11,13 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert import mlir_quantize
 
+from tltool.export.contract import MAIN_SIGNATURE
 from tltool.export.quantisation.graph import logits_tensor
 from tltool.quiet import quiet
 
 Inputs = dict[str, np.ndarray[Any, Any]]
 CONFIDENCE = 0.7
 """Mean probability of the top class on rows that a model of use has not seen."""
-_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def answers(content: bytes, rows: Sequence[Inputs]) -> np.ndarray[Any, Any]:
             model_content=content, experimental_preserve_all_tensors=logits is not None
         )
         interpreter.allocate_tensors()
-        run = interpreter.get_signature_runner(_SIGNATURE)
+        run = interpreter.get_signature_runner(MAIN_SIGNATURE)
         for row in rows:
             output = next(iter(run(**row).values()))
             outputs.append(output if logits is None else _numbers(interpreter, logits))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from tltool.export.contract import MAIN_SIGNATURE
 from tltool.export.quantisation.graph import Operator
 from tltool.export.quantisation.trial import Inputs
 from tltool.quiet import quiet
@@ -45,7 +46,7 @@ def _numbers(
     with quiet():
         interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
-        run = interpreter.get_signature_runner("serving_default")
+        run = interpreter.get_signature_runner(MAIN_SIGNATURE)
         for row in rows:
             run(**row)
             for tensor in tensors:
