@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CV := .venv-cv
 ONNX := .venv-onnx
 PAGE := docs/examples/browser
-KOTLIN := tests/kotlin
+KOTLIN := tests/export/kotlin
 # Two processes, a file's tests in one of them: what a file prepares is prepared once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -32,17 +32,17 @@ test-slow: dev  ## Run the tests that take longest
 	$(PYTEST) -m slow
 
 test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an environment of its own
-	$(CV)/bin/python -m pytest tests/test_keras_cv.py tests/test_keras_cv_backbones.py
+	$(CV)/bin/python -m pytest tests/data/images/test_keras_cv.py tests/backbones/test_keras_cv_backbones.py
 
 test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an environment of its own
-	$(ONNX)/bin/python -m pytest tests/test_export_onnx.py
+	$(ONNX)/bin/python -m pytest tests/export/test_export_onnx.py
 
 test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models in headless Chromium (needs Node.js)
-	$(BIN)/python -m pytest tests/test_browser.py -m "not slow"
+	$(BIN)/python -m pytest tests/export/test_browser.py -m "not slow"
 
 test-kotlin: dev $(KOTLIN)/node_modules/.installed  ## Compile the Kotlin of exports (needs Java and Node.js)
 	@command -v java > /dev/null || { echo "The tests of Kotlin need Java 11 or newer."; exit 1; } >&2
-	$(BIN)/python -m pytest tests/test_kotlin.py
+	$(BIN)/python -m pytest tests/export/test_kotlin.py
 
 mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'

@@ -23,14 +23,14 @@ from results import write_section
 
 import tltool
 from tltool.backbones.load import load_backbone
-from tltool.baseline import features_baseline
 from tltool.data.examples import Examples
 from tltool.data.labels import make_task
-from tltool.errors import TltoolError
-from tltool.inference import raw_outputs
-from tltool.preparation import load_data
-from tltool.progress import terminal_progress
-from tltool.recipe import Recipe
+from tltool.evaluation.baseline import features_baseline
+from tltool.evaluation.inference import raw_outputs
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import TltoolError
+from tltool.support.progress import terminal_progress
+from tltool.training.preparation import load_data
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -27,12 +27,12 @@ from results import write_section
 
 from tltool.backbones.load import load_backbone
 from tltool.export.audit.audit import audit_export
-from tltool.export.litert import export_litert
-from tltool.export.tflite.file import read_tflite
-from tltool.export_section import ExportSection
-from tltool.model import join
-from tltool.schema import HeadSection
-from tltool.tasks import TASKS, Task
+from tltool.export.formats.litert.export import export_litert
+from tltool.export.formats.litert.file import read_tflite
+from tltool.model.joining import join
+from tltool.recipe.export_section import ExportSection
+from tltool.recipe.schema import HeadSection
+from tltool.tasks.table import TASKS, Task
 
 NETWORKS = {
     "all-minilm-l6-v2": "text",

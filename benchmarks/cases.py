@@ -21,9 +21,9 @@ from typing import Any, Self
 from tltool.backbones.catalog import find_card
 from tltool.backbones.sources.fetch import fetch_card
 from tltool.data.examples import Examples
-from tltool.files import cache_dir
-from tltool.preparation import load_data
-from tltool.recipe import Recipe
+from tltool.recipe.recipe import Recipe
+from tltool.support.files import cache_dir
+from tltool.training.preparation import load_data
 
 # Rows of each class that --quick takes.
 QUICK_ROWS = {"train": 4, "validation": 1, "test": 1}

@@ -24,13 +24,13 @@ from contest import markdown_table, say
 from results import write_section
 
 import tltool
-from tltool.errors import TltoolError
+from tltool.export.formats.litert.quantisation.choice import Candidate, Sweep
 from tltool.export.gate.comparison import ROUNDING
-from tltool.export.quantisation.choice import Candidate, Sweep
-from tltool.files import size_text
-from tltool.progress import terminal_progress
-from tltool.recipe import Recipe
-from tltool.run import Run
+from tltool.recipe.recipe import Recipe
+from tltool.runs.run import Run
+from tltool.support.errors import TltoolError
+from tltool.support.files import size_text
+from tltool.support.progress import terminal_progress
 
 ROOT = Path(__file__).parents[1]
 RECIPES = Path(__file__).parent / "recipes" / "precisions"

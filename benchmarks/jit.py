@@ -23,11 +23,11 @@ import numpy as np
 from results import write_section
 
 from tltool.backbones.load import load_backbone
-from tltool.freezing import plan_phases
-from tltool.model import apply_plan, join
-from tltool.optimizers import make_optimizer, make_schedule
-from tltool.schema import HeadSection, PhaseSection, TrainingSection
-from tltool.tasks import TASKS, Task
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import apply_plan, join
+from tltool.recipe.schema import HeadSection, PhaseSection, TrainingSection
+from tltool.tasks.table import TASKS, Task
+from tltool.training.optimizers import make_optimizer, make_schedule
 
 BATCH = 32
 CLASSES = 10

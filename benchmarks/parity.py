@@ -34,8 +34,8 @@ from tltool.backbones.check import (
 )
 from tltool.backbones.load import load_backbone
 from tltool.backbones.sources.torchvision import ENDPOINT, PREFIX, PUBLISHED, TorchvisionWeights
-from tltool.files import write_text
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.files import write_text
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "parity.md"

@@ -19,7 +19,7 @@ from contest import Contender, Result, compete, say, time_table
 from results import write_section
 
 import tltool
-from tltool.errors import TltoolError
+from tltool.support.errors import TltoolError
 
 
 def tltool_contenders(arena: Arena, case: Case) -> list[Contender]:

@@ -18,11 +18,11 @@ from results import write_section
 from shallow_bert import write_first_blocks
 
 import tltool
-from tltool.errors import TltoolError
-from tltool.feature_store import FeatureStore
-from tltool.progress import terminal_progress
-from tltool.ranking import RankedBackbone
-from tltool.recipe import Recipe
+from tltool.features.store import FeatureStore
+from tltool.recipe.recipe import Recipe
+from tltool.search.ranking import RankedBackbone
+from tltool.support.errors import TltoolError
+from tltool.support.progress import terminal_progress
 
 RECIPE = Path(__file__).parent / "recipes" / "banking77.yaml"
 BACKBONE = "all-minilm-l6-v2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tltool.files import write_text
+from tltool.support.files import write_text
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 INTRODUCTION = """\

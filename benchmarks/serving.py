@@ -26,10 +26,10 @@ from urllib.parse import quote, urlsplit
 from results import write_section
 
 from tltool._version import __version__
-from tltool.quiet import load_tensorflow, quiet
 from tltool.serving.check import ServerProcess
 from tltool.serving.exports import ServedExport, find_export
 from tltool.serving.limits import Limits
+from tltool.support.quiet import load_tensorflow, quiet
 
 # Rows of a request, and callers at the same time.
 SHAPES = ((1, 1), (1, 4), (32, 1))

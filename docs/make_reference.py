@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from tltool.augment_layers import BatchLayer, ImageLayer
-from tltool.recipe import recipe_schema
-from tltool.schema import PhaseSection, RecipeFields
-from tltool.section import Section
-from tltool.tasks import TASKS
+from tltool.recipe.augment_layers import BatchLayer, ImageLayer
+from tltool.recipe.recipe import recipe_schema
+from tltool.recipe.schema import PhaseSection, RecipeFields
+from tltool.recipe.section import Section
+from tltool.tasks.table import TASKS
 
 TARGET = Path(__file__).with_name("recipe_reference.md")
 

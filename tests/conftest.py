@@ -14,7 +14,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 def _private_cache() -> Path:
     """A cache folder of this test run's own, but for what was downloaded: that is shared."""
-    from tltool.files import cache_dir
+    from tltool.support.files import cache_dir
 
     private = Path(tempfile.mkdtemp(prefix="tltool-tests-"))
     for name in ("models", "presets", "samples", "wheels"):

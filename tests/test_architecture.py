@@ -1,12 +1,12 @@
-"""The folder listing is the architecture: imports follow the flow and stay light where they must.
+"""The folder listing is the architecture: imports point downwards, and stay light where they must.
 
-recipe → data → backbones and heads → model → trainer → evaluation → export → run → cli.
+recipe → data → backbone + head → freezing plan → trainer → evaluation → export → run → cli.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,90 +14,56 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "tltool"
 
-# From the bottom up. A module may import its own level and those before it;
-# a package stands for all its modules. A new module must be given a place.
-LEVELS = (
-    (
-        "_version",
-        "errors",
-        "files",
-        "preprocessing",
-        "tasks",
-        "quiet",
-        "shipped",
-        "progress",
-        "stopwatch",
-    ),
-    (
-        "section",
-        "augment_layers",
-        "layer_faults",
-        "export_section",
-        "export_faults",
-        "schema",
-        "faults",
-        "recipe",
-    ),
-    ("wheels", "run_folder"),
-    ("data",),
-    ("cut",),
-    ("backbones", "heads"),
-    ("freezing", "lora", "model", "folding", "feature_store"),
-    ("feature_keys", "feature_rows", "feature_cache", "training_data", "best_weights"),
-    (
-        "optimizers",
-        "distribution",
-        "input_wait",
-        "callbacks",
-        "linear_solver",
-        "head_solver",
-        "trainer",
-    ),
-    ("metrics", "inference", "evaluate", "baseline", "arithmetic", "logme", "probe", "report"),
-    ("artifact", "export", "predict"),
-    ("preparation",),
-    ("frozen_features", "ranking", "head_fits", "head_search", "head_tuning"),
-    ("run",),
-    ("serving",),
-    ("conclusion",),
-    ("finetuning", "lr_finder", "benchmarking"),
-    ("__init__",),
-    ("cli",),
+# From the top down. A package may import those on lower floors, never one above it or beside it.
+# A new package must be given a floor.
+FLOORS = (
     ("__main__",),
+    ("cli",),
+    ("__init__",),
+    ("benchmarking", "serving", "finetuning"),
+    ("runs", "search"),
+    ("training",),
+    ("export", "features"),
+    ("model", "report"),
+    ("backbones", "evaluation"),
+    ("data",),
+    ("recipe",),
+    ("tasks",),
+    ("graph",),
+    ("support",),
+    ("_version",),
 )
+MOST_ENTRIES = 22
 HEAVY = {"keras", "keras_hub", "tensorflow", "numpy", "pandas", "sklearn", "matplotlib", "PIL"}
+# What `tltool --help`, `tltool validate` and the reading of a recipe import.
 LIGHT = (
-    "cli",
-    "recipe",
-    "section",
-    "augment_layers",
-    "layer_faults",
-    "export_section",
-    "export_faults",
-    "schema",
-    "faults",
-    "errors",
-    "tasks",
-    "preprocessing",
-    "files",
-    "run_folder",
-    "shipped",
-    "quiet",
     "__init__",
     "__main__",
     "_version",
-    "wheels",
-    "feature_store",
-    "data.samples",
-    "data.sample_builders",
+    "cli",
+    "recipe",
+    "tasks.table",
+    "support.errors",
+    "support.files",
+    "support.quiet",
+    "support.shipped",
+    "support.wheels",
+    "runs.folder",
+    "features.store",
+    "data.preprocessing",
+    "data.reading.samples",
+    "data.reading.sample_builders",
     "backbones.catalog",
     "benchmarking.worker",
 )
 
+Sources = Mapping[str, str]
+"""The text of each module, by its name below `tltool`."""
+
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, `tltool.…` or foreign, and whether it runs on import."""
+    """One imported name, `tltool.…` or foreign, and whether it is imported on import."""
 
     name: str
     line: int
@@ -124,25 +90,81 @@ def imports_of(source: str) -> Iterator[Import]:
                 yield Import(f"{node.module}.{alias.name}", node.lineno, at_import)
 
 
-def level_of(module: str) -> int:
-    for number, names in enumerate(LEVELS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
+def package_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def floor_of(package: str) -> int:
+    for number, packages in enumerate(FLOORS):
+        if package in packages:
             return number
-    raise AssertionError(f"tltool/{module} has no place in LEVELS")
+    raise AssertionError(f"tltool/{package} has no place in FLOORS")
+
+
+def below_tltool(name: str) -> str | None:
+    """The part of a module's or name's path below `tltool`, or None for a foreign one."""
+    root, _, below = name.partition(".")
+    return (below or "__init__") if root == "tltool" else None
 
 
 def faults_of(module: str, source: str) -> list[str]:
     """What a module's imports do that they must not; `module` is named below `tltool`."""
     faults = []
     light = any(module == name or module.startswith(f"{name}.") for name in LIGHT)
+    here = package_of(module)
     for found in imports_of(source):
-        root, _, below = found.name.partition(".")
-        if root != "tltool":
-            if light and found.at_import and root in HEAVY:
-                faults.append(f"{module}:{found.line} imports {root} when it is imported")
-        elif level_of(below or "__init__") > level_of(module):
-            faults.append(f"{module}:{found.line} imports {found.name}, against the flow")
+        target = below_tltool(found.name)
+        if target is None:
+            heavy = found.name.partition(".")[0]
+            if light and found.at_import and heavy in HEAVY:
+                faults.append(f"{module}:{found.line} imports {heavy} when it is imported")
+            continue
+        there = package_of(target)
+        if there == here:
+            continue
+        if floor_of(there) < floor_of(here):
+            faults.append(f"{module}:{found.line} imports {found.name}, upwards")
+        elif floor_of(there) == floor_of(here):
+            faults.append(f"{module}:{found.line} imports {found.name}, sideways")
     return faults
+
+
+def arrows(sources: Sources) -> dict[str, set[str]]:
+    """The modules of tltool that each imports, in functions and for type checkers too."""
+    found: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        names = (below_tltool(item.name) for item in imports_of(source))
+        found[module] = {
+            target
+            for name in names
+            if name is not None and (target := module_in(name, sources)) not in {None, module}
+        }
+    return found
+
+
+def module_in(name: str, sources: Sources) -> str | None:
+    """The module that an imported name is, or is in."""
+    while name and name not in sources:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def circles(sources: Sources) -> list[str]:
+    """Each circle of imports, shortest way round, as `a → b → a`."""
+    graph = arrows(sources)
+    found: dict[frozenset[str], str] = {}
+    for start in graph:
+        ways = [[start]]
+        seen = {start}
+        while ways:
+            way = ways.pop(0)
+            for target in sorted(graph.get(way[-1], ())):
+                if target == start:
+                    found.setdefault(frozenset(way), " → ".join([*way, start]))
+                elif target not in seen:
+                    seen.add(target)
+                    ways.append([*way, target])
+    return sorted(found.values())
 
 
 def modules() -> dict[str, str]:
@@ -157,11 +179,20 @@ def modules() -> dict[str, str]:
     }
 
 
-def test_every_import_follows_the_flow():
+def test_every_import_points_downwards():
     found = modules()
-    assert "recipe" in found
+    assert "recipe.schema" in found
     assert "cli.app" in found
     assert [fault for name, source in found.items() for fault in faults_of(name, source)] == []
+
+
+def test_no_two_modules_import_each_other():
+    assert circles(modules()) == []
+
+
+def test_the_house_has_few_doors():
+    entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MOST_ENTRIES, sorted(entries)
 
 
 def test_light_modules_exist():
@@ -170,22 +201,35 @@ def test_light_modules_exist():
         assert name in found, f"{name} is named in LIGHT and does not exist"
 
 
+def test_every_folder_of_tests_mirrors_a_package():
+    tests = Path(__file__).parent
+    for folder in tests.iterdir():
+        if folder.is_dir() and any(folder.rglob("test_*.py")):
+            assert (PACKAGE / folder.name).is_dir(), f"tests/{folder.name} mirrors no package"
+
+
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
-        ("data.folders", "from tltool.backbones.load import load_backbone", "against the flow"),
-        ("data.folders", "def f():\n    import tltool.trainer", "against the flow"),
-        ("data.folders", "from tltool import backbones", "against the flow"),
-        ("run", "from tltool.cli.output import print_table", "against the flow"),
+        ("data.examples", "from tltool.backbones.load import load_backbone", "upwards"),
+        ("data.examples", "def f():\n    import tltool.training.trainer", "upwards"),
+        ("data.examples", "from tltool import backbones", "upwards"),
+        ("runs.run", "from tltool.cli.output import print_table", "upwards"),
+        ("runs.run", "from tltool.search.ranking import rank", "sideways"),
+        ("export.package", "def f():\n    from tltool.features import store", "sideways"),
         (
-            "errors",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tltool.run import Run",
-            "against the flow",
+            "support.errors",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tltool.runs import run",
+            "upwards",
         ),
         ("cli.plan", "import numpy as np", "imports numpy"),
         ("cli.plan", "from keras import ops", "imports keras"),
-        ("recipe", "class A:\n    import tensorflow.data", "imports tensorflow"),
-        ("files", "try:\n    import pandas\nexcept ImportError:\n    pass", "imports pandas"),
+        ("recipe.schema", "class A:\n    import tensorflow.data", "imports tensorflow"),
+        (
+            "support.files",
+            "try:\n    import pandas\nexcept ImportError:\n    pass",
+            "imports pandas",
+        ),
     ],
 )
 def test_the_checker_finds_a_bad_import(module, source, fault):
@@ -198,13 +242,31 @@ def test_the_checker_finds_a_bad_import(module, source, fault):
     [
         ("cli.plan", "def plan():\n    import tensorflow"),
         ("cli.plan", "if TYPE_CHECKING:\n    import keras"),
-        ("trainer", "import keras\nfrom tltool.data.examples import Examples"),
+        ("training.trainer", "import keras\nfrom tltool.data.examples import Examples"),
+        ("data.splits", "from tltool.data.examples import Examples"),
     ],
 )
 def test_the_checker_lets_a_good_import_pass(module, source):
     assert faults_of(module, source) == []
 
 
-def test_the_checker_refuses_a_module_without_a_place():
+def test_the_checker_refuses_a_package_without_a_floor():
     with pytest.raises(AssertionError, match="no place"):
-        faults_of("data.folders", "import tltool.novelty")
+        faults_of("data.examples", "import tltool.novelty")
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"a": "import tltool.b", "b": "def f():\n    from tltool.a import g"},
+        {"a": "from tltool import b", "b": "if TYPE_CHECKING:\n    import tltool.a"},
+        {"a": "import tltool.b", "b": "import tltool.c.d", "c.d": "from tltool.a import x"},
+    ],
+)
+def test_the_checker_finds_a_circle(sources):
+    (found,) = circles(sources)
+    assert found.startswith("a → b")
+
+
+def test_the_checker_lets_a_tree_of_imports_pass():
+    assert circles({"a": "import tltool.b\nimport tltool.c", "b": "import tltool.c", "c": ""}) == []

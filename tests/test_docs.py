@@ -11,7 +11,7 @@ import pytest
 import yaml
 from presets import write_text_preset, write_texts
 
-from tltool.recipe import Recipe
+from tltool.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

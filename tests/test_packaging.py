@@ -95,7 +95,7 @@ def test_commands_work_outside_the_checkout(installed):
 
 
 def test_every_shipped_recipe_is_valid_and_opens_with_its_command():
-    from tltool.recipe import Recipe
+    from tltool.recipe.recipe import Recipe
 
     for file in sorted(ROOT.glob("recipes/*.yaml")):
         assert Recipe.load(file).description, file

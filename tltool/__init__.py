@@ -17,37 +17,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tltool._version import __version__
-from tltool.errors import TltoolError
+from tltool.support.errors import TltoolError
 
 if TYPE_CHECKING:
-    from tltool.artifact import Artifact, load_artifact
     from tltool.backbones.base import Features
-    from tltool.finetuning import finetune, plan
-    from tltool.head_tuning import HeadSearchResult, tune_head
-    from tltool.heads import register_head
-    from tltool.lr_finder import RateTest, lr_find
-    from tltool.ranking import RankedBackbone, rank
-    from tltool.recipe import Recipe
-    from tltool.run import Run, load_run
-    from tltool.tasks import Task
+    from tltool.export.artifact import Artifact, load_artifact
+    from tltool.finetuning.job import finetune, plan
+    from tltool.model.heads import register_head
+    from tltool.recipe.recipe import Recipe
+    from tltool.runs.run import Run, load_run
+    from tltool.search.head_tuning import HeadSearchResult, tune_head
+    from tltool.search.lr_finder import RateTest, lr_find
+    from tltool.search.ranking import RankedBackbone, rank
+    from tltool.tasks.table import Task
 
 _LAZY = {
-    "Artifact": "tltool.artifact",
-    "load_artifact": "tltool.artifact",
+    "Artifact": "tltool.export.artifact",
+    "load_artifact": "tltool.export.artifact",
     "Features": "tltool.backbones.base",
-    "finetune": "tltool.finetuning",
-    "plan": "tltool.finetuning",
-    "HeadSearchResult": "tltool.head_tuning",
-    "tune_head": "tltool.head_tuning",
-    "register_head": "tltool.heads",
-    "RateTest": "tltool.lr_finder",
-    "lr_find": "tltool.lr_finder",
-    "RankedBackbone": "tltool.ranking",
-    "rank": "tltool.ranking",
-    "Recipe": "tltool.recipe",
-    "Run": "tltool.run",
-    "load_run": "tltool.run",
-    "Task": "tltool.tasks",
+    "finetune": "tltool.finetuning.job",
+    "plan": "tltool.finetuning.job",
+    "HeadSearchResult": "tltool.search.head_tuning",
+    "tune_head": "tltool.search.head_tuning",
+    "register_head": "tltool.model.heads",
+    "RateTest": "tltool.search.lr_finder",
+    "lr_find": "tltool.search.lr_finder",
+    "RankedBackbone": "tltool.search.ranking",
+    "rank": "tltool.search.ranking",
+    "Recipe": "tltool.recipe.recipe",
+    "Run": "tltool.runs.run",
+    "load_run": "tltool.runs.run",
+    "Task": "tltool.tasks.table",
 }
 
 __all__ = [

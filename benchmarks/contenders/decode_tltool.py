@@ -7,8 +7,8 @@ from typing import Any
 from protocol import Stopwatch, jpeg_files, read_settings, report
 
 from tltool.backbones.load import load_backbone
+from tltool.data.batches.pipeline import CACHE_BYTES, make_dataset
 from tltool.data.examples import Examples
-from tltool.data.pipeline import CACHE_BYTES, make_dataset
 
 
 def main() -> None:

@@ -76,9 +76,9 @@ def tltool_batches(
 ) -> list[tf.data.Dataset]:
     """tltool's batches: texts of like length together, padded to its few widths."""
     from tltool.backbones.load import load_backbone
+    from tltool.data.batches.pipeline import make_dataset
     from tltool.data.examples import Examples
-    from tltool.data.pipeline import make_dataset
-    from tltool.inference import by_length
+    from tltool.evaluation.inference import by_length
 
     contract = load_backbone(settings["backbone"], weights="random").preprocessing
     datasets = []

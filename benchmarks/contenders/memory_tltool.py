@@ -11,7 +11,7 @@ from protocol import read_settings, report
 from tltool_finetune import TrainingClock, import_all, recipe_values
 
 import tltool
-from tltool.recipe import Recipe
+from tltool.recipe.recipe import Recipe
 
 STATUS = Path("/proc/self/status")
 INTERVAL_S = 0.02

@@ -12,8 +12,8 @@ from typing import Any
 from protocol import Stopwatch, read_settings, report
 
 import tltool
-from tltool.progress import Progress
-from tltool.recipe import Recipe
+from tltool.recipe.recipe import Recipe
+from tltool.support.progress import Progress
 
 
 class TrainingClock(Progress):

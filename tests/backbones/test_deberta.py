@@ -18,7 +18,6 @@ from safetensors.numpy import load_file, save_file
 from test_transformers_folder import write_folder
 
 import tltool
-from tltool.artifact import is_artifact
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.check import check_family, seeded_features, seeded_tokens
 from tltool.backbones.groups import GROUP_RULES, group_layers
@@ -26,13 +25,14 @@ from tltool.backbones.load import load_backbone
 from tltool.backbones.networks import deberta, disentangled
 from tltool.backbones.networks.disentangled import DisentangledAttention, position_buckets
 from tltool.backbones.networks.layers import FirstToken
-from tltool.cut import cut_model
-from tltool.errors import BackboneError
-from tltool.freezing import plan_phases
-from tltool.model import apply_plan, join, precision_scope
-from tltool.recipe import Recipe
-from tltool.schema import CacheSection, HeadSection, Last, PhaseSection
-from tltool.tasks import TASKS, Task
+from tltool.export.artifact import is_artifact
+from tltool.graph.cut import cut_model
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import apply_plan, join, precision_scope
+from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import CacheSection, HeadSection, Last, PhaseSection
+from tltool.support.errors import BackboneError
+from tltool.tasks.table import TASKS, Task
 
 NAME = "deberta-v2"
 WIDTH, BUCKETS, DISTANCE = 48, 6, 20

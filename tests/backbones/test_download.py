@@ -8,7 +8,7 @@ from file_server import serve
 
 from tltool.backbones.sources import download as module
 from tltool.backbones.sources.download import ATTEMPTS, download, is_downloaded
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 # The same in every process, since checksums are part of the names of tests.
 CONTENT = random.Random(0).randbytes(3_000_000)

@@ -16,7 +16,7 @@ from tltool.backbones.load import load_backbone
 from tltool.backbones.own_card import add_card
 from tltool.backbones.sources import download as download_module
 from tltool.backbones.sources.hub import HubModel, fetch_hub_model, is_cached
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 COMMIT, NEWER = "a" * 40, "b" * 40
 REPO = "org/tiny-bert"

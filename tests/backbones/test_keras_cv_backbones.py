@@ -14,7 +14,7 @@ from tltool.backbones.catalog import find_card
 from tltool.backbones.formats.presets.keras_cv import ELSEWHERE
 from tltool.backbones.load import load_backbone
 from tltool.backbones.pyramid import with_pyramid
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 SIZES = {"stackwise_channels": [16, 24, 32, 48], "stackwise_depth": [1, 2, 3, 1]}
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]

@@ -16,7 +16,7 @@ from tltool.backbones.check import check_card, seeded_features
 from tltool.backbones.load import load_backbone
 from tltool.backbones.own_card import add_card
 from tltool.cli.app import app
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 
 @pytest.fixture(autouse=True)

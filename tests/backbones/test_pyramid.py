@@ -11,10 +11,10 @@ from golden_folders import golden
 from tltool.backbones.check import write_seeded_folder
 from tltool.backbones.load import load_backbone
 from tltool.backbones.pyramid import with_pyramid
-from tltool.heads import register_head
-from tltool.model import join
-from tltool.schema import HeadSection
-from tltool.tasks import TASKS, Task
+from tltool.model.heads import register_head
+from tltool.model.joining import join
+from tltool.recipe.schema import HeadSection
+from tltool.tasks.table import TASKS, Task
 
 SIZE_PX = 64
 # Channels by what the side is divided by. ResNet: He et al. 2016, table 1; the ends of stages.

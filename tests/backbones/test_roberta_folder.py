@@ -25,9 +25,9 @@ import tltool
 from tltool.backbones import check
 from tltool.backbones.check import TOLERANCE, chosen_features, seeded_features
 from tltool.backbones.load import load_backbone
-from tltool.data.tokenizers.choose import tokenizer_for
-from tltool.errors import BackboneError
-from tltool.recipe import Recipe
+from tltool.data.texts.tokenizers.choose import tokenizer_for
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import BackboneError
 
 CASE = golden("transformers")["roberta"]
 POSITIONS = "embeddings.position_embeddings.weight"

@@ -17,8 +17,8 @@ from roberta_folder import SIZE
 from tltool.backbones.check import TOLERANCE, chosen_features, write_seeded_folder
 from tltool.backbones.load import load_backbone
 from tltool.backbones.seeded import seeded_tokens
-from tltool.data.tokenizers.choose import tokenizer_for
-from tltool.errors import BackboneError
+from tltool.data.texts.tokenizers.choose import tokenizer_for
+from tltool.support.errors import BackboneError
 
 CASE = golden("transformers")["roberta"]
 

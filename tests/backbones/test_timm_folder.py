@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from tltool.backbones import check
 from tltool.backbones.load import load_backbone
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 GOLDEN = golden("timm")
 

@@ -10,7 +10,7 @@ import tiny
 from byte_pairs import trained_contract
 from odd_texts import ODD_TEXTS
 
-from tltool.data.text import TextPreprocessor
+from tltool.data.texts.preprocessor import TextPreprocessor
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file, tokenizer_json
 
 TEXTS = (*ODD_TEXTS, "<s> spelt out </s><pad>", " It's  10% \n\n off", "'ll")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tltool.backbones.formats.torch.file import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch_file
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 
 def _rebuild_tensor_v2(*args):

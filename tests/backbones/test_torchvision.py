@@ -16,7 +16,6 @@ from safetensors.numpy import load_file, save_file
 from test_torch_file import Stored, Tensor, torch_names, zip_bytes  # noqa: F401  a fixture
 
 import tltool
-from tltool.artifact import is_artifact
 from tltool.backbones import catalog, check
 from tltool.backbones.check import check_family, load_seeded, seeded_features
 from tltool.backbones.formats.torchvision.names import respelled, swin_tensors
@@ -26,9 +25,10 @@ from tltool.backbones.own_card import add_card
 from tltool.backbones.sources import torchvision
 from tltool.backbones.sources.locate import fetch_model
 from tltool.backbones.sources.torchvision import PUBLISHED, TorchvisionWeights
-from tltool.errors import BackboneError
-from tltool.files import cache_dir
-from tltool.recipe import Recipe
+from tltool.export.artifact import is_artifact
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import BackboneError
+from tltool.support.files import cache_dir
 
 GOLDEN = golden("torchvision")
 SMALL = "torchvision:mobilenet_v3_small"

@@ -17,12 +17,12 @@ from golden_folders import assert_features_are_golden, golden
 from safetensors.numpy import load_file, save_file
 
 import tltool
-from tltool.artifact import is_artifact
 from tltool.backbones import check
 from tltool.backbones.load import load_backbone
 from tltool.backbones.networks.vit import resized_positions
-from tltool.errors import BackboneError
-from tltool.recipe import Recipe
+from tltool.export.artifact import is_artifact
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import BackboneError
 
 GOLDEN = golden("transformers")
 WIDTH = 48

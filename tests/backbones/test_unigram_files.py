@@ -15,11 +15,11 @@ from tltool.backbones.formats.tokenizer_files.read import read_tokenizer
 from tltool.backbones.formats.tokenizer_files.unigram_files import has_unigram
 from tltool.backbones.formats.transformers.names import ENCODERS
 from tltool.backbones.load import load_backbone
-from tltool.data.text import TextPreprocessor
-from tltool.data.tokenizers.unigram import UnigramTokenizer
-from tltool.data.tokenizers.unigram_json import unigram_json
-from tltool.errors import BackboneError
-from tltool.preprocessing import WordPiecePreprocessing
+from tltool.data.preprocessing import WordPiecePreprocessing
+from tltool.data.texts.preprocessor import TextPreprocessor
+from tltool.data.texts.tokenizers.unigram import UnigramTokenizer
+from tltool.data.texts.tokenizers.unigram_json import unigram_json
+from tltool.support.errors import BackboneError
 
 INPUTS = ("token_ids", "padding_mask")
 

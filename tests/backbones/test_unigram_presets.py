@@ -14,12 +14,12 @@ from unigram_folders import model_of
 from tltool.backbones.check import TOLERANCE, chosen_features, write_seeded_folder
 from tltool.backbones.load import load_backbone
 from tltool.backbones.seeded import seeded_tensor, seeded_tokens
-from tltool.cut import cut_model
-from tltool.errors import BackboneError
-from tltool.freezing import plan_phases
-from tltool.model import apply_plan, join
-from tltool.schema import HeadSection, Last, PhaseSection
-from tltool.tasks import TASKS, Task
+from tltool.graph.cut import cut_model
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import apply_plan, join
+from tltool.recipe.schema import HeadSection, Last, PhaseSection
+from tltool.support.errors import BackboneError
+from tltool.tasks.table import TASKS, Task
 
 SIZES = {"num_layers": 3, "num_heads": 4, "hidden_dim": 48, "intermediate_dim": 96}
 FAMILIES = {
@@ -153,7 +153,7 @@ def test_debertas_features_are_those_of_the_transformers_library(tmp_path):
 def test_the_tokenizer_is_that_of_the_transformers_library(family, tmp_path):
     from unigram_folders import converted
 
-    from tltool.data.tokenizers.unigram import UnigramTokenizer
+    from tltool.data.texts.tokenizers.unigram import UnigramTokenizer
 
     write_preset(tmp_path, family, 500)
     contract = load_backbone(str(tmp_path)).preprocessing

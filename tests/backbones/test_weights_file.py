@@ -18,8 +18,8 @@ from tltool.backbones.formats.torch.file import read_torch_file
 from tltool.backbones.formats.torch.weights import weighted_layers
 from tltool.backbones.load import load_backbone
 from tltool.backbones.sources.fetch import fetch_card
-from tltool.errors import BackboneError
-from tltool.recipe import Recipe
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import BackboneError
 
 NAME = "keras-mobilenetv2"
 SIZE_PX = 96

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+from command import cli, succeed
 from presets import write_text_preset
-from test_cli import cli, succeed
 
 import tltool
 from tltool.benchmarking import measure as measuring
@@ -18,7 +18,7 @@ from tltool.benchmarking import worker
 from tltool.benchmarking.processes import Start
 from tltool.benchmarking.runtimes import RUNTIMES, Loaded, Runtime
 from tltool.benchmarking.subjects import Subject, subjects_of
-from tltool.quiet import quiet
+from tltool.support.quiet import quiet
 
 MODELS = ("keras", "litert_float32", "saved_model")
 

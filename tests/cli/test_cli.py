@@ -8,17 +8,16 @@ import json
 import shlex
 import shutil
 import signal
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import tiny
 import yaml
+from command import Done, cli, succeed
 from presets import write_image_preset, write_text_preset, write_texts
 
 from tltool.cli.app import run
-from tltool.recipe import Recipe
+from tltool.recipe.recipe import Recipe
 
 TEXT_RECIPE = """\
 task: text-classification
@@ -44,36 +43,6 @@ augment: {{horizontal_flip: true}}
 export: {{formats: [litert], precisions: [float32]}}
 output_dir: "{runs}"
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self):
-        return json.loads(self.out)
-
-    def rows(self):
-        return list(csv.DictReader(io.StringIO(self.out)))
-
-
-def cli(*arguments) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = run([str(argument) for argument in arguments])
-    done = Done(code, out.getvalue(), err.getvalue())
-    assert "Traceback" not in done.err, done.err
-    return done
-
-
-def succeed(*arguments) -> Done:
-    done = cli(*arguments)
-    assert done.code == 0, done
-    return done
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +155,7 @@ def heeds_ctrl_c():
 
 @pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
-    from tltool import progress
+    from tltool.support import progress
 
     class Impatient(progress.Progress):
         """Presses Ctrl-C in the second phase, when the best epoch is one of the first."""
@@ -212,7 +181,7 @@ def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
 
 @pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_before_the_first_epoch_leaves_no_model_but_a_record(place, monkeypatch):
-    from tltool import progress
+    from tltool.support import progress
 
     class VeryImpatient(progress.Progress):
         def step(self, epoch, step, examples, values):
@@ -595,7 +564,7 @@ def test_predict_names_a_missing_file_and_a_damaged_run(place, text_run):
 
 
 def test_an_error_of_our_own_asks_for_a_report(monkeypatch, capsys):
-    from tltool import shipped
+    from tltool.support import shipped
 
     def broken(kind):
         raise ZeroDivisionError("a fault of ours")

@@ -14,8 +14,8 @@ from tltool.data.labels import (
     save_task,
     sort_labels,
 )
-from tltool.errors import DataError, RunError
-from tltool.tasks import TASKS, Task
+from tltool.support.errors import DataError, RunError
+from tltool.tasks.table import TASKS, Task
 
 TEXT, NUMBER = TASKS["text-classification"], TASKS["text-regression"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from tltool.data.examples import Examples
 from tltool.data.splits import limit_examples, split_examples
-from tltool.errors import DataError
+from tltool.support.errors import DataError
 
 
 def table(texts, targets, splits=None, modality="text") -> Examples:

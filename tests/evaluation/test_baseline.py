@@ -7,11 +7,11 @@ import pytest
 from real_data import DATA
 from tiny import texts
 
-from tltool import baseline
-from tltool.baseline import features_baseline, text_baseline
 from tltool.data.examples import Examples
-from tltool.errors import EvaluationError
-from tltool.tasks import TASKS, Task
+from tltool.evaluation import baseline
+from tltool.evaluation.baseline import features_baseline, text_baseline
+from tltool.support.errors import EvaluationError
+from tltool.tasks.table import TASKS, Task
 
 SENTIMENT = Task(TASKS["text-classification"], labels=("negative", "positive"))
 

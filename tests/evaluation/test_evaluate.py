@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from tltool.data.examples import Examples
-from tltool.errors import EvaluationError
-from tltool.evaluate import (
+from tltool.evaluation.evaluate import (
     evaluate_outputs,
     excerpt,
     predictions_table,
     write_predictions,
 )
-from tltool.tasks import TASKS, Task
+from tltool.support.errors import EvaluationError
+from tltool.tasks.table import TASKS, Task
 
 CLASSIFY = Task(TASKS["text-classification"], labels=("bad", "good"))
 REGRESS = Task(TASKS["text-regression"], target_mean=2.0, target_std=3.0)

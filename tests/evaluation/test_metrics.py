@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from tltool.errors import EvaluationError
-from tltool.metrics import (
+from tltool.evaluation.metrics import (
     calibration_error,
     classification_metrics,
     regression_metrics,
     wilson_interval,
 )
+from tltool.support.errors import EvaluationError
 
 
 def one_hot(classes, count):

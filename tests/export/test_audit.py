@@ -10,20 +10,20 @@ import pytest
 import tensorflow as tf
 import tiny
 import trained
+from command import cli, succeed
 from keras import ops
 from presets import write_text_preset, write_texts
-from test_cli import cli, succeed
 
 import tltool
-from tltool.errors import ExportError
 from tltool.export.audit.audit import audit_export
-from tltool.export.litert import export_litert
-from tltool.export.quantisation.graph import kinds_in_float
-from tltool.export.tflite.file import read_tflite
-from tltool.export_section import ExportSection, Int8Section
-from tltool.lora import add_adapters
-from tltool.model import precision_scope
-from tltool.tasks import TASKS, Task
+from tltool.export.formats.litert.export import export_litert
+from tltool.export.formats.litert.file import read_tflite
+from tltool.export.formats.litert.quantisation.graph import kinds_in_float
+from tltool.model.joining import precision_scope
+from tltool.model.lora import add_adapters
+from tltool.recipe.export_section import ExportSection, Int8Section
+from tltool.support.errors import ExportError
+from tltool.tasks.table import TASKS, Task
 
 registered = keras.saving.register_keras_serializable("test_audit")
 TEXT, IMAGE = (Task(TASKS[f"{kind}-classification"], ("a", "b")) for kind in ("text", "image"))

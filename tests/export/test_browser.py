@@ -17,10 +17,10 @@ from real_data import BANKING77, TRASH6, run_with_a_solved_head
 from test_programs import wordpiece
 from unigrams import SPECIAL, charsmap, train_spm
 
-from tltool.artifact import load_artifact
+from tltool.data.preprocessing import UnigramPreprocessing
+from tltool.export.artifact import load_artifact
 from tltool.export.gate.check import check_artifact, reference_of
-from tltool.export_section import GateSection
-from tltool.preprocessing import UnigramPreprocessing
+from tltool.recipe.export_section import GateSection
 
 pytestmark = installed
 EVERY_ROW = GateSection(examples=1_000_000)

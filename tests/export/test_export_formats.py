@@ -9,13 +9,13 @@ from typing import get_args
 import pytest
 import trained
 
-from tltool.artifact import is_artifact, load_artifact
-from tltool.errors import ExportError
+from tltool.export.artifact import is_artifact, load_artifact
 from tltool.export.contract import CONTENTS, Contract
-from tltool.export.formats import FORMATS, format_of
+from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.package import write_model
 from tltool.export.targets import Exported, ExportTarget
-from tltool.export_section import ExportFormat, LiteRTInput, LiteRTLength, LiteRTPrecision
+from tltool.recipe.export_section import ExportFormat, LiteRTInput, LiteRTLength, LiteRTPrecision
+from tltool.support.errors import ExportError
 
 
 @pytest.fixture(scope="module")

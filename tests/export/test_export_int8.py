@@ -10,12 +10,12 @@ import trained
 from ai_edge_litert.interpreter import Interpreter
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError, GateError
-from tltool.export.calibration import balanced_rows, calibration_inputs
-from tltool.export.litert import export_litert
+from tltool.export.formats.litert.calibration import balanced_rows, calibration_inputs
+from tltool.export.formats.litert.export import export_litert
+from tltool.export.formats.litert.file import model_table
 from tltool.export.package import export_and_check
-from tltool.export.tflite.file import model_table
-from tltool.export_section import ExportSection
+from tltool.recipe.export_section import ExportSection
+from tltool.support.errors import ExportError, GateError
 
 INT8 = ExportSection(formats=("litert",), precisions=("int8",))
 

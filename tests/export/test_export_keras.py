@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import tiny
 import trained
-from test_cli import cli, succeed
+from command import cli, succeed
 
-from tltool.artifact import load_artifact
-from tltool.errors import ExportError
-from tltool.export.keras_file import export_keras, inference_model
+from tltool.export.artifact import load_artifact
+from tltool.export.formats.keras.export import export_keras, inference_model
 from tltool.export.package import export_and_check
-from tltool.export_section import ExportSection
-from tltool.tasks import TASKS, Task
+from tltool.recipe.export_section import ExportSection
+from tltool.support.errors import ExportError
+from tltool.tasks.table import TASKS, Task
 
 KERAS = ExportSection(formats=("keras",))
 

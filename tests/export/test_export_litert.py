@@ -7,8 +7,8 @@ import pytest
 import tiny
 import trained
 
-from tltool.errors import ExportError
-from tltool.export.litert import export_litert
+from tltool.export.formats.litert.export import export_litert
+from tltool.support.errors import ExportError
 
 
 @pytest.fixture(scope="module")

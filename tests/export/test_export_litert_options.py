@@ -14,18 +14,18 @@ import pytest
 import tensorflow as tf
 import tiny
 import trained
-from test_cli import cli, succeed
+from command import cli, succeed
 
-from tltool.artifact import load_artifact
-from tltool.data.images import resize_and_crop
-from tltool.errors import RecipeError
-from tltool.export.image_graph import resize_in_graph
+from tltool.data.images.preprocessor import resize_and_crop
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.export.artifact import load_artifact
+from tltool.export.formats.litert.image_graph import resize_in_graph
+from tltool.export.formats.litert.metadata import read_metadata
 from tltool.export.package import export_and_check
-from tltool.export.tflite.metadata import read_metadata
-from tltool.export_section import ExportSection
-from tltool.preprocessing import ImagePreprocessing
-from tltool.quiet import quiet
-from tltool.recipe import Recipe
+from tltool.recipe.export_section import ExportSection
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import RecipeError
+from tltool.support.quiet import quiet
 
 TORCH = {"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}
 BGR = {**TORCH, "channel_order": "bgr"}

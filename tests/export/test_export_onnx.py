@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import trained
-from test_cli import cli, succeed
+from command import cli, succeed
 
-from tltool.artifact import load_artifact
-from tltool.errors import ExportError
-from tltool.export.onnx_file import export_onnx
+from tltool.export.artifact import load_artifact
+from tltool.export.formats.onnx.export import export_onnx
 from tltool.export.package import export_and_check
-from tltool.export_section import ExportSection
-from tltool.tasks import TASKS, Task
+from tltool.recipe.export_section import ExportSection
+from tltool.support.errors import ExportError
+from tltool.tasks.table import TASKS, Task
 
 needs_onnx = pytest.mark.skipif(
     find_spec("tf2onnx") is None or find_spec("onnxruntime") is None,

@@ -11,9 +11,9 @@ import pytest
 import tiny
 import trained
 
-from tltool.export.saved_model import export_saved_model
-from tltool.inference import model_outputs
-from tltool.model import to_float32
+from tltool.evaluation.inference import model_outputs
+from tltool.export.formats.saved_model.export import export_saved_model
+from tltool.model.joining import to_float32
 
 ALONE = """
 import sys

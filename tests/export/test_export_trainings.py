@@ -17,9 +17,9 @@ import tltool
 from tltool.backbones.load import load_backbone
 from tltool.export.audit.audit import audit_export
 from tltool.export.inspection.inspection import inspect_artifact
-from tltool.export_section import ExportSection
-from tltool.model import join
-from tltool.schema import HeadSection
+from tltool.model.joining import join
+from tltool.recipe.export_section import ExportSection
+from tltool.recipe.schema import HeadSection
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 EXPORTS = ("saved_model", *(f"litert_{precision}" for precision in PRECISIONS))
@@ -152,7 +152,7 @@ def test_exports_have_the_operators_of_the_plain_network_and_no_more(made, plain
 @pytest.mark.slow
 def test_two_devices_export_what_was_evaluated(places, tmp_path):
     """Each device has its own moving averages; what is kept and exported is one set of them."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1] / "helpers"
     done = subprocess.run(
         [
             sys.executable,

@@ -16,13 +16,13 @@ import pytest
 import tiny
 import trained
 
-from tltool.artifact import load_artifact
-from tltool.errors import DataError, ExportError, GateError
+from tltool.export.artifact import load_artifact
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.package import export_and_check
 from tltool.export.targets import ExportTarget, export_targets
-from tltool.export_section import ExportSection, GateSection
-from tltool.tasks import TASKS, Task
+from tltool.recipe.export_section import ExportSection, GateSection
+from tltool.support.errors import DataError, ExportError, GateError
+from tltool.tasks.table import TASKS, Task
 
 DEFAULT = GateSection()
 ONE_EACH = ExportSection(precisions=("float32",))

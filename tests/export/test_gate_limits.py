@@ -12,14 +12,14 @@ import pytest
 import trained
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.tolerance import TOLERANCES, tolerance_for
 from tltool.export.package import export_and_check
-from tltool.export_section import ExportSection, GateSection
-from tltool.tasks import TASKS, Task
+from tltool.recipe.export_section import ExportSection, GateSection
+from tltool.support.errors import ExportError
+from tltool.tasks.table import TASKS, Task
 
 DEFAULT = GateSection()
 LABELS = ("ant", "bee", "cat")
@@ -169,7 +169,7 @@ def test_the_report_travels_with_the_model(sure):
 
 def test_the_process_answers_as_this_one_does(sure):
     made, folder, _ = sure
-    from tltool.artifact import load_artifact
+    from tltool.export.artifact import load_artifact
 
     texts = [*made.held_out.inputs[:3], "", "half \ud800 a pair"]
     here, names = load_artifact(folder).predict_with_labels(texts)

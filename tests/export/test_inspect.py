@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tiny
 import trained
-from test_cli import cli, succeed
+from command import cli, succeed
 
 from tltool.export.inspection.inspection import inspect_artifact
 from tltool.export.package import export_and_check
-from tltool.export_section import ExportSection
-from tltool.quiet import quiet
+from tltool.recipe.export_section import ExportSection
+from tltool.support.quiet import quiet
 
 SECTION = ExportSection(precisions=("float32", "dynamic_int8"))
 

@@ -19,9 +19,9 @@ from byte_pairs import trained_contract
 from odd_texts import ODD_TEXTS
 from test_programs import CONTRACTS, wordpiece
 
-from tltool.data.images import decode_image
-from tltool.data.pipeline import model_inputs, resized_images
-from tltool.data.tokenizers.choose import tokenizer_for
+from tltool.data.batches.pipeline import model_inputs, resized_images
+from tltool.data.images.preprocessor import decode_image
+from tltool.data.texts.tokenizers.choose import tokenizer_for
 from tltool.export.feeding import prepared_inputs
 
 HERE = Path(__file__).with_name("kotlin")

@@ -18,14 +18,14 @@ import pytest
 import trained
 from real_data import BANKING77, TRASH6, run_with_a_solved_head
 
-from tltool.data.pipeline import model_inputs
-from tltool.export.litert import export_litert
+from tltool.data.batches.pipeline import model_inputs
+from tltool.evaluation.inference import model_outputs
+from tltool.export.formats.litert.describe import describe_tflite
+from tltool.export.formats.litert.export import export_litert
+from tltool.export.formats.litert.metadata import with_metadata
+from tltool.export.formats.litert.metadata_codec import SCHEMA
+from tltool.export.formats.litert.metadata_values import AssociatedFile, ScoreCalibration
 from tltool.export.targets import LiteRTOptions
-from tltool.export.tflite.describe import describe_tflite
-from tltool.export.tflite.metadata import with_metadata
-from tltool.export.tflite.metadata_codec import SCHEMA
-from tltool.export.tflite.metadata_values import AssociatedFile, ScoreCalibration
-from tltool.inference import model_outputs
 
 pytestmark = pytest.mark.skipif(
     find_spec("mediapipe") is None, reason="`make mediapipe` installs what this needs"
@@ -59,7 +59,7 @@ def mediapipe(kind: str, content: bytes, inputs, folder) -> dict:
     """What `mediapipe_tasks.py` prints, its `scores` as an array."""
     (folder / "model.tflite").write_bytes(content)
     np.savez(folder / "inputs.npz", inputs=np.asarray(inputs))
-    program = Path(__file__).with_name("mediapipe_tasks.py")
+    program = Path(__file__).parents[1] / "helpers" / "mediapipe_tasks.py"
     done = subprocess.run(
         [sys.executable, program, kind, folder / "model.tflite", folder / "inputs.npz"],
         capture_output=True,
@@ -147,7 +147,9 @@ def test_labels_of_any_characters_arrive(image_classifier, tmp_path):
 
 def plain(made, folder, monkeypatch) -> bytes:
     with monkeypatch.context() as patch:
-        patch.setattr("tltool.export.litert.with_metadata", lambda content, _: content)
+        patch.setattr(
+            "tltool.export.formats.litert.export.with_metadata", lambda content, _: content
+        )
         return exported(made, folder)
 
 
@@ -176,8 +178,8 @@ def test_a_model_that_normalises_inside_takes_any_contract(image_classifier, tmp
     """Pixels go in as they are, so MediaPipe's one mean for all channels does no harm."""
     import tensorflow as tf
 
-    from tltool.export.saved_model import inference_outputs, variables_of
-    from tltool.quiet import quiet
+    from tltool.export.formats.saved_model.export import inference_outputs, variables_of
+    from tltool.support.quiet import quiet
 
     made, module = image_classifier, tf.Module()
     module.model_weights = variables_of(made.model)

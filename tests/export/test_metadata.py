@@ -14,15 +14,15 @@ import pytest
 import tiny
 import trained
 
-from tltool.data.tokenizers.merges import byte_characters
-from tltool.errors import ExportError
+from tltool.data.preprocessing import BytePairPreprocessing, ImagePreprocessing
+from tltool.data.texts.tokenizers.merges import byte_characters
 from tltool.export.about import About, about_run
-from tltool.export.litert import export_litert
-from tltool.export.tflite.describe import describe_tflite
-from tltool.export.tflite.file import model_table, read_tflite
-from tltool.export.tflite.flatbuffer import DamagedError
-from tltool.export.tflite.metadata import associated_files, read_metadata, with_metadata
-from tltool.export.tflite.metadata_values import (
+from tltool.export.formats.litert.describe import describe_tflite
+from tltool.export.formats.litert.export import export_litert
+from tltool.export.formats.litert.file import model_table, read_tflite
+from tltool.export.formats.litert.flatbuffer import DamagedError
+from tltool.export.formats.litert.metadata import associated_files, read_metadata, with_metadata
+from tltool.export.formats.litert.metadata_values import (
     AssociatedFile,
     BertTokenizer,
     ModelMetadata,
@@ -31,8 +31,8 @@ from tltool.export.tflite.metadata_values import (
     ScoreCalibration,
     TensorMetadata,
 )
-from tltool.preprocessing import BytePairPreprocessing, ImagePreprocessing
-from tltool.recipe import Recipe
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import ExportError
 
 TORCH = ImagePreprocessing(
     size_px=(32, 32), resize_px=36, mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0)
@@ -54,7 +54,9 @@ def plain(tmp_path_factory, image_classifier):
         "number": trained.text_regressor(),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tltool.export.litert.with_metadata", lambda content, _: content)
+        patch.setattr(
+            "tltool.export.formats.litert.export.with_metadata", lambda content, _: content
+        )
         for name, parts in made.items():
             export_litert(*parts.parts(), folder / name, precision="float32")
     return {name: (made[name], (folder / name).read_bytes()) for name in made}
@@ -264,7 +266,7 @@ def test_a_small_file_with_endless_tables_is_refused():
     """Each of two vectors names one table a thousand times: a million tables in 10 kB."""
     import flatbuffers
 
-    from tltool.export.tflite.flatbuffer import write_offsets
+    from tltool.export.formats.litert.flatbuffer import write_offsets
 
     builder = flatbuffers.Builder()
     builder.StartObject(8)

@@ -16,8 +16,8 @@ from byte_pairs import trained_contract
 from jinja2 import UndefinedError
 from odd_texts import ODD_TEXTS
 
-from tltool.artifact import load_artifact
-from tltool.data.pipeline import model_inputs
+from tltool.data.batches.pipeline import model_inputs
+from tltool.export.artifact import load_artifact
 from tltool.export.feeding import prepared_inputs, single_inputs
 from tltool.export.sidecars.templates import PYTHON, fill
 from tltool.export.targets import ExportTarget, LiteRTOptions

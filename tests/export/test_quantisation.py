@@ -7,15 +7,19 @@ import pytest
 import tensorflow as tf
 import trained
 
-from tltool.errors import ExportError
-from tltool.export.calibration import balanced_rows, calibration_inputs, without_probe
-from tltool.export.litert import export_litert
-from tltool.export.quantisation.graph import kinds_in_float, read_operators
-from tltool.export.quantisation.kept import KeptFloat
-from tltool.export.quantisation.selection import quantise_selectively
-from tltool.export.quantisation.trial import answers, change_of
-from tltool.export_section import Int8Section
-from tltool.quiet import quiet
+from tltool.export.formats.litert.calibration import (
+    balanced_rows,
+    calibration_inputs,
+    without_probe,
+)
+from tltool.export.formats.litert.export import export_litert
+from tltool.export.formats.litert.quantisation.graph import kinds_in_float, read_operators
+from tltool.export.formats.litert.quantisation.kept import KeptFloat
+from tltool.export.formats.litert.quantisation.selection import quantise_selectively
+from tltool.export.formats.litert.quantisation.trial import answers, change_of
+from tltool.recipe.export_section import Int8Section
+from tltool.support.errors import ExportError
+from tltool.support.quiet import quiet
 
 ROWS = 24
 

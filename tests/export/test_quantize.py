@@ -13,13 +13,13 @@ from presets import write_image_preset
 from tiny import write_images
 
 from tltool.cli import app
-from tltool.errors import ExportError
+from tltool.export.formats.litert.quantisation import sweep as sweeping
+from tltool.export.formats.litert.quantisation.choice import Candidate, Sweep, none_within
 from tltool.export.gate.report import ClassChange, GateReport, MetricChange
 from tltool.export.gate.tolerance import TOLERANCES
 from tltool.export.package import export_outcomes
-from tltool.export.quantisation import sweep as sweeping
-from tltool.export.quantisation.choice import Candidate, Sweep, none_within
-from tltool.export_section import ExportSection, GateSection
+from tltool.recipe.export_section import ExportSection, GateSection
+from tltool.support.errors import ExportError
 
 
 def report(precision, megabytes, drop=0.0, breaches=(), rows=1000):

@@ -7,11 +7,11 @@ import pytest
 from byte_pairs import trained_contract
 from test_programs import CONTRACTS, wordpiece
 
+from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.contract import Contract, ModelSignature, ModelTensor
 from tltool.export.sidecars.facts import facts_of
 from tltool.export.sidecars.snippets import snippets
-from tltool.preprocessing import ImagePreprocessing
-from tltool.tasks import TASKS, Task
+from tltool.tasks.table import TASKS, Task
 
 tree_sitter = pytest.importorskip("tree_sitter")
 LABELS = Task(TASKS["image-classification"], exported.LABELS)

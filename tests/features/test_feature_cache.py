@@ -5,8 +5,8 @@ import pytest
 import tiny
 from cached_fit import ALWAYS, BACKBONES, PHASES, fit, fit_on_devices, fresh
 
-from tltool.preprocessing import ImagePreprocessing
-from tltool.schema import AugmentSection, CacheSection
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.recipe.schema import AugmentSection, CacheSection
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,8 @@ def test_the_head_s_features_are_computed_from_those_stored_for_a_later_phase(tm
 
 
 def test_auto_stores_nothing_where_computing_anew_is_cheaper(tmp_path, monkeypatch):
-    from tltool import feature_cache, feature_store
+    from tltool.features import cache as feature_cache
+    from tltool.features import store as feature_store
 
     monkeypatch.setattr(feature_cache, "_MEASURED_SECONDS", 0.0)
     write = feature_store.Writer.write

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tltool.feature_store import FeatureStore, TensorSpec, entry_bytes
+from tltool.features.store import FeatureStore, TensorSpec, entry_bytes
 
 SPECS = (TensorSpec((2,), "float32", by_token=True), TensorSpec((3,), "float16", by_token=False))
 LENGTHS = np.array([2, 1, 3])
@@ -89,7 +89,8 @@ WRITER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from tltool.feature_store import FeatureStore, TensorSpec
+from tltool.features.store import FeatureStore
+from tltool.features.store import TensorSpec
 store = FeatureStore(Path(sys.argv[1]))
 spec = TensorSpec((1,), "float32", by_token=False)
 with store.locked("key"), store.writing("key", [spec], 2, None, {}) as writer:

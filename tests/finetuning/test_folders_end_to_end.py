@@ -11,17 +11,18 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from golden_folders import golden
+from keras.src.legacy.saving import legacy_h5_format
 from real_data import DATA, need_data
-from test_weights_file import write
 
 import tltool
-from tltool.artifact import is_artifact
 from tltool.backbones.check import write_seeded_folder
-from tltool.recipe import Recipe
+from tltool.export.artifact import is_artifact
+from tltool.recipe.recipe import Recipe
 
 SIZE_PX = 96
 
@@ -36,7 +37,9 @@ def resnet50(folder: Path) -> dict:
     network = keras.applications.ResNet50(
         include_top=False, weights=None, input_shape=(SIZE_PX, SIZE_PX, 3)
     )
-    path = write(network, folder / "resnet50_notop.h5")
+    path = folder / "resnet50_notop.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, network)
     return {"name": "keras.applications.ResNet50", "image_size_px": SIZE_PX, "weights_file": path}
 
 

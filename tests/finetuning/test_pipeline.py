@@ -11,14 +11,14 @@ import tensorflow as tf
 from PIL import Image
 from tiny import TINY_IMAGE, TINY_TEXT, texts, write_images
 
-from tltool.data.augment import augment
+from tltool.data.batches.pipeline import make_dataset, make_preprocessor, model_inputs
 from tltool.data.examples import Examples
-from tltool.data.images import preprocess_image
-from tltool.data.pipeline import make_dataset, make_preprocessor, model_inputs
-from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
-from tltool.data.tokens import tokenized
-from tltool.errors import DataError
-from tltool.schema import AugmentSection
+from tltool.data.images.augment import augment
+from tltool.data.images.preprocessor import preprocess_image
+from tltool.data.texts.tokenizers.wordpiece import WordPieceTokenizer
+from tltool.data.texts.tokenizing import tokenized
+from tltool.recipe.schema import AugmentSection
+from tltool.support.errors import DataError
 
 ALL_CHANGES = AugmentSection(
     horizontal_flip=True,

@@ -6,11 +6,11 @@ import pytest
 import tiny
 from keras import layers
 
-from tltool.cut import bridge, cut_model
-from tltool.freezing import plan_phases
-from tltool.model import apply_plan, join
-from tltool.schema import From, HeadSection, Last, PhaseSection
-from tltool.tasks import TASKS, Task
+from tltool.graph.cut import bridge, cut_model
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import apply_plan, join
+from tltool.recipe.schema import From, HeadSection, Last, PhaseSection
+from tltool.tasks.table import TASKS, Task
 
 IMAGES = Task(TASKS["image-classification"], ("a", "b"))
 TEXTS = Task(TASKS["text-classification"], ("a", "b"))

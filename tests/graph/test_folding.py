@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tltool.folding import fold_batch_norms
+from tltool.graph.folding import fold_batch_norms
 
 
 def trained(model):

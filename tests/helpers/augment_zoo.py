@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from tltool.augment_layers import AugmentLayer, BatchLayer, ImageLayer
-from tltool.data.seeded_layers import SeededLayer
+from tltool.data.images.seeded_layers import SeededLayer
+from tltool.recipe.augment_layers import AugmentLayer, BatchLayer, ImageLayer
 
 KINDS = {
     get_args(kind.model_fields["layer"].annotation)[0]: kind

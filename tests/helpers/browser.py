@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "examples" / "browser"
+PAGE = Path(__file__).parents[2] / "docs" / "examples" / "browser"
 installed = pytest.mark.skipif(
     shutil.which("node") is None or not (PAGE / "node_modules").is_dir(),
     reason="`make test-browser` installs what this needs",

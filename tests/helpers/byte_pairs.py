@@ -8,7 +8,7 @@ from pathlib import Path
 
 from odd_texts import ODD_TEXTS
 
-from tltool.preprocessing import BytePairPreprocessing
+from tltool.data.preprocessing import BytePairPreprocessing
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
@@ -20,7 +20,7 @@ def trained_contract(size: int = 1500) -> BytePairPreprocessing:
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=1,

@@ -14,11 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tltool.schema import CacheSection, HeadSection, Last, PhaseSection, TrainingSection
+from tltool.recipe.schema import CacheSection, HeadSection, Last, PhaseSection, TrainingSection
 
 if __name__ == "__main__":
     # Before anything else uses TensorFlow: the CPU is split once.
-    from tltool.distribution import make_strategy
+    from tltool.training.distribution import make_strategy
 
     devices = tuple(f"cpu:{i}" for i in range(int(sys.argv[2])))
     STRATEGY = make_strategy(TrainingSection(batch_size=8, devices=devices))
@@ -31,14 +31,14 @@ import tensorflow as tf
 import tiny
 
 from tltool.data.examples import Examples
-from tltool.feature_cache import FeatureCache
-from tltool.feature_store import FeatureStore
-from tltool.freezing import plan_phases
-from tltool.model import join
-from tltool.progress import Progress
-from tltool.tasks import TASKS, Task
-from tltool.trainer import train
-from tltool.training_data import ExampleData
+from tltool.features.cache import FeatureCache
+from tltool.features.store import FeatureStore
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import join
+from tltool.support.progress import Progress
+from tltool.tasks.table import TASKS, Task
+from tltool.training.data import ExampleData
+from tltool.training.trainer import train
 
 ALWAYS = CacheSection(use="always")
 BATCH = 8
@@ -179,7 +179,7 @@ def fit_on_devices(kind: str, devices: int, *solver: str) -> dict:
         [sys.executable, str(here), kind, str(devices), *solver],
         capture_output=True,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(here.parent.parent)},
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(here.parents[2])},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 kind, count, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
-from tltool.distribution import make_strategy  # noqa: E402
-from tltool.schema import HeadSection, PhaseSection, TrainingSection  # noqa: E402
+from tltool.recipe.schema import HeadSection, PhaseSection, TrainingSection  # noqa: E402
+from tltool.training.distribution import make_strategy  # noqa: E402
 
 training = TrainingSection(
     batch_size=8, gradient_clip_norm=0.1, devices=tuple(f"cpu:{i}" for i in range(count))
@@ -29,12 +29,12 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tiny  # noqa: E402
 
-from tltool.freezing import plan_phases  # noqa: E402
-from tltool.model import join  # noqa: E402
-from tltool.progress import Progress  # noqa: E402
-from tltool.tasks import TASKS, Task  # noqa: E402
-from tltool.trainer import train  # noqa: E402
-from tltool.training_data import BatchedData  # noqa: E402
+from tltool.model.freezing import plan_phases  # noqa: E402
+from tltool.model.joining import join  # noqa: E402
+from tltool.support.progress import Progress  # noqa: E402
+from tltool.tasks.table import TASKS, Task  # noqa: E402
+from tltool.training.data import BatchedData  # noqa: E402
+from tltool.training.trainer import train  # noqa: E402
 
 ROWS = 30
 keras.utils.set_random_seed(0)

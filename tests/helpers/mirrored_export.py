@@ -19,7 +19,7 @@ resnet, photos, folder = sys.argv[1:]
 import numpy as np  # noqa: E402
 
 import tltool  # noqa: E402
-from tltool import trainer  # noqa: E402
+from tltool.training import trainer  # noqa: E402
 
 apart: list[float] = []
 

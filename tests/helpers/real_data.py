@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import tltool
-from tltool.recipe import Recipe
-from tltool.run import Run
+from tltool.recipe.recipe import Recipe
+from tltool.runs.run import Run
 
-DATA = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("TLTOOL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 TRASH6 = {split: str(DATA / "trash6" / split) for split in ("train", "test")}

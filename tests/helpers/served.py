@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trained import TinyTrained
 
-from tltool.artifact import load_artifact
+from tltool.export.artifact import load_artifact
 from tltool.export.package import write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.export.targets import Exported, ExportTarget

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tltool.preprocessing import ImagePreprocessing, WordPiecePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, WordPiecePreprocessing
 
 # fmt: off
 WORDS = (

@@ -11,7 +11,7 @@ import numpy as np
 import tiny
 
 from tltool.data.examples import Examples
-from tltool.tasks import TASKS, Task
+from tltool.tasks.table import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _trained(backbone, task, raw, targets, epochs):
     import keras
     import tensorflow as tf
 
-    from tltool.data.pipeline import make_preprocessor
+    from tltool.data.batches.pipeline import make_preprocessor
 
     keras.utils.set_random_seed(0)
     head = keras.layers.Dense(task.num_outputs, dtype="float32", name="head_outputs")

@@ -9,7 +9,7 @@ from functools import cache
 
 from odd_texts import ODD_TEXTS
 
-from tltool.preprocessing import UnigramPreprocessing
+from tltool.data.preprocessing import UnigramPreprocessing
 
 SPECIAL = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 STEPS = {

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tltool.errors import PlanError
-from tltool.freezing import Group, Weight, expand_schedule, plan_phases
-from tltool.schema import From, Last, PhaseSection, ShareOfWeights
+from tltool.model.freezing import Group, Weight, expand_schedule, plan_phases
+from tltool.recipe.schema import From, Last, PhaseSection, ShareOfWeights
+from tltool.support.errors import PlanError
 
 GROUPS = (
     Group("stem", (Weight("stem/kernel", 100), Weight("stem/bias", 10))),

@@ -11,11 +11,11 @@ import tiny
 from presets import write_text_preset, write_texts
 
 import tltool
-from tltool.errors import HeadError
-from tltool.heads import HEADS, find_head, register_head
-from tltool.model import join
-from tltool.schema import HeadSection
-from tltool.tasks import TASKS, Task
+from tltool.model.heads import HEADS, find_head, register_head
+from tltool.model.joining import join
+from tltool.recipe.schema import HeadSection
+from tltool.support.errors import HeadError
+from tltool.tasks.table import TASKS, Task
 
 TASK = Task(TASKS["text-classification"], ("bad", "fair", "good"))
 

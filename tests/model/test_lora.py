@@ -11,14 +11,14 @@ import tiny
 
 import tltool
 from tltool.backbones.load import load_backbone
-from tltool.cut import cut_model
 from tltool.data.examples import Examples
-from tltool.data.tokens import tokenized
-from tltool.errors import PlanError
-from tltool.feature_cache import Boundary, FeatureCache
-from tltool.feature_store import FeatureStore
-from tltool.lora import add_adapters, merge_adapters
-from tltool.recipe import Recipe
+from tltool.data.texts.tokenizing import tokenized
+from tltool.features.cache import Boundary, FeatureCache
+from tltool.features.store import FeatureStore
+from tltool.graph.cut import cut_model
+from tltool.model.lora import add_adapters, merge_adapters
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import PlanError
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tltool.errors import RecipeError
-from tltool.recipe import Recipe, recipe_schema
-from tltool.schema import Last
-from tltool.shipped import list_shipped
+from tltool.recipe.recipe import Recipe, recipe_schema
+from tltool.recipe.schema import Last
+from tltool.support.errors import RecipeError
+from tltool.support.shipped import list_shipped
 
 FIVE_FAULTS = """\
 task: text-clasification
@@ -185,7 +185,7 @@ def test_the_json_schema_accepts_shipped_recipes_and_refuses_faults():
     jsonschema = pytest.importorskip("jsonschema")
     import yaml
 
-    from tltool.recipe import _Loader
+    from tltool.recipe.recipe import _Loader
 
     schema = recipe_schema()
     json.dumps(schema)

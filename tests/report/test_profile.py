@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tltool.arithmetic import forward_flops, matmul_rate
-from tltool.input_wait import InputWait, waiting_note
+from tltool.graph.arithmetic import forward_flops, matmul_rate
 from tltool.report.profile import Arithmetic, profile_lines
-from tltool.stopwatch import Stopwatch
+from tltool.support.stopwatch import Stopwatch
+from tltool.training.input_wait import InputWait, waiting_note
 
 
 def test_flops_are_two_for_each_multiply_add():

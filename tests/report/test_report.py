@@ -10,13 +10,13 @@ from PIL import Image
 from rich.console import Console
 
 from tltool.data.examples import Examples
-from tltool.data.text_length import TextLength
-from tltool.evaluate import Evaluation, evaluate_outputs
-from tltool.files import size_text
+from tltool.data.texts.text_length import TextLength
+from tltool.evaluation.evaluate import Evaluation, evaluate_outputs
 from tltool.report import plots, wording
 from tltool.report.model_card import model_card
 from tltool.report.summary import Artifact, Phase, RunSummary, render, to_markdown
-from tltool.tasks import TASKS, Task
+from tltool.support.files import size_text
+from tltool.tasks.table import TASKS, Task
 
 LONG_PATH = "runs/quickstart/1/exports/" + "a-long-folder-name/" * 8 + "model.tflite"
 

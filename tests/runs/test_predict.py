@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tiny
 
-from tltool.errors import DataError
-from tltool.evaluate import format_rows
-from tltool.predict import collect_inputs, prediction_rows
-from tltool.tasks import TASKS, Task
+from tltool.evaluation.evaluate import format_rows
+from tltool.runs.predict import collect_inputs, prediction_rows
+from tltool.support.errors import DataError
+from tltool.tasks.table import TASKS, Task
 
 LABELS = ("negative", "neutral", "positive")
 TASK = Task(TASKS["text-classification"], LABELS)

@@ -12,9 +12,9 @@ import tiny
 from presets import write_image_preset, write_text_preset
 
 import tltool
-from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
-from tltool.errors import RecipeError, RunError, TltoolError
-from tltool.progress import Progress
+from tltool.data.texts.tokenizers.wordpiece import WordPieceTokenizer
+from tltool.support.errors import RecipeError, RunError, TltoolError
+from tltool.support.progress import Progress
 
 
 @pytest.fixture(scope="module")

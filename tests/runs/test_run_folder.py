@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tltool.errors import RunError
-from tltool.files import atomic_path, write_json
-from tltool.run_folder import RunFolder, list_runs
+from tltool.runs.folder import RunFolder, list_runs
+from tltool.support.errors import RunError
+from tltool.support.files import atomic_path, write_json
 
 
 def test_runs_of_a_name_are_numbered_and_start_as_running(tmp_path):

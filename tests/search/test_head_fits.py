@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from tltool.head_fits import FitSettings, HeadSettings, fit_head, head_outputs, steps_of_fit
-from tltool.optimizers import make_optimizer, make_schedule
-from tltool.schema import PhaseSection, TrainingSection
+from tltool.recipe.schema import PhaseSection, TrainingSection
+from tltool.search.head_fits import FitSettings, HeadSettings, fit_head, head_outputs, steps_of_fit
+from tltool.training.optimizers import make_optimizer, make_schedule
 
 ROWS, CHANNELS, CLASSES = 70, 12, 3
 PHASE = PhaseSection(epochs=3, learning_rate=0.05, warmup_fraction=0.2)

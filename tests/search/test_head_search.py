@@ -9,14 +9,14 @@ import pytest
 import tiny
 
 import tltool
-from tltool import head_search
-from tltool.errors import DataError, RecipeError
-from tltool.freezing import expand_schedule
-from tltool.head_fits import FitSettings, HeadSettings
-from tltool.head_search import SearchProblem, draw_settings, search_heads
-from tltool.progress import Progress
-from tltool.recipe import Recipe
-from tltool.run_folder import RunFolder
+from tltool.model.freezing import expand_schedule
+from tltool.recipe.recipe import Recipe
+from tltool.runs.folder import RunFolder
+from tltool.search import head_search
+from tltool.search.head_fits import FitSettings, HeadSettings
+from tltool.search.head_search import SearchProblem, draw_settings, search_heads
+from tltool.support.errors import DataError, RecipeError
+from tltool.support.progress import Progress
 
 OWN = HeadSettings((), 0.1, 1e-3, 0.01, 0.0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from tltool.logme import logme
+from tltool.search.logme import logme
 
 
 def log_evidence(features, target, alpha, beta):

@@ -11,16 +11,16 @@ import tensorflow as tf
 import tiny
 
 import tltool
-from tltool.errors import PlanError
-from tltool.freezing import plan_phases
-from tltool.lr_finder import range_test
-from tltool.model import join
-from tltool.progress import Progress
-from tltool.recipe import Recipe
-from tltool.schema import HeadSection, Last, PhaseSection, TrainingSection
-from tltool.tasks import TASKS, Task
-from tltool.trainer import train
-from tltool.training_data import BatchedData
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import join
+from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import HeadSection, Last, PhaseSection, TrainingSection
+from tltool.search.lr_finder import range_test
+from tltool.support.errors import PlanError
+from tltool.support.progress import Progress
+from tltool.tasks.table import TASKS, Task
+from tltool.training.data import BatchedData
+from tltool.training.trainer import train
 
 TASK = Task(TASKS["image-classification"], ("a", "b"))
 
@@ -169,7 +169,7 @@ def test_a_phase_or_rates_that_are_not_there_are_refused(recipe):
 
 
 def test_the_command_writes_the_curve_and_prints_the_suggestion(recipe, tmp_path):
-    from test_cli import cli, succeed
+    from command import cli, succeed
 
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     picture, table = tmp_path / "rates.png", tmp_path / "rates.csv"

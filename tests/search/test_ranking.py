@@ -10,12 +10,12 @@ import tiny
 from shallow_bert import write_first_blocks
 
 import tltool
-from tltool.errors import BackboneError, EvaluationError
-from tltool.feature_store import FeatureStore
-from tltool.probe import probe
-from tltool.ranking import _spread_batches
-from tltool.recipe import Recipe
-from tltool.tasks import TASKS, Task
+from tltool.evaluation.probe import probe
+from tltool.features.store import FeatureStore
+from tltool.recipe.recipe import Recipe
+from tltool.search.ranking import _spread_batches
+from tltool.support.errors import BackboneError, EvaluationError
+from tltool.tasks.table import TASKS, Task
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_images_and_numbers_are_ranked_too(place, store):
 
 
 def test_the_command_prints_a_table_or_json(place, recipe, tmp_path, monkeypatch):
-    from test_cli import cli, succeed
+    from command import cli, succeed
 
     monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path))
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())

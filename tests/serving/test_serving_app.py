@@ -25,8 +25,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from served import export_tiny
 
-from tltool.errors import ExportError
-from tltool.inference import model_outputs
+from tltool.evaluation.inference import model_outputs
 from tltool.serving.app import make_app
 from tltool.serving.exports import find_export
 from tltool.serving.limits import Limits, RefusedError
@@ -36,6 +35,7 @@ from tltool.serving.page import page
 from tltool.serving.paths import parse_path
 from tltool.serving.service import Service
 from tltool.serving.tensors import Spec
+from tltool.support.errors import ExportError
 
 SMALL = Limits(request_bytes=100_000, rows=40, text_bytes=500, image_pixels=2 * 40 * 48)
 
@@ -468,7 +468,7 @@ def test_requests_are_logged_and_counted(text, tmp_path):
 
 
 def test_the_log_outlives_what_holds_stderr_back(tmp_path):
-    from tltool.quiet import quiet
+    from tltool.support.quiet import quiet
 
     with (tmp_path / "log").open("wb") as file:
         keep = os.dup(2)

@@ -22,16 +22,16 @@ import trained
 from served import export_tiny
 
 from tltool.cli.app import run as run_command
-from tltool.errors import ExportError
 from tltool.export.gate.check import check_artifact, reference_of
-from tltool.export_section import GateSection
+from tltool.recipe.export_section import GateSection
 from tltool.serving.check import ServerProcess
 from tltool.serving.exports import find_export
 from tltool.serving.limits import Limits
 from tltool.serving.server import listen
-from tltool.tasks import Task
+from tltool.support.errors import ExportError
+from tltool.tasks.table import Task
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MANY = 3_000
 
 

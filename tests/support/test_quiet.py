@@ -8,11 +8,11 @@ import subprocess
 import sys
 import warnings
 
-from tltool.quiet import quiet
+from tltool.support.quiet import quiet
 
 LAZY_HANDLER = """
 import logging, sys, warnings
-from tltool.quiet import quiet
+from tltool.support.quiet import quiet
 logger = logging.getLogger("lazy")
 with quiet():
     logger.addHandler(logging.StreamHandler(sys.stderr))  # as TensorFlow's does when first used

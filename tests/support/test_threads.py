@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from tltool.data import threads
-from tltool.data.threads import map_in_threads
+from tltool.support import threads
+from tltool.support.threads import map_in_threads
 
 
 def test_results_are_in_order_and_few_wait(monkeypatch):

@@ -6,9 +6,9 @@ import zipfile
 
 import pytest
 
-from tltool import wheels
-from tltool.errors import TltoolError
-from tltool.wheels import extract_members, fetch_wheel, verify
+from tltool.support import wheels
+from tltool.support.errors import TltoolError
+from tltool.support.wheels import extract_members, fetch_wheel, verify
 
 NAME = "some_data-1.0-py3-none-any.whl"
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tltool.distribution import describe_devices, divisible_batches, make_strategy
-from tltool.errors import DeviceError
-from tltool.schema import TrainingSection
+from tltool.recipe.schema import TrainingSection
+from tltool.support.errors import DeviceError
+from tltool.training.distribution import describe_devices, divisible_batches, make_strategy
 
 
 def refused(**training) -> DeviceError:
@@ -55,9 +55,9 @@ def test_a_tpu_that_cannot_be_reached_is_refused():
 
 
 SEVERAL = """
-from tltool.distribution import make_strategy
-from tltool.errors import DeviceError
-from tltool.schema import TrainingSection
+from tltool.training.distribution import make_strategy
+from tltool.support.errors import DeviceError
+from tltool.recipe.schema import TrainingSection
 
 try:
     make_strategy(TrainingSection(tokens_per_batch=512, devices=("cpu:0", "cpu:1")))

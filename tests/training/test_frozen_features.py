@@ -7,12 +7,12 @@ import presets
 import pytest
 import tiny
 
-from tltool.feature_store import FeatureStore
-from tltool.frozen_features import frozen_features
-from tltool.inference import raw_outputs
-from tltool.preparation import prepare
-from tltool.progress import Progress
-from tltool.recipe import Recipe
+from tltool.evaluation.inference import raw_outputs
+from tltool.features.store import FeatureStore
+from tltool.recipe.recipe import Recipe
+from tltool.support.progress import Progress
+from tltool.training.frozen_features import frozen_features
+from tltool.training.preparation import prepare
 
 
 class Notes(Progress):

@@ -7,15 +7,11 @@ import tensorflow as tf
 import tiny
 from cached_fit import ALWAYS, fit, fit_on_devices, fresh
 
-from tltool.best_weights import BestWeights
-from tltool.errors import PlanError, RecipeError
-from tltool.freezing import expand_schedule, plan_phases
-from tltool.head_solver import HeadData, check_solvable, solve_head
-from tltool.heads import HEADS
-from tltool.model import apply_plan, join
-from tltool.progress import Progress
-from tltool.recipe import Recipe
-from tltool.schema import (
+from tltool.model.freezing import expand_schedule, plan_phases
+from tltool.model.heads import HEADS
+from tltool.model.joining import apply_plan, join
+from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import (
     AugmentSection,
     CacheSection,
     HeadSection,
@@ -23,7 +19,11 @@ from tltool.schema import (
     PhaseSection,
     TrainingSection,
 )
-from tltool.tasks import TASKS, Task
+from tltool.support.errors import PlanError, RecipeError
+from tltool.support.progress import Progress
+from tltool.tasks.table import TASKS, Task
+from tltool.training.best_weights import BestWeights
+from tltool.training.head_solver import HeadData, check_solvable, solve_head
 
 SOLVED = {"train": "head", "solver": "exact"}
 # One step over all rows, far too small to change anything: its loss is that of its start.

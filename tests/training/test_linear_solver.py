@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tltool.linear_solver import STRENGTHS, LinearRows, mean_loss, solve_linear
+from tltool.training.linear_solver import STRENGTHS, LinearRows, mean_loss, solve_linear
 
 
 def class_rows(count=200, seed=0, smoothing=0.1):

@@ -6,8 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from tltool.optimizers import ExponentialRise, WarmupThenDecay, make_optimizer, make_schedule
-from tltool.schema import PhaseSection, TrainingSection
+from tltool.recipe.schema import PhaseSection, TrainingSection
+from tltool.training.optimizers import (
+    ExponentialRise,
+    WarmupThenDecay,
+    make_optimizer,
+    make_schedule,
+)
 
 
 def rates(curve: str, warmup_steps: int = 0, total_steps: int = 10) -> list[float]:

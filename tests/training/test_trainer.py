@@ -14,14 +14,20 @@ import tensorflow as tf
 import tiny
 from safetensors.numpy import load_file
 
-from tltool.errors import TrainingError
-from tltool.freezing import plan_phases
-from tltool.model import apply_plan, join, precision_scope, to_float32
-from tltool.progress import Progress
-from tltool.schema import EarlyStoppingSection, HeadSection, Last, PhaseSection, TrainingSection
-from tltool.tasks import TASKS, Task
-from tltool.trainer import train
-from tltool.training_data import BatchedData
+from tltool.model.freezing import plan_phases
+from tltool.model.joining import apply_plan, join, precision_scope, to_float32
+from tltool.recipe.schema import (
+    EarlyStoppingSection,
+    HeadSection,
+    Last,
+    PhaseSection,
+    TrainingSection,
+)
+from tltool.support.errors import TrainingError
+from tltool.support.progress import Progress
+from tltool.tasks.table import TASKS, Task
+from tltool.training.data import BatchedData
+from tltool.training.trainer import train
 
 TASK = Task(TASKS["image-classification"], ("a", "b"))
 
@@ -199,7 +205,7 @@ def test_mixed_precision_trains_and_its_float32_copy_gives_the_same(precision, t
     )
 
 
-DISTRIBUTED = Path(__file__).with_name("distributed_fit.py")
+DISTRIBUTED = Path(__file__).parents[1] / "helpers" / "distributed_fit.py"
 
 
 def fit_on_devices(kind: str, devices: int, rows: int) -> dict:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.support.errors import BackboneError
 
 if TYPE_CHECKING:
     import keras

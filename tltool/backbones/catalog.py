@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tltool.errors import BackboneError, did_you_mean
-from tltool.preprocessing import ImagePreprocessing
-from tltool.shipped import shipped_dir
-from tltool.tasks import Modality
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError, did_you_mean
+from tltool.support.shipped import shipped_dir
+from tltool.tasks.table import Modality
 
 APPLICATION_PREFIX = "keras.applications."
 """Before the name of a network there, as its card may be called in a recipe too."""

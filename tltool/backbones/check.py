@@ -25,10 +25,10 @@ from tltool.backbones.catalog import get_card
 from tltool.backbones.load import load_backbone
 from tltool.backbones.seeded import seeded_levels, seeded_tensor, seeded_tokens
 from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
-from tltool.data.tokenizers.merges import byte_characters
-from tltool.data.tokenizers.unigram_json import unigram_json
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing, UnigramPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, UnigramPreprocessing
+from tltool.data.texts.tokenizers.merges import byte_characters
+from tltool.data.texts.tokenizers.unigram_json import unigram_json
+from tltool.support.errors import BackboneError
 
 TOLERANCE = 1e-5
 """Of a difference, as a share of the largest feature: sums in another order give 1e-6, a wrong
@@ -123,7 +123,7 @@ def seeded_features(backbone: Backbone) -> Any:
     contract = backbone.preprocessing
     inputs: Any
     if isinstance(contract, ImagePreprocessing):
-        from tltool.data.images import normalize
+        from tltool.data.images.preprocessor import normalize
 
         inputs = normalize(seeded_levels(3, *contract.size_px), contract)
     else:

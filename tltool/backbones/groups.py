@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tltool.backbones.base import LayerGroup
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 
 class Rule(NamedTuple):

@@ -23,9 +23,9 @@ from tltool.backbones.sources.fetch import fetch_application, fetch_card
 from tltool.backbones.sources.locate import Located, check_located, locate
 from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
 from tltool.backbones.sources.torchvision import TorchvisionWeights, fetch_torchvision
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
-from tltool.tasks import Modality
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
+from tltool.tasks.table import Modality
 
 Weights = Literal["pretrained", "random"]
 

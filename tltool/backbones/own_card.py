@@ -26,13 +26,13 @@ from tltool.backbones.sources.hub import PREFIX
 from tltool.backbones.sources.locate import locate
 from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
 from tltool.backbones.sources.torchvision import TorchvisionWeights
-from tltool.errors import BackboneError
-from tltool.files import sha256, write_text
-from tltool.preprocessing import (
+from tltool.data.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,
     WordPiecePreprocessing,
 )
+from tltool.support.errors import BackboneError
+from tltool.support.files import sha256, write_text
 
 _NAME = r"[a-z0-9][a-z0-9._-]*"
 

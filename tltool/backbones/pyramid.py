@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tltool.backbones.base import Backbone, Features
-from tltool.cut import cut_model
+from tltool.graph.cut import cut_model
 
 
 def with_pyramid(backbone: Backbone) -> Features:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tltool.benchmarking.subjects import Subject
+from tltool.data.preprocessing import TextPreprocessing, preprocessing_from_json
 from tltool.export.contract import GOLDEN_FILE
 from tltool.export.feeding import prepared_inputs
-from tltool.preprocessing import TextPreprocessing, preprocessing_from_json
 
 
 def golden_inputs(subjects: Iterable[Subject]) -> dict[str, np.ndarray[Any, Any]] | None:

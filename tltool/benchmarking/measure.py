@@ -15,7 +15,7 @@ import numpy as np
 from tltool.benchmarking.inputs import golden_inputs
 from tltool.benchmarking.processes import Worker
 from tltool.benchmarking.subjects import Subject
-from tltool.run_folder import environment
+from tltool.runs.folder import environment
 
 ROUNDS = 5
 _PERCENTILES = (50, 90, 99)

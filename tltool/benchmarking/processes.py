@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tltool.benchmarking.subjects import Subject
-from tltool.errors import ExportError
+from tltool.support.errors import ExportError
 
 _LAST_LINES = 3
 

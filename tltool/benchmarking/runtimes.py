@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.errors import ExportError
+from tltool.support.errors import ExportError
 
 if TYPE_CHECKING:
     from tltool.benchmarking.subjects import Form
@@ -119,12 +119,12 @@ def _load_saved_model(path: Path, threads: int) -> Loaded:
 
 def _import_keras(threads: int) -> None:
     _import_tensorflow(threads)
-    import tltool.run  # noqa: F401
+    import tltool.runs.run  # noqa: F401
 
 
 def _load_keras(path: Path, threads: int) -> Loaded:
     from tltool.export.contract import IMAGE_INPUT
-    from tltool.run import load_run
+    from tltool.runs.run import load_run
 
     model = load_run(path).model
     named = isinstance(model.input, dict)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tltool.errors import ExportError, RunError
 from tltool.export.contract import CONTRACT_FILE, read_fields
-from tltool.run_folder import RunFolder
+from tltool.runs.folder import RunFolder
+from tltool.support.errors import ExportError, RunError
 
 Form = Literal["litert", "saved_model", "keras"]
 FORMS: tuple[Form, ...] = ("litert", "saved_model", "keras")

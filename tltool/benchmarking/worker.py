@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tltool.benchmarking.runtimes import RUNTIMES, Inputs, Loaded
-from tltool.errors import ExportError, TltoolError
+from tltool.support.errors import ExportError, TltoolError
 
 _SEED = 0
 # A call or two are not enough for a percentile, however slow the model.

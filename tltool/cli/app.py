@@ -35,7 +35,7 @@ from tltool.cli import (
     tune_head,
     validate,
 )
-from tltool.errors import TltoolError
+from tltool.support.errors import TltoolError
 
 ISSUES = "https://github.com/tltool/tltool/issues"
 

@@ -60,7 +60,7 @@ def benchmark(
     counts, sizes = _numbers(threads), _numbers(batch)
     subjects = subjects_of(artifact, alone=alone)
 
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 

@@ -10,7 +10,7 @@ import typer
 from tltool.cli.output import JsonOption, print_json, print_table
 
 if TYPE_CHECKING:
-    from tltool.feature_store import Entry
+    from tltool.features.store import Entry
 
 app = typer.Typer(help="List and clear the store of frozen features.", no_args_is_help=True)
 
@@ -21,8 +21,8 @@ _KEY_CHARACTERS = 10
 @app.command("list")
 def list_entries(as_json: JsonOption = False) -> None:
     """List what is stored, the last used first."""
-    from tltool.feature_store import FeatureStore
-    from tltool.files import size_text
+    from tltool.features.store import FeatureStore
+    from tltool.support.files import size_text
 
     store = FeatureStore()
     entries = store.entries()
@@ -50,8 +50,8 @@ def clear(
     as_json: JsonOption = False,
 ) -> None:
     """Remove what is stored; later runs compute it again."""
-    from tltool.feature_store import FeatureStore
-    from tltool.files import size_text
+    from tltool.features.store import FeatureStore
+    from tltool.support.files import size_text
 
     store = FeatureStore()
     freed = store.clear(older_than * _DAY_SECONDS)
@@ -62,7 +62,7 @@ def clear(
 
 
 def _row(entry: Entry) -> dict[str, object]:
-    from tltool.files import size_text
+    from tltool.support.files import size_text
 
     return {
         "key": entry.path.name[:_KEY_CHARACTERS],

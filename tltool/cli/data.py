@@ -15,7 +15,7 @@ app = typer.Typer(help="Sample data.", no_args_is_help=True)
 @app.command("list")
 def list_samples(as_json: JsonOption = False) -> None:
     """List the sample data sets."""
-    from tltool.data.samples import SAMPLES
+    from tltool.data.reading.samples import SAMPLES
 
     rows = [
         {
@@ -40,8 +40,8 @@ def sample(
     _: OfflineOption = False,
 ) -> None:
     """Fetch a sample data set into a folder, with its licence and source."""
-    from tltool.data.samples import copy_sample
-    from tltool.data.samples import sample as find
+    from tltool.data.reading.samples import copy_sample
+    from tltool.data.reading.samples import sample as find
 
     chosen = find(name)
     data = copy_sample(name, folder)

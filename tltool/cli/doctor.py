@@ -34,9 +34,9 @@ def doctor(as_json: JsonOption = False) -> int:
 
 
 def _facts() -> dict[str, Any]:
-    from tltool.feature_store import FeatureStore
-    from tltool.files import cache_dir, size_text
-    from tltool.run_folder import environment
+    from tltool.features.store import FeatureStore
+    from tltool.runs.folder import environment
+    from tltool.support.files import cache_dir, size_text
 
     found = environment()
     problems: list[str] = []
@@ -62,11 +62,11 @@ def _facts() -> dict[str, Any]:
 
 
 def _devices(problems: list[str]) -> dict[str, str]:
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     try:
         load_tensorflow()
-        from tltool.distribution import describe_devices
+        from tltool.training.distribution import describe_devices
     except ImportError as error:
         problems.append(
             f"TensorFlow can't be imported ({error}); reinstall with: pip install tltool"

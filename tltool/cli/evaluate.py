@@ -23,11 +23,11 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a trained model on labelled data."""
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.run import load_run
+    from tltool.runs.run import load_run
 
     evaluation = load_run(run).evaluate(data)
     if as_json:

@@ -16,7 +16,7 @@ from tltool.cli.output import (
     print_table,
 )
 
-# The values below are those of `tltool.schema`, which takes longer to import than `--help`.
+# The values below are those of `tltool.recipe.schema`, which takes longer to import than `--help`.
 
 
 class Format(StrEnum):
@@ -73,13 +73,13 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Export a trained model and check it against itself."""
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
     from tltool.export.gate.report import gate_rows
     from tltool.export.targets import export_targets
-    from tltool.run import load_run
+    from tltool.runs.run import load_run
 
     loaded = load_run(run)
     own = loaded.recipe.export

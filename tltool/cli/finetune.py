@@ -19,8 +19,8 @@ from tltool.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from tltool.run import Run
-    from tltool.stopwatch import Stopwatch
+    from tltool.runs.run import Run
+    from tltool.support.stopwatch import Stopwatch
 
 EXAMPLES = examples(
     "tltool finetune quickstart",
@@ -42,19 +42,19 @@ def finetune(
     _: OfflineOption = False,
 ) -> int:
     """Fine-tune a model, measure it, export it and check the exports."""
-    from tltool.recipe import Recipe
+    from tltool.recipe.recipe import Recipe
 
     checked = Recipe.load(recipe, overrides or ())
 
-    from tltool.quiet import load_tensorflow
-    from tltool.stopwatch import Stopwatch
+    from tltool.support.quiet import load_tensorflow
+    from tltool.support.stopwatch import Stopwatch
 
     clock = Stopwatch()
     with clock.measure("imports"):
         load_tensorflow()
 
-    from tltool.finetuning import finetune as run_finetune
-    from tltool.progress import terminal_progress
+    from tltool.finetuning.job import finetune as run_finetune
+    from tltool.support.progress import terminal_progress
 
     run = run_finetune(
         checked,
@@ -88,7 +88,7 @@ def finetune(
 
 
 def _print_profile(run: Run, clock: Stopwatch) -> None:
-    from tltool.arithmetic import forward_flops, matmul_rate
+    from tltool.graph.arithmetic import forward_flops, matmul_rate
     from tltool.report.profile import Arithmetic, profile_lines
 
     length = json.loads(run.folder.data_summary.read_text(encoding="utf-8")).get("text_length")

@@ -19,7 +19,7 @@ from tltool.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from tltool.lr_finder import RateTest
+    from tltool.search.lr_finder import RateTest
 
 EXAMPLES = examples(
     "tltool lr-find quickstart",
@@ -47,18 +47,18 @@ def lr_find(
     """Find a learning rate by a range test; trains nothing that is kept."""
     from dataclasses import asdict
 
-    from tltool.recipe import Recipe
+    from tltool.recipe.recipe import Recipe
 
     if output.suffix not in {".png", ".csv"}:
         raise typer.BadParameter(f"{output} must end with .png or .csv", param_hint="--output")
     checked = Recipe.load(recipe, overrides or ())
 
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.lr_finder import lr_find as run_test
-    from tltool.progress import terminal_progress
+    from tltool.search.lr_finder import lr_find as run_test
+    from tltool.support.progress import terminal_progress
 
     result = run_test(
         checked,
@@ -124,7 +124,7 @@ def _write(result: RateTest, path: Path) -> None:
 
         rate_curve(result.rates, result.losses, result.smoothed, _marks(result), path)
         return
-    from tltool.files import atomic_path
+    from tltool.support.files import atomic_path
 
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -118,7 +118,7 @@ def add(
     _: OfflineOption = False,
 ) -> None:
     """Write a card for a model of your own: recipes then name it, and changed files are refused."""
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
     from tltool.backbones.own_card import add_card
@@ -140,8 +140,8 @@ def check(
     _: OfflineOption = False,
 ) -> None:
     """Load backbones and compare their features with those of the library they come from."""
-    from tltool.errors import BackboneError
-    from tltool.quiet import load_tensorflow
+    from tltool.support.errors import BackboneError
+    from tltool.support.quiet import load_tensorflow
 
     if not names and not all_offline:
         raise BackboneError("There is nothing to check.", hint="name a card, or add --all-offline")
@@ -179,8 +179,8 @@ def check(
 
 
 def _modality(task: str | None) -> str | None:
-    from tltool.errors import RecipeError, did_you_mean
-    from tltool.tasks import TASKS
+    from tltool.support.errors import RecipeError, did_you_mean
+    from tltool.tasks.table import TASKS
 
     if task is None:
         return None
@@ -194,7 +194,7 @@ def _modality(task: str | None) -> str | None:
 
 def _count(text: str | None) -> float | None:
     """10M as 10,000,000."""
-    from tltool.errors import RecipeError
+    from tltool.support.errors import RecipeError
 
     if text is None:
         return None

@@ -19,9 +19,9 @@ from tltool.cli.output import (
 
 if TYPE_CHECKING:
     from tltool.export.audit.problems import Audit
-    from tltool.freezing import PhasePlan
-    from tltool.preparation import Prepared
-    from tltool.recipe import Recipe
+    from tltool.model.freezing import PhasePlan
+    from tltool.recipe.recipe import Recipe
+    from tltool.training.preparation import Prepared
 
 EXAMPLES = examples(
     "tltool plan three_phases",
@@ -40,16 +40,16 @@ def plan(
 
     Exits with 2 where the trained model could not be exported as the recipe asks.
     """
-    from tltool.recipe import Recipe
+    from tltool.recipe.recipe import Recipe
 
     checked = Recipe.load(recipe, overrides or ())
 
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.preparation import prepare
-    from tltool.progress import terminal_progress
+    from tltool.support.progress import terminal_progress
+    from tltool.training.preparation import prepare
 
     prepared = prepare(checked, progress=terminal_progress())
     found = _audit(checked, prepared) if audit else None

@@ -45,15 +45,15 @@ def predict(
     ] = None,
 ) -> None:
     """Predict images or texts; writes CSV or JSON lines."""
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.artifact import is_artifact, load_artifact
-    from tltool.data.doctor import check_examples
-    from tltool.evaluate import format_rows, write_predictions
-    from tltool.predict import collect_inputs, prediction_rows
-    from tltool.run import load_run
+    from tltool.data.checks.doctor import check_examples
+    from tltool.evaluation.evaluate import format_rows, write_predictions
+    from tltool.export.artifact import is_artifact, load_artifact
+    from tltool.runs.predict import collect_inputs, prediction_rows
+    from tltool.runs.run import load_run
 
     if is_artifact(model):
         artifact = load_artifact(model)

@@ -30,14 +30,14 @@ def quantize(
     as_json: JsonOption = False,
 ) -> None:
     """Make every LiteRT precision, compare them and pick the smallest that is good enough."""
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.errors import ExportError
-    from tltool.export.quantisation.choice import none_within
-    from tltool.export.quantisation.sweep import SWEEP_FILE, SWEEP_PLOT
-    from tltool.run import load_run
+    from tltool.export.formats.litert.quantisation.choice import none_within
+    from tltool.export.formats.litert.quantisation.sweep import SWEEP_FILE, SWEEP_PLOT
+    from tltool.runs.run import load_run
+    from tltool.support.errors import ExportError
 
     loaded = load_run(run)
     sweep = loaded.quantize(

@@ -17,7 +17,7 @@ from tltool.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from tltool.ranking import RankedBackbone
+    from tltool.search.ranking import RankedBackbone
 
 EXAMPLES = examples(
     "tltool rank my_images data.train=photos/ --backbone efficientnet-lite0 "
@@ -41,18 +41,18 @@ def rank(
     """Rank backbones by a linear probe on their frozen features; the test rows are not used."""
     from dataclasses import asdict
 
-    from tltool.recipe import Recipe
+    from tltool.recipe.recipe import Recipe
 
     if not backbone:
         raise typer.BadParameter("name at least one backbone", param_hint="--backbone")
     checked = Recipe.load(recipe, overrides or ())
 
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.progress import terminal_progress
-    from tltool.ranking import rank as rank_backbones
+    from tltool.search.ranking import rank as rank_backbones
+    from tltool.support.progress import terminal_progress
 
     results = rank_backbones(checked, backbone, progress=terminal_progress())
     if as_json:

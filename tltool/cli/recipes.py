@@ -21,7 +21,7 @@ def list_recipes(as_json: JsonOption = False) -> None:
     """List the recipes that ship with tltool."""
     import yaml
 
-    from tltool.shipped import list_shipped
+    from tltool.support.shipped import list_shipped
 
     rows = []
     for file in list_shipped("recipes"):
@@ -54,8 +54,8 @@ def copy(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Copy a recipe to start your own from."""
-    from tltool.errors import RecipeError
-    from tltool.files import write_text
+    from tltool.support.errors import RecipeError
+    from tltool.support.files import write_text
 
     source = _shipped(name)
     file = target / source.name if target.is_dir() or not target.suffix else target
@@ -68,14 +68,14 @@ def copy(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors that complete YAML."""
-    from tltool.recipe import recipe_schema
+    from tltool.recipe.recipe import recipe_schema
 
     print_json(recipe_schema())
 
 
 def _shipped(name: str) -> Path:
-    from tltool.errors import RecipeError, did_you_mean
-    from tltool.shipped import find_shipped, list_shipped
+    from tltool.support.errors import RecipeError, did_you_mean
+    from tltool.support.shipped import find_shipped, list_shipped
 
     if (file := find_shipped("recipes", name)) is None:
         names = [shipped.stem for shipped in list_shipped("recipes")]

@@ -16,7 +16,7 @@ _METRICS = ("accuracy", "macro_f1", "mae", "rmse", "r2", "baseline")
 @app.command("list")
 def list_runs(output_dir: OutputDirOption = "runs", as_json: JsonOption = False) -> None:
     """List the runs in a folder."""
-    from tltool.run_folder import list_runs as find_runs
+    from tltool.runs.folder import list_runs as find_runs
 
     manifests = [(str(run.path), run.manifest()) for run in find_runs(output_dir)]
     if as_json:
@@ -30,7 +30,7 @@ def list_runs(output_dir: OutputDirOption = "runs", as_json: JsonOption = False)
 @app.command()
 def show(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show a run: its status, its figures, and its files."""
-    from tltool.run_folder import RunFolder
+    from tltool.runs.folder import RunFolder
 
     folder = RunFolder.open(run)
     manifest = folder.manifest()
@@ -53,9 +53,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare runs: their figures, and what differs between their recipes."""
-    from tltool.errors import RunError
-    from tltool.recipe import Recipe
-    from tltool.run_folder import RunFolder
+    from tltool.recipe.recipe import Recipe
+    from tltool.runs.folder import RunFolder
+    from tltool.support.errors import RunError
 
     if len(runs) < 2:
         raise RunError(

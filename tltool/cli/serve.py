@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tltool.cli.output import examples
-from tltool.errors import TltoolError
+from tltool.support.errors import TltoolError
 
 if TYPE_CHECKING:
     from tltool.serving.exports import ServedExport
@@ -116,7 +116,7 @@ def _serve(export: ServedExport, limits: Limits, host: str, port: int) -> None:
 
 
 def _check(export: ServedExport, limits: Limits, data: str | None) -> int:
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 

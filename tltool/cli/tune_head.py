@@ -18,7 +18,7 @@ from tltool.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from tltool.head_tuning import HeadSearchResult
+    from tltool.search.head_tuning import HeadSearchResult
 
 EXAMPLES = examples(
     "tltool tune-head quickstart",
@@ -35,17 +35,17 @@ def tune_head(
     _: OfflineOption = False,
 ) -> None:
     """Try dozens of heads on the frozen backbone's features and print the best as a recipe."""
-    from tltool.recipe import Recipe
+    from tltool.recipe.recipe import Recipe
 
     checked = Recipe.load(recipe, overrides or ())
     checked.with_overrides("head.search=true")  # Its faults, before anything is loaded.
 
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.head_tuning import tune_head as search
-    from tltool.progress import terminal_progress
+    from tltool.search.head_tuning import tune_head as search
+    from tltool.support.progress import terminal_progress
 
     result = search(checked, trials=trials, folds=folds, progress=terminal_progress())
     if as_json:
@@ -64,7 +64,7 @@ def tune_head(
 
 
 def _row(row: dict[str, Any], result: HeadSearchResult) -> dict[str, object]:
-    from tltool.head_tuning import scored
+    from tltool.search.head_tuning import scored
 
     return {
         "rank": row["rank"],

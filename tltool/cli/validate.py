@@ -18,10 +18,10 @@ def validate(
     """Check a recipe and list every fault at once."""
     from dataclasses import asdict
 
-    from tltool.errors import RecipeError
-    from tltool.export_faults import check_export_installed
-    from tltool.layer_faults import check_installed
-    from tltool.recipe import Recipe
+    from tltool.recipe.export_faults import check_export_installed
+    from tltool.recipe.layer_faults import check_installed
+    from tltool.recipe.recipe import Recipe
+    from tltool.support.errors import RecipeError
 
     try:
         checked = Recipe.load(recipe, overrides or ())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from tltool.data.tokens import Tokens
+    from tltool.data.texts.tokens import Tokens
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -26,7 +26,7 @@ class Examples:
         origins: Where each row came from, for messages: `reviews.csv:17`
             (line counted from 1, header included), a file path, or `item 4`.
         skipped: What was left out under `data.on_error: skip`, one line each.
-        tokens: The token ids of texts, once `tltool.data.tokens.tokenized` made them.
+        tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
     """
 
     modality: Literal["image", "text"]

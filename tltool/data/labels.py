@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.data.examples import SPLITS, Examples
-from tltool.data.folders import natural_key
-from tltool.errors import DataError, RunError, did_you_mean
-from tltool.files import write_json
-from tltool.tasks import TASKS, Task, TaskSpec
+from tltool.data.reading.folders import natural_key
+from tltool.support.errors import DataError, RunError, did_you_mean
+from tltool.support.files import write_json
+from tltool.tasks.table import TASKS, Task, TaskSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,7 @@
 
 It is taken from the backbone's card, saved with every run and beside every
 artifact, and hashed. Training, evaluation, prediction and export all apply
-it through the same functions (`tltool.data.images`, `tltool.data.text`).
+it through the same functions (`tltool.data.images.preprocessor`, `tltool.data.texts.preprocessor`).
 This module holds the values only and imports nothing heavy.
 """
 
@@ -107,7 +107,7 @@ class BytePairPreprocessing(TextPreprocessing):
     Attributes:
         merges: Pairs of tokens that are joined, as "left right", the first
             before the others. They are spelt as the vocabulary is: a character
-            stands for a byte (`tltool.data.tokenizers.merges.byte_characters`).
+            stands for a byte (`tltool.data.texts.tokenizers.merges.byte_characters`).
         add_prefix_space: Whether a text that begins with no space is given one.
     """
 

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tltool.data.checks.fingerprints import content_keys, groups_of
 from tltool.data.examples import Examples, Split
-from tltool.data.fingerprints import content_keys, groups_of
-from tltool.data.folders import natural_key
-from tltool.errors import DataError
+from tltool.data.reading.folders import natural_key
+from tltool.support.errors import DataError
 
 REGRESSION_BINS = 10
 """Strata of a numeric target: at most this many, and ten distinct inputs in each."""

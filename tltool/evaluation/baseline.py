@@ -22,10 +22,10 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import StandardScaler
 
 from tltool.data.examples import Examples
-from tltool.errors import EvaluationError
-from tltool.evaluate import encode_classes, encode_numbers
-from tltool.metrics import classification_metrics, regression_metrics
-from tltool.tasks import Task
+from tltool.evaluation.evaluate import encode_classes, encode_numbers
+from tltool.evaluation.metrics import classification_metrics, regression_metrics
+from tltool.support.errors import EvaluationError
+from tltool.tasks.table import Task
 
 FOLDS = 3
 # Values tried for C, the inverse strength of the penalty; the middle one is
@@ -50,7 +50,7 @@ class BaselineResult:
     Attributes:
         name: For people, such as "TF-IDF + logistic regression".
         value: The task's main metric (`TaskSpec.metric`).
-        metrics: Everything measured, as `tltool.metrics` returns it.
+        metrics: Everything measured, as `tltool.evaluation.metrics` returns it.
         setting: The regularisation used and how it was chosen.
         seconds: Time taken, fitting and choosing included.
     """

@@ -14,10 +14,10 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.errors import EvaluationError, did_you_mean
-from tltool.files import atomic_path
-from tltool.metrics import classification_metrics, regression_metrics
-from tltool.tasks import Task
+from tltool.evaluation.metrics import classification_metrics, regression_metrics
+from tltool.support.errors import EvaluationError, did_you_mean
+from tltool.support.files import atomic_path
+from tltool.tasks.table import Task
 
 EXCERPT_CHARACTERS = 120
 CSV_LINE_END = "\r\n"  # RFC 4180
@@ -48,7 +48,7 @@ class Evaluation:
     """What a model is worth on labelled rows.
 
     Attributes:
-        metrics: As `tltool.metrics` returns them; ready for JSON.
+        metrics: As `tltool.evaluation.metrics` returns them; ready for JSON.
         mistakes: The worst ones first: the most confident wrong classes, or
             the largest errors.
     """

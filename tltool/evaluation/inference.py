@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Task
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras
@@ -28,8 +28,8 @@ def raw_outputs(
     import numpy as np
     import tensorflow as tf
 
-    from tltool.data.pipeline import make_dataset
-    from tltool.data.tokens import tokenized
+    from tltool.data.batches.pipeline import make_dataset
+    from tltool.data.texts.tokenizing import tokenized
 
     examples = tokenized(examples, preprocessing)
     order = by_length(examples)

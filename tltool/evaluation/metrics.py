@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from tltool.errors import EvaluationError
+from tltool.support.errors import EvaluationError
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017, section 3
 Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution

@@ -12,9 +12,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from tltool.baseline import linear_model
-from tltool.errors import EvaluationError
-from tltool.tasks import Task
+from tltool.evaluation.baseline import linear_model
+from tltool.support.errors import EvaluationError
+from tltool.tasks.table import Task
 
 FOLDS = 5
 # Values tried for C, the inverse strength of the penalty.

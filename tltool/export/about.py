@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from tltool._version import __version__
 from tltool.backbones.catalog import find_card
-from tltool.data.samples import SAMPLES
-from tltool.data.sources import SAMPLE_PREFIX
-from tltool.recipe import Recipe
+from tltool.data.reading.samples import SAMPLES
+from tltool.data.reading.sources import SAMPLE_PREFIX
+from tltool.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

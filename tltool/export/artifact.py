@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.errors import ExportError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import CONTRACT_FILE, Contract
 from tltool.export.feeding import BATCH_SIZE
-from tltool.export.formats import FORMATS, format_of
+from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.runners import Outputs, Run
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Task
+from tltool.support.errors import ExportError
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ class Artifact:
 
     @property
     def precision(self) -> str:
-        """Of the weights, as in `tltool.export_section.LiteRTPrecision`."""
+        """Of the weights, as in `tltool.recipe.export_section.LiteRTPrecision`."""
         return self.contract.precision
 
     def predict(self, inputs: Sequence[Any]) -> np.ndarray[Any, Any]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tltool._version import __version__
-from tltool.errors import ExportError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, preprocessing_from_json
 from tltool.export.inspection.signatures import Signature, TensorInfo
-from tltool.export_section import ExportFormat, LiteRTPrecision
-from tltool.files import write_json
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing, preprocessing_from_json
-from tltool.tasks import TASKS, Modality, Task
+from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
+from tltool.support.errors import ExportError
+from tltool.support.files import write_json
+from tltool.tasks.table import TASKS, Modality, Task
 
 CONTRACT_FILE = "contract.json"
 LABELS_FILE = "labels.txt"

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.errors import DataError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import IMAGE_INPUT
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Modality
+from tltool.support.errors import DataError
+from tltool.tasks.table import Modality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,8 @@ def prepared_inputs(
     """
     import tensorflow as tf
 
-    from tltool.data.pipeline import model_inputs
-    from tltool.data.text import TextPreprocessor
+    from tltool.data.batches.pipeline import model_inputs
+    from tltool.data.texts.preprocessor import TextPreprocessor
 
     if isinstance(preprocessing, ImagePreprocessing):
         return lambda batch: {IMAGE_INPUT: model_inputs(batch, preprocessing).numpy()}
@@ -60,7 +60,7 @@ def single_inputs(
         return lambda batch: ({IMAGE_INPUT: _decoded(one, preprocessing)[None]} for one in batch)
     prepared = prepared_inputs(preprocessing, length)
     if isinstance(preprocessing, ImagePreprocessing) and takes == "resized_image":
-        from tltool.data.pipeline import resized_images
+        from tltool.data.batches.pipeline import resized_images
 
         prepared = lambda batch: {IMAGE_INPUT: resized_images(batch, preprocessing)}  # noqa: E731
 
@@ -75,7 +75,7 @@ def single_inputs(
 def _unpadded(preprocessing: TextPreprocessing) -> Callable[[Sequence[Any]], Iterator[Arrays]]:
     import tensorflow as tf
 
-    from tltool.data.text import TextPreprocessor
+    from tltool.data.texts.preprocessor import TextPreprocessor
 
     preprocessor = TextPreprocessor(preprocessing)
 
@@ -94,8 +94,8 @@ def _decoded(image: Any, preprocessing: ImagePreprocessing) -> np.ndarray[Any, A
     """An image in its own size, uint8 (height, width, 3)."""
     import tensorflow as tf
 
-    from tltool.data.images import decode_image
-    from tltool.data.pipeline import resized_images
+    from tltool.data.batches.pipeline import resized_images
+    from tltool.data.images.preprocessor import decode_image
 
     try:
         pixels: np.ndarray[Any, Any] = decode_image(encoded(image, "image")).numpy()
@@ -124,7 +124,7 @@ def encoded(value: Any, modality: Modality) -> bytes:
         return _file_bytes(Path(value))
     import tensorflow as tf
 
-    from tltool.data.images import array_to_rgb
+    from tltool.data.images.preprocessor import array_to_rgb
 
     return bytes(tf.io.encode_png(array_to_rgb(value)).numpy())
 

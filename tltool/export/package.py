@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError, GateError, RecipeError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
-from tltool.export.formats import FORMATS
+from tltool.export.formats.litert.quantisation.kept import KeptFloat
+from tltool.export.formats.table import FORMATS
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
-from tltool.export.quantisation.kept import KeptFloat
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme, write_snippets
 from tltool.export.targets import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
-from tltool.export_faults import check_export_installed, export_faults
-from tltool.export_section import ExportSection, GateSection
-from tltool.files import atomic_path, write_json, write_text
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Task
+from tltool.recipe.export_faults import check_export_installed, export_faults
+from tltool.recipe.export_section import ExportSection, GateSection
+from tltool.support.errors import ExportError, GateError, RecipeError
+from tltool.support.files import atomic_path, write_json, write_text
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras
@@ -116,7 +116,7 @@ def export_outcomes(
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
     # TensorFlow is imported by this.
-    from tltool.export.calibration import balanced_rows
+    from tltool.export.formats.litert.calibration import balanced_rows
 
     if calibration is not None:
         # And a third more, to try on what the ranges were not measured on.
@@ -138,7 +138,7 @@ def export_outcomes(
 
 
 def check_options(section: ExportSection, task: Task) -> None:
-    """Refuses what `tltool.export_faults` refuses in a recipe, and missing extras.
+    """Refuses what `tltool.recipe.export_faults` refuses in a recipe, and missing extras.
 
     Raises:
         RecipeError: Names every fault.

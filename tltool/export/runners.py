@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.errors import ExportError, first_line
 from tltool.export.contract import LABELS_FILE, MAIN_SIGNATURE, RAW_INPUT, Contract
-from tltool.export.extras import import_onnx
 from tltool.export.feeding import encoded, prepared_inputs, single_inputs
-from tltool.quiet import quiet
-from tltool.tasks import Task
+from tltool.export.formats.onnx.extras import import_onnx
+from tltool.support.errors import ExportError, first_line
+from tltool.support.quiet import quiet
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ def saved_model_runner(path: Path, contract: Contract) -> Run:
     """Runs a SavedModel folder, which takes raw inputs itself."""
     import tensorflow as tf
 
-    from tltool.data.pipeline import model_inputs
+    from tltool.data.batches.pipeline import model_inputs
 
     with quiet():
         loaded = tf.saved_model.load(str(path))

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tltool.data.examples import Examples
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
-from tltool.export.formats import FORMATS
-from tltool.export_section import (
+from tltool.export.formats.table import FORMATS
+from tltool.recipe.export_section import (
     ExportFormat,
     ExportSection,
     Int8Section,
@@ -16,8 +17,7 @@ from tltool.export_section import (
     LiteRTLength,
     LiteRTPrecision,
 )
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Task
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras

@@ -1,6 +1,6 @@
 """The frozen-feature cache: what frozen layers give is computed once and kept on disk.
 
-In each phase the model is cut at its first trainable layer (`tltool.cut`). The
+In each phase the model is cut at its first trainable layer (`tltool.graph.cut`). The
 prefix runs once for each example, in inference mode, and the rest trains on
 what was stored. An entry's key is made of everything its values depend on:
 the prefix's layers and weights, the preprocessing, the examples' contents, the
@@ -22,20 +22,20 @@ import numpy as np
 import tensorflow as tf
 
 from tltool._version import __version__
-from tltool.augment_layers import BATCH_LAYERS
-from tltool.cut import Cut, bridge
+from tltool.data.batches.pipeline import make_batches
+from tltool.data.batches.source import Source
 from tltool.data.examples import Examples
-from tltool.data.pipeline import make_batches
-from tltool.data.source import Source
-from tltool.feature_keys import layers_digest, weights_digest
-from tltool.feature_rows import Rows, entry_source, stored_source
-from tltool.feature_store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
-from tltool.files import size_text
-from tltool.folding import fold_batch_norms
-from tltool.lora import idle_adapters
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.progress import Progress
-from tltool.schema import AugmentSection, CacheSection
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.features.keys import layers_digest, weights_digest
+from tltool.features.rows import Rows, entry_source, stored_source
+from tltool.features.store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
+from tltool.graph.cut import Cut, bridge
+from tltool.graph.folding import fold_batch_norms
+from tltool.model.lora import idle_adapters
+from tltool.recipe.augment_layers import BATCH_LAYERS
+from tltool.recipe.schema import AugmentSection, CacheSection
+from tltool.support.files import size_text
+from tltool.support.progress import Progress
 
 BATCH_SIZE = 32
 # The first batch traces and warms up; the next ones, until so much time has passed, are measured.

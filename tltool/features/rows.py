@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.buckets import widths_of
+from tltool.data.batches.buckets import widths_of
+from tltool.data.batches.source import Source, drawn_views, example_source, nothing_to_load
+from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
-from tltool.data.fingerprints import content_keys
-from tltool.data.seeded_layers import versions
-from tltool.data.source import Source, drawn_views, example_source, nothing_to_load
-from tltool.data.text import padded_width
-from tltool.feature_store import Entry
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import AugmentSection
+from tltool.data.images.seeded_layers import versions
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.texts.preprocessor import padded_width
+from tltool.features.store import Entry
+from tltool.recipe.schema import AugmentSection
 
 
 @dataclass(frozen=True)

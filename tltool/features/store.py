@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from tltool.files import atomic_path, cache_dir, write_json
+from tltool.support.files import atomic_path, cache_dir, write_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
-from tltool.files import write_json, write_text
-from tltool.progress import Progress
-from tltool.stopwatch import Stopwatch
+from tltool.support.files import write_json, write_text
+from tltool.support.progress import Progress
+from tltool.support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from tltool.baseline import BaselineResult
-    from tltool.evaluate import Evaluation
+    from tltool.evaluation.baseline import BaselineResult
+    from tltool.evaluation.evaluate import Evaluation
     from tltool.export.gate.report import GateReport
-    from tltool.preparation import Prepared
     from tltool.report.content import Artifact, Phase, RunSummary
-    from tltool.run import Run
-    from tltool.trainer import TrainingResult
+    from tltool.runs.run import Run
+    from tltool.training.preparation import Prepared
+    from tltool.training.trainer import TrainingResult
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
 
 def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) -> _Measured:
     """Evaluates the validation and the held-out split, writes metrics and predictions."""
-    from tltool.evaluate import evaluate_outputs, predictions_table, write_predictions
+    from tltool.evaluation.evaluate import evaluate_outputs, predictions_table, write_predictions
 
     settings = run.recipe.evaluation
     metrics: dict[str, Any] = {}
@@ -130,8 +130,8 @@ def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) ->
 def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
     """A simple model on the same rows: what the pretrained weights have to beat."""
     from tltool.backbones.load import load_backbone
-    from tltool.baseline import features_baseline, text_baseline
-    from tltool.inference import raw_outputs
+    from tltool.evaluation.baseline import features_baseline, text_baseline
+    from tltool.evaluation.inference import raw_outputs
 
     train, test = prepared.examples.split("train"), prepared.examples.split(held_out)
     if run.task.spec.modality == "text":
@@ -256,8 +256,8 @@ def _next_commands(run: Run) -> list[tuple[str, str]]:
 
 
 def _data_source(run: Run) -> dict[str, str]:
-    from tltool.data.samples import sample
-    from tltool.data.sources import SAMPLE_PREFIX
+    from tltool.data.reading.samples import sample
+    from tltool.data.reading.sources import SAMPLE_PREFIX
 
     source = run.recipe.data.train or "Python objects"
     if not source.startswith(SAMPLE_PREFIX):
@@ -276,7 +276,7 @@ def _headline(measured: _Measured) -> dict[str, Any]:
 
 def _write_card(run: Run, summary: RunSummary) -> None:
     from tltool.report.model_card import model_card
-    from tltool.run_folder import environment
+    from tltool.runs.folder import environment
 
     versions = {"tltool": environment()["tltool"], **environment()["packages"]}
     card = model_card(

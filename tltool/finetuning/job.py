@@ -10,21 +10,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.errors import TrainingError
-from tltool.preparation import Prepared, prepare, with_head
-from tltool.progress import Progress
-from tltool.recipe import Recipe
-from tltool.run_folder import RunFolder, Status, environment
-from tltool.stopwatch import Stopwatch
+from tltool.recipe.recipe import Recipe
+from tltool.runs.folder import RunFolder, Status, environment
+from tltool.support.errors import TrainingError
+from tltool.support.progress import Progress
+from tltool.support.stopwatch import Stopwatch
+from tltool.training.preparation import Prepared, prepare, with_head
 
 if TYPE_CHECKING:
-    from tltool.data.examples import Split
-    from tltool.feature_cache import FeatureCache
-    from tltool.freezing import PhasePlan
-    from tltool.head_tuning import HeadSearchResult
-    from tltool.run import Run
-    from tltool.trainer import TrainingResult
-    from tltool.training_data import ExampleData
+    from tltool.model.freezing import PhasePlan
+    from tltool.runs.run import Run
+    from tltool.search.head_tuning import HeadSearchResult
+    from tltool.training.trainer import TrainingResult
 
 
 def finetune(
@@ -79,7 +76,7 @@ def finetune(
         with clock.measure("saving"):
             run = _save_model(recipe, prepared, folder, result)
         if not result.interrupted:
-            from tltool.conclusion import conclude
+            from tltool.finetuning.conclusion import conclude
 
             conclude(
                 run,
@@ -116,14 +113,14 @@ def _audit(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
 
 
 def _search_head(recipe: Recipe, prepared: Prepared, progress: Progress) -> HeadSearchResult:
-    from tltool.head_tuning import search_head
+    from tltool.search.head_tuning import search_head
 
     return search_head(recipe, prepared, progress)
 
 
 def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:
     from tltool.data.labels import save_task
-    from tltool.files import write_json, write_text
+    from tltool.support.files import write_json, write_text
 
     folder = RunFolder.create(recipe.output_dir, recipe.name)
     write_text(folder.recipe, recipe.to_yaml())
@@ -141,7 +138,8 @@ def _train(
     progress: Progress,
     clock: Stopwatch,
 ) -> TrainingResult:
-    from tltool.trainer import train
+    from tltool.training.inputs import example_data, make_feature_cache
+    from tltool.training.trainer import train
 
     progress.stage("Training")
     data = example_data(recipe, prepared, "train")
@@ -164,58 +162,14 @@ def _train(
     return result
 
 
-def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleData:
-    """What the trainer reads of a split; only the training split is weighted and augmented."""
-    from tltool.data.labels import class_weights, encode_targets
-    from tltool.inference import by_length
-    from tltool.training_data import ExampleData
-
-    training = split == "train"
-    examples = prepared.examples.split(split)
-    if not training:
-        examples = examples.take(by_length(examples))
-    setting = recipe.training.class_weights if training else None
-    return ExampleData(
-        examples,
-        prepared.backbone.preprocessing,
-        targets=encode_targets(prepared.task, examples.targets, examples.origins),
-        weights=class_weights(prepared.task, examples.targets, setting),
-        batch_size=recipe.training.batch_size,
-        training=training,
-        seed=recipe.training.seed,
-        augment=recipe.augment if training else None,
-        tokens_per_batch=recipe.training.tokens_per_batch if training else None,
-    )
-
-
-def make_feature_cache(
-    recipe: Recipe,
-    prepared: Prepared,
-    data: ExampleData,
-    progress: Progress,
-) -> FeatureCache:
-    """The store of frozen features for a recipe's training and validation examples."""
-    from tltool.feature_cache import FeatureCache
-
-    return FeatureCache(
-        recipe.cache,
-        prepared.examples.where(lambda row: prepared.examples.splits[row] != "test"),
-        data.contract,
-        augment=data.augment,
-        seed=recipe.training.seed,
-        about={"backbone": recipe.backbone.name, "data": recipe.data.train},
-        progress=progress,
-    )
-
-
 def _save_model(
     recipe: Recipe, prepared: Prepared, folder: RunFolder, result: TrainingResult
 ) -> Run:
-    from tltool.files import atomic_path
-    from tltool.lora import merge_adapters
-    from tltool.model import to_float32
+    from tltool.model.joining import to_float32
+    from tltool.model.lora import merge_adapters
     from tltool.report.history import write_history
-    from tltool.run import Run
+    from tltool.runs.run import Run
+    from tltool.support.files import atomic_path
 
     merge_adapters(prepared.transfer.model)
     model = to_float32(prepared.transfer.model)

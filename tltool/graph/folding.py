@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from tltool.cut import nodes_of
+from tltool.graph.cut import nodes_of
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 

@@ -1,8 +1,8 @@
 """The freezing plan: which weights learn in which phase, and how fast. Pure planning.
 
 Nothing here touches a model: groups of named weights and a schedule go in, one
-`PhasePlan` a phase comes out. `tltool.model` describes a model as groups and
-`tltool.trainer` applies a plan.
+`PhasePlan` a phase comes out. `tltool.model.joining` describes a model as groups and
+`tltool.training.trainer` applies a plan.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from tltool.errors import PlanError, did_you_mean
-from tltool.schema import From, Last, PhaseSection, ScheduleName, ShareOfWeights
-from tltool.tasks import Modality
+from tltool.recipe.schema import From, Last, PhaseSection, ScheduleName, ShareOfWeights
+from tltool.support.errors import PlanError, did_you_mean
+from tltool.tasks.table import Modality
 
 HEAD = "head"
 

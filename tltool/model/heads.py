@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from tltool.backbones.base import Features
-from tltool.errors import HeadError, did_you_mean
-from tltool.schema import HeadSection
-from tltool.tasks import Task
+from tltool.recipe.schema import HeadSection
+from tltool.support.errors import HeadError, did_you_mean
+from tltool.tasks.table import Task
 
 Head = Callable[..., Any]
 

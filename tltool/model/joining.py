@@ -11,12 +11,12 @@ import keras
 
 from tltool.backbones.base import Backbone
 from tltool.backbones.pyramid import with_pyramid
-from tltool.errors import HeadError
-from tltool.freezing import HEAD, Group, PhasePlan, Weight
-from tltool.heads import build_head
-from tltool.lora import ADAPTER_NAMES
-from tltool.schema import HeadSection, Precision
-from tltool.tasks import Task
+from tltool.model.freezing import HEAD, Group, PhasePlan, Weight
+from tltool.model.heads import build_head
+from tltool.model.lora import ADAPTER_NAMES
+from tltool.recipe.schema import HeadSection, Precision
+from tltool.support.errors import HeadError
+from tltool.tasks.table import Task
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import keras
 
 from tltool.backbones.base import Backbone, LayerGroup
 from tltool.backbones.networks.disentangled import DisentangledAttention
-from tltool.errors import PlanError
+from tltool.support.errors import PlanError
 
 ADAPTED = ("query", "value")
 """Which kernels of an attention layer get adapters, as in the paper (section 7.1)."""

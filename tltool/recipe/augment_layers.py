@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tltool.section import NOT_BOOL, Section
+from tltool.recipe.section import NOT_BOOL, Section
 
 KERAS_CV = "keras_cv."
 

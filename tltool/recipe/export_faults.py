@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tltool.errors import Fault, RecipeError
-from tltool.tasks import TaskSpec
+from tltool.support.errors import Fault, RecipeError
+from tltool.tasks.table import TaskSpec
 
 ONNX_PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 

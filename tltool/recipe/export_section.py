@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tltool.section import NOT_BOOL as _NOT_BOOL
-from tltool.section import Patterns, Section
+from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
+from tltool.recipe.section import Patterns, Section
 
 ExportFormat = Literal["saved_model", "litert", "onnx", "keras"]
 LiteRTPrecision = Literal["float32", "float16", "dynamic_int8", "int8"]

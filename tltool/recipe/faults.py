@@ -8,11 +8,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tltool.errors import Fault, did_you_mean
-from tltool.export_faults import export_faults
-from tltool.layer_faults import mixing_faults, unknown_layer
-from tltool.schema import HeadSection, ScheduleName
-from tltool.tasks import TASKS
+from tltool.recipe.export_faults import export_faults
+from tltool.recipe.layer_faults import mixing_faults, unknown_layer
+from tltool.recipe.schema import HeadSection, ScheduleName
+from tltool.support.errors import Fault, did_you_mean
+from tltool.tasks.table import TASKS
 
 # Pydantic names the branch of a union it tried in the error's location; these
 # are not part of the path in the file.

@@ -6,9 +6,9 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tltool.augment_layers import BATCH_LAYERS, IMAGE_LAYERS, KERAS_CV, AugmentLayer
-from tltool.errors import Fault, RecipeError, did_you_mean
-from tltool.tasks import TaskSpec
+from tltool.recipe.augment_layers import BATCH_LAYERS, IMAGE_LAYERS, KERAS_CV, AugmentLayer
+from tltool.support.errors import Fault, RecipeError, did_you_mean
+from tltool.tasks.table import TaskSpec
 
 _ALIKE = "changes every image in the same way, so that training would see other images than " \
     "evaluation does"  # fmt: skip

@@ -16,10 +16,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tltool.errors import Fault, RecipeError, did_you_mean
-from tltool.export_section import ExportSection, GateSection
-from tltool.faults import cross_faults, faults_from
-from tltool.schema import (
+from tltool.recipe.export_section import ExportSection, GateSection
+from tltool.recipe.faults import cross_faults, faults_from
+from tltool.recipe.schema import (
     AugmentSection,
     BackboneSection,
     DataSection,
@@ -30,8 +29,9 @@ from tltool.schema import (
     RecipeFields,
     TrainingSection,
 )
-from tltool.shipped import find_shipped, list_shipped
-from tltool.tasks import TASKS, TaskSpec
+from tltool.support.errors import Fault, RecipeError, did_you_mean
+from tltool.support.shipped import find_shipped, list_shipped
+from tltool.tasks.table import TASKS, TaskSpec
 
 __all__ = [
     "AugmentSection",

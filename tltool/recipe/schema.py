@@ -2,7 +2,7 @@
 
 Every field is described where it stands; `tltool recipes schema` prints the
 same as JSON Schema for editors. Reading files and reporting faults is in
-`tltool.recipe`. Importing this is cheap: no numerical library is loaded.
+`tltool.recipe.recipe`. Importing this is cheap: no numerical library is loaded.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from tltool.augment_layers import AugmentLayer
-from tltool.export_section import ExportSection
-from tltool.section import NOT_BOOL as _NOT_BOOL
-from tltool.section import Count, Fraction, Patterns, Section
-from tltool.tasks import TASKS
+from tltool.recipe.augment_layers import AugmentLayer
+from tltool.recipe.export_section import ExportSection
+from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
+from tltool.recipe.section import Count, Fraction, Patterns, Section
+from tltool.tasks.table import TASKS
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tltool.data.text_length import TextLength
-from tltool.evaluate import Evaluation, Mistake, excerpt
-from tltool.files import size_text
+from tltool.data.texts.text_length import TextLength
+from tltool.evaluation.evaluate import Evaluation, Mistake, excerpt
 from tltool.report.wording import count, duration, number, percent, score
-from tltool.tasks import TASKS
+from tltool.support.files import size_text
+from tltool.tasks.table import TASKS
 
 CLASSES_SHOWN = 20
 CONFUSIONS_SHOWN = 5

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tltool.files import atomic_path, write_text
+from tltool.support.files import atomic_path, write_text
 
 Row = Mapping[str, str | int | float | None]
 _NOT_MEASURED = {"phase", "epoch", "total_epoch"}

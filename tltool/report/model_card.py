@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tltool.files import size_text
-from tltool.metrics import CALIBRATION_BINS
+from tltool.evaluation.metrics import CALIBRATION_BINS
 from tltool.report.content import (
     CLASS_HEADER,
     RunSummary,
@@ -20,6 +19,7 @@ from tltool.report.content import (
     notes,
 )
 from tltool.report.wording import code, count, markdown, percent, score, table
+from tltool.support.files import size_text
 
 FEW_ROWS = 30  # rows under which a class's own scores say little
 _CALIBRATION_NOTED = 0.05

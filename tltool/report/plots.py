@@ -22,8 +22,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from tltool.evaluate import excerpt
-from tltool.files import atomic_path
+from tltool.evaluation.evaluate import excerpt
+from tltool.support.files import atomic_path
 
 DPI = 150
 LABEL_CHARACTERS = 28

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tltool.evaluate import excerpt
+from tltool.evaluation.evaluate import excerpt
 from tltool.report.content import (
     CLASS_HEADER,
     Artifact,

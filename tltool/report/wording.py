@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tltool.evaluate import excerpt
+from tltool.evaluation.evaluate import excerpt
 
 
 def percent(share: float) -> str:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tltool._version import __version__
-from tltool.errors import RunError, did_you_mean
-from tltool.files import sha256, write_json
+from tltool.support.errors import RunError, did_you_mean
+from tltool.support.files import sha256, write_json
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 

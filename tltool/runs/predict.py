@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.encoding import decode
 from tltool.data.examples import Examples
-from tltool.data.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, check_image_path, natural_key
-from tltool.data.rows import SHOWN, BadValueError, Broken, Row, input_of
-from tltool.data.tables import TABLE_SUFFIXES, Columns, read_table
-from tltool.errors import DataError, did_you_mean
-from tltool.tasks import Modality, Task
+from tltool.data.reading.encoding import decode
+from tltool.data.reading.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, check_image_path, natural_key
+from tltool.data.reading.rows import SHOWN, BadValueError, Broken, Row, input_of
+from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.support.errors import DataError, did_you_mean
+from tltool.tasks.table import Modality, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ def prediction_rows(
         top: Keep the probabilities of this many classes, highest first; None
             keeps all, in label order.
     """
-    from tltool.evaluate import predictions_table
+    from tltool.evaluation.evaluate import predictions_table
 
     rows = predictions_table(outputs, examples, task)
     for row in rows:

@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError, HeadError, RunError
-from tltool.export_section import ExportFormat, ExportSection, LiteRTPrecision
-from tltool.preprocessing import (
+from tltool.data.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,
     preprocessing_from_json,
 )
-from tltool.recipe import Recipe
-from tltool.run_folder import RunFolder
-from tltool.tasks import Task
+from tltool.recipe.export_section import ExportFormat, ExportSection, LiteRTPrecision
+from tltool.recipe.recipe import Recipe
+from tltool.runs.folder import RunFolder
+from tltool.support.errors import ExportError, HeadError, RunError
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras
 
-    from tltool.evaluate import Evaluation
+    from tltool.evaluation.evaluate import Evaluation
+    from tltool.export.formats.litert.quantisation.choice import Sweep
     from tltool.export.gate.report import GateReport
-    from tltool.export.quantisation.choice import Sweep
     from tltool.report.summary import RunSummary
 
 
@@ -114,7 +114,7 @@ class Run:
         import keras
 
         import tltool.backbones.networks.registered
-        import tltool.optimizers  # noqa: F401 - both register what the file may name
+        import tltool.training.optimizers  # noqa: F401 - both register what the file may name
 
         _import_head(self.recipe.head.name)
         try:
@@ -138,7 +138,7 @@ class Run:
                 "can't be read again.",
                 hint="Pass data=… (or --data on the command line).",
             )
-        from tltool.preparation import load_data
+        from tltool.training.preparation import load_data
 
         return load_data(self.recipe)[0].split(split)
 
@@ -156,7 +156,7 @@ class Run:
         Raises:
             DataError: The data can't be used, or has labels the model doesn't know.
         """
-        from tltool.evaluate import evaluate_outputs
+        from tltool.evaluation.evaluate import evaluate_outputs
 
         examples = self.rows(data)
         return evaluate_outputs(
@@ -168,7 +168,7 @@ class Run:
 
     def outputs(self, examples: Examples) -> Any:
         """Probabilities (n, classes), or numbers (n,) in the target's units, for examples."""
-        from tltool.inference import model_outputs
+        from tltool.evaluation.inference import model_outputs
 
         return model_outputs(self.model, examples, self.task, self.preprocessing)
 
@@ -212,7 +212,7 @@ class Run:
             GateError: The artifact differs from the model by more than the
                 recipe's `export.gate` allows.
         """
-        from tltool.export.formats import FORMATS
+        from tltool.export.formats.table import FORMATS
         from tltool.export.targets import export_targets
 
         if form in FORMATS and precision not in FORMATS[form].precisions:
@@ -286,7 +286,7 @@ class Run:
             data: Labelled data to check on; None takes the run's test split.
         """
         from tltool.export.about import about_run
-        from tltool.export.quantisation.sweep import Limits, sweep_precisions
+        from tltool.export.formats.litert.quantisation.sweep import Limits, sweep_precisions
 
         try:
             return sweep_precisions(
@@ -305,9 +305,9 @@ class Run:
 
     def _labelled(self, data: Any) -> Examples:
         """Labelled rows of a folder, a table or Python objects, all splits together."""
-        from tltool.data.doctor import check_examples
-        from tltool.data.in_memory import labelled_from_python
-        from tltool.data.sources import load_labelled
+        from tltool.data.checks.doctor import check_examples
+        from tltool.data.reading.in_memory import labelled_from_python
+        from tltool.data.reading.sources import load_labelled
 
         if isinstance(data, Examples):
             return data
@@ -325,7 +325,7 @@ def _import_head(name: str) -> None:
     One that was registered in the script that trained it can't be found from
     here; its model still loads where it has Keras' own layers only.
     """
-    from tltool.heads import find_head
+    from tltool.model.heads import find_head
 
     with suppress(HeadError):
         find_head(name)

@@ -1,7 +1,7 @@
 """Trains one default head on stored features, in NumPy: no graph to build, many at once.
 
-The steps are those of the trainer: the default head of `tltool.heads`, the
-losses of `tltool.tasks`, and AdamW as in `tltool.optimizers`, with the same
+The steps are those of the trainer: the default head of `tltool.model.heads`, the
+losses of `tltool.tasks.table`, and AdamW as in `tltool.training.optimizers`, with the same
 clipping, learning-rate curve, initial distribution and batch size. So a
 setting found here means the same in a recipe. On the few and small matrices of
 a head, what Keras and TensorFlow need for each step costs more than its
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from tltool.tasks import Kind
+from tltool.tasks.table import Kind
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7  # Keras' Adam.
 _KEPT_OF = 256  # Dropout draws one byte for each feature, so rates are multiples of 1/256.
@@ -196,7 +196,7 @@ class _Head:
 
 
 class _AdamW:
-    """The update of `tltool.optimizers.GroupRateAdam`, with fewer passes over the memory.
+    """The update of `tltool.training.optimizers.GroupRateAdam`, with fewer passes over the memory.
 
     The running means are kept as sums, m / (1 - beta1) and v / (1 - beta2).
     """

@@ -17,8 +17,7 @@ from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-from tltool.errors import DataError
-from tltool.head_fits import (
+from tltool.search.head_fits import (
     FitSettings,
     HeadSettings,
     fit_head,
@@ -26,7 +25,8 @@ from tltool.head_fits import (
     softmax,
     steps_of_fit,
 )
-from tltool.tasks import Kind
+from tltool.support.errors import DataError
+from tltool.tasks.table import Kind
 
 # Shares of the candidates: half are linear, the usual best on pretrained features.
 _HIDDEN_UNITS: tuple[tuple[int, ...], ...] = ((), (), (), (), (64,), (128,), (256,), (512,))

@@ -15,12 +15,11 @@ import numpy as np
 import yaml
 
 from tltool.data.labels import class_weights, encode_targets
-from tltool.errors import RecipeError
-from tltool.files import write_text
-from tltool.freezing import PhasePlan
-from tltool.frozen_features import frozen_features
-from tltool.head_fits import FitSettings, HeadSettings
-from tltool.head_search import (
+from tltool.model.freezing import PhasePlan
+from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import PhaseSection
+from tltool.search.head_fits import FitSettings, HeadSettings
+from tltool.search.head_search import (
     HeadTrial,
     Rates,
     SearchProblem,
@@ -28,11 +27,12 @@ from tltool.head_search import (
     metrics_of,
     search_heads,
 )
-from tltool.optimizers import make_schedule
-from tltool.preparation import Prepared, prepare
-from tltool.progress import Progress
-from tltool.recipe import Recipe
-from tltool.schema import PhaseSection
+from tltool.support.errors import RecipeError
+from tltool.support.files import write_text
+from tltool.support.progress import Progress
+from tltool.training.frozen_features import frozen_features
+from tltool.training.optimizers import make_schedule
+from tltool.training.preparation import Prepared, prepare
 
 TRIALS = 40
 FOLDS = 5

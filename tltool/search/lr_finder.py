@@ -19,19 +19,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tltool.errors import PlanError
-from tltool.feature_cache import FeatureCache
-from tltool.finetuning import example_data, make_feature_cache
-from tltool.freezing import PhasePlan
-from tltool.model import TransferModel
-from tltool.optimizers import ExponentialRise
-from tltool.preparation import Prepared, prepare
-from tltool.progress import Progress
-from tltool.recipe import Recipe
-from tltool.schema import TrainingSection
-from tltool.tasks import Task
-from tltool.trainer import compile_phase, out_of_memory, prepare_phase, train
-from tltool.training_data import TrainingData
+from tltool.features.cache import FeatureCache
+from tltool.model.freezing import PhasePlan
+from tltool.model.joining import TransferModel
+from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import TrainingSection
+from tltool.support.errors import PlanError
+from tltool.support.progress import Progress
+from tltool.tasks.table import Task
+from tltool.training.data import TrainingData
+from tltool.training.inputs import example_data, make_feature_cache
+from tltool.training.optimizers import ExponentialRise
+from tltool.training.preparation import Prepared, prepare
+from tltool.training.trainer import compile_phase, out_of_memory, prepare_phase, train
 
 STEPS = 100
 FIRST_RATE, LAST_RATE = 1e-7, 10.0
@@ -150,7 +150,7 @@ def range_test(
     Args:
         transfer: The model as the phase would find it.
         plans, plan: All phases, and the one to test.
-        task, training, data, strategy, cache: As for `tltool.trainer.train`.
+        task, training, data, strategy, cache: As for `tltool.training.trainer.train`.
         steps, first_rate, last_rate: As for `lr_find`.
 
     Raises:

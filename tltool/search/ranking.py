@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.errors import BackboneError, HeadError
-from tltool.preparation import Prepared, assemble, load_data
-from tltool.progress import Progress
-from tltool.recipe import HeadSection, Recipe
+from tltool.recipe.recipe import HeadSection, Recipe
+from tltool.support.errors import BackboneError, HeadError
+from tltool.support.progress import Progress
+from tltool.training.preparation import Prepared, assemble, load_data
 
 if TYPE_CHECKING:
     from tltool.backbones.load import Weights
-    from tltool.feature_store import FeatureStore
-    from tltool.probe import ProbeScore
+    from tltool.evaluation.probe import ProbeScore
+    from tltool.features.store import FeatureStore
 
 UNTRAINED = "untrained:"
 """Before a backbone's name: the same network with random weights."""
@@ -126,8 +126,8 @@ def _score(
     progress: Progress,
     store: FeatureStore | None,
 ) -> RankedBackbone:
-    from tltool.logme import logme
-    from tltool.probe import probe
+    from tltool.evaluation.probe import probe
+    from tltool.search.logme import logme
 
     prepared = _assemble(recipe, name, examples, summary, progress)
     features, targets = _features(_renamed(recipe, name), prepared, progress, store)
@@ -172,7 +172,7 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, channels) and encoded targets (n, outputs) of training and validation rows."""
     from tltool.data.labels import encode_targets
-    from tltool.frozen_features import frozen_features
+    from tltool.training.frozen_features import frozen_features
 
     found = frozen_features(recipe, prepared, progress, store=store)
     parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
@@ -189,10 +189,10 @@ def _speed(prepared: Prepared) -> float:
     """Examples a second of the backbone's forward pass on rows of the training split."""
     import tensorflow as tf
 
-    from tltool.data.pipeline import make_batches
-    from tltool.data.source import example_source
-    from tltool.folding import fold_batch_norms
-    from tltool.inference import by_length
+    from tltool.data.batches.pipeline import make_batches
+    from tltool.data.batches.source import example_source
+    from tltool.evaluation.inference import by_length
+    from tltool.graph.folding import fold_batch_norms
 
     # As the store of features computes it.
     model = fold_batch_norms(prepared.backbone.model)

@@ -19,16 +19,16 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from tltool.errors import ExportError, RunError
 from tltool.export.feeding import encoded
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.report import GateReport
 from tltool.export.runners import Outputs
-from tltool.run import load_run
-from tltool.run_folder import MANIFEST
+from tltool.runs.folder import MANIFEST
+from tltool.runs.run import load_run
 from tltool.serving.exports import ServedExport
 from tltool.serving.limits import Limits
-from tltool.tasks import Modality
+from tltool.support.errors import ExportError, RunError
+from tltool.tasks.table import Modality
 
 _PATIENCE_SECONDS = 120.0
 _LAST_LINES = 5

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tltool.artifact import is_artifact, read_contract
-from tltool.errors import ExportError
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.run_folder import MANIFEST, RunFolder
-from tltool.tasks import Task
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.export.artifact import is_artifact, read_contract
+from tltool.runs.folder import MANIFEST, RunFolder
+from tltool.support.errors import ExportError
+from tltool.tasks.table import Task
 
 _NAME = re.compile(r"[^/:\s]+")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from tltool.data.image_signatures import image_format
+from tltool.data.images.signatures import image_format
 
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})

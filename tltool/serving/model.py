@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tltool.errors import ExportError
 from tltool.export.contract import GOLDEN_FILE, MAIN_SIGNATURE, RAW_INPUT
-from tltool.quiet import load_tensorflow, quiet
 from tltool.serving.exports import ServedExport
 from tltool.serving.image_size import declared_pixels
 from tltool.serving.limits import Limits, RefusedError
 from tltool.serving.tensors import DTYPES, Array, PredictRequest, Spec
+from tltool.support.errors import ExportError
+from tltool.support.quiet import load_tensorflow, quiet
 
 
 class ServedModel:
@@ -132,7 +132,7 @@ class ServedModel:
         """What is wrong with a request that TensorFlow refused, by its row where that is known."""
         import tensorflow as tf
 
-        from tltool.data.images import decode_image, plain_message
+        from tltool.data.images.preprocessor import decode_image, plain_message
 
         raw = self._raw(request)
         if raw is not None and self.export.task.spec.modality == "image":

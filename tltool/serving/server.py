@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import uvicorn
 
-from tltool.errors import TltoolError
 from tltool.serving.app import make_app
 from tltool.serving.service import Service
+from tltool.support.errors import TltoolError
 
 _BACKLOG = 2048
 

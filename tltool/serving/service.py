@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
-from tltool.errors import TltoolError
 from tltool.serving.answers import write_answer
 from tltool.serving.exports import ServedExport
 from tltool.serving.limits import Limits, RefusedError
@@ -18,6 +17,7 @@ from tltool.serving.model import ServedModel
 from tltool.serving.observe import Log, Metrics
 from tltool.serving.paths import Asked
 from tltool.serving.tensors import read_request
+from tltool.support.errors import TltoolError
 
 _METHOD = "tensorflow/serving/predict"
 # How many times the limit of a body is read before a client is cut off.

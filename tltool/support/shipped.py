@@ -15,7 +15,7 @@ ShippedKind = Literal["recipes", "models"]
 
 def shipped_dir(kind: ShippedKind) -> Path:
     """The folder of the shipped YAML files of one kind."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "_shipped" / kind
     return installed if installed.is_dir() else package.parent / kind
 

@@ -19,8 +19,8 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from tltool.errors import TltoolError
-from tltool.files import atomic_path, cache_dir, sha256, write_json, write_text
+from tltool.support.errors import TltoolError
+from tltool.support.files import atomic_path, cache_dir, sha256, write_json, write_text
 
 
 def offline() -> bool:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from safetensors.numpy import save_file
 
-from tltool.files import atomic_path
+from tltool.support.files import atomic_path
 
 HistoryRow = dict[str, str | int | float | None]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import keras
 
-from tltool.best_weights import BestWeights, HistoryRow
-from tltool.errors import TrainingError
-from tltool.freezing import PhasePlan
-from tltool.progress import Progress, in_epochs
-from tltool.schema import EarlyStoppingSection
-from tltool.stopwatch import Stopwatch
+from tltool.model.freezing import PhasePlan
+from tltool.recipe.schema import EarlyStoppingSection
+from tltool.support.errors import TrainingError
+from tltool.support.progress import Progress, in_epochs
+from tltool.support.stopwatch import Stopwatch
+from tltool.training.best_weights import BestWeights, HistoryRow
 
 
 class NanStop(keras.callbacks.Callback):

@@ -9,12 +9,12 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.batches.pipeline import make_batches
+from tltool.data.batches.source import Source, example_source
 from tltool.data.examples import Examples
-from tltool.data.mixing import BatchMixing, make_mixing
-from tltool.data.pipeline import make_batches
-from tltool.data.source import Source, example_source
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import AugmentSection
+from tltool.data.images.mixing import BatchMixing, make_mixing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.recipe.schema import AugmentSection
 
 
 class TrainingData(Protocol):

@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.errors import DeviceError, did_you_mean
-from tltool.schema import TrainingSection
+from tltool.recipe.schema import TrainingSection
+from tltool.support.errors import DeviceError, did_you_mean
 
 
 def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:

@@ -1,6 +1,6 @@
 """The frozen backbone's pooled features of the training and validation examples, as arrays.
 
-They come from the same store as the trainer's (`tltool.feature_cache`): what
+They come from the same store as the trainer's (`tltool.features.cache`): what
 one of them computed, the other reads.
 """
 
@@ -15,15 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.backbones.base import Backbone
-from tltool.cut import Cut, cut_model
+from tltool.data.batches.pipeline import make_batches
 from tltool.data.examples import Examples
-from tltool.data.pipeline import make_batches
-from tltool.feature_cache import Boundary, FeatureCache, Served
-from tltool.feature_store import FeatureStore
-from tltool.inference import raw_outputs
-from tltool.preparation import Prepared
-from tltool.progress import Progress
-from tltool.recipe import Recipe
+from tltool.evaluation.inference import raw_outputs
+from tltool.features.cache import Boundary, FeatureCache, Served
+from tltool.features.store import FeatureStore
+from tltool.graph.cut import Cut, cut_model
+from tltool.recipe.recipe import Recipe
+from tltool.support.progress import Progress
+from tltool.training.preparation import Prepared
 
 _BATCH_SIZE = 256
 

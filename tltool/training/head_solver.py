@@ -15,15 +15,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tltool.best_weights import BestWeights, HistoryRow
-from tltool.cut import Cut
-from tltool.errors import PlanError
-from tltool.freezing import PhasePlan
-from tltool.linear_solver import LinearLayer, LinearRows, solve_linear
-from tltool.model import TransferModel
-from tltool.progress import Progress
-from tltool.schema import TrainingSection
-from tltool.tasks import Task
+from tltool.graph.cut import Cut
+from tltool.model.freezing import PhasePlan
+from tltool.model.joining import TransferModel
+from tltool.recipe.schema import TrainingSection
+from tltool.support.errors import PlanError
+from tltool.support.progress import Progress
+from tltool.tasks.table import Task
+from tltool.training.best_weights import BestWeights, HistoryRow
+from tltool.training.linear_solver import LinearLayer, LinearRows, solve_linear
 
 
 @dataclass(frozen=True)

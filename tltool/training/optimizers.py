@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tltool.schema import PhaseSection, TrainingSection
+from tltool.recipe.schema import PhaseSection, TrainingSection
 
 _NO_DECAY = ("bias", "gamma", "beta", "scale", "embedding_position")
 

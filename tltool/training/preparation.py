@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
-from tltool.errors import RecipeError
-from tltool.export_faults import check_export_installed
-from tltool.layer_faults import check_installed
-from tltool.preprocessing import TextPreprocessing
-from tltool.progress import Progress
-from tltool.recipe import Recipe
-from tltool.stopwatch import Stopwatch
-from tltool.tasks import Task
+from tltool.data.preprocessing import TextPreprocessing
+from tltool.recipe.export_faults import check_export_installed
+from tltool.recipe.layer_faults import check_installed
+from tltool.recipe.recipe import Recipe
+from tltool.support.errors import RecipeError
+from tltool.support.progress import Progress
+from tltool.support.stopwatch import Stopwatch
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from tltool.backbones.base import Backbone
     from tltool.backbones.load import Weights
-    from tltool.data.text_length import TextLength
-    from tltool.freezing import PhasePlan
-    from tltool.model import TransferModel
+    from tltool.data.texts.text_length import TextLength
+    from tltool.model.freezing import PhasePlan
+    from tltool.model.joining import TransferModel
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Prepared:
     Attributes:
         examples: Checked and split; texts with their tokens.
         task: With its labels or target scale.
-        data_summary: As `tltool.data.summary.describe` returns it, for texts
+        data_summary: As `tltool.data.checks.summary.describe` returns it, for texts
             with `text_length`.
         backbone: The pretrained model; its contract has the length that texts are cut at.
         transfer: Backbone and head, joined.
@@ -86,7 +86,7 @@ def prepare(
         import keras_hub  # noqa: F401
         import tensorflow  # noqa: F401
 
-        from tltool.distribution import claim_devices
+        from tltool.training.distribution import claim_devices
     claim_devices(recipe.training)
     with clock.measure("data"):
         examples, summary = load_data(recipe, data=data, progress=progress)
@@ -117,8 +117,8 @@ def assemble(
     import tensorflow as tf
 
     from tltool.data.labels import make_task
-    from tltool.distribution import make_strategy
-    from tltool.model import precision_scope
+    from tltool.model.joining import precision_scope
+    from tltool.training.distribution import make_strategy
 
     progress, clock = progress or Progress(), clock or Stopwatch()
     task = make_task(recipe.spec, examples)
@@ -153,7 +153,7 @@ def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
 
     What follows is what would follow if that recipe had been prepared at once.
     """
-    from tltool.model import precision_scope
+    from tltool.model.joining import precision_scope
 
     random.setstate(prepared.random_state)
     with prepared.strategy.scope(), precision_scope(recipe.training.precision):
@@ -165,9 +165,9 @@ def _join(
     recipe: Recipe, backbone: Backbone, task: Task
 ) -> tuple[TransferModel, tuple[PhasePlan, ...]]:
     """Puts the head on the backbone and plans the phases; call it in the strategy's scope."""
-    from tltool.freezing import plan_phases
-    from tltool.head_solver import check_solvable
-    from tltool.model import join
+    from tltool.model.freezing import plan_phases
+    from tltool.model.joining import join
+    from tltool.training.head_solver import check_solvable
 
     transfer = join(backbone, recipe.head, task)
     plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
@@ -184,11 +184,11 @@ def load_data(
         RecipeError: The recipe names no data and none is given.
         DataError: The data can't be used.
     """
-    from tltool.data.doctor import check_examples
-    from tltool.data.in_memory import examples_from_python
-    from tltool.data.sources import load_examples
+    from tltool.data.checks.doctor import check_examples
+    from tltool.data.checks.summary import describe
+    from tltool.data.reading.in_memory import examples_from_python
+    from tltool.data.reading.sources import load_examples
     from tltool.data.splits import limit_examples, split_examples
-    from tltool.data.summary import describe
 
     progress = progress or Progress()
     section = recipe.data
@@ -243,12 +243,12 @@ def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
 
 def _with_adapters(recipe: Recipe, backbone: Backbone) -> Backbone:
     """The backbone with LoRA's adapters where a phase trains them."""
-    from tltool.freezing import adapter_rank
+    from tltool.model.freezing import adapter_rank
 
     rank = adapter_rank(recipe.schedule)
     if rank is None:
         return backbone
-    from tltool.lora import add_adapters
+    from tltool.model.lora import add_adapters
 
     return add_adapters(backbone, rank)
 
@@ -257,8 +257,8 @@ def _fit_length(
     recipe: Recipe, examples: Examples, backbone: Backbone
 ) -> tuple[Examples, Backbone, TextLength | None]:
     """Tokenizes texts, once, and gives the backbone's contract the length that fits them."""
-    from tltool.data.text_length import fit_length
-    from tltool.data.tokens import tokenized
+    from tltool.data.texts.text_length import fit_length
+    from tltool.data.texts.tokenizing import tokenized
 
     contract = backbone.preprocessing
     if not isinstance(contract, TextPreprocessing):

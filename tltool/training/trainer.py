@@ -14,23 +14,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tltool.best_weights import BestWeights, HistoryRow
-from tltool.callbacks import EpochEnd, NanStop, StageClock, StepProgress
-from tltool.cut import Cut, cut_model
-from tltool.data.source import Source
-from tltool.distribution import divisible_batches
-from tltool.errors import TrainingError
-from tltool.feature_cache import Boundary, FeatureCache, Served
-from tltool.freezing import PhasePlan
-from tltool.head_solver import HeadData, solve_head
-from tltool.input_wait import InputWait, waiting_note
-from tltool.model import TransferModel, apply_plan
-from tltool.optimizers import make_optimizer, make_schedule
-from tltool.progress import Progress
-from tltool.schema import TrainingSection
-from tltool.stopwatch import Stopwatch
-from tltool.tasks import Task
-from tltool.training_data import ExampleData, TrainingData
+from tltool.data.batches.source import Source
+from tltool.features.cache import Boundary, FeatureCache, Served
+from tltool.graph.cut import Cut, cut_model
+from tltool.model.freezing import PhasePlan
+from tltool.model.joining import TransferModel, apply_plan
+from tltool.recipe.schema import TrainingSection
+from tltool.support.errors import TrainingError
+from tltool.support.progress import Progress
+from tltool.support.stopwatch import Stopwatch
+from tltool.tasks.table import Task
+from tltool.training.best_weights import BestWeights, HistoryRow
+from tltool.training.callbacks import EpochEnd, NanStop, StageClock, StepProgress
+from tltool.training.data import ExampleData, TrainingData
+from tltool.training.distribution import divisible_batches
+from tltool.training.head_solver import HeadData, solve_head
+from tltool.training.input_wait import InputWait, waiting_note
+from tltool.training.optimizers import make_optimizer, make_schedule
 
 # A call of a compiled function costs about a millisecond, a step of a head on vectors less.
 _HEAD_STEPS = 16
@@ -78,7 +78,7 @@ def train(
         training: Optimizer, regularisation and stopping.
         data, validation: Without validation, the best epoch is the one of the
             lowest training loss.
-        strategy: From `tltool.distribution.make_strategy`.
+        strategy: From `tltool.training.distribution.make_strategy`.
         checkpoint: File for the best weights so far (`.safetensors`).
         progress: Is told of phases, steps and epochs.
         cache: Stored outputs of frozen layers; None computes them in every epoch.

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from tltool.data.buckets import bucket_sizes, round_up, widths_of
+from tltool.data.batches.buckets import bucket_sizes, round_up, widths_of
 
 
 @pytest.mark.parametrize(

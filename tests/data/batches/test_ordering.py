@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tltool.data.ordering import Ordering, make_ordering
+from tltool.data.batches.ordering import Ordering, make_ordering
 
 RNG = np.random.default_rng(0)
 WIDTHS = RNG.choice([8, 12, 16, 24, 32, 48], 403, p=[0.1, 0.3, 0.3, 0.2, 0.08, 0.02])

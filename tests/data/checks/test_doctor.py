@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from tiny import write_images
 
-from tltool.data.doctor import check_examples
+from tltool.data.checks.doctor import check_examples
+from tltool.data.checks.summary import describe
 from tltool.data.examples import Examples
-from tltool.data.sources import load_examples
-from tltool.data.summary import describe
-from tltool.errors import DataError
-from tltool.recipe import DataSection
-from tltool.tasks import TASKS
+from tltool.data.reading.sources import load_examples
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError
+from tltool.tasks.table import TASKS
 
 IMAGE = TASKS["image-classification"]
 

@@ -15,14 +15,14 @@ from cached_fit import ALWAYS, PHASES, fit
 from presets import write_image_preset
 
 import tltool
-from tltool.augment_layers import BATCH_LAYERS, IMAGE_LAYERS
+from tltool.data.batches.pipeline import make_dataset
 from tltool.data.examples import Examples
-from tltool.data.pipeline import make_dataset
-from tltool.data.seeded_layers import SeededLayer, make_layer
-from tltool.errors import RecipeError
-from tltool.layer_faults import REFUSED
-from tltool.recipe import Recipe, recipe_schema
-from tltool.schema import AugmentSection, CacheSection
+from tltool.data.images.seeded_layers import SeededLayer, make_layer
+from tltool.recipe.augment_layers import BATCH_LAYERS, IMAGE_LAYERS
+from tltool.recipe.layer_faults import REFUSED
+from tltool.recipe.recipe import Recipe, recipe_schema
+from tltool.recipe.schema import AugmentSection, CacheSection
+from tltool.support.errors import RecipeError
 
 CORE_IMAGE = [name for name in zoo.CORE if name in IMAGE_LAYERS]
 # Options of Keras that tltool sets or has no use for.

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tltool.data.images import (
+from tltool.data.images.preprocessor import (
     ImagePreprocessor,
     array_to_rgb,
     decode_image,
@@ -14,8 +14,8 @@ from tltool.data.images import (
     preprocess_image,
     resize_and_crop,
 )
-from tltool.errors import DataError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import DataError
 
 FILES = zoo.files()
 BICUBIC = ImagePreprocessing(

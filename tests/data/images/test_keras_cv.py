@@ -11,12 +11,12 @@ import tensorflow as tf
 import tiny
 from PIL import Image
 
+from tltool.data.batches.pipeline import make_batches, make_dataset
 from tltool.data.examples import Examples
-from tltool.data.pipeline import make_batches, make_dataset
-from tltool.data.seeded_layers import versions
-from tltool.feature_rows import Rows
-from tltool.layer_faults import REFUSED, check_installed
-from tltool.schema import AugmentSection
+from tltool.data.images.seeded_layers import versions
+from tltool.features.rows import Rows
+from tltool.recipe.layer_faults import REFUSED, check_installed
+from tltool.recipe.schema import AugmentSection
 
 keras_cv = pytest.importorskip("keras_cv")
 
@@ -166,5 +166,5 @@ def test_stored_views_depend_on_the_version_of_keras_cv(monkeypatch):
     assert versions(LAYERS[1:2]) == ""
     before = Rows.of(data, tiny.TINY_IMAGE, augment).digest()
     assert Rows.of(data, tiny.TINY_IMAGE, augment).digest() == before
-    monkeypatch.setattr("tltool.data.seeded_layers.version", lambda _: "99")
+    monkeypatch.setattr("tltool.data.images.seeded_layers.version", lambda _: "99")
     assert Rows.of(data, tiny.TINY_IMAGE, augment).digest() != before

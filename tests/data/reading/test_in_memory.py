@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from tiny import write_images
 
-from tltool.data.sources import examples_from_python
-from tltool.errors import DataError
-from tltool.recipe import DataSection
-from tltool.tasks import TASKS
+from tltool.data.reading.sources import examples_from_python
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError
+from tltool.tasks.table import TASKS
 
 TEXT, IMAGE = TASKS["text-classification"], TASKS["image-classification"]
 
@@ -105,8 +105,8 @@ def test_datasets_that_cannot_be_used():
 
 def test_lists_need_no_tensorflow():
     code = (
-        "import sys; from tltool.data.sources import examples_from_python as f; "
-        "from tltool.tasks import TASKS; "
+        "import sys; from tltool.data.reading.sources import examples_from_python as f; "
+        "from tltool.tasks.table import TASKS; "
         "f((['a', 'b'], ['x', 'y']), TASKS['text-classification']); "
         "sys.exit(any(m in sys.modules for m in ('tensorflow', 'pandas', 'numpy')))"
     )

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tltool.data import samples
-from tltool.data.samples import RECORD, SAMPLES, copy_sample, fetch_sample
-from tltool.data.sources import load_examples
-from tltool.errors import DataError, TltoolError
-from tltool.recipe import DataSection
-from tltool.tasks import TASKS
+from tltool.data.reading import samples
+from tltool.data.reading.samples import RECORD, SAMPLES, copy_sample, fetch_sample
+from tltool.data.reading.sources import load_examples
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError, TltoolError
+from tltool.tasks.table import TASKS
 
 
 def png(shade: int) -> bytes:
@@ -160,8 +160,8 @@ def test_unknown_and_unfitting_samples(wheels):
 
 def test_importing_the_table_is_light():
     code = (
-        "import sys, tltool.data.samples; heavy = {'numpy', 'pandas', 'tensorflow', 'PIL'}; "
-        "sys.exit(bool(heavy & set(sys.modules)))"
+        "import sys, tltool.data.reading.samples; "
+        "heavy = {'numpy', 'pandas', 'tensorflow', 'PIL'}; sys.exit(bool(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -7,10 +7,10 @@ import pytest
 from real_data import DATA
 from tiny import write_images
 
-from tltool.data.sources import load_examples
-from tltool.errors import DataError
-from tltool.recipe import DataSection
-from tltool.tasks import TASKS
+from tltool.data.reading.sources import load_examples
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError
+from tltool.tasks.table import TASKS
 
 TEXT, IMAGE = TASKS["text-classification"], TASKS["image-classification"]
 TEXT_NUMBER, IMAGE_NUMBER = TASKS["text-regression"], TASKS["image-regression"]

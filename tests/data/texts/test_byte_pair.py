@@ -15,13 +15,13 @@ from byte_pairs import SPECIAL, reference, trained_contract
 from odd_texts import ODD_TEXTS
 from real_data import banking77_texts
 
-from tltool.data.text import TextPreprocessor
-from tltool.data.tokenizers.byte_pair import BytePairTokenizer
-from tltool.data.tokenizers.choose import tokenizer_for
-from tltool.data.tokenizers.merges import byte_characters
-from tltool.errors import BackboneError
-from tltool.preprocessing import BytePairPreprocessing, preprocessing_from_json
-from tltool.wheels import fetch_wheel
+from tltool.data.preprocessing import BytePairPreprocessing, preprocessing_from_json
+from tltool.data.texts.preprocessor import TextPreprocessor
+from tltool.data.texts.tokenizers.byte_pair import BytePairTokenizer
+from tltool.data.texts.tokenizers.choose import tokenizer_for
+from tltool.data.texts.tokenizers.merges import byte_characters
+from tltool.support.errors import BackboneError
+from tltool.support.wheels import fetch_wheel
 
 # fmt: off
 TRICKY = (
@@ -84,7 +84,7 @@ def test_random_texts_equal_the_reference(contract):
 def test_a_wrong_pattern_would_be_noticed(contract, monkeypatch):
     # The tests above can fail: without contractions, and with the class of one character changed.
     monkeypatch.setattr(
-        "tltool.data.tokenizers.byte_pair._with_contractions", lambda begins, *_: begins
+        "tltool.data.texts.tokenizers.byte_pair._with_contractions", lambda begins, *_: begins
     )
     assert "don't can't won't" in differing(contract, ODD_TEXTS)
 

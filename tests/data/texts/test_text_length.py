@@ -5,10 +5,10 @@ import pytest
 from tiny import TINY_TEXT, texts
 
 from tltool.data.examples import Examples
-from tltool.data.text_length import choose_length, fit_length
-from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
-from tltool.data.tokens import tokenized, tokens_of
-from tltool.errors import DataError
+from tltool.data.texts.text_length import choose_length, fit_length
+from tltool.data.texts.tokenizers.wordpiece import WordPieceTokenizer
+from tltool.data.texts.tokenizing import tokenized, tokens_of
+from tltool.support.errors import DataError
 
 CONTRACT = TINY_TEXT.model_copy(update={"max_length": 40})
 

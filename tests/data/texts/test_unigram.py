@@ -16,13 +16,13 @@ from pydantic import ValidationError
 from real_data import banking77_texts
 from unigrams import STEPS, nasty_contract, nasty_texts, reference, train_spm
 
-from tltool.data.text import TextPreprocessor
-from tltool.data.tokenizers.character_map import read_character_map
-from tltool.data.tokenizers.composition import Compose
-from tltool.data.tokenizers.unigram import UnigramTokenizer
-from tltool.data.tokenizers.unigram_json import unigram_json, unigram_rules
-from tltool.errors import BackboneError
-from tltool.preprocessing import UnigramPreprocessing, preprocessing_from_json
+from tltool.data.preprocessing import UnigramPreprocessing, preprocessing_from_json
+from tltool.data.texts.preprocessor import TextPreprocessor
+from tltool.data.texts.tokenizers.character_map import read_character_map
+from tltool.data.texts.tokenizers.composition import Compose
+from tltool.data.texts.tokenizers.unigram import UnigramTokenizer
+from tltool.data.texts.tokenizers.unigram_json import unigram_json, unigram_rules
+from tltool.support.errors import BackboneError
 
 # As the models of each kind split; "none" both ways.
 KINDS = [

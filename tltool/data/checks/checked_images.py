@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tltool._version import __version__
-from tltool.files import cache_dir
+from tltool.support.files import cache_dir
 
 
 def checked_contents() -> frozenset[str]:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tltool.data.checked_images import checked_contents, remember
+from tltool.data.checks.checked_images import checked_contents, remember
+from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
-from tltool.data.fingerprints import content_keys
-from tltool.data.image_signatures import image_format
-from tltool.data.rows import Broken, OnError, settle
-from tltool.data.threads import map_in_threads
-from tltool.errors import DataError
+from tltool.data.images.signatures import image_format
+from tltool.data.reading.rows import Broken, OnError, settle
+from tltool.support.errors import DataError
+from tltool.support.threads import map_in_threads
 
 Decode = Callable[[Any], Any]
 
@@ -114,7 +114,7 @@ def _problems(paths: list[str], decode: Decode | None) -> dict[str, str]:
 
 
 def _default_decode() -> Decode:
-    from tltool.data.images import decode_image
+    from tltool.data.images.preprocessor import decode_image
 
     return decode_image
 

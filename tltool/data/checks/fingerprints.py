@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tltool.data.examples import Examples
-from tltool.errors import DataError
-from tltool.files import sha256
-from tltool.tasks import Modality
+from tltool.support.errors import DataError
+from tltool.support.files import sha256
+from tltool.tasks.table import Modality
 
 
 def content_keys(examples: Examples) -> list[str]:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from tltool.data.checks.fingerprints import content_keys, groups_of
 from tltool.data.examples import Examples
-from tltool.data.fingerprints import content_keys, groups_of
 from tltool.data.labels import count_targets
 
 QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}

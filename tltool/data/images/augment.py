@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.augment_layers import IMAGE_LAYERS
-from tltool.data.seeded_layers import SeededLayer
-from tltool.schema import AugmentSection
+from tltool.data.images.seeded_layers import SeededLayer
+from tltool.recipe.augment_layers import IMAGE_LAYERS
+from tltool.recipe.schema import AugmentSection
 
 
 def make_augmenter(settings: AugmentSection, size: tuple[int, int]) -> Callable[[Any, Any], Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.data.image_formats import read_bytes, unsigned
+from tltool.data.images.formats import read_bytes, unsigned
 
 _ORIENTATION_TAG, _SHORT = 0x0112, 3
 _EXIF_MARK = list(b"Exif\0\0")

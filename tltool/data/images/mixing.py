@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.augment_layers import BATCH_LAYERS, AugmentLayer
-from tltool.data.seeded_layers import SeedOfImage, make_layer, redirect
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.schema import AugmentSection
+from tltool.data.images.seeded_layers import SeedOfImage, make_layer, redirect
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.recipe.augment_layers import BATCH_LAYERS, AugmentLayer
+from tltool.recipe.schema import AugmentSection
 
 
 def make_mixing(

@@ -12,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.data.exif import jpeg_orientation, png_orientation, upright, webp_orientation
-from tltool.data.image_formats import decode_bmp, decode_webp, substring
-from tltool.data.image_signatures import SIGNATURES, image_format
-from tltool.errors import DataError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.images.exif import jpeg_orientation, png_orientation, upright, webp_orientation
+from tltool.data.images.formats import decode_bmp, decode_webp, substring
+from tltool.data.images.signatures import SIGNATURES, image_format
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import DataError
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tltool.augment_layers import KERAS_CV, AugmentLayer
+from tltool.recipe.augment_layers import KERAS_CV, AugmentLayer
 
 # RandomSaturation, also the one in RandomColorJitter, cuts saturation, which is at most 1, at the
 # upper end of the values; JPEG compression of float images is defined on 0..1.

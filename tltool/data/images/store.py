@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.image_signatures import LONGEST_SIGNATURE, SIGNATURES
-from tltool.data.images import (
+from tltool.data.images.preprocessor import (
     array_to_rgb,
     check_sizes,
     decode_one_of,
@@ -20,9 +19,10 @@ from tltool.data.images import (
     plain_message,
     resize_and_crop,
 )
-from tltool.data.threads import map_in_threads
-from tltool.errors import DataError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.images.signatures import LONGEST_SIGNATURE, SIGNATURES
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import DataError
+from tltool.support.threads import map_in_threads
 
 
 class ImageStore:

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import TypeGuard
 
 from tltool.data.examples import SPLITS, Examples, Split
-from tltool.data.folders import check_image_path
-from tltool.data.rows import BadValueError, Broken, OnError, Row, input_of, settle, target_of
-from tltool.errors import DataError, did_you_mean
-from tltool.tasks import TaskSpec
+from tltool.data.reading.folders import check_image_path
+from tltool.data.reading.rows import (
+    BadValueError,
+    Broken,
+    OnError,
+    Row,
+    input_of,
+    settle,
+    target_of,
+)
+from tltool.support.errors import DataError, did_you_mean
+from tltool.tasks.table import TaskSpec
 
 
 @dataclass

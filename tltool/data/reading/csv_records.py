@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tltool.errors import DataError
+from tltool.support.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
 

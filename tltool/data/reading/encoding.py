@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tltool.errors import DataError
+from tltool.support.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tltool.data.encoding import decode
 from tltool.data.examples import Split
-from tltool.data.rows import Broken, Row
-from tltool.data.tables import TABLE_SUFFIXES
-from tltool.errors import DataError
-from tltool.tasks import Modality
+from tltool.data.reading.encoding import decode
+from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.tables import TABLE_SUFFIXES
+from tltool.support.errors import DataError
+from tltool.tasks.table import Modality
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 TEXT_SUFFIXES = (".txt",)

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.assemble import examples_of, join_rows
 from tltool.data.examples import SPLITS, Examples, Split
-from tltool.data.rows import Broken, Row
-from tltool.errors import DataError, did_you_mean
-from tltool.recipe import DataSection
-from tltool.tasks import TaskSpec
+from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.rows import Broken, Row
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError, did_you_mean
+from tltool.tasks.table import TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd

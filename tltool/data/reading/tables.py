@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tltool.data.csv_records import csv_records
-from tltool.data.encoding import decode
-from tltool.data.rows import Broken, Row
-from tltool.errors import DataError, did_you_mean
+from tltool.data.reading.csv_records import csv_records
+from tltool.data.reading.encoding import decode
+from tltool.data.reading.rows import Broken, Row
+from tltool.support.errors import DataError, did_you_mean
 
 CSV_SUFFIXES = (".csv", ".tsv", ".tab")
 JSONL_SUFFIXES = (".jsonl", ".ndjson")

@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.data.buckets import widths_of
-from tltool.data.tokenizers.choose import tokenizer_for
-from tltool.preprocessing import TextPreprocessing
+from tltool.data.batches.buckets import widths_of
+from tltool.data.preprocessing import TextPreprocessing
+from tltool.data.texts.tokenizers.choose import tokenizer_for
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
@@ -59,7 +59,7 @@ class TextPreprocessor(tf.Module):
         Args:
             tokens: As the tokenizer gives them, none longer than `length`.
             length: Width of the result; by default the longest row rounded
-                up to one of `tltool.data.buckets.bucket_sizes`, the last of
+                up to one of `tltool.data.batches.buckets.bucket_sizes`, the last of
                 which is the contract's `max_length`.
         """
         if length is None:

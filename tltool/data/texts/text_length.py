@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tltool.data.buckets import round_up
+from tltool.data.batches.buckets import round_up
+from tltool.data.checks.summary import quantiles
 from tltool.data.examples import SPLITS, Examples
-from tltool.data.summary import quantiles
-from tltool.data.tokens import Integers, tokens_of
-from tltool.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import TextPreprocessing
+from tltool.data.texts.tokenizing import tokens_of
+from tltool.data.texts.tokens import Integers
 
 SHARE = 0.99
 """Share of the training texts that are left whole where the recipe names no length."""

@@ -1,66 +1,19 @@
-"""Texts tokenized once, and handed on with their examples."""
+"""Tokenizes the texts of examples, once, and hands the tokens on with them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tltool.errors import DataError
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.examples import Examples
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.texts.tokens import Tokens, rules_of
+from tltool.support.errors import DataError
 
-if TYPE_CHECKING:
-    from tltool.data.examples import Examples
-
-Integers = npt.NDArray[Any]
 _CHUNK = 4096
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The token ids of texts, special tokens included, and how long the texts are uncut.
-
-    Attributes:
-        values: The ids of all texts one after the other, int32.
-        starts: Where each text begins in `values`, int64 (n,).
-        lengths: Tokens of each text before any cut, int64 (n,).
-        max_length: Longer texts are kept cut to this length, the end token last.
-        rules: Digest of the contract but for its `max_length`.
-    """
-
-    values: Integers
-    starts: Integers
-    lengths: Integers
-    max_length: int
-    rules: str
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def take(self, rows: Sequence[int]) -> Tokens:
-        """Those of the texts at `rows`, in that order; the ids are not copied."""
-        chosen = np.asarray(rows, np.int64)
-        return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen])
-
-    def serve(self, contract: TextPreprocessing) -> bool:
-        """Whether a tokenizer of this contract would give the same ids."""
-        return self.rules == _rules(contract) and contract.max_length <= self.max_length
-
-    def cut(self, max_length: int) -> tuple[Integers, Integers]:
-        """The ids of texts that are cut to `max_length` tokens before their end token.
-
-        Returns:
-            All ids one after the other, int32, and the number of each text's, int64 (n,).
-        """
-        kept = np.minimum(self.lengths, min(max_length, self.max_length))
-        ends = np.cumsum(kept)
-        places = np.arange(kept.sum()) + np.repeat(self.starts - (ends - kept), kept)
-        stored = np.minimum(self.lengths, self.max_length)
-        places[ends - 1] = self.starts + stored - 1
-        return self.values[places], kept
 
 
 def tokens_of(examples: Examples, contract: TextPreprocessing) -> Tokens:
@@ -103,7 +56,7 @@ def strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
 
 
 def _tokenize(texts: Sequence[Any], origins: Sequence[str], contract: TextPreprocessing) -> Tokens:
-    from tltool.data.tokenizers.choose import tokenizer_for
+    from tltool.data.texts.tokenizers.choose import tokenizer_for
 
     tokenizer = tokenizer_for(contract)
     raw = strings(texts, origins)
@@ -120,9 +73,5 @@ def _tokenize(texts: Sequence[Any], origins: Sequence[str], contract: TextPrepro
         starts=np.cumsum(stored) - stored,
         lengths=np.concatenate(lengths),
         max_length=contract.max_length,
-        rules=_rules(contract),
+        rules=rules_of(contract),
     )
-
-
-def _rules(contract: TextPreprocessing) -> str:
-    return contract.model_copy(update={"max_length": 0}).digest()

@@ -6,17 +6,17 @@ import random
 
 import keras
 
-from tltool.errors import first_line
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.audit.litert import audit_litert
 from tltool.export.audit.problems import Audit, Problem, joined
 from tltool.export.audit.saved_model import audit_saved_model
 from tltool.export.audit.saving import RUN_FILE, audit_saving
-from tltool.export_section import ExportSection
-from tltool.lora import ADAPTER_NAMES
-from tltool.model import float32_network, is_mixed
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.quiet import quiet
-from tltool.tasks import Task
+from tltool.model.joining import float32_network, is_mixed
+from tltool.model.lora import ADAPTER_NAMES
+from tltool.recipe.export_section import ExportSection
+from tltool.support.errors import first_line
+from tltool.support.quiet import quiet
+from tltool.tasks.table import Task
 
 
 def audit_export(

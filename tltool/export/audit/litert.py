@@ -14,10 +14,10 @@ from tltool.export.audit.places import Place, place_of
 from tltool.export.audit.problems import Audit, Problem
 from tltool.export.audit.saved_model import PYTHON_CALLS
 from tltool.export.audit.untrained import trace_untrained
-from tltool.export.quantisation.graph import kinds_in_float
-from tltool.export.saved_model import input_specs
-from tltool.export.tflite.file import read_tflite
-from tltool.tasks import Task
+from tltool.export.formats.litert.file import read_tflite
+from tltool.export.formats.litert.quantisation.graph import kinds_in_float
+from tltool.export.formats.saved_model.export import input_specs
+from tltool.tasks.table import Task
 
 FORM = "litert"
 # What the exported file may use. To allow more, such as TensorFlow's own

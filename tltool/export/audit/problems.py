@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tltool.errors import ExportError
 from tltool.export.audit.places import Place
+from tltool.support.errors import ExportError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import keras
 from tltool.export.audit.places import Place, place_of
 from tltool.export.audit.problems import Audit, Problem
 from tltool.export.audit.untrained import trace_untrained
-from tltool.export.saved_model import input_specs
-from tltool.tasks import Task
+from tltool.export.formats.saved_model.export import input_specs
+from tltool.tasks.table import Task
 
 FORM = "saved_model"
 PYTHON_CALLS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}

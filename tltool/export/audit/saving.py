@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from tltool.errors import first_line
 from tltool.export.audit.places import Place
 from tltool.export.audit.problems import Problem
+from tltool.support.errors import first_line
 
 RUN_FILE = "model.keras"
 """What a run keeps."""

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tltool.export.saved_model import inference_outputs
-from tltool.tasks import Task
+from tltool.export.formats.saved_model.export import inference_outputs
+from tltool.tasks.table import Task
 
 
 def trace_untrained(model: keras.Model, task: Task, specs: Any) -> Any:
@@ -22,7 +22,7 @@ def trace_untrained(model: keras.Model, task: Task, specs: Any) -> Any:
     Args:
         model: Functional, built, in float32.
         task: Labels or target scale.
-        specs: Of the inputs, as `tltool.export.saved_model.input_specs` gives them.
+        specs: Of the inputs, as `tltool.export.formats.saved_model.export.input_specs` gives them.
     """
     output = "probabilities" if task.labels else "prediction"
     values = [_stand_in(number, variable) for number, variable in enumerate(model.variables)]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltool.export_section import ExportFormat, LiteRTPrecision
+from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 
 if TYPE_CHECKING:
     from tltool.export.contract import Contract
+    from tltool.export.formats.litert.quantisation.kept import KeptFloat
     from tltool.export.inspection.inspection import Inspection
-    from tltool.export.quantisation.kept import KeptFloat
     from tltool.export.runners import Run
     from tltool.export.targets import Exported, ExportTarget
 
@@ -52,7 +52,7 @@ class Format:
 
 
 def _write_saved_model(made: Exported, target: ExportTarget, path: Path) -> None:
-    from tltool.export.saved_model import export_saved_model
+    from tltool.export.formats.saved_model.export import export_saved_model
 
     export_saved_model(made.model, made.task, made.preprocessing, path)
 
@@ -70,7 +70,7 @@ def _inspect_saved_model(path: Path) -> Inspection:
 
 
 def _write_litert(made: Exported, target: ExportTarget, path: Path) -> KeptFloat | None:
-    from tltool.export.litert import export_litert
+    from tltool.export.formats.litert.export import export_litert
 
     return export_litert(
         made.model,
@@ -99,7 +99,7 @@ def _inspect_litert(path: Path) -> Inspection:
 
 
 def _write_keras(made: Exported, target: ExportTarget, path: Path) -> None:
-    from tltool.export.keras_file import export_keras
+    from tltool.export.formats.keras.export import export_keras
 
     export_keras(made.model, made.task, path)
 
@@ -117,13 +117,13 @@ def _inspect_keras(path: Path) -> Inspection:
 
 
 def _modules_of_keras(path: Path) -> tuple[str, ...]:
-    from tltool.export.keras_file import modules_of
+    from tltool.export.formats.keras.export import modules_of
 
     return modules_of(path)
 
 
 def _write_onnx(made: Exported, target: ExportTarget, path: Path) -> None:
-    from tltool.export.onnx_file import export_onnx
+    from tltool.export.formats.onnx.export import export_onnx
 
     export_onnx(made.model, made.task, path, about=made.about)
 

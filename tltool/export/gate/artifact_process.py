@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from tltool.errors import TltoolError
+from tltool.support.errors import TltoolError
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     # Native code writes to descriptor 1; the answers go out by another one.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
-        from tltool.quiet import load_tensorflow
+        from tltool.support.quiet import load_tensorflow
 
         load_tensorflow()
         _serve(answers)
@@ -38,7 +38,7 @@ def _serve(answers: IO[str]) -> None:
 def _run(request: dict[str, Any]) -> list[str]:
     import numpy as np
 
-    from tltool.artifact import load_artifact
+    from tltool.export.artifact import load_artifact
 
     inputs = [
         Path(value["stored"]).read_bytes() if isinstance(value, dict) else value

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.artifact import load_artifact
 from tltool.data.examples import Examples, evenly_spaced
-from tltool.errors import ExportError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.evaluation.inference import model_outputs
+from tltool.export.artifact import load_artifact
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.report import GateReport
 from tltool.export.gate.tolerance import tolerance_for
 from tltool.export.runners import Outputs
-from tltool.export_section import GateSection, LiteRTPrecision
-from tltool.files import size_of
-from tltool.inference import model_outputs
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Task
+from tltool.recipe.export_section import GateSection, LiteRTPrecision
+from tltool.support.errors import ExportError
+from tltool.support.files import size_of
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras
@@ -74,7 +74,7 @@ def reference_of(
             "The export gate needs held-out examples and there are none.",
             hint="set data.validation_fraction or data.test_fraction above 0",
         )
-    from tltool.model import to_float32
+    from tltool.model.joining import to_float32
 
     rows = examples.take(evenly_spaced(len(examples), gate.examples))
     return Reference(task, rows, model_outputs(to_float32(model), rows, task, preprocessing))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.evaluate import evaluate_outputs
+from tltool.evaluation.evaluate import evaluate_outputs
 from tltool.export.gate.report import ClassChange, MetricChange, WorstRow
 from tltool.export.gate.tolerance import Tolerance
-from tltool.tasks import Task
+from tltool.tasks.table import Task
 
 Array = np.ndarray[Any, Any]
 WORST_ROWS = 5

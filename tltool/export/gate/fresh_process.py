@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from tltool.errors import ExportError
 from tltool.export.feeding import encoded
 from tltool.export.runners import Outputs
+from tltool.support.errors import ExportError
 
 _LAST_LINES = 5
 

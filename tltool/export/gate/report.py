@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tltool.export.formats.litert.quantisation.kept import KeptFloat
 from tltool.export.gate.tolerance import Tolerance
-from tltool.export.quantisation.kept import KeptFloat
-from tltool.export_section import LiteRTPrecision
-from tltool.files import size_text
+from tltool.recipe.export_section import LiteRTPrecision
 from tltool.report.wording import markdown, table
+from tltool.support.files import size_text
 
 GATE_FILE = "gate.json"
 GATE_PAGE = "gate.md"
@@ -48,7 +48,7 @@ class MetricChange:
         drop: How much worse the artifact is (negative: better): in shares, or
             in standard deviations of the training targets.
         model_calibration_error, calibration_error: Expected calibration error
-            (see `tltool.metrics`); None for regression.
+            (see `tltool.evaluation.metrics`); None for regression.
         classes: Those that have rows, the one that lost most first.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tltool.export_section import GateSection, LiteRTPrecision
+from tltool.recipe.export_section import GateSection, LiteRTPrecision
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tltool.export.inspection.inspection import Inspection
-from tltool.files import size_of
+from tltool.support.files import size_of
 
 
 def inspect_tflite(path: Path) -> Inspection:
     """Reads a .tflite file; without TensorFlow."""
-    from tltool.export.tflite.file import read_tflite
-    from tltool.export.tflite.metadata import associated_files, read_metadata
+    from tltool.export.formats.litert.file import read_tflite
+    from tltool.export.formats.litert.metadata import associated_files, read_metadata
 
     content = path.read_bytes()
     found = read_tflite(content)
@@ -30,10 +30,10 @@ def inspect_tflite(path: Path) -> Inspection:
 
 def inspect_saved_model(path: Path) -> Inspection:
     """Reads a SavedModel folder."""
-    from tltool.quiet import load_tensorflow
+    from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
-    from tltool.export.inspection.saved_model_file import read_saved_model
+    from tltool.export.formats.saved_model.file import read_saved_model
 
     found = read_saved_model(path)
     return Inspection(
@@ -49,7 +49,7 @@ def inspect_saved_model(path: Path) -> Inspection:
 
 def inspect_keras(path: Path) -> Inspection:
     """Reads a `.keras` file; without Keras."""
-    from tltool.export.inspection.keras_file import read_keras
+    from tltool.export.formats.keras.file import read_keras
 
     found = read_keras(path)
     return Inspection(
@@ -69,8 +69,8 @@ def inspect_onnx(path: Path) -> Inspection:
     Raises:
         ExportError: It is not installed.
     """
-    from tltool.export.extras import import_onnx
-    from tltool.export.inspection.onnx_file import read_onnx
+    from tltool.export.formats.onnx.extras import import_onnx
+    from tltool.export.formats.onnx.file import read_onnx
 
     found = read_onnx(import_onnx("onnx"), path)
     return Inspection(

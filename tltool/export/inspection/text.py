@@ -6,9 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from tltool.export.inspection.inspection import Inspection
-from tltool.export.inspection.signatures import Signature, TensorInfo
-from tltool.export.tflite.metadata_values import (
+from tltool.export.formats.litert.metadata_values import (
     BertTokenizer,
     ModelMetadata,
     Normalization,
@@ -17,7 +15,9 @@ from tltool.export.tflite.metadata_values import (
     ScoreCalibration,
     TensorMetadata,
 )
-from tltool.files import size_text
+from tltool.export.inspection.inspection import Inspection
+from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.support.files import size_text
 
 _WIDTH = 100
 _DIGEST = 12  # characters of a sha256 that tell two of them apart

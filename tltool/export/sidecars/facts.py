@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tltool.export.contract import Contract
-from tltool.export.sidecars.templates import Value
-from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
-from tltool.preprocessing import (
+from tltool.data.preprocessing import (
     ImagePreprocessing,
     TextPreprocessing,
     WordPiecePreprocessing,
 )
+from tltool.export.contract import Contract
+from tltool.export.sidecars.templates import Value
+from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
 
 # How far a filter reaches, in pixels, on each side.
 _REACH = {"bilinear": 1, "bicubic": 2, "nearest": 0}
@@ -98,7 +98,7 @@ def _text(contract: Contract, preprocessing: TextPreprocessing) -> Facts:
         return Facts("tokenizer", flags, constants | ids)
     if not isinstance(preprocessing, WordPiecePreprocessing):
         raise TypeError(f"There is no program for a {type(preprocessing).__name__}.")
-    from tltool.data.tokenizers.wordpiece import CJK
+    from tltool.data.texts.tokenizers.wordpiece import CJK
 
     constants |= special
     constants["MAX_WORD_CHARACTERS"] = preprocessing.max_word_characters

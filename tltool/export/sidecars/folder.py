@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples, evenly_spaced
-from tltool.errors import ExportError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import GOLDEN_FILE, LABELS_FILE, Contract
 from tltool.export.feeding import encoded
 from tltool.export.runners import Outputs, result_name
 from tltool.export.sidecars.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
-from tltool.files import write_json, write_text
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Task
+from tltool.support.errors import ExportError
+from tltool.support.files import write_json, write_text
+from tltool.tasks.table import Task
 
 GOLDEN_FOLDER = "golden"
 GOLDEN_EXAMPLES = 3
@@ -119,7 +119,7 @@ def _stored_image(folder: Path, image: Any, number: int) -> str:
 
 def _stored_pixels(folder: Path, image: Any, number: int, contract: ImagePreprocessing) -> str:
     """The name of the file with an image's resized pixels, relative to `folder`."""
-    from tltool.data.pipeline import resized_images
+    from tltool.data.batches.pipeline import resized_images
 
     file = folder / GOLDEN_FOLDER / f"{number}.npy"
     np.save(file, resized_images([image], contract)[0])
@@ -130,7 +130,7 @@ def _input_excerpts(
     raw: Sequence[Any], preprocessing: ImagePreprocessing | TextPreprocessing
 ) -> list[dict[str, Any]]:
     """The token ids without padding; or an image tensor's shape and a few of its pixels."""
-    from tltool.data.pipeline import model_inputs
+    from tltool.data.batches.pipeline import model_inputs
 
     inputs = model_inputs(raw, preprocessing)
     if isinstance(preprocessing, ImagePreprocessing):

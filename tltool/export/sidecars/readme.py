@@ -6,8 +6,9 @@ from pathlib import Path
 from string import Template
 
 from tltool._version import __version__
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import Contract
-from tltool.export.formats import FORMATS
+from tltool.export.formats.table import FORMATS
 from tltool.export.sidecars.facts import facts_of
 from tltool.export.sidecars.programs import (
     array_program,
@@ -17,9 +18,8 @@ from tltool.export.sidecars.programs import (
 )
 from tltool.export.sidecars.snippets import SNIPPETS_FOLDER, snippets
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
-from tltool.files import write_text
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Task
+from tltool.support.files import write_text
+from tltool.tasks.table import Task
 
 _README = """\
 # $title

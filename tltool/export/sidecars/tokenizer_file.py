@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tltool.data.tokenizers.unigram_json import unigram_rules
-from tltool.preprocessing import (
+from tltool.data.preprocessing import (
     BytePairPreprocessing,
     TextPreprocessing,
     UnigramPreprocessing,
 )
+from tltool.data.texts.tokenizers.unigram_json import unigram_rules
 
 TOKENIZER_FILE = "tokenizer.json"
 

@@ -9,8 +9,8 @@ import keras_hub
 
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import checked_size, refuse_other_size
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
 
 
 def read_config(folder: Path, file: str) -> dict[str, Any]:

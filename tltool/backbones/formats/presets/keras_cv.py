@@ -23,8 +23,8 @@ from tltool.backbones.formats.folder_files import read_json, refuse_otherwise
 from tltool.backbones.formats.image_input import checked_size, refuse_dropout
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.darknet import DarkShape, build_csp_darknet, build_yolo_v8
-from tltool.errors import BackboneError, first_line
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError, first_line
 
 # The kernel, and gamma, beta, mean and variance of the BatchNorm after it.
 Block = list[NDArray[Any]]

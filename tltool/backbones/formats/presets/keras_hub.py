@@ -26,9 +26,9 @@ from tltool.backbones.formats.presets.texts import text_preprocessing
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken
 from tltool.backbones.networks.vit import flatten_vit
-from tltool.errors import BackboneError, first_line
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.tasks import Modality
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.support.errors import BackboneError, first_line
+from tltool.tasks.table import Modality
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from tltool.backbones.formats.tokenizer_files.spm_families import (
     spm_contract,
 )
 from tltool.backbones.formats.tokenizer_files.spm_file import SpmModel, read_spm
-from tltool.errors import BackboneError
-from tltool.preprocessing import (
+from tltool.data.preprocessing import (
     BytePairPreprocessing,
     TextPreprocessing,
     UnigramPreprocessing,
     WordPiecePreprocessing,
 )
+from tltool.support.errors import BackboneError
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 _WITH_SEGMENTS = ("BertBackbone", "AlbertBackbone")

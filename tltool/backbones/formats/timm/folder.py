@@ -25,8 +25,8 @@ from tltool.backbones.networks.applications import (
 )
 from tltool.backbones.networks.swin import SWIN_SIZES, TIMM_SWIN, SwinShape, load_swin
 from tltool.backbones.networks.vit import TIMM_DINOV2, TIMM_VIT, load_vit, timm_vit_config
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
 
 # Architectures that KerasHub's converter loads rightly, and its class for them.
 _CONVERTED = {

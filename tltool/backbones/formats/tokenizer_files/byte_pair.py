@@ -21,8 +21,8 @@ from tltool.backbones.formats.tokenizer_files.folder import (
     TokenizerFolder,
     token_text,
 )
-from tltool.errors import BackboneError
-from tltool.preprocessing import BytePairPreprocessing
+from tltool.data.preprocessing import BytePairPreprocessing
+from tltool.support.errors import BackboneError
 
 # All their rules are in `tokenizer.json`.
 _GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")

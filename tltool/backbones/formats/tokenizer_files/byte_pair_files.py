@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tltool.backbones.formats.text_input import check_rows
-from tltool.data.tokenizers.merges import byte_ids, merge_table
-from tltool.errors import BackboneError
+from tltool.data.texts.tokenizers.merges import byte_ids, merge_table
+from tltool.support.errors import BackboneError
 
 
 def ordered_vocabulary(ids: Mapping[str, Any], rows: int, path: Path) -> tuple[str, ...]:

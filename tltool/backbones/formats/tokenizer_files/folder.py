@@ -10,7 +10,7 @@ from typing import Any
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.text_input import checked_length
 from tltool.backbones.formats.transformers.names import EncoderNames
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 SETTINGS_FILE = "tokenizer_config.json"
 SENTENCE_FILE = "sentence_bert_config.json"

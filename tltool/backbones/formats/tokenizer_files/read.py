@@ -13,7 +13,7 @@ from tltool.backbones.formats.tokenizer_files.unigram_files import (
 )
 from tltool.backbones.formats.tokenizer_files.wordpiece import read_wordpiece
 from tltool.backbones.formats.transformers.names import TokenizerKind
-from tltool.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import TextPreprocessing
 
 TOKENIZERS: dict[TokenizerKind, Callable[[TokenizerFolder], TextPreprocessing]] = {
     "wordpiece": read_wordpiece,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tltool.backbones.formats.tokenizer_files.spm_file import SpmModel
-from tltool.errors import BackboneError
-from tltool.preprocessing import NormalizationStep, UnigramPreprocessing
+from tltool.data.preprocessing import NormalizationStep, UnigramPreprocessing
+from tltool.support.errors import BackboneError
 
 Scored = list[tuple[str, float]]
 _COMMA_PENALTY = 100.0

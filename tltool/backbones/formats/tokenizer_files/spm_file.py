@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 _UNIGRAM = 1
 _CONTROL = 3

@@ -22,8 +22,8 @@ from tltool.backbones.formats.tokenizer_files.unigram_json_file import (
     is_unigram_json,
     json_contract,
 )
-from tltool.errors import BackboneError
-from tltool.preprocessing import UnigramPreprocessing
+from tltool.data.preprocessing import UnigramPreprocessing
+from tltool.support.errors import BackboneError
 
 # They say nothing of the kind of a tokenizer.
 _ANY = ("PreTrainedTokenizer", "TokenizersBackend")

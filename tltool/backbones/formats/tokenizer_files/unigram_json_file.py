@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tltool.data.tokenizers.unigram_json import NORMALIZERS
-from tltool.errors import BackboneError
-from tltool.preprocessing import NormalizationStep, UnigramPreprocessing
+from tltool.data.preprocessing import NormalizationStep, UnigramPreprocessing
+from tltool.data.texts.tokenizers.unigram_json import NORMALIZERS
+from tltool.support.errors import BackboneError
 
 # What changes nothing where texts are split at white space afterwards.
 _TRIMS: frozenset[NormalizationStep] = frozenset({"strip", "strip_right", "collapse_spaces"})

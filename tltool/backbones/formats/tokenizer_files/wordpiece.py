@@ -5,8 +5,8 @@ from __future__ import annotations
 from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.text_input import read_vocabulary
 from tltool.backbones.formats.tokenizer_files.folder import TokenizerFolder
-from tltool.errors import BackboneError
-from tltool.preprocessing import WordPiecePreprocessing
+from tltool.data.preprocessing import WordPiecePreprocessing
+from tltool.support.errors import BackboneError
 
 
 def read_wordpiece(source: TokenizerFolder) -> WordPiecePreprocessing:

@@ -10,7 +10,7 @@ import keras
 from keras import layers
 from numpy.typing import NDArray
 
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 # Of the kernel: Keras' axes in terms of torch's.
 _CONVOLUTION, _DEPTHWISE, _DENSE = (2, 3, 1, 0), (2, 3, 0, 1), (1, 0)

@@ -34,7 +34,7 @@ from tltool.backbones.networks.swin import SWIN_SIZES, TIMM_SWIN, SwinShape, loa
 from tltool.backbones.networks.vgg import build_vgg
 from tltool.backbones.networks.vit import load_vit
 from tltool.backbones.sources.torchvision import TorchvisionWeights
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
 
 # Blocks of each stage, and whether they are bottlenecks.
 _RESNETS = {

@@ -21,8 +21,8 @@ from tltool.backbones.formats.transformers.text import (
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.deberta import DebertaShape, build_deberta
 from tltool.backbones.networks.layers import exact_gelu
-from tltool.errors import BackboneError
-from tltool.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import TextPreprocessing
+from tltool.support.errors import BackboneError
 
 # By key of the configuration: what the library takes where it is missing, the one value that is
 # computed here, and what any other would need.

@@ -10,8 +10,8 @@ from tltool.backbones.formats.folder_files import read_json, read_tensors, refus
 from tltool.backbones.formats.image_input import refuse_other_size, scaled
 from tltool.backbones.networks.swin import TRANSFORMERS_SWIN, SwinShape, load_swin
 from tltool.backbones.networks.vit import TRANSFORMERS_DINOV2, TRANSFORMERS_VIT, load_vit
-from tltool.errors import BackboneError
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.errors import BackboneError
 
 # Pillow's numbers of its filters, which the configuration keeps.
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}

@@ -31,8 +31,8 @@ from tltool.backbones.formats.transformers.names import (
 )
 from tltool.backbones.groups import GROUP_RULES, group_layers
 from tltool.backbones.networks.layers import FirstToken, MaskedMean
-from tltool.errors import BackboneError
-from tltool.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import TextPreprocessing
+from tltool.support.errors import BackboneError
 
 Pooling = Literal["mean", "cls", "pooler"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.errors import BackboneError
-from tltool.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import TextPreprocessing
+from tltool.support.errors import BackboneError
 
 
 class Tokenizer(tf.Module, ABC):

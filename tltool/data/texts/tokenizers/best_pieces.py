@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.tokenizers.base import lookup_table
-from tltool.data.tokenizers.rows import before, row_numbers, row_starts
+from tltool.data.texts.tokenizers.base import lookup_table
+from tltool.data.texts.tokenizers.rows import before, row_numbers, row_starts
 
 _UNKNOWN_PENALTY = 10.0
 _CODES = 1 << 21

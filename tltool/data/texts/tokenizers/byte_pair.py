@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tltool.data.tokenizers.base import Tokenizer, lookup_table
-from tltool.data.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
-from tltool.data.tokenizers.merges import byte_ids, merge_table
-from tltool.preprocessing import BytePairPreprocessing
+from tltool.data.preprocessing import BytePairPreprocessing
+from tltool.data.texts.tokenizers.base import Tokenizer, lookup_table
+from tltool.data.texts.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
+from tltool.data.texts.tokenizers.merges import byte_ids, merge_table
 
 # Kinds of characters; the last stands for the end of a text.
 _OTHER, _LETTER, _NUMBER, _SPACE, _END = range(5)

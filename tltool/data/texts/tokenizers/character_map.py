@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 LONGEST_KEY = 5
 """In bytes of UTF-8: `tokenizers` looks up no longer one (see `normalization`)."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tltool.data.tokenizers.base import Tokenizer
-from tltool.data.tokenizers.byte_pair import BytePairTokenizer
-from tltool.data.tokenizers.unigram import UnigramTokenizer
-from tltool.data.tokenizers.wordpiece import WordPieceTokenizer
-from tltool.preprocessing import (
+from tltool.data.preprocessing import (
     BytePairPreprocessing,
     TextPreprocessing,
     UnigramPreprocessing,
     WordPiecePreprocessing,
 )
+from tltool.data.texts.tokenizers.base import Tokenizer
+from tltool.data.texts.tokenizers.byte_pair import BytePairTokenizer
+from tltool.data.texts.tokenizers.unigram import UnigramTokenizer
+from tltool.data.texts.tokenizers.wordpiece import WordPieceTokenizer
 
 
 def tokenizer_for(contract: TextPreprocessing) -> Tokenizer:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.tokenizers.base import lookup_table
-from tltool.data.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
-from tltool.data.tokenizers.replacement import Replace
-from tltool.data.tokenizers.rows import before, keep, last_place, row_starts
+from tltool.data.texts.tokenizers.base import lookup_table
+from tltool.data.texts.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
+from tltool.data.texts.tokenizers.replacement import Replace
+from tltool.data.texts.tokenizers.rows import before, keep, last_place, row_starts
 
 _CODES = 1 << 21
 

@@ -15,8 +15,8 @@ import numpy as np
 import regex
 import tensorflow as tf
 
-from tltool.data.tokenizers.characters import NUM_CODES, CharacterTable
-from tltool.data.tokenizers.rows import before, last_place, row_starts
+from tltool.data.texts.tokenizers.characters import NUM_CODES, CharacterTable
+from tltool.data.texts.tokenizers.rows import before, last_place, row_starts
 
 # Values of the property Grapheme_Cluster_Break; 0 is "other", the last one all of another property.
 _BREAKS = ("CR", "LF", "Control", "Extend", "ZWJ", "SpacingMark", "Prepend")

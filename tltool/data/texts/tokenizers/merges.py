@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tltool.errors import BackboneError
+from tltool.support.errors import BackboneError
 
 # UTF-8 has no use for these bytes.
 _IMPOSSIBLE = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))

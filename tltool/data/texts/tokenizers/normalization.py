@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.tokenizers.base import lookup_table
-from tltool.data.tokenizers.character_map import LONGEST_KEY, read_character_map
-from tltool.data.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
-from tltool.data.tokenizers.composition import Compose
-from tltool.data.tokenizers.graphemes import Graphemes
-from tltool.data.tokenizers.replacement import Replace
-from tltool.data.tokenizers.rows import before, keep, last_place, parts, row_starts
-from tltool.preprocessing import UnigramPreprocessing
+from tltool.data.preprocessing import UnigramPreprocessing
+from tltool.data.texts.tokenizers.base import lookup_table
+from tltool.data.texts.tokenizers.character_map import LONGEST_KEY, read_character_map
+from tltool.data.texts.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
+from tltool.data.texts.tokenizers.composition import Compose
+from tltool.data.texts.tokenizers.graphemes import Graphemes
+from tltool.data.texts.tokenizers.replacement import Replace
+from tltool.data.texts.tokenizers.rows import before, keep, last_place, parts, row_starts
 
 WHITE_SPACE = (
     *range(0x09, 0x0E),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.tokenizers.characters import CharacterTable
+from tltool.data.texts.tokenizers.characters import CharacterTable
 
 
 class Replace(tf.Module):

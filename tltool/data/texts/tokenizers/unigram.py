@@ -13,11 +13,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.data.tokenizers.base import Tokenizer
-from tltool.data.tokenizers.best_pieces import BestPieces
-from tltool.data.tokenizers.normalization import Normalization
-from tltool.data.tokenizers.rows import before, row_starts
-from tltool.preprocessing import UnigramPreprocessing
+from tltool.data.preprocessing import UnigramPreprocessing
+from tltool.data.texts.tokenizers.base import Tokenizer
+from tltool.data.texts.tokenizers.best_pieces import BestPieces
+from tltool.data.texts.tokenizers.normalization import Normalization
+from tltool.data.texts.tokenizers.rows import before, row_starts
 
 _SPACE = "▁"
 

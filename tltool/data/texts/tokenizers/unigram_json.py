@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tltool.preprocessing import NormalizationStep, UnigramPreprocessing
+from tltool.data.preprocessing import NormalizationStep, UnigramPreprocessing
 
 NORMALIZERS: dict[NormalizationStep, tuple[dict[str, Any], ...]] = {
     "quotes": (

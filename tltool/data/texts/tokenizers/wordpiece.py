@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.tokenizers.base import Tokenizer, lookup_table
-from tltool.data.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
-from tltool.preprocessing import WordPiecePreprocessing
+from tltool.data.preprocessing import WordPiecePreprocessing
+from tltool.data.texts.tokenizers.base import Tokenizer, lookup_table
+from tltool.data.texts.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
 
 _PRIVATE = 0xF0000
 # What is done to a character; a higher number is a line of the replacements.

@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 
-from tltool.errors import ExportError
-from tltool.export.inspection.keras_file import modules_in
-from tltool.files import atomic_path
-from tltool.model import to_float32
-from tltool.quiet import quiet
-from tltool.tasks import Task
+from tltool.export.formats.keras.file import modules_in
+from tltool.model.joining import to_float32
+from tltool.support.errors import ExportError
+from tltool.support.files import atomic_path
+from tltool.support.quiet import quiet
+from tltool.tasks.table import Task
 
 # Where importing a package registers all its layers, and the layer's own module is private.
 _REGISTERED_BY = {

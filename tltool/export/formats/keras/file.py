@@ -17,8 +17,8 @@ from typing import Any
 
 import h5py
 
+from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.inspection.signatures import Signature, TensorInfo
-from tltool.export.tflite.flatbuffer import DamagedError
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples, evenly_spaced
-from tltool.errors import ExportError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.feeding import BATCH_SIZE, single_inputs
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.support.errors import ExportError
 
 
 def balanced_rows(examples: Examples, count: int) -> Examples:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from tltool.data.preprocessing import (
+    ImagePreprocessing,
+    TextPreprocessing,
+    WordPiecePreprocessing,
+)
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT, LABELS_FILE
-from tltool.export.inspection.signatures import TensorInfo
-from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
-from tltool.export.tflite.file import read_tflite
-from tltool.export.tflite.metadata_values import (
+from tltool.export.formats.litert.file import read_tflite
+from tltool.export.formats.litert.metadata_values import (
     AssociatedFile,
     BertTokenizer,
     ModelMetadata,
     Normalization,
     TensorMetadata,
 )
-from tltool.preprocessing import (
-    ImagePreprocessing,
-    TextPreprocessing,
-    WordPiecePreprocessing,
-)
-from tltool.tasks import Task
+from tltool.export.inspection.signatures import TensorInfo
+from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
+from tltool.tasks.table import Task
 
 # By these names MediaPipe tells the inputs of a BERT apart.
 _TEXT_INPUTS = {

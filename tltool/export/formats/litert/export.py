@@ -10,26 +10,26 @@ import keras
 import tensorflow as tf
 
 from tltool.data.examples import Examples
-from tltool.data.images import normalize
-from tltool.errors import ExportError, first_line
+from tltool.data.images.preprocessor import normalize
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
-from tltool.export.calibration import calibration_inputs, without_probe
 from tltool.export.contract import IMAGE_INPUT
-from tltool.export.image_graph import resize_in_graph
-from tltool.export.quantisation.kept import KeptFloat
-from tltool.export.quantisation.selection import quantise_selectively
+from tltool.export.formats.litert.calibration import calibration_inputs, without_probe
+from tltool.export.formats.litert.describe import describe_tflite
+from tltool.export.formats.litert.file import read_tflite
+from tltool.export.formats.litert.image_graph import resize_in_graph
+from tltool.export.formats.litert.metadata import with_metadata
+from tltool.export.formats.litert.quantisation.kept import KeptFloat
+from tltool.export.formats.litert.quantisation.selection import quantise_selectively
+from tltool.export.formats.saved_model.export import inference_outputs, input_specs, variables_of
 from tltool.export.runners import result_name
-from tltool.export.saved_model import inference_outputs, input_specs, variables_of
 from tltool.export.targets import IMAGE_CONTENTS, LiteRTOptions
-from tltool.export.tflite.describe import describe_tflite
-from tltool.export.tflite.file import read_tflite
-from tltool.export.tflite.metadata import with_metadata
-from tltool.export_section import Int8Section, LiteRTPrecision
-from tltool.files import atomic_path
-from tltool.model import to_float32
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.quiet import quiet
-from tltool.tasks import Task
+from tltool.model.joining import to_float32
+from tltool.recipe.export_section import Int8Section, LiteRTPrecision
+from tltool.support.errors import ExportError, first_line
+from tltool.support.files import atomic_path
+from tltool.support.quiet import quiet
+from tltool.tasks.table import Task
 
 _NO_ROWS = Examples("text", [], [], [], [])
 _BUILT_IN = tf.lite.OpsSet.TFLITE_BUILTINS

@@ -15,7 +15,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from tltool.errors import ExportError
+from tltool.support.errors import ExportError
 
 # Name in an .fbs file: layout, as NumPy and `struct` know it, and the name in the methods of
 # `flatbuffers.Builder`.

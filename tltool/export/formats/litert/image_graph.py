@@ -1,6 +1,6 @@
 """Image preprocessing inside a model's graph, in operations that LiteRT has built in.
 
-`tltool.data.images` resizes with an operation that LiteRT lacks. Resizing is
+`tltool.data.images.preprocessor` resizes with an operation that LiteRT lacks. Resizing is
 linear along each axis, so here it is one matrix product an axis, whose weights
 the graph computes from the size of the image that it is given.
 """
@@ -11,11 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.preprocessing import ImagePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing
 
 
 def resize_in_graph(image: Any, contract: ImagePreprocessing) -> Any:
-    """As `tltool.data.images.resize_and_crop`, for an image whose size the graph finds out.
+    """As `resize_and_crop` of `tltool.data.images`, for an image whose size the graph finds out.
 
     Sums are taken in another order, so levels that lie halfway between two
     whole ones may be rounded the other way.

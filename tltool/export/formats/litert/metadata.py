@@ -13,17 +13,17 @@ import zipfile
 
 import flatbuffers
 
-from tltool.errors import ExportError
-from tltool.export.tflite.file import (
+from tltool.export.formats.litert.file import (
     IDENTIFIER,
     SCHEMA,
     metadata_buffers,
     model_table,
     read_tflite,
 )
-from tltool.export.tflite.flatbuffer import DamagedError, Table, write_offsets
-from tltool.export.tflite.metadata_codec import decode_metadata, encode_metadata
-from tltool.export.tflite.metadata_values import AssociatedFile, ModelMetadata
+from tltool.export.formats.litert.flatbuffer import DamagedError, Table, write_offsets
+from tltool.export.formats.litert.metadata_codec import decode_metadata, encode_metadata
+from tltool.export.formats.litert.metadata_values import AssociatedFile, ModelMetadata
+from tltool.support.errors import ExportError
 
 METADATA_NAME = "TFLITE_METADATA"
 """Of the buffer in the model."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from tltool.errors import ExportError
-from tltool.export.tflite.flatbuffer import Schema, Table, read_root, write_root
-from tltool.export.tflite.metadata_values import (
+from tltool.export.formats.litert.flatbuffer import Schema, Table, read_root, write_root
+from tltool.export.formats.litert.metadata_values import (
     AssociatedFile,
     BertTokenizer,
     ColourSpace,
@@ -20,6 +19,7 @@ from tltool.export.tflite.metadata_values import (
     ScoreTransformation,
     TensorMetadata,
 )
+from tltool.support.errors import ExportError
 
 # metadata_schema.fbs of TensorFlow Lite Support and MediaPipe Tasks, version 1.5.0:
 # https://github.com/google-ai-edge/mediapipe/blob/master/mediapipe/tasks/metadata/

@@ -9,15 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tltool.errors import ExportError, first_line
 from tltool.export.about import About
-from tltool.export.extras import import_onnx
+from tltool.export.formats.onnx.extras import import_onnx
+from tltool.export.formats.saved_model.export import inference_outputs, input_specs
 from tltool.export.runners import result_name
-from tltool.export.saved_model import inference_outputs, input_specs
-from tltool.files import atomic_path
-from tltool.model import to_float32
-from tltool.quiet import quiet
-from tltool.tasks import Task
+from tltool.model.joining import to_float32
+from tltool.support.errors import ExportError, first_line
+from tltool.support.files import atomic_path
+from tltool.support.quiet import quiet
+from tltool.tasks.table import Task
 
 # The newest that every onnxruntime of the last years runs:
 # https://onnxruntime.ai/docs/reference/compatibility.html

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from tltool.errors import ExportError
+from tltool.support.errors import ExportError
 
 
 def import_onnx(name: str) -> Any:

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tltool.data.pipeline import make_preprocessor
+from tltool.data.batches.pipeline import make_preprocessor
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import IMAGE_INPUT, MAIN_SIGNATURE, RAW_INPUT
-from tltool.files import atomic_path
-from tltool.model import to_float32
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.quiet import quiet
-from tltool.tasks import Task
+from tltool.model.joining import to_float32
+from tltool.support.files import atomic_path
+from tltool.support.quiet import quiet
+from tltool.tasks.table import Task
 
 
 def export_saved_model(

@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import op_def_registry
 
+from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.inspection.signatures import Signature, TensorInfo
-from tltool.export.tflite.flatbuffer import DamagedError
-from tltool.quiet import quiet
+from tltool.support.quiet import quiet
 
 # TensorFlow's own, beside those that a user calls.
 _INTERNAL_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}

@@ -8,8 +8,8 @@ from typing import Any
 
 from tltool.export.gate.comparison import ROUNDING
 from tltool.export.gate.report import ClassChange, GateReport
-from tltool.export_section import LiteRTPrecision
-from tltool.files import size_text
+from tltool.recipe.export_section import LiteRTPrecision
+from tltool.support.files import size_text
 
 
 @dataclass(frozen=True)

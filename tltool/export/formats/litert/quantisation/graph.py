@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tltool.export.tflite.file import dtype_of, model_table, operator_kinds
-from tltool.export.tflite.flatbuffer import Table
+from tltool.export.formats.litert.file import dtype_of, model_table, operator_kinds
+from tltool.export.formats.litert.flatbuffer import Table
 
 # Where the int8 and the float part of a graph meet.
 _BORDERS = {"QUANTIZE", "DEQUANTIZE"}

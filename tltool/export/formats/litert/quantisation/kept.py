@@ -15,7 +15,7 @@ class KeptFloat:
             an 8-bit kernel too: kind to how many.
         layers: Of them the layers with weights, by name.
         change: How much the answers on the training rows change; see
-            `tltool.export.quantisation.trial.change_of`. None where it was
+            `tltool.export.formats.litert.quantisation.trial.change_of`. None where it was
             not measured.
         change_in_8_bits: The same with nothing kept in float; infinite where
             that cannot run.

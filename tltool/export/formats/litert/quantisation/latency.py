@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from tltool.export.contract import MAIN_SIGNATURE
-from tltool.quiet import quiet
+from tltool.support.quiet import quiet
 
 WARM_UP = 3
 

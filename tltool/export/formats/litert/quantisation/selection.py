@@ -17,18 +17,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from tltool.errors import ExportError
-from tltool.export.quantisation.graph import (
+from tltool.export.formats.litert.quantisation.graph import (
     TABLES,
     WEIGHTED,
     Operator,
     kinds_in_float,
     read_operators,
 )
-from tltool.export.quantisation.kept import KeptFloat, kinds_text
-from tltool.export.quantisation.trial import NOTHING, Float, Inputs, Trials, quantise
-from tltool.export.quantisation.unfit import by_unfitness
-from tltool.export_section import Int8Section
+from tltool.export.formats.litert.quantisation.kept import KeptFloat, kinds_text
+from tltool.export.formats.litert.quantisation.trial import NOTHING, Float, Inputs, Trials, quantise
+from tltool.export.formats.litert.quantisation.unfit import by_unfitness
+from tltool.recipe.export_section import Int8Section
+from tltool.support.errors import ExportError
 
 # Operators without weights cost nothing in float, so they must be all but harmless in 8 bits.
 HARMLESS = 1.25

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltool.data.examples import Examples
-from tltool.errors import ExportError
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import Contract
 from tltool.export.feeding import single_inputs
+from tltool.export.formats.litert.quantisation.choice import Candidate, Sweep, points
+from tltool.export.formats.litert.quantisation.latency import latencies
 from tltool.export.gate.report import GateReport
 from tltool.export.package import export_outcomes
-from tltool.export.quantisation.choice import Candidate, Sweep, points
-from tltool.export.quantisation.latency import latencies
 from tltool.export.targets import ExportTarget
-from tltool.export_section import ExportSection, LiteRTPrecision
-from tltool.files import atomic_path, write_json
-from tltool.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.recipe.export_section import ExportSection, LiteRTPrecision
 from tltool.report.plots import TradeOff, trade_off
-from tltool.tasks import Task
+from tltool.support.errors import ExportError
+from tltool.support.files import atomic_path, write_json
+from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras

@@ -12,8 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert import mlir_quantize
 
 from tltool.export.contract import MAIN_SIGNATURE
-from tltool.export.quantisation.graph import logits_tensor
-from tltool.quiet import quiet
+from tltool.export.formats.litert.quantisation.graph import logits_tensor
+from tltool.support.quiet import quiet
 
 Inputs = dict[str, np.ndarray[Any, Any]]
 CONFIDENCE = 0.7

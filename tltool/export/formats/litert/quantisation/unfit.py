@@ -10,9 +10,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from tltool.export.contract import MAIN_SIGNATURE
-from tltool.export.quantisation.graph import Operator
-from tltool.export.quantisation.trial import Inputs
-from tltool.quiet import quiet
+from tltool.export.formats.litert.quantisation.graph import Operator
+from tltool.export.formats.litert.quantisation.trial import Inputs
+from tltool.support.quiet import quiet
 
 _ROWS = 16
 _NUMBERS = 2000  # of each tensor and row

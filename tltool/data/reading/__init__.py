@@ -1,0 +1,1 @@
+"""From folders, tables, samples and Python objects to examples."""

@@ -1,0 +1,1 @@
+"""Texts: tokenizing, cutting, padding."""

@@ -1,0 +1,1 @@
+"""What a model is worth: outputs, metrics, mistakes, baselines."""

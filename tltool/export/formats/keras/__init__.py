@@ -1,0 +1,1 @@
+"""Keras (.keras): writing, running and reading it."""

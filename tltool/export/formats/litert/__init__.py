@@ -1,0 +1,1 @@
+"""LiteRT (.tflite): writing, running and reading it."""

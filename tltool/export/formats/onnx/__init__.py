@@ -1,0 +1,1 @@
+"""ONNX: writing, running and reading it."""

@@ -1,0 +1,1 @@
+"""SavedModel: writing, running and reading it."""

@@ -1,0 +1,1 @@
+"""What frozen layers give, computed once and kept."""

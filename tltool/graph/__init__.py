@@ -1,0 +1,1 @@
+"""Keras graphs: cutting one in two, folding it, counting its arithmetic."""

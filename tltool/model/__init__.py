@@ -1,0 +1,1 @@
+"""Backbone and head as one model, and what of it trains when."""

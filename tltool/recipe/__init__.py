@@ -1,0 +1,1 @@
+"""The recipe: its sections, reading one, and telling what is wrong with it."""

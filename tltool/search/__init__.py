@@ -1,0 +1,1 @@
+"""Finding a head, a backbone or a learning rate before training."""

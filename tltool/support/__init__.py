@@ -1,0 +1,1 @@
+"""What every package leans on: errors, files, progress, downloads; nothing of machine learning."""

@@ -1,0 +1,1 @@
+"""Everything from a recipe to trained weights."""
