@@ -32,6 +32,7 @@ from tltool.export.formats.litert.file import read_tflite
 from tltool.model.joining import join
 from tltool.recipe.export_section import ExportSection
 from tltool.recipe.schema import HeadSection
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 NETWORKS = {
@@ -58,7 +59,7 @@ def measure(name: str, modality: str) -> dict[str, Any]:
     backbone = load_backbone(
         name, modality=modality, weights="pretrained" if name in OFFLINE else "random"
     )
-    task = Task(TASKS[f"{modality}-classification"], ("a", "b", "c"))
+    task = Task(TASKS[f"{modality}-classification"], ClassTarget(("a", "b", "c")))
     model = join(backbone, HeadSection(), task).model
     scatter(model)
     contract = backbone.preprocessing

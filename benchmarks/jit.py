@@ -26,6 +26,7 @@ from tltool.backbones.load import load_backbone
 from tltool.model.freezing import plan_phases
 from tltool.model.joining import apply_plan, join
 from tltool.recipe.schema import HeadSection, PhaseSection, TrainingSection
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.optimizers import make_optimizer, make_schedule
 
@@ -48,7 +49,7 @@ class Steps:
 
 
 def compiled(name: str, modality: str, jit: bool) -> keras.Model:
-    task = Task(TASKS[f"{modality}-classification"], tuple(map(str, range(CLASSES))))
+    task = Task(TASKS[f"{modality}-classification"], ClassTarget(tuple(map(str, range(CLASSES)))))
     transfer = join(load_backbone(name), HeadSection(), task)
     (plan,) = plan_phases((PhaseSection(train="all"),), transfer.groups, task.spec.modality)
     apply_plan(transfer.model, plan)

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from tltool.search.head_tuning import HeadSearchResult, tune_head
     from tltool.search.lr_finder import RateTest, lr_find
     from tltool.search.ranking import RankedBackbone, rank
+    from tltool.tasks.class_sets import ClassSetTarget
+    from tltool.tasks.classes import ClassTarget
+    from tltool.tasks.numbers import NumbersTarget
+    from tltool.tasks.registry import register_target
     from tltool.tasks.table import Task
+    from tltool.tasks.target import Target
 
 _LAZY = {
     "Artifact": "tltool.export.artifact",
@@ -47,7 +52,12 @@ _LAZY = {
     "Recipe": "tltool.recipe.recipe",
     "Run": "tltool.runs.run",
     "load_run": "tltool.runs.run",
+    "ClassSetTarget": "tltool.tasks.class_sets",
+    "ClassTarget": "tltool.tasks.classes",
+    "NumbersTarget": "tltool.tasks.numbers",
+    "register_target": "tltool.tasks.registry",
     "Task": "tltool.tasks.table",
+    "Target": "tltool.tasks.target",
 }
 
 __all__ = [

@@ -22,11 +22,12 @@ from tltool.model.joining import apply_plan, join
 from tltool.model.lora import add_adapters, merge_adapters
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import HeadSection, Last, PhaseSection
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 CASE = golden("transformers")["albert"]
 BLOCK, PROJECT = "transformer_layer_0", "embeddings_project"
-TASK = Task(TASKS["text-classification"], ("a", "b"))
+TASK = Task(TASKS["text-classification"], ClassTarget(("a", "b")))
 
 
 def write_albert(folder, write=write_spm):

@@ -32,11 +32,12 @@ from tltool.model.joining import apply_plan, join, precision_scope
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import CacheSection, HeadSection, Last, PhaseSection
 from tltool.support.errors import BackboneError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 NAME = "deberta-v2"
 WIDTH, BUCKETS, DISTANCE = 48, 6, 20
-TASK = Task(TASKS["text-classification"], ("a", "b"))
+TASK = Task(TASKS["text-classification"], ClassTarget(("a", "b")))
 
 
 def inputs(tokens=12):

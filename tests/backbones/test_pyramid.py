@@ -14,6 +14,7 @@ from tltool.backbones.pyramid import with_pyramid
 from tltool.model.heads import register_head
 from tltool.model.joining import join
 from tltool.recipe.schema import HeadSection
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 SIZE_PX = 64
@@ -53,7 +54,7 @@ def test_a_head_of_one_s_own_gets_it_and_uses_the_maps_of_the_backbone():
         )
 
     backbone = tiny.tiny_image_backbone()
-    task = Task(TASKS["image-classification"], ("a", "b"))
+    task = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
     model = join(backbone, HeadSection(name="tests_pyramid_head"), task).model
     images = np.random.default_rng(0).normal(size=(2, *model.input.shape[1:])).astype("float32")
     levels = keras.Model(model.input, model.get_layer("levels").output)(images)

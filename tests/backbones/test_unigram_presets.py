@@ -19,6 +19,7 @@ from tltool.model.freezing import plan_phases
 from tltool.model.joining import apply_plan, join
 from tltool.recipe.schema import HeadSection, Last, PhaseSection
 from tltool.support.errors import BackboneError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 SIZES = {"num_layers": 3, "num_heads": 4, "hidden_dim": 48, "intermediate_dim": 96}
@@ -196,7 +197,9 @@ def test_deberta_is_cut_and_computes_the_same(tmp_path):
 
 
 def assert_cut_computes_the_same(backbone, train):
-    transfer = join(backbone, HeadSection(), Task(TASKS["text-classification"], ("a", "b")))
+    transfer = join(
+        backbone, HeadSection(), Task(TASKS["text-classification"], ClassTarget(("a", "b")))
+    )
     (plan,) = plan_phases((PhaseSection(train=train),), transfer.groups, "text")
     apply_plan(transfer.model, plan)
     cut = cut_model(transfer.model, plan.trainable)

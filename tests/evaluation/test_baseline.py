@@ -11,9 +11,11 @@ from tltool.data.examples import Examples
 from tltool.evaluation import baseline
 from tltool.evaluation.baseline import features_baseline, text_baseline
 from tltool.support.errors import EvaluationError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
-SENTIMENT = Task(TASKS["text-classification"], labels=("negative", "positive"))
+SENTIMENT = Task(TASKS["text-classification"], ClassTarget(("negative", "positive")))
 
 
 def examples(inputs, targets):
@@ -36,7 +38,7 @@ def test_equal_calls_give_equal_results():
 
 
 def test_a_class_without_training_rows_keeps_its_column():
-    task = Task(TASKS["text-classification"], labels=("mixed", "negative", "positive"))
+    task = Task(TASKS["text-classification"], ClassTarget(("mixed", "negative", "positive")))
     train, (inputs, targets) = examples(*texts(40)), texts(20, seed=1)
     result = text_baseline(train, examples([*inputs, "so so"], [*targets, "mixed"]), task)
     mixed, *others = result.metrics["per_class"]
@@ -76,7 +78,7 @@ def test_text_regression_counts_words():
     result = text_baseline(
         examples(data[:90], targets[:90]),
         examples(data[90:], targets[90:]),
-        Task(TASKS["text-regression"]),
+        Task(TASKS["text-regression"], NumbersTarget()),
     )
     assert result.name == "TF-IDF + ridge regression"
     assert result.value == result.metrics["mae"] < 0.2
@@ -96,7 +98,9 @@ def test_features_are_standardised_and_a_constant_one_does_no_harm():
 def test_feature_regression_is_in_the_units_of_the_target():
     x = np.linspace(0, 1, 60)[:, None]
     y = (1000 * x[:, 0] + 5).tolist()
-    result = features_baseline(x[::2], y[::2], x[1::2], y[1::2], Task(TASKS["image-regression"]))
+    result = features_baseline(
+        x[::2], y[::2], x[1::2], y[1::2], Task(TASKS["image-regression"], NumbersTarget())
+    )
     assert result.metrics["pearson"] > 0.99
     assert result.setting.startswith("alpha = ")
 
@@ -122,5 +126,5 @@ def test_it_is_a_strong_baseline_on_banking77():
         return examples([row["text"] for row in rows], [row["label"] for row in rows])
 
     train, test = read("train.csv"), read("test.csv")
-    task = Task(TASKS["text-classification"], labels=tuple(sorted(set(train.targets))))
+    task = Task(TASKS["text-classification"], ClassTarget(tuple(sorted(set(train.targets)))))
     assert text_baseline(train, test, task).value == pytest.approx(0.918, abs=0.004)

@@ -14,10 +14,12 @@ from tltool.evaluation.evaluate import (
     write_predictions,
 )
 from tltool.support.errors import EvaluationError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
-CLASSIFY = Task(TASKS["text-classification"], labels=("bad", "good"))
-REGRESS = Task(TASKS["text-regression"], target_mean=2.0, target_std=3.0)
+CLASSIFY = Task(TASKS["text-classification"], ClassTarget(("bad", "good")))
+REGRESS = Task(TASKS["text-regression"], NumbersTarget(mean=(2.0,), std=(3.0,)))
 NASTY = 'line one\nline "two", with; odd\rends\r\nand 猫 🐈 = é'
 
 

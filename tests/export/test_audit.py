@@ -23,10 +23,13 @@ from tltool.model.joining import precision_scope
 from tltool.model.lora import add_adapters
 from tltool.recipe.export_section import ExportSection, Int8Section
 from tltool.support.errors import ExportError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 registered = keras.saving.register_keras_serializable("test_audit")
-TEXT, IMAGE = (Task(TASKS[f"{kind}-classification"], ("a", "b")) for kind in ("text", "image"))
+TEXT, IMAGE = (
+    Task(TASKS[f"{kind}-classification"], ClassTarget(("a", "b"))) for kind in ("text", "image")
+)
 
 
 @registered

@@ -21,6 +21,7 @@ from tltool.export.formats.keras.export import export_keras, inference_model
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.support.errors import ExportError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 KERAS = ExportSection(formats=("keras",))
@@ -111,7 +112,7 @@ def test_random_layers_are_left_out_and_the_rest_is_kept():
     x = keras.layers.RandomContrast(0.5, seed=1)(x)
     x = keras.layers.Resizing(4, 4)(x)
     model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
-    task = Task(TASKS["image-classification"], ("a", "b"))
+    task = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
     found = inference_model(model, task)
     names = [type(layer).__name__ for layer in found.layers]
     assert names == ["InputLayer", "Resizing", "Flatten", "Dense", "Activation"]
@@ -127,7 +128,7 @@ def test_a_model_trained_in_16_bits_is_float32(tmp_path):
         outputs = keras.layers.Dense(2)(backbone.features.pooled)
     finally:
         keras.config.set_dtype_policy("float32")
-    task = Task(TASKS["image-classification"], ("a", "b"))
+    task = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
     export_keras(keras.Model(backbone.model.input, outputs), task, tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         assert b"bfloat16" not in archive.read("config.json")

@@ -9,6 +9,7 @@ import trained
 
 from tltool.export.formats.litert.export import export_litert
 from tltool.support.errors import ExportError
+from tltool.tasks.classes import ClassTarget
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_a_mixed_precision_model_converts(tmp_path):
     finally:
         keras.config.set_dtype_policy("float32")
     model = keras.Model(backbone.model.input, outputs)
-    task = trained.Task(trained.TASKS["image-classification"], ("a", "b"))
+    task = trained.Task(trained.TASKS["image-classification"], ClassTarget(("a", "b")))
     export_litert(model, task, tiny.TINY_IMAGE, tmp_path / "m.tflite", precision="float32")
     run = interpreter(tmp_path / "m.tflite").get_signature_runner("serving_default")
     image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
@@ -109,7 +110,7 @@ def test_an_operation_litert_lacks_is_an_error_that_leaves_no_file(tmp_path, cap
 
     image = keras.Input((4, 4, 3), name="image")
     model = keras.Model(image, Cholesky()(keras.layers.Flatten()(image)))
-    task = trained.Task(trained.TASKS["image-classification"], ("a", "b"))
+    task = trained.Task(trained.TASKS["image-classification"], ClassTarget(("a", "b")))
     with pytest.raises(ExportError, match=r"built in: Cholesky\."):
         export_litert(model, task, tiny.TINY_IMAGE, tmp_path / "m.tflite", precision="float32")
     assert list(tmp_path.iterdir()) == []

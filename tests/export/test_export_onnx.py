@@ -23,6 +23,7 @@ from tltool.export.formats.onnx.export import export_onnx
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.support.errors import ExportError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 needs_onnx = pytest.mark.skipif(
@@ -30,7 +31,7 @@ needs_onnx = pytest.mark.skipif(
     reason="`make test-onnx` installs what this needs",
 )
 ONNX = ExportSection(formats=("onnx",))
-TWO = Task(TASKS["image-classification"], ("a", "b"))
+TWO = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 
 
 @pytest.fixture(scope="module")

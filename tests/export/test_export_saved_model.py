@@ -14,6 +14,7 @@ import trained
 from tltool.evaluation.inference import model_outputs
 from tltool.export.formats.saved_model.export import export_saved_model
 from tltool.model.joining import to_float32
+from tltool.tasks.classes import ClassTarget
 
 ALONE = """
 import sys
@@ -93,7 +94,7 @@ def test_random_layers_are_off_and_statistics_untouched(tmp_path):
     model = keras.Model(image, keras.layers.Dense(2)(backbone.model(noisy)))
     made = trained.TinyTrained(model, trained.text_classifier().task, backbone.preprocessing, None)
     before = [np.array(weight) for weight in model.get_weights()]
-    task = trained.Task(trained.TASKS["image-classification"], ("a", "b"))
+    task = trained.Task(trained.TASKS["image-classification"], ClassTarget(("a", "b")))
     export_saved_model(made.model, task, made.preprocessing, tmp_path / "model")
     run = tf.saved_model.load(str(tmp_path / "model")).signatures["model"]
     pixels = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")

@@ -22,6 +22,7 @@ from tltool.export.package import export_and_check
 from tltool.export.targets import ExportTarget, export_targets
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import DataError, ExportError, GateError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 DEFAULT = GateSection()
@@ -92,7 +93,7 @@ def test_each_target_is_made_once():
 @pytest.mark.parametrize("name", ["text", "image"])
 def test_shuffled_labels_are_refused(exported, name, target):
     made, folder, _ = exported[name]
-    swapped = Task(made.task.spec, made.task.labels[::-1])
+    swapped = Task(made.task.spec, ClassTarget(made.task.labels[::-1]))
     report = gate(made, folder, target, task=swapped)
     assert not report.passed
     assert report.agreement == 0
@@ -248,7 +249,7 @@ def test_loading_and_running_prints_nothing(exported, capfd):
 
 def test_a_label_with_a_line_break_is_refused(tmp_path):
     made = trained.text_classifier()
-    task = Task(TASKS["text-classification"], ("a\nb", "c"))
+    task = Task(TASKS["text-classification"], ClassTarget(("a\nb", "c")))
     with pytest.raises(ExportError, match="line break"):
         export(replace(made, task=task), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -19,12 +19,14 @@ from tltool.export.gate.tolerance import TOLERANCES, tolerance_for
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 DEFAULT = GateSection()
 LABELS = ("ant", "bee", "cat")
-CLASSES = Task(TASKS["text-classification"], LABELS)
-NUMBERS = Task(TASKS["text-regression"], target_mean=10.0, target_std=2.0)
+CLASSES = Task(TASKS["text-classification"], ClassTarget(LABELS))
+NUMBERS = Task(TASKS["text-regression"], NumbersTarget(mean=(10.0,), std=(2.0,)))
 
 
 def softmax(logits):

@@ -11,11 +11,13 @@ from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.contract import Contract, ModelSignature, ModelTensor
 from tltool.export.sidecars.facts import facts_of
 from tltool.export.sidecars.snippets import snippets
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 tree_sitter = pytest.importorskip("tree_sitter")
-LABELS = Task(TASKS["image-classification"], exported.LABELS)
-NUMBER = Task(TASKS["text-regression"], target_mean=1.0, target_std=2.0)
+LABELS = Task(TASKS["image-classification"], ClassTarget(exported.LABELS))
+NUMBER = Task(TASKS["text-regression"], NumbersTarget(mean=(1.0,), std=(2.0,)))
 
 
 def swift(preprocessing, *inputs: ModelTensor, length=None, task: Task = LABELS) -> str:

@@ -10,10 +10,11 @@ from tltool.graph.cut import bridge, cut_model
 from tltool.model.freezing import plan_phases
 from tltool.model.joining import apply_plan, join
 from tltool.recipe.schema import From, HeadSection, Last, PhaseSection
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
-IMAGES = Task(TASKS["image-classification"], ("a", "b"))
-TEXTS = Task(TASKS["text-classification"], ("a", "b"))
+IMAGES = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
+TEXTS = Task(TASKS["text-classification"], ClassTarget(("a", "b")))
 
 
 def image_model(**head):

@@ -36,6 +36,7 @@ from tltool.features.store import FeatureStore
 from tltool.model.freezing import plan_phases
 from tltool.model.joining import join
 from tltool.support.progress import Progress
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.data import ExampleData
 from tltool.training.trainer import train
@@ -113,7 +114,7 @@ def fresh(kind):
     keras.utils.set_random_seed(3)
     backbone = BACKBONES[kind]()
     modality = "text" if kind == "bert" else "image"
-    task = Task(TASKS[f"{modality}-classification"], ("a", "b"))
+    task = Task(TASKS[f"{modality}-classification"], ClassTarget(("a", "b")))
     model = join(backbone, HeadSection(dropout=0.2), task).model
     return {v.path: v.numpy() for v in model.variables if "seed" not in v.path}
 
@@ -135,7 +136,10 @@ def fit(
     keras.utils.set_random_seed(3)
     strategy = strategy or tf.distribute.get_strategy()
     examples = examples_of(kind, folder / "images")
-    task = Task(TASKS[f"{examples.modality}-classification"], tuple(sorted(set(examples.targets))))
+    task = Task(
+        TASKS[f"{examples.modality}-classification"],
+        ClassTarget(tuple(sorted(set(examples.targets)))),
+    )
     with strategy.scope():
         backbone = BACKBONES[kind]()
         transfer = join(backbone, HeadSection(dropout=dropout), task)

@@ -32,6 +32,7 @@ import tiny  # noqa: E402
 from tltool.model.freezing import plan_phases  # noqa: E402
 from tltool.model.joining import join  # noqa: E402
 from tltool.support.progress import Progress  # noqa: E402
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task  # noqa: E402
 from tltool.training.data import BatchedData  # noqa: E402
 from tltool.training.trainer import train  # noqa: E402
@@ -40,7 +41,10 @@ ROWS = 30
 keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
 targets = np.eye(2, dtype="float32")[rng.integers(0, 2, ROWS)]
-task = Task(TASKS["image-classification" if kind == "cnn" else "text-classification"], ("a", "b"))
+task = Task(
+    TASKS["image-classification" if kind == "cnn" else "text-classification"],
+    ClassTarget(("a", "b")),
+)
 with strategy.scope():
     # Dropout draws different numbers on each device, so it is off.
     make = tiny.tiny_image_backbone if kind == "cnn" else lambda: tiny.tiny_text_backbone(dropout=0)

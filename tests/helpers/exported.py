@@ -17,6 +17,7 @@ from tltool.export.package import write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.export.sidecars.readme import readme, write_snippets
 from tltool.export.targets import Exported, ExportTarget, LiteRTOptions
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 # Each branch of the image programs: filter, antialiasing, crop, channel order.
@@ -70,7 +71,7 @@ def image_model(folder: Path, **changes) -> trained.TinyTrained:
     image = keras.Input((12, 16, 3), name="image")
     x = keras.layers.Rescaling(3 / 255 * min(contract.std))(keras.layers.Flatten()(image))
     model = keras.Model(image, keras.layers.Dense(3)(x))
-    task = Task(TASKS["image-classification"], LABELS)
+    task = Task(TASKS["image-classification"], ClassTarget(LABELS))
     return trained.TinyTrained(model, task, contract, examples("image", pictures(folder)))
 
 
@@ -90,7 +91,10 @@ def text_model(contract) -> trained.TinyTrained:
     summed = keras.ops.sum(embedded * keras.ops.cast(weights, "float32"), axis=1)
     model = keras.Model(inputs, keras.layers.Dense(3)(summed))
     return trained.TinyTrained(
-        model, Task(TASKS["text-classification"], LABELS), contract, examples("text", texts())
+        model,
+        Task(TASKS["text-classification"], ClassTarget(LABELS)),
+        contract,
+        examples("text", texts()),
     )
 
 

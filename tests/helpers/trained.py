@@ -11,6 +11,8 @@ import numpy as np
 import tiny
 
 from tltool.data.examples import Examples
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 
@@ -35,7 +37,7 @@ class TinyTrained:
 def text_classifier() -> TinyTrained:
     texts, labels = tiny.texts(96)
     backbone = _seeded(tiny.tiny_text_backbone, layers=1, width=64)
-    task = Task(TASKS["text-classification"], ("negative", "positive"))
+    task = Task(TASKS["text-classification"], ClassTarget(("negative", "positive")))
     targets = np.eye(2, dtype="float32")[[task.labels.index(label) for label in labels]]
     model = _trained(backbone, task, texts[:64], targets[:64], epochs=8)
     return TinyTrained(
@@ -48,7 +50,7 @@ def text_regressor() -> TinyTrained:
     """Predicts 200 for negative and 300 for positive texts."""
     texts, labels = tiny.texts(96)
     backbone = _seeded(tiny.tiny_text_backbone, layers=1, width=64)
-    task = Task(TASKS["text-regression"], target_mean=250.0, target_std=50.0)
+    task = Task(TASKS["text-regression"], NumbersTarget(mean=(250.0,), std=(50.0,)))
     targets = np.array([[1.0 if label == "positive" else -1.0] for label in labels], "float32")
     model = _trained(backbone, task, texts[:64], targets[:64], epochs=8)
     numbers = (250.0 + 50.0 * targets[64:, 0]).tolist()
@@ -58,7 +60,7 @@ def text_regressor() -> TinyTrained:
 def image_classifier(folder: Path) -> TinyTrained:
     tiny.write_images(folder, per_class=20)
     files = sorted(map(str, folder.rglob("*.jpg")))
-    task = Task(TASKS["image-classification"], ("blue", "red"))
+    task = Task(TASKS["image-classification"], ClassTarget(("blue", "red")))
     backbone = _seeded(tiny.tiny_image_backbone)
     targets = np.eye(2, dtype="float32")[[int(Path(file).parent.name == "red") for file in files]]
     train = [i for i in range(len(files)) if i % 2]

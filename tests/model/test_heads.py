@@ -15,9 +15,10 @@ from tltool.model.heads import HEADS, find_head, register_head
 from tltool.model.joining import join
 from tltool.recipe.schema import HeadSection
 from tltool.support.errors import HeadError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
-TASK = Task(TASKS["text-classification"], ("bad", "fair", "good"))
+TASK = Task(TASKS["text-classification"], ClassTarget(("bad", "fair", "good")))
 
 HEAD_MODULE = """
 import keras

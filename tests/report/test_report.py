@@ -16,6 +16,8 @@ from tltool.report import plots, wording
 from tltool.report.model_card import model_card
 from tltool.report.summary import Artifact, Phase, RunSummary, render, to_markdown
 from tltool.support.files import size_text
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 LONG_PATH = "runs/quickstart/1/exports/" + "a-long-folder-name/" * 8 + "model.tflite"
@@ -34,7 +36,9 @@ def evaluation(labels=("negative", "positive"), rows=40, wrong=4) -> Evaluation:
         ["test"] * rows,
         [f"reviews.csv:{i + 2}" for i in range(rows)],
     )
-    return evaluate_outputs(outputs, data, Task(TASKS["text-classification"], tuple(labels)))
+    return evaluate_outputs(
+        outputs, data, Task(TASKS["text-classification"], ClassTarget(tuple(labels)))
+    )
 
 
 def summary(**changes) -> RunSummary:
@@ -161,7 +165,7 @@ def test_scores_from_another_split_are_not_called_test_scores():
 
 def regression(baseline=("TF-IDF + ridge regression", 1.0)) -> RunSummary:
     data = Examples("image", ["a.jpg", "b.jpg"], [1.0, 3.0], ["test"] * 2, ["a.jpg", "b.jpg"])
-    task = Task(TASKS["image-regression"])
+    task = Task(TASKS["image-regression"], NumbersTarget())
     found = evaluate_outputs(np.array([[1.25], [2.25]]), data, task)
     return summary(task="image-regression", evaluation=found, baseline=baseline)
 

@@ -12,10 +12,12 @@ import tiny
 from tltool.evaluation.evaluate import format_rows
 from tltool.runs.predict import collect_inputs, prediction_rows
 from tltool.support.errors import DataError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 LABELS = ("negative", "neutral", "positive")
-TASK = Task(TASKS["text-classification"], LABELS)
+TASK = Task(TASKS["text-classification"], ClassTarget(LABELS))
 
 
 @pytest.fixture
@@ -139,6 +141,6 @@ def test_rows_become_json_lines():
 
 
 def test_numbers_are_rows_too():
-    task = Task(TASKS["text-regression"])
+    task = Task(TASKS["text-regression"], NumbersTarget())
     found = prediction_rows(np.array([1.5], "float32"), collect_inputs(["a"], "text"), task)
     assert found == [{"origin": "argument 1", "input": "a", "prediction": 1.5}]

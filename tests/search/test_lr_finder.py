@@ -18,11 +18,12 @@ from tltool.recipe.schema import HeadSection, Last, PhaseSection, TrainingSectio
 from tltool.search.lr_finder import range_test
 from tltool.support.errors import PlanError
 from tltool.support.progress import Progress
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.data import BatchedData
 from tltool.training.trainer import train
 
-TASK = Task(TASKS["image-classification"], ("a", "b"))
+TASK = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 
 
 def image_data(rows=64, batch_size=8):

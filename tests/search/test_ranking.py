@@ -15,6 +15,7 @@ from tltool.features.store import FeatureStore
 from tltool.recipe.recipe import Recipe
 from tltool.search.ranking import _spread_batches
 from tltool.support.errors import BackboneError, EvaluationError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
 
@@ -130,7 +131,7 @@ def test_the_command_prints_a_table_or_json(place, recipe, tmp_path, monkeypatch
     json.dumps(values, allow_nan=False)
 
 
-CLASSES = Task(TASKS["text-classification"], ("a", "b", "c"))
+CLASSES = Task(TASKS["text-classification"], ClassTarget(("a", "b", "c")))
 
 
 def separable(rows, noise, seed=0):

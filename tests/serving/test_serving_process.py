@@ -29,6 +29,7 @@ from tltool.serving.exports import find_export
 from tltool.serving.limits import Limits
 from tltool.serving.server import listen
 from tltool.support.errors import ExportError
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,7 @@ def test_the_gate_passes_what_a_server_answers(made, export, server):
 
 
 def test_the_gate_refuses_a_server_of_another_model(made, export, server):
-    swapped = Task(made.task.spec, made.task.labels[::-1])
+    swapped = Task(made.task.spec, ClassTarget(made.task.labels[::-1]))
     assert not gate(made, export, server, task=swapped).passed
     other = made.preprocessing.model_copy(update={"mean": (123.0, 117.0, 104.0)})
     assert not gate(made, export, server, preprocessing=other).passed

@@ -21,6 +21,8 @@ from tltool.recipe.schema import (
 )
 from tltool.support.errors import PlanError, RecipeError
 from tltool.support.progress import Progress
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.best_weights import BestWeights
 from tltool.training.head_solver import HeadData, check_solvable, solve_head
@@ -84,7 +86,7 @@ def test_the_solved_head_fits_no_worse_than_a_long_gradient_fit(tmp_path):
 def test_the_loss_is_that_of_keras_with_weights_and_penalty(tmp_path):
     """Solves a head with an L2 penalty and measures it again with `evaluate`."""
     keras.utils.set_random_seed(0)
-    task = Task(TASKS["image-classification"], ("blue", "red"))
+    task = Task(TASKS["image-classification"], ClassTarget(("blue", "red")))
     backbone = tiny.tiny_image_backbone()
     transfer = join(backbone, HeadSection(l2=0.5), task)
     (plan,) = plan_phases((PhaseSection(**SOLVED),), transfer.groups, "image")
@@ -111,7 +113,7 @@ def test_with_augmentation_the_head_is_solved_on_changed_images(tmp_path):
 
 def test_regression_is_solved_too(tmp_path):
     keras.utils.set_random_seed(0)
-    task = Task(TASKS["image-regression"])
+    task = Task(TASKS["image-regression"], NumbersTarget())
     backbone = tiny.tiny_image_backbone()
     transfer = join(backbone, HeadSection(), task)
     (plan,) = plan_phases((PhaseSection(**SOLVED),), transfer.groups, "image")
@@ -131,7 +133,7 @@ def test_regression_is_solved_too(tmp_path):
 
 def plans_and_transfer(head=None, **phase):
     keras.utils.set_random_seed(0)
-    task = Task(TASKS["image-classification"], ("a", "b"))
+    task = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
     transfer = join(tiny.tiny_image_backbone(), head or HeadSection(), task)
     return plan_phases((PhaseSection(**{**SOLVED, **phase}),), transfer.groups, "image"), transfer
 

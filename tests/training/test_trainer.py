@@ -25,11 +25,12 @@ from tltool.recipe.schema import (
 )
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.data import BatchedData
 from tltool.training.trainer import train
 
-TASK = Task(TASKS["image-classification"], ("a", "b"))
+TASK = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 
 
 def image_data(rows: int = 32, batch_size: int = 8, seed: int = 0) -> BatchedData:
@@ -90,7 +91,7 @@ def test_batch_norm_train_lets_scales_and_statistics_of_trained_groups_move(tmp_
 def test_transformer_blocks_freeze_exactly(tmp_path):
     keras.utils.set_random_seed(0)
     backbone = tiny.tiny_text_backbone()
-    task = Task(TASKS["text-classification"], ("a", "b"))
+    task = Task(TASKS["text-classification"], ClassTarget(("a", "b")))
     transfer = join(backbone, HeadSection(), task)
     (plan,) = plan_phases((PhaseSection(train=Last(last=1)),), transfer.groups, "text")
     apply_plan(transfer.model, plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,27 +37,24 @@ def evaluate(
     numbers = [(key, value) for key, value in metrics.items() if isinstance(value, int | float)]
     print_table([{"metric": key, "value": _shown(value)} for key, value in numbers],
                 right=("value",))  # fmt: skip
-    if per_class := metrics.get("per_class"):
+    for table in evaluation.target.tables(metrics):
         typer.echo()
-        print_table([_rounded(row) for row in per_class],
-                    right=("precision", "recall", "f1", "support"))  # fmt: skip
+        rows = [dict(zip(table.header, cells, strict=True)) for cells in table.rows]
+        print_table(rows, right=table.header[1:])
     if evaluation.mistakes:
-        typer.echo("\nmistakes, the most confident first")
+        words = evaluation.target.words
+        typer.echo(f"\n{evaluation.target.mistakes_title.lower()}")
         print_table(
             [
                 {
                     "where": mistake.origin,
-                    "true": _shown(mistake.true),
-                    "predicted": _shown(mistake.predicted),
+                    "true": words(mistake.true),
+                    "predicted": words(mistake.predicted),
                     "input": mistake.excerpt,
                 }
                 for mistake in evaluation.mistakes
             ]
         )
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, object]:
-    return {key: _shown(value) for key, value in row.items()}
 
 
 def _shown(value: object) -> object:

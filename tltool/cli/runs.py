@@ -10,8 +10,6 @@ from tltool.cli.output import JsonOption, OutputDirOption, RunArgument, print_js
 
 app = typer.Typer(help="List, show and compare runs.", no_args_is_help=True)
 
-_METRICS = ("accuracy", "macro_f1", "mae", "rmse", "r2", "baseline")
-
 
 @app.command("list")
 def list_runs(output_dir: OutputDirOption = "runs", as_json: JsonOption = False) -> None:
@@ -92,7 +90,7 @@ def _row(path: str, manifest: dict[str, Any]) -> dict[str, Any]:
         "status": manifest["status"],
         "task": manifest.get("task"),
         "backbone": manifest.get("backbone"),
-        **{key: f"{metrics[key]:.4f}" for key in _METRICS if metrics.get(key) is not None},
+        **{key: f"{value:.4f}" for key, value in metrics.items() if value is not None},
         "seconds": manifest.get("seconds"),
         "created": manifest["created"],
     }

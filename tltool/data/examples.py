@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.table import Modality
+from tltool.tasks.target import Target
+
 if TYPE_CHECKING:
     from tltool.data.texts.tokens import Tokens
 
@@ -21,20 +25,23 @@ class Examples:
         modality: "image" or "text".
         inputs: Texts (str), image file paths (str), or images as uint8 arrays
             of shape (height, width), (height, width, 3) or (height, width, 4).
-        targets: Class names (str) or numbers (float); None where unknown.
+        targets: As their kind reads them: class names (str), tuples of labels,
+            numbers (float) or tuples of them; None where unknown.
         splits: "train", "validation", "test", or None while undecided.
         origins: Where each row came from, for messages: `reviews.csv:17`
             (line counted from 1, header included), a file path, or `item 4`.
         skipped: What was left out under `data.on_error: skip`, one line each.
+        kind: The kind of the targets.
         tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
     """
 
-    modality: Literal["image", "text"]
+    modality: Modality
     inputs: Sequence[Any]
-    targets: Sequence[str | float | None]
+    targets: Sequence[Any]
     splits: Sequence[Split | None]
     origins: Sequence[str]
     skipped: tuple[str, ...] = field(default=())
+    kind: type[Target] = ClassTarget
     tokens: Tokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

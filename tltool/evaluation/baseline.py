@@ -16,16 +16,13 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import StandardScaler
 
 from tltool.data.examples import Examples
-from tltool.evaluation.evaluate import encode_classes, encode_numbers
-from tltool.evaluation.metrics import classification_metrics, regression_metrics
 from tltool.support.errors import EvaluationError
 from tltool.tasks.table import Task
+from tltool.tasks.target import Target
 
 FOLDS = 3
 # Values tried for C, the inverse strength of the penalty; the middle one is
@@ -50,7 +47,7 @@ class BaselineResult:
     Attributes:
         name: For people, such as "TF-IDF + logistic regression".
         value: The task's main metric (`TaskSpec.metric`).
-        metrics: Everything measured, as `tltool.evaluation.metrics` returns it.
+        metrics: Everything measured, as the kind of target measures it.
         setting: The regularisation used and how it was chosen.
         seconds: Time taken, fitting and choosing included.
     """
@@ -74,8 +71,8 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
         task: A text task.
 
     Raises:
-        EvaluationError: No rows, only blank texts, fewer than two classes, or
-            labels that do not fit the task.
+        EvaluationError: No rows, only blank texts, or fewer than two classes.
+        DataError: Labels that do not fit the task.
     """
     started = time.perf_counter()
     _check_counts(len(train), len(test))
@@ -84,19 +81,19 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
     vectorizer = _tfidf()
     fitted = vectorizer.fit_transform(train.inputs).tocsr()
     metrics, setting = _fit_and_score(
-        (fitted, _encode(train.targets, train.origins, task)),
-        (vectorizer.transform(test.inputs).tocsr(), _encode(test.targets, test.origins, task)),
+        (fitted, task.target.truth(train.targets, train.origins)),
+        (vectorizer.transform(test.inputs).tocsr(), task.target.truth(test.targets, test.origins)),
         task,
         _TEXT_STRENGTHS,
     )
-    return _result(f"TF-IDF + {_model_name(task)}", metrics, setting, task, started)
+    return _result(f"TF-IDF + {task.target.linear_model}", metrics, setting, task, started)
 
 
 def features_baseline(
     train_features: np.ndarray,
-    train_targets: Sequence[str | float | None],
+    train_targets: Sequence[Any],
     test_features: np.ndarray,
-    test_targets: Sequence[str | float | None],
+    test_targets: Sequence[Any],
     task: Task,
     *,
     name: str = "untrained backbone",
@@ -105,25 +102,26 @@ def features_baseline(
 
     Args:
         train_features, test_features: (rows, features), finite.
-        train_targets, test_targets: Class names or numbers, as in `Examples.targets`.
+        train_targets, test_targets: As in `Examples.targets`.
         task: Labels and kind of task.
         name: What made the features; the linear model's name is added.
 
     Raises:
         EvaluationError: No rows, features that are not finite or do not fit the
-            targets, fewer than two classes, or labels that do not fit the task.
+            targets, or fewer than two classes.
+        DataError: Labels that do not fit the task.
     """
     started = time.perf_counter()
     train = _features(train_features, train_targets)
     test = _features(test_features, test_targets)
     scaler = StandardScaler().fit(train)
     metrics, setting = _fit_and_score(
-        (scaler.transform(train), _encode(train_targets, _rows("training", train), task)),
-        (scaler.transform(test), _encode(test_targets, _rows("test", test), task)),
+        (scaler.transform(train), task.target.truth(train_targets, _rows("training", train))),
+        (scaler.transform(test), task.target.truth(test_targets, _rows("test", test))),
         task,
         _FEATURE_STRENGTHS,
     )
-    return _result(f"{name} + {_model_name(task)}", metrics, setting, task, started)
+    return _result(f"{name} + {task.target.linear_model}", metrics, setting, task, started)
 
 
 def _tfidf() -> FeatureUnion:
@@ -159,20 +157,8 @@ def _features(features: np.ndarray, targets: Sequence[Any]) -> np.ndarray:
     return features
 
 
-def _encode(
-    targets: Sequence[str | float | None], origins: Sequence[str], task: Task
-) -> np.ndarray:
-    if task.spec.kind == "classification":
-        return encode_classes(targets, origins, task.labels)
-    return encode_numbers(targets, origins)
-
-
 def _rows(called: str, features: np.ndarray) -> list[str]:
     return [f"{called} row {i + 1}" for i in range(len(features))]
-
-
-def _model_name(task: Task) -> str:
-    return "logistic regression" if task.spec.kind == "classification" else "ridge regression"
 
 
 def _result(
@@ -191,58 +177,72 @@ def _fit_and_score(
     train: Rows, test: Rows, task: Task, strengths: tuple[float, ...]
 ) -> tuple[dict[str, Any], str]:
     """Metrics on the test rows, and what was chosen."""
-    (features, targets), (test_features, test_targets) = train, test
-    classify = task.spec.kind == "classification"
-    if classify and len(np.unique(targets)) < 2:
-        raise EvaluationError(
-            "A baseline needs training rows of at least two classes. "
-            f"Received: only {task.labels[targets[0]]!r}."
-        )
+    (features, truth), (test_features, test_truth) = train, test
+    target = task.target
     with warnings.catch_warnings():
         # A fit that stops at max_iter is still a fair baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        strength, how = _choose(features, targets, strengths, classify)
-        model = linear_model(strength, classify).fit(features, targets)
-    if not classify:
-        metrics = regression_metrics(model.predict(test_features), test_targets)
-        return metrics, f"alpha = {1 / strength:g}, {how}"
-    # A class without training rows keeps probability 0.
-    probabilities = np.zeros((len(test_targets), len(task.labels)))
-    probabilities[:, model.classes_] = model.predict_proba(test_features)
-    metrics = classification_metrics(probabilities, test_targets, task.labels)
-    return metrics, f"C = {strength:g}, {how}"
-
-
-def linear_model(strength: float, classify: bool) -> Any:
-    """A logistic regression, or a ridge regression; `strength` is the inverse of the penalty."""
-    if classify:
-        return LogisticRegression(C=strength, max_iter=1000)
-    return Ridge(alpha=1.0 / strength)
+        strength, how = _choose(features, truth, target, strengths)
+        predict = target.fit_linear(features, truth, strength)
+    metrics = target.metrics(predict(test_features), test_truth)
+    return metrics, f"{target.linear_setting(strength)}, {how}"
 
 
 def _choose(
-    train: Matrix, targets: np.ndarray, strengths: tuple[float, ...], classify: bool
+    features: Matrix, truth: np.ndarray, target: Target, strengths: tuple[float, ...]
 ) -> tuple[float, str]:
     """The best of `strengths` by cross-validation, or the middle one where that is no option."""
     middle = strengths[len(strengths) // 2]
-    smallest = int(np.unique(targets, return_counts=True)[1].min()) if classify else len(targets)
-    if smallest < FOLDS:
+    encoded = target.encode(truth)
+    if target.rows_of_rarest(encoded) < FOLDS:
         return middle, "the default: too few rows to cross-validate"
-    if _work(train, targets, classify) > 1:
+    if _work(features, target.num_outputs) > 1:
         return middle, "the default: too many rows to cross-validate quickly"
-    splitter = StratifiedKFold if classify else KFold
-    folds = splitter(FOLDS, shuffle=True, random_state=0)
-    scoring = "accuracy" if classify else "neg_mean_absolute_error"
-    scores = [
-        cross_val_score(linear_model(c, classify), train, targets, cv=folds, scoring=scoring).mean()
-        for c in strengths
-    ]
-    return strengths[int(np.argmax(scores))], f"chosen by {FOLDS}-fold cross-validation"
+    folds = target.folds(encoded, FOLDS, 0)
+    scores = cross_validated(features, truth, target, strengths, folds)
+    best = best_strength(scores, target)
+    return strengths[best], f"chosen by {FOLDS}-fold cross-validation"
 
 
-def _work(train: Matrix, targets: np.ndarray, classify: bool) -> float:
+def cross_validated(
+    features: Matrix,
+    truth: np.ndarray,
+    target: Target,
+    strengths: Sequence[float],
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    standardise: bool = False,
+) -> np.ndarray:
+    """The headline score of linear models, (strengths, folds).
+
+    Args:
+        features: (n, channels), dense or sparse.
+        truth: Of the rows.
+        target: Fits and scores.
+        strengths: To try.
+        folds: Rows to fit on and to score.
+        standardise: Whether features are standardised on the rows to fit on.
+    """
+    scores = np.empty((len(strengths), len(folds)))
+    for place, (rows, others) in enumerate(folds):
+        train, held_out = features[rows], features[others]
+        if standardise:
+            scaler = StandardScaler().fit(train)
+            train, held_out = scaler.transform(train), scaler.transform(held_out)
+        for number, strength in enumerate(strengths):
+            predict = target.fit_linear(train, truth[rows], strength)
+            scores[number, place] = target.score(predict(held_out), truth[others])
+    return scores
+
+
+def best_strength(scores: np.ndarray, target: Target) -> int:
+    """The number of the strength with the best mean score, the first of equals."""
+    means = scores.mean(axis=1)
+    return int(np.argmax(means if target.headline().higher_is_better else -means))
+
+
+def _work(train: Matrix, outputs: int) -> float:
     """Cost of one pass over the data, as a share of the budget."""
-    outputs = len(np.unique(targets)) if classify else 1
     if hasattr(train, "nnz"):
         return float(train.nnz * outputs / _SPARSE_BUDGET)
     return float(train.size * outputs / _DENSE_BUDGET)

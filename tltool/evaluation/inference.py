@@ -66,8 +66,7 @@ def model_outputs(
     preprocessing: ImagePreprocessing | TextPreprocessing,
     batch_size: int = 32,
 ) -> npt.NDArray[Any]:
-    """What a user reads: probabilities (n, classes), or numbers (n,) in the target's units."""
+    """What a user reads, as `Task.outputs` gives it."""
     import numpy as np
 
-    outputs = np.asarray(task.outputs(raw_outputs(model, examples, preprocessing, batch_size)))
-    return outputs if task.spec.kind == "classification" else outputs[:, 0]
+    return np.asarray(task.outputs(raw_outputs(model, examples, preprocessing, batch_size)))

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from tltool.evaluation.baseline import linear_model
+from tltool.evaluation.baseline import best_strength, cross_validated
 from tltool.support.errors import EvaluationError
 from tltool.tasks.table import Task
 
@@ -26,8 +23,7 @@ class ProbeScore:
     """What a linear probe reaches on rows it was not fitted on.
 
     Attributes:
-        value: Mean over the folds of the task's metric: accuracy, or the mean
-            absolute error in the target's own units.
+        value: Mean over the folds of the task's headline score.
         std: Sample standard deviation over the folds.
         folds: Number of folds.
         setting: The strength of the penalty that reached it, the best of those tried.
@@ -39,52 +35,35 @@ class ProbeScore:
     setting: str
 
 
-def probe(features: np.ndarray, targets: np.ndarray, task: Task, folds: int = FOLDS) -> ProbeScore:
+def probe(features: np.ndarray, truth: np.ndarray, task: Task, folds: int = FOLDS) -> ProbeScore:
     """Fits and scores a linear model on standardised features, fold by fold.
 
-    A logistic regression for classes and a ridge regression for numbers. The
-    folds are stratified by class, and the same for all features of the same
-    rows, so that backbones are compared on equal terms. The strength of the
-    penalty is the one that scores best over these folds.
+    The folds are stratified as the kind of target does it, and the same for
+    all features of the same rows, so that backbones are compared on equal
+    terms. The strength of the penalty is the one that scores best over them.
 
     Args:
         features: (n, channels), finite.
-        targets: As `tltool.data.labels.encode_targets` gives them.
-        task: Kind of task and scale of its targets.
+        truth: Of the rows, as the task's target gives it.
+        task: With its target.
         folds: At least 2; fewer are taken where no class has so many rows.
 
     Raises:
         EvaluationError: There are too few rows.
     """
-    classify = task.spec.kind == "classification"
-    answers = targets.argmax(axis=1) if classify else targets[:, 0] * task.target_std
-    most = int(np.bincount(answers).max()) if classify else len(answers)
-    folds = min(folds, most)
+    target = task.target
+    encoded = target.encode(truth)
+    folds = min(folds, target.most_folds(encoded))
     if folds < 2:
         raise EvaluationError(
-            f"A probe needs at least two rows of a class. Received: {len(answers)} rows, "
-            f"{'one of each class' if classify else 'of numbers'}."
+            f"A probe needs at least two rows of a {target.noun}. Received: {len(truth)} rows."
         )
-    splitter = (StratifiedKFold if classify else KFold)(folds, shuffle=True, random_state=0)
-    scoring = "accuracy" if classify else "neg_mean_absolute_error"
+    parts = target.folds(encoded, folds, 0)
     # The products are thin: several BLAS threads mostly wait for each other (10,000 rows of 384
     # channels in 77 classes on a busy machine with two cores: 13 s a fit with two, 1.5 s with one).
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
-        # Classes with fewer rows than folds are in some folds only; a fit that stops early counts.
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        scores = [
-            cross_val_score(
-                make_pipeline(StandardScaler(), linear_model(strength, classify)),
-                features,
-                answers,
-                cv=splitter,
-                scoring=scoring,
-            )
-            for strength in STRENGTHS
-        ]
-    best = int(np.argmax([score.mean() for score in scores]))
-    name = f"C = {STRENGTHS[best]:g}" if classify else f"alpha = {1 / STRENGTHS[best]:g}"
-    # Subtracting from 0 keeps a perfect 0 from becoming -0.
-    value = scores[best].mean() if classify else 0.0 - scores[best].mean()
-    return ProbeScore(float(value), float(scores[best].std(ddof=1)), folds, name)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that stops early counts
+        scores = cross_validated(features, truth, target, STRENGTHS, parts, standardise=True)
+    best = best_strength(scores, target)
+    setting = target.linear_setting(STRENGTHS[best])
+    return ProbeScore(float(scores[best].mean()), float(scores[best].std(ddof=1)), folds, setting)

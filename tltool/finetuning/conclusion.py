@@ -150,15 +150,14 @@ def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
 
 
 def _draw(run: Run, result: TrainingResult, measured: _Measured) -> None:
-    from tltool.report.plots import confusion_matrix, learning_curves, regression_scatter
+    from tltool.report.plots import draw, learning_curves
 
-    learning_curves(result.history, run.folder.report / "curves.png")
-    if run.task.spec.kind == "classification":
-        matrix = measured.evaluation.metrics["confusion_matrix"]
-        confusion_matrix(matrix, run.task.labels, run.folder.plot)
-    else:
-        targets = [float(target or 0.0) for target in measured.examples.targets]
-        regression_scatter(measured.outputs, targets, run.folder.plot)
+    target = run.task.target
+    curves = run.folder.report / "curves.png"
+    learning_curves(result.history, curves, target.headline(), target.training_units)
+    truth = target.truth(measured.examples.targets)
+    picture = target.picture(measured.outputs, truth, measured.evaluation.metrics)
+    draw(picture, run.folder.plot)
 
 
 def _export(
@@ -187,12 +186,11 @@ def _summary(
     from tltool.report.content import RunSummary
 
     baseline = measured.baseline
-    counts = prepared.data_summary["counts"]
     return RunSummary(
         name=run.recipe.name,
         task=run.recipe.task,
         backbone=run.recipe.backbone.name,
-        counts={split: sum(classes.values()) for split, classes in counts.items()},
+        counts=prepared.data_summary["rows"],
         phases=_phases(prepared, result),
         split=measured.split,
         evaluation=measured.evaluation,
@@ -238,6 +236,7 @@ def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
                 size_bytes=report.size_bytes,
                 max_difference=report.max_difference,
                 agreement=report.agreement,
+                same=run.task.target.same_answer,
                 passed=report.passed,
             )
         )
@@ -266,11 +265,14 @@ def _data_source(run: Run) -> dict[str, str]:
     return {"data_source": f"{found.title}: {found.source}", "data_licence": found.licence}
 
 
+# Scores of a run that its manifest keeps.
+_HEADLINES = 3
+
+
 def _headline(measured: _Measured) -> dict[str, Any]:
     """The few numbers that `tltool runs list` shows, kept in the manifest."""
-    kept = ("accuracy", "macro_f1", "mae", "rmse", "r2")
-    numbers = measured.evaluation.metrics
-    headline = {key: numbers[key] for key in kept if key in numbers}
+    numbers, scores = measured.evaluation.metrics, measured.evaluation.target.scores
+    headline = {score.key: numbers[score.key] for score in scores[:_HEADLINES]}
     return {**headline, "baseline": measured.baseline.value if measured.baseline else None}
 
 

@@ -7,6 +7,7 @@ data → backbone + head → plan → training → evaluation → export → rep
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,8 @@ def _train(
     from tltool.training.trainer import train
 
     progress.stage("Training")
+    if units := prepared.task.target.training_units:
+        progress.note(units)
     data = example_data(recipe, prepared, "train")
     validation = example_data(recipe, prepared, "validation")
     result = train(
@@ -179,4 +182,24 @@ def _save_model(
     write_history(result.history, folder.history, folder.events)
     status: Status = "interrupted" if result.interrupted else "running"
     folder.record(status, task=recipe.task, backbone=recipe.backbone.name, best=result.best)
-    return Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, model)
+    run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, model)
+    if result.best is not None:
+        _settle(run, prepared)
+    return run
+
+
+def _settle(run: Run, prepared: Prepared) -> None:
+    """Chooses what the target leaves open until the model is trained, and keeps it."""
+    from tltool.data.labels import save_task
+
+    held_out = prepared.examples.split("validation")
+    target = run.task.target
+
+    def measured() -> tuple[Any, Any]:
+        return run.outputs(held_out), target.truth(held_out.targets, held_out.origins)
+
+    thresholds = run.recipe.evaluation.thresholds
+    settled = target.settled(thresholds, measured if len(held_out) else None)
+    if settled != target:
+        run.task = replace(run.task, target=settled)
+        save_task(run.task, run.folder.labels, prepared.examples)

@@ -1,8 +1,8 @@
 """Task heads: what turns a backbone's features into a task's raw outputs.
 
 A head is a function `head(features, task, **options)` that returns a Keras
-tensor of shape (batch, task.num_outputs): logits for classification, the
-standardised target for regression. A head of your own is found by one of
+tensor of shape (batch, task.num_outputs): logits, or the standardised target
+for regression. A head of your own is found by one of
 
 - `@tltool.register_head("my_head")` and `head: my_head` in the recipe,
 - `head: package.module:function` in the recipe,
@@ -11,17 +11,14 @@ standardised target for regression. A head of your own is found by one of
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 from tltool.backbones.base import Features
 from tltool.recipe.schema import HeadSection
 from tltool.support.errors import HeadError, did_you_mean
+from tltool.support.imports import import_named, installed
 from tltool.tasks.table import Task
 
 Head = Callable[..., Any]
@@ -61,9 +58,13 @@ def default_head(
         x = layers.Dense(units, activation, kernel_regularizer=penalty(), name=name)(x)
     x = layers.Dropout(dropout, name="head_dropout")(x)
     # float32 whatever the precision: a softmax of half-precision logits loses small probabilities.
-    return layers.Dense(
+    last = layers.Dense(
         task.num_outputs, kernel_regularizer=penalty(), dtype="float32", name="head_output"
-    )(x)
+    )
+    output = last(x)
+    if (bias := task.target.initial_bias()) is not None:
+        last.bias.assign(bias)
+    return output
 
 
 HEADS: dict[str, Head] = {"default": default_head}
@@ -96,43 +97,16 @@ def find_head(name: str) -> Head:
     if name in HEADS:
         return HEADS[name]
     if ":" in name:
-        return _imported(name)
-    installed = {point.name: point for point in entry_points(group="tltool.heads")}
-    if name in installed:
-        return installed[name].load()
-    known = sorted({*HEADS, *installed})
+        return import_named(name, "head.name", HeadError)
+    others = installed("tltool.heads")
+    if name in others:
+        return others[name].load()
+    known = sorted({*HEADS, *others})
     raise HeadError(
         f"head.name: there is no head {name!r}; the heads are {', '.join(known)}.",
         hint=did_you_mean(name, known)
         or "Register your own with @tltool.register_head, or write package.module:function.",
     )
-
-
-def _imported(name: str) -> Head:
-    module_name, _, function_name = name.partition(":")
-    here = str(Path.cwd())
-    # A head in a file beside the recipe should just work, as with `python -m`.
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise HeadError(
-            f"head.name: the module {module_name!r} can't be imported: {error}.",
-            hint=f"It is looked for in {here} and among the installed packages.",
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    head = getattr(module, function_name, None)
-    if not callable(head):
-        functions = [key for key, value in vars(module).items() if callable(value)]
-        raise HeadError(
-            f"head.name: {module_name!r} has no function {function_name!r}.",
-            hint=did_you_mean(function_name, functions),
-        )
-    return head
 
 
 def build_head(section: HeadSection, features: Features, task: Task) -> Any:
@@ -161,6 +135,6 @@ def build_head(section: HeadSection, features: Features, task: Task) -> Any:
         raise HeadError(
             f"The head {section.name!r} returned shape {shape}, but the task "
             f"{task.spec.name!r} needs (None, {task.num_outputs}).",
-            hint="Return raw outputs (logits), one for each class; no softmax.",
+            hint="Return raw outputs (logits), one for each class; no softmax, no sigmoid.",
         )
     return output

@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, ScheduleName
-from tltool.support.errors import Fault, did_you_mean
-from tltool.tasks.table import TASKS
+from tltool.support.errors import Fault, TargetError, did_you_mean
+from tltool.tasks.table import TASKS, TaskSpec, unknown_task
 
 # Pydantic names the branch of a union it tried in the error's location; these
 # are not part of the path in the file.
@@ -60,8 +60,8 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
         case "missing":
             return Fault(path, "missing", hint=_missing_hint(path))
         case "value_error" if path == "task":
-            close = did_you_mean(str(detail["input"]), TASKS)
-            return Fault(path, "unknown task", received, ", ".join(TASKS), close)
+            problem, close = unknown_task(str(detail["input"]))
+            return Fault(path, problem, received, ", ".join(TASKS), close)
         case "literal_error":
             options = [o.strip("' ") for o in _allowed(detail).replace(" or ", ", ").split(",")]
             close = did_you_mean(str(detail["input"]), options)
@@ -160,6 +160,11 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         values: The recipe as read, its shorthands expanded; any shape.
     """
     spec = TASKS.get(str(values.get("task")))
+    if spec is not None and isinstance(values.get("target"), str):
+        try:
+            spec = spec.with_target(values["target"])
+        except TargetError as error:
+            yield Fault("target", error.message.removeprefix("target: "), hint=error.hint)
     data, head = _section(values, "data"), _section(values, "head")
     training = _section(values, "training")
     if spec is not None and spec.modality == "text" and values.get("augment") is not None:
@@ -177,20 +182,36 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     if spec is not None:
         yield from _budget_faults(training.get("tokens_per_batch"), backbone, spec.modality)
         yield from export_faults(_section(values, "export"), spec)
-    if spec is not None and spec.kind == "regression":
-        for key in ("label_smoothing", "class_weights"):
-            if training.get(key):
-                yield Fault(
-                    f"training.{key}",
-                    "needs classes, but the task is a regression",
-                    _shown(training[key]),
-                )
+    if spec is not None:
+        yield from _refused_fields(values, spec)
+        yield from _column_faults(data, spec)
     yield from _split_faults(data)
     yield from mixing_faults(_section(values, "augment"), spec)
     yield from _head_faults(head)
     yield from _solver_faults(values)
     if head.get("search") is True:
         yield from _search_faults(values)
+
+
+def _refused_fields(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    """Fields that mean nothing for the kind of target, where they are set to something."""
+    for path, refusal in spec.target.refused.items():
+        section, _, key = path.partition(".")
+        given = _section(values, section).get(key)
+        if given not in (None, 0, "auto") and given is not False:
+            yield Fault(path, refusal.problem, _shown(given), hint=refusal.hint)
+
+
+def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    columns = data.get("label_columns")
+    if columns is not None and not spec.target.many_columns:
+        yield Fault(
+            "data.label_columns",
+            f"{spec.name} takes one column",
+            _shown(columns),
+            hint=f"use data.label_column, or task={spec.modality}-multi-label, or "
+            f"task={spec.modality}-regression for numbers",
+        )
 
 
 def _budget_faults(budget: Any, backbone: Mapping[str, Any], modality: str) -> Iterator[Fault]:

@@ -88,8 +88,8 @@ def mixing_faults(augment: Mapping[str, Any], spec: TaskSpec | None) -> Iterator
         if any(later is not None and later not in BATCH_LAYERS for later in names[index:]):
             yield Fault(path, "mixes the images of a batch: it must come after the layers that "
                         "change one image", repr(name))  # fmt: skip
-        if spec is not None and spec.kind == "regression":
-            yield Fault(path, "mixes classes, but the task is a regression", repr(name))
+        if spec is not None and (refusal := spec.target.refused.get("augment.mixing")):
+            yield Fault(path, refusal.problem, repr(name), hint=refusal.hint)
         if augment.get("views") is not None:
             yield Fault(
                 path,

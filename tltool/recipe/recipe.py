@@ -59,8 +59,12 @@ class Recipe(RecipeFields):
 
     @property
     def spec(self) -> TaskSpec:
-        """The row of `TASKS` the recipe asks for."""
-        return TASKS[self.task]
+        """The row of `TASKS` the recipe asks for, with its own kind of target if it has one.
+
+        Raises:
+            TargetError: The kind can't be found.
+        """
+        return TASKS[self.task].with_target(self.target)
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -33,7 +33,11 @@ class DataSection(Section):
             (stratified by class), where no separate data is given.
         input_column: Column with the text, or with the path of the image file
             (relative to the table's own folder).
-        label_column: Column with the class name, or the number for regression.
+        label_column: Column with the class name, with the labels of a row
+            (`sea|trees`, `sea; trees`, a JSON list), or with the number.
+        label_columns: Several columns in its place: 0 or 1 for each label, or
+            several numbers that are predicted together.
+        label_separator: Between the labels in one cell; null finds it out.
         delimiter, encoding: Of a text table; null finds them out.
         max_examples: Use at most this many examples of `train` (a stratified,
             seeded choice, made before splitting).
@@ -49,6 +53,8 @@ class DataSection(Section):
     test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
     label_column: str = "label"
+    label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
     delimiter: str | None = None
     encoding: str | None = None
     max_examples: Annotated[int, Field(ge=2), _NOT_BOOL] | None = None
@@ -198,9 +204,14 @@ class TrainingSection(Section):
         weight_decay: Decoupled weight decay (AdamW; Loshchilov and Hutter
             2019, arXiv:1711.05101); biases and normalisation scales are left out.
         gradient_clip_norm: Longest global gradient norm; null is off.
-        label_smoothing: Share of each target spread over all classes.
-        class_weights: "balanced" (inverse class frequency), a mapping from
-            class name to weight, or null.
+        label_smoothing: Share of each target spread over all classes; of
+            several labels, by which each is drawn towards one half.
+        focal_gamma: Exponent of the focal loss, by which rows that are learnt
+            already count less (Lin et al. 2017, arXiv:1708.02002: 2); 0 is off.
+        class_weights: "balanced" (inverse class frequency; of several labels,
+            rows with each and without weigh the same), a mapping from class
+            name to weight, or null. "auto" is "balanced" for classes and null
+            for all else.
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
         monitor: The value that decides which epoch is best.
@@ -223,8 +234,9 @@ class TrainingSection(Section):
     weight_decay: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.01
     gradient_clip_norm: Annotated[float, Field(gt=0.0), _NOT_BOOL] | None = 1.0
     label_smoothing: Fraction = 0.0
+    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0), _NOT_BOOL] = 0.0
     class_weights: (
-        Literal["balanced"] | dict[str, Annotated[float, Field(ge=0), _NOT_BOOL]] | None
+        Literal["auto", "balanced"] | dict[str, Annotated[float, Field(ge=0), _NOT_BOOL]] | None
     ) = None
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
@@ -290,6 +302,9 @@ class CacheSection(Section):
     max_gb: Annotated[float, Field(gt=0.0), _NOT_BOOL] = 20.0
 
 
+_Threshold = Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL]
+
+
 class EvaluationSection(Section):
     """What is measured after training.
 
@@ -298,10 +313,15 @@ class EvaluationSection(Section):
             what the pretrained weights are worth: TF-IDF for texts, features
             of the same backbone with random weights for images.
         mistakes: How many of the most confident mistakes are listed.
+        thresholds: Probability from which on a label is given, where a row
+            can have several: "auto" chooses the one of each label with the
+            highest F1 on the validation rows; a number holds for all labels, a
+            mapping for those it names (0.5 for the others).
     """
 
     baseline: bool = True
     mistakes: Annotated[int, Field(ge=0), _NOT_BOOL] = 10
+    thresholds: Literal["auto"] | _Threshold | dict[str, _Threshold] = "auto"
 
 
 def _known_task(name: str) -> str:
@@ -317,9 +337,15 @@ def _name_is_a_folder_name(name: str) -> str:
 
 
 class RecipeFields(Section):
-    """The fields of a recipe; see `Recipe` for how to read one."""
+    """The fields of a recipe; see `Recipe` for how to read one.
+
+    Attributes:
+        target: A kind of target of your own in place of the task's: a
+            registered one, or `package.module:Name`.
+    """
 
     task: Annotated[str, AfterValidator(_known_task)]
+    target: str | None = None
     name: Annotated[str, AfterValidator(_name_is_a_folder_name)] = "run"
     description: str = ""
     data: DataSection = DataSection()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tltool.data.texts.text_length import TextLength
-from tltool.evaluation.evaluate import Evaluation, Mistake, excerpt
-from tltool.report.wording import count, duration, number, percent, score
+from tltool.evaluation.evaluate import Evaluation, Mistake
 from tltool.support.files import size_text
+from tltool.support.words import count, duration, excerpt, percent
+from tltool.tasks.reports import Score, Table
 from tltool.tasks.table import TASKS
 
-CLASSES_SHOWN = 20
-CONFUSIONS_SHOWN = 5
+NAMES_SHOWN = 20
 MISTAKES_SHOWN = 5
-CLASS_HEADER = ("Class", "Precision", "Recall", "F1", "Rows")
-CLASS_KEYS = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,8 @@ class Artifact:
         path: As the user would type it.
         size_bytes: Of the file, or of everything in the folder.
         max_difference: Largest difference of any output; None if not compared.
-        agreement: Share of rows with the same top class; None for regression.
+        agreement: Share of rows with the same answer; None for numbers.
+        same: What that compares, in words.
         passed: Whether it is within the tolerance; None if not compared.
         usage: How to use it, in one sentence; may be empty.
     """
@@ -62,6 +61,7 @@ class Artifact:
     size_bytes: int
     max_difference: float | None = None
     agreement: float | None = None
+    same: str = "same answer"
     passed: bool | None = None
     usage: str = ""
 
@@ -111,19 +111,19 @@ class RunSummary:
     data_licence: str = ""
 
     @property
-    def metric(self) -> str:
-        """Key of the main metric: "accuracy" or "mae"."""
-        return TASKS[self.task].metric
+    def score(self) -> Score:
+        """What sums the model up."""
+        return self.evaluation.target.headline()
 
     @property
     def value(self) -> float:
         """The main metric on `split`."""
-        return float(self.evaluation.metrics[self.metric])
+        return float(self.evaluation.metrics[self.score.key])
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of the main metric; None where it has none."""
-        found = self.evaluation.metrics[f"{self.metric}_interval"]
+        found = self.evaluation.metrics[f"{self.score.key}_interval"]
         return None if found is None else (found[0], found[1])
 
     @property
@@ -140,8 +140,8 @@ class RunSummary:
 
 def headline(summary: RunSummary) -> str:
     """What was done, in a sentence."""
-    labels = summary.evaluation.metrics.get("labels")
-    classes = f" of {count(len(labels), 'class')}" if labels else ""
+    target = summary.evaluation.target
+    classes = f" of {count(len(target.labels), target.noun)}" if target.labels else ""
     phases = ", then ".join(f"{p.trained} {p.length}" for p in summary.phases)
     what = f"Tested {summary.backbone}"
     if phases:
@@ -160,59 +160,43 @@ def notes(summary: RunSummary) -> list[str]:
         text = str(summary.text_length)
         found.append(f"{text[:1].upper()}{text[1:]}.")
     if absent := summary.evaluation.metrics.get("classes_without_rows"):
-        classes, names = count(len(absent), "class"), ", ".join(absent[:CLASSES_SHOWN])
+        noun = summary.evaluation.target.noun
+        classes, names = count(len(absent), noun), ", ".join(absent[:NAMES_SHOWN])
         found.append(f"No {summary.split} rows for {classes}: {names}.")
     return found
 
 
 def result_lines(summary: RunSummary) -> list[tuple[str, str]]:
     """Pairs of a short label and a text: the main metric, the baseline, the difference."""
-    name, mean = ("Accuracy", "") if summary.metric == "accuracy" else ("Absolute error", "mean, ")
-    value = score(summary.metric, summary.value)
-    lines = [(name, f"{value} ({mean}{_interval_words(summary)}{summary.measured})")]
+    score = summary.score
+    value = score.text(summary.value)
+    lines = [(score.title, f"{value} ({_interval_words(summary)}{summary.measured})")]
     if summary.baseline:
         other, other_value = summary.baseline
-        lines.append(("Baseline", f"{score(summary.metric, other_value)} ({other}, same rows)"))
+        lines.append(("Baseline", f"{score.text(other_value)} ({other}, same rows)"))
         lines.append(("Difference", _difference(summary, other, other_value)))
     return lines
 
 
-def class_rows(metrics: Mapping[str, Any]) -> tuple[list[list[str]], int]:
-    """Cells of the class table (`CLASS_HEADER`), and how many classes were left out.
-
-    All classes in their order where they are at most 20, else the weakest by F1.
-    """
-    classes = list(metrics.get("per_class", ()))
-    left_out = max(0, len(classes) - CLASSES_SHOWN)
-    if left_out:
-        classes.sort(key=lambda row: 2.0 if row["f1"] is None else row["f1"])
-    return [class_cells(row) for row in classes[:CLASSES_SHOWN]], left_out
+def tables(summary: RunSummary) -> list[Table]:
+    """Tables of the metrics."""
+    return summary.evaluation.target.tables(summary.evaluation.metrics)
 
 
-def class_cells(row: Mapping[str, Any]) -> list[str]:
-    """One class's cells: name, precision, recall, F1, rows."""
-    shares = ["–" if row[key] is None else f"{row[key]:.3f}" for key in CLASS_KEYS]
-    return [excerpt(row["label"], 40), *shares, f"{row['support']:,}"]
-
-
-def confusion_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """The most frequent confusions in words."""
-    rows_of = {row["label"]: row["support"] for row in metrics.get("per_class", ())}
-    return [
-        f"{excerpt(cell['true'], 60)} taken for {excerpt(cell['predicted'], 60)}: "
-        f"{cell['count']:,} of {rows_of[cell['true']]:,} ({percent(cell['share'])})"
-        for cell in metrics.get("confusions", ())[:CONFUSIONS_SHOWN]
-    ]
+def remarks(summary: RunSummary) -> list[tuple[str, list[str]]]:
+    """Titles and lines on what is worth saying of the metrics."""
+    return summary.evaluation.target.remarks(summary.evaluation.metrics)
 
 
 def mistakes_title(summary: RunSummary) -> str:
     """Heading of the list of mistakes."""
-    return "Most confident mistakes" if summary.metric == "accuracy" else "Largest errors"
+    return summary.evaluation.target.mistakes_title
 
 
 def mistake_lines(summary: RunSummary) -> list[str]:
     """The worst mistakes by file or line."""
-    return [_mistake_line(mistake) for mistake in summary.evaluation.mistakes[:MISTAKES_SHOWN]]
+    words = summary.evaluation.target.words
+    return [_mistake_line(m, words) for m in summary.evaluation.mistakes[:MISTAKES_SHOWN]]
 
 
 def file_lines(summary: RunSummary) -> list[str]:
@@ -228,7 +212,7 @@ def check_words(artifact: Artifact) -> str:
     if artifact.max_difference is not None:
         facts.append(f"largest difference {artifact.max_difference:.1e}")
     if artifact.agreement is not None:
-        facts.append(f"same class for {percent(artifact.agreement)} of rows")
+        facts.append(f"{artifact.same} for {percent(artifact.agreement)} of rows")
     verdict = "passed" if artifact.passed else "FAILED"
     return f"comparison with the Keras model {verdict}" + (f": {', '.join(facts)}" if facts else "")
 
@@ -236,14 +220,16 @@ def check_words(artifact: Artifact) -> str:
 def _interval_words(summary: RunSummary) -> str:
     if summary.interval is None:
         return ""
-    low, high = (score(summary.metric, bound) for bound in summary.interval)
+    low, high = map(summary.score.text, summary.interval)
     return f"95 % interval {low} to {high}, "
 
 
 def _difference(summary: RunSummary, other: str, other_value: float) -> str:
     gain = summary.value - other_value
-    if summary.metric == "accuracy":
-        better, words = gain > 0, f"{100 * gain:+.1f} points {'over' if gain >= 0 else 'against'}"
+    if summary.score.higher_is_better:
+        over = "over" if gain >= 0 else "against"
+        better = gain > 0
+        words = f"{100 * gain:+.1f} points {over}" if summary.score.share else f"{gain:+.3f} {over}"
     elif other_value == 0:
         better, words = False, "no smaller error than"
     else:
@@ -257,17 +243,15 @@ def _difference(summary: RunSummary, other: str, other_value: float) -> str:
     return f"{words} {other}{doubt}"
 
 
-def _mistake_line(mistake: Mistake) -> str:
+def _mistake_line(mistake: Mistake, words: Callable[[Any], str]) -> str:
     origin = excerpt(mistake.origin, 10_000)
     if mistake.excerpt == excerpt(mistake.origin):  # an image: its file says it all
         where = origin
     else:
         where = f"{origin}: “{mistake.excerpt}”"
-    if mistake.confidence is None:
-        true, predicted = number(float(mistake.true)), number(float(mistake.predicted))
-        return f"{where} is {true}, predicted {predicted}"
-    true, predicted = excerpt(str(mistake.true), 60), excerpt(str(mistake.predicted), 60)
-    return f"{where} is {true}, predicted {predicted} ({percent(mistake.confidence)} sure)"
+    true, predicted = (excerpt(words(x), 60) for x in (mistake.true, mistake.predicted))
+    sure = "" if mistake.confidence is None else f" ({percent(mistake.confidence)} sure)"
+    return f"{where} is {true}, predicted {predicted}{sure}"
 
 
 def _artifact_line(artifact: Artifact) -> str:

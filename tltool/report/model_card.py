@@ -8,38 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tltool.evaluation.metrics import CALIBRATION_BINS
-from tltool.report.content import (
-    CLASS_HEADER,
-    RunSummary,
-    check_words,
-    class_cells,
-    confusion_lines,
-    headline,
-    notes,
-)
-from tltool.report.wording import code, count, markdown, percent, score, table
+from tltool.report.content import RunSummary, check_words, headline, notes, remarks, tables
+from tltool.report.summary import markdown_table
+from tltool.report.wording import code, markdown, table
 from tltool.support.files import size_text
-
-FEW_ROWS = 30  # rows under which a class's own scores say little
-_CALIBRATION_NOTED = 0.05
-
-_METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
-    "weighted_f1": "Weighted F1",
-    "macro_precision": "Macro precision",
-    "macro_recall": "Macro recall",
-    "roc_auc": "ROC-AUC (one against the rest)",
-    "pr_auc": "PR-AUC (average precision)",
-    "calibration_error": f"Calibration error ({CALIBRATION_BINS} bins)",
-    "log_loss": "Log loss",
-    "mae": "Mean absolute error",
-    "rmse": "Root mean squared error",
-    "r2": "R²",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-}
+from tltool.tasks.reports import Score
 
 
 def model_card(
@@ -126,33 +99,28 @@ def _training(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
 
 def _evaluation(summary: RunSummary, plot: str | None) -> str:
     metrics = summary.evaluation.metrics
-    rows = [
-        _metric_row(key, name, metrics) for key, name in _METRIC_NAMES.items() if key in metrics
-    ]
+    scores = summary.evaluation.target.scores
+    rows = [_metric_row(score, metrics) for score in scores if score.key in metrics]
     if summary.baseline:
         name, value = summary.baseline
-        rows.append([f"Baseline: {markdown(name)}", score(summary.metric, value), "–"])
+        rows.append([f"Baseline: {markdown(name)}", summary.score.text(value), "–"])
     parts = [
         f"On {summary.measured}.",
         table(("Metric", "Value", "95 % interval"), rows, right=(1, 2)),
     ]
-    if classes := metrics.get("per_class"):
-        cells = [[markdown(label), *values] for label, *values in map(class_cells, classes)]
-        parts.append(table(CLASS_HEADER, cells, right=(1, 2, 3, 4)))
-    if lines := confusion_lines(metrics):
-        parts.append("Most frequent confusions:\n\n" + _bullets(lines))
+    parts += [markdown_table(found.header, found.rows) for found in tables(summary)]
+    parts += [f"{title}:\n\n{_bullets(lines)}" for title, lines in remarks(summary) if lines]
     if plot:
-        title = "Confusion matrix" if classes else "Predicted against true values"
-        parts.append(f"![{title}](<{plot}>)")
+        parts.append(f"![What the held-out rows gave](<{plot}>)")
     return "\n\n".join(parts)
 
 
-def _metric_row(key: str, name: str, metrics: Mapping[str, Any]) -> list[str]:
-    value, interval = metrics[key], metrics.get(f"{key}_interval")
+def _metric_row(score: Score, metrics: Mapping[str, Any]) -> list[str]:
+    value, interval = metrics[score.key], metrics.get(f"{score.key}_interval")
     if value is None:
-        return [name, markdown(metrics.get(f"{key}_note") or "undefined"), "–"]
-    bounds = " to ".join(score(key, bound) for bound in interval) if interval else "–"
-    return [name, score(key, value), bounds]
+        return [score.title, markdown(metrics.get(f"{score.key}_note") or "undefined"), "–"]
+    bounds = " to ".join(map(score.text, interval)) if interval else "–"
+    return [score.title, score.text(value), bounds]
 
 
 def _limits(summary: RunSummary) -> list[str]:
@@ -162,30 +130,12 @@ def _limits(summary: RunSummary) -> list[str]:
         f"The scores come from {summary.measured}; on other data they may be lower. The interval "
         "covers the sampling of those rows only, not the choice of data or the training seed.",
     ]
-    few = [row["label"] for row in metrics.get("per_class", ()) if row["support"] < FEW_ROWS]
-    if few:
-        named = ", ".join(few[:10]) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
-        limits.append(
-            f"{count(len(few), 'class')} with fewer than {FEW_ROWS} rows, whose own scores "
-            f"are uncertain: {named}."
-        )
     if summary.text_length is not None:
         limits.append(
             f"The model reads the first {summary.text_length.max_length} tokens of a text; what "
             "follows does not count."
         )
-    error = metrics.get("calibration_error")
-    if error is not None:
-        advice = "treat them as scores, not as probabilities" if error > _CALIBRATION_NOTED else ""
-        limits.append(
-            f"Confidences are off by {percent(error)} on average"
-            + (f": {advice}." if advice else ".")
-        )
-    if summary.metric == "accuracy":
-        limits.append(
-            "The model always answers with one of its classes, also for input that fits none."
-        )
-    return limits
+    return [*limits, *summary.evaluation.target.limits(metrics)]
 
 
 def _files(summary: RunSummary) -> str:

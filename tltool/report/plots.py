@@ -22,8 +22,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from tltool.evaluation.evaluate import excerpt
 from tltool.support.files import atomic_path
+from tltool.support.words import excerpt
+from tltool.tasks.reports import Bars, Matrix, Picture, Scatter, Score
 
 DPI = 150
 LABEL_CHARACTERS = 28
@@ -31,30 +32,33 @@ _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _INK, _GREY, _FAINT = "#222222", "#767676", "#D9D9D9"
 _COUNTS_UP_TO = 20  # classes; with more, numbers no longer fit the cells
 _TICKS_UP_TO = 100
+_PANELS_ACROSS = 3
 _CHARACTERS_ACROSS = 60  # of small type above a curve
 # Fonts for scripts that matplotlib's own does not cover, where installed.
 _MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS", "Microsoft YaHei")
 
 
-def learning_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+def learning_curves(
+    history: Sequence[Mapping[str, Any]], path: Path, score: Score, unit: str = ""
+) -> None:
     """Draws loss, metric and learning rate over the epochs of all phases.
 
     Args:
-        history: One row an epoch, in order: `phase`, `loss`, `val_loss`, a
-            metric (`accuracy` or `mae`) with its `val_…`, `learning_rate`.
-            Missing and None values leave a gap.
+        history: One row an epoch, in order: `phase`, `loss`, `val_loss`, the
+            key of `score` with its `val_…`, `learning_rate`. Missing and None
+            values leave a gap.
+        score: The metric.
+        unit: Of its values, in words.
         path: The PNG file; written whole or not at all.
     """
     figure = Figure(figsize=(10, 5.4), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(3.2, 1))
-    metric = next((key for key in ("accuracy", "mae") if any(key in r for r in history)), None)
     loss = figure.add_subplot(grid[0, 0])
     _curves(loss, history, "loss", "Loss")
-    if metric:
-        name = {"accuracy": "Accuracy", "mae": "Mean absolute error"}[metric]
+    if any(score.key in row for row in history):
         axes = figure.add_subplot(grid[0, 1], sharex=loss)
-        _curves(axes, history, metric, name)
-        if metric == "accuracy":
+        _curves(axes, history, score.key, f"{score.title} ({unit})" if unit else score.title)
+        if score.share:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     rate = figure.add_subplot(grid[1, :])
     rate.plot(*_series(history, "learning_rate"), color=_GREEN, marker="o", markersize=3)
@@ -93,6 +97,38 @@ def rate_curve(
     axes.set_ylim(low - 0.15 * (high - low), high + 0.6 * (high - low) or None)
     _dress(axes, "Loss", "Learning rate")
     axes.legend(frameon=False, fontsize=9, loc="lower left")
+    _save(figure, path)
+
+
+def draw(picture: Picture, path: Path) -> None:
+    """Draws what the held-out rows gave, as a PNG file, written whole or not at all."""
+    match picture:
+        case Matrix():
+            confusion_matrix(picture.counts, picture.labels, path)
+        case Scatter():
+            regression_scatter(picture.panels, path)
+        case Bars():
+            label_bars(picture, path)
+
+
+def label_bars(picture: Bars, path: Path) -> None:
+    """Draws shares of each label as bars, the labels from top to bottom."""
+    labels, groups = picture.labels, picture.shares
+    height = 0.8 / max(1, len(groups))
+    figure = Figure(figsize=(7, max(2.4, 0.34 * len(labels) + 1.2)), layout="constrained")
+    axes = figure.add_subplot()
+    places = np.arange(len(labels))
+    for number, (name, shares) in enumerate(groups.items()):
+        values = [0.0 if share is None else share for share in shares]
+        colour = (_BLUE, _ORANGE, _GREEN)[number % 3]
+        offset = (number - (len(groups) - 1) / 2) * height
+        axes.barh(places + offset, values, height * 0.9, color=colour, label=name)
+    axes.set_yticks(places, [shorten(label) for label in labels], family=_fonts(), parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    _dress(axes, None, "Share")
+    axes.set_title(picture.title, loc="left", fontsize=11, color=_INK)
+    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.0, 1.04), ncols=3)
     _save(figure, path)
 
 
@@ -135,12 +171,26 @@ def confusion_matrix(
 
 
 def regression_scatter(
-    predictions: Sequence[float] | np.ndarray, targets: Sequence[float] | np.ndarray, path: Path
+    panels: Sequence[tuple[str, Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]],
+    path: Path,
 ) -> None:
-    """Draws predicted against true values, both (n,), with the diagonal of exact ones."""
-    predictions, targets = np.ravel(predictions), np.ravel(targets)
-    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
-    axes = figure.add_subplot()
+    """Draws predicted against true values with the diagonal of exact ones.
+
+    Args:
+        panels: For each number its name, predictions and true values, both (n,).
+        path: The PNG file; written whole or not at all.
+    """
+    columns = min(len(panels), _PANELS_ACROSS)
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(5.6 * columns, 5.4 * rows), layout="constrained")
+    for number, (name, predictions, targets) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        title = "Predicted against true values" + (f": {name}" if len(panels) > 1 else "")
+        _scatter(axes, np.ravel(predictions), np.ravel(targets), excerpt(title, 60))
+    _save(figure, path)
+
+
+def _scatter(axes: Axes, predictions: np.ndarray, targets: np.ndarray, title: str) -> None:
     both = np.concatenate([predictions, targets])
     margin = 0.04 * float(np.ptp(both)) or 1.0
     limits = (float(both.min()) - margin, float(both.max()) + margin)
@@ -158,9 +208,8 @@ def regression_scatter(
     )
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     _dress(axes, "Predicted", "True value")
-    axes.set_title("Predicted against true values", loc="left", fontsize=11, color=_INK)
+    axes.set_title(title, loc="left", fontsize=11, color=_INK, parse_math=False)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    _save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -186,12 +235,12 @@ class TradeOff:
     chosen: bool
 
 
-def trade_off(points: Sequence[TradeOff], metric: str, trained: float, path: Path) -> None:
+def trade_off(points: Sequence[TradeOff], score: Score, trained: float, path: Path) -> None:
     """Draws the metric of exports over the size of their files.
 
     Args:
         points: The exports.
-        metric: "accuracy" or "mae".
+        score: The metric.
         trained: The trained model's value, drawn as a line.
         path: The PNG file; written whole or not at all.
     """
@@ -210,9 +259,9 @@ def trade_off(points: Sequence[TradeOff], metric: str, trained: float, path: Pat
         width = 14 if point.chosen else 8
         axes.plot([size], [point.value], marker, color=colour, markersize=width, label=label)
     axes.set_xlim(0, 1.1 * max(point.size_bytes for point in points) / 1e6)
-    if metric == "accuracy":
+    if score.share:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _dress(axes, {"accuracy": "Accuracy", "mae": "Mean absolute error"}[metric], "Size (MB)")
+    _dress(axes, score.title, "Size (MB)")
     axes.set_title("Size and quality of each precision", loc="left", fontsize=11, color=_INK)
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)

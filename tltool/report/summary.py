@@ -11,22 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tltool.evaluation.evaluate import excerpt
 from tltool.report.content import (
-    CLASS_HEADER,
     Artifact,
     Phase,
     RunSummary,
-    class_rows,
-    confusion_lines,
     file_lines,
     headline,
     mistake_lines,
     mistakes_title,
     notes,
+    remarks,
     result_lines,
+    tables,
 )
 from tltool.report.wording import code, markdown, table
+from tltool.support.words import excerpt
 
 __all__ = ["Artifact", "Phase", "RunSummary", "render", "to_markdown"]
 
@@ -38,7 +37,6 @@ def render(summary: RunSummary, console: Console) -> None:
     line that is never broken, so that it can be copied and searched. Only the
     sentences at the top are wrapped, and only on a terminal.
     """
-    metrics = summary.evaluation.metrics
     _print(console, "", headline(summary), prose=True)
     for note in notes(summary):
         _print(console, "note: ", note, "yellow", prose=True)
@@ -46,14 +44,15 @@ def render(summary: RunSummary, console: Console) -> None:
         _print(console, "warning: ", warning, "yellow", prose=True)
     _title(console, f"Result on the {summary.split} split")
     for label, text in result_lines(summary):
-        _print(console, f"  {label:<15}", text, "bold")
-    rows, left_out = class_rows(metrics)
-    if rows:
-        _title(console, "Classes (the weakest)" if left_out else "Classes")
-        _class_table(console, rows)
-    if left_out:
-        _print(console, "  ", f"and {left_out} more classes in the report")
-    _list(console, "Most frequent confusions", confusion_lines(metrics))
+        _print(console, f"  {label:<15}", f" {text}" if len(label) >= 15 else text, "bold")
+    for found in tables(summary):
+        title, rows, left_out = found.brief or (found.title, found.rows, "")
+        _title(console, title)
+        _table(console, found.header, rows)
+        if left_out:
+            _print(console, "  ", left_out)
+    for title, lines in remarks(summary):
+        _list(console, title, lines)
     _list(console, mistakes_title(summary), mistake_lines(summary))
     _list(console, "Files", file_lines(summary))
     if summary.next_commands:
@@ -65,19 +64,17 @@ def render(summary: RunSummary, console: Console) -> None:
 
 def to_markdown(summary: RunSummary) -> str:
     """The summary as a Markdown page."""
-    metrics = summary.evaluation.metrics
     results = [f"{label}: {text}" for label, text in result_lines(summary)]
-    rows, left_out = class_rows(metrics)
     parts = [f"# {markdown(summary.name)}", markdown(headline(summary))]
     parts += [f"> {markdown(text)}" for text in (*notes(summary), *summary.warnings)]
     parts += _section(f"Result on the {summary.split} split", results)
-    if rows:
-        cells = [[markdown(label), *values] for label, *values in rows]
-        parts.append("## Classes (the weakest)" if left_out else "## Classes")
-        parts.append(table(CLASS_HEADER, cells, right=(1, 2, 3, 4)))
-    if left_out:
-        parts.append(f"and {left_out} more classes in the metrics file")
-    parts += _section("Most frequent confusions", confusion_lines(metrics))
+    for found in tables(summary):
+        title, rows, left_out = found.brief or (found.title, found.rows, "")
+        parts += [f"## {title}", markdown_table(found.header, rows)]
+        if left_out:
+            parts.append(left_out)
+    for title, lines in remarks(summary):
+        parts += _section(title, lines)
     parts += _section(mistakes_title(summary), mistake_lines(summary))
     parts += _section("Files", file_lines(summary))
     if summary.next_commands:
@@ -112,10 +109,16 @@ def _print(
     console.print(line, soft_wrap=unbroken, emoji=False, highlight=False)
 
 
-def _class_table(console: Console, rows: Sequence[Sequence[str]]) -> None:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of a report: the first column is text, the others are numbers."""
+    cells = [[markdown(label), *values] for label, *values in rows]
+    return table(header, cells, right=range(1, len(header)))
+
+
+def _table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    grid.add_column("  " + CLASS_HEADER[0], no_wrap=True)
-    for name in CLASS_HEADER[1:]:
+    grid.add_column("  " + header[0], no_wrap=True)
+    for name in header[1:]:
         grid.add_column(name, justify="right", no_wrap=True)
     for label, *cells in rows:
         grid.add_row(Text(f"  {label}"), *cells)

@@ -1,44 +1,11 @@
-"""Numbers in words, and text made safe for Markdown."""
+"""Text made safe for Markdown."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from tltool.evaluation.evaluate import excerpt
-
-
-def percent(share: float) -> str:
-    """0.934 as "93.4 %"."""
-    return f"{100 * share:.1f} %"
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, or a dash for what is undefined."""
-    return "–" if value is None else f"{value:.4g}"
-
-
-def score(metric: str, value: float) -> str:
-    """Accuracy in per cent, errors in the target's units."""
-    return percent(value) if metric == "accuracy" else number(value)
-
-
-def count(amount: int, noun: str) -> str:
-    """1 as "1 text", 1200 as "1,200 texts"; nouns in -s take -es."""
-    if amount == 1:
-        return f"1 {noun}"
-    return f"{amount:,} {noun}{'es' if noun.endswith('s') else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """75 as "1 min 15 s"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{max(whole, 1)} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+from tltool.support.words import excerpt
 
 
 def markdown(text: object) -> str:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.data.reading.encoding import decode
-from tltool.data.reading.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, check_image_path, natural_key
-from tltool.data.reading.rows import SHOWN, BadValueError, Broken, Row, input_of
+from tltool.data.reading.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, check_image_path
+from tltool.data.reading.rows import SHOWN, Broken, Row, input_of
 from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
 from tltool.support.errors import DataError, did_you_mean
+from tltool.support.words import natural_key
 from tltool.tasks.table import Modality, Task
+from tltool.tasks.values import BadValueError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +73,7 @@ def prediction_rows(
     """Rows to show or write: `origin`, `input`, `prediction`, `confidence`, `probabilities`.
 
     Args:
-        outputs: Probabilities (n, classes), or numbers (n,).
+        outputs: As `Task.outputs` gives them.
         examples: The n rows.
         task: Labels and kind of task.
         top: Keep the probabilities of this many classes, highest first; None
@@ -135,7 +137,7 @@ def _rows_of_path(path: Path, modality: Modality, column: str) -> list[Row | Bro
     if path.is_dir():
         return _rows_of_folder(path, modality)
     if path.suffix.lower() in TABLE_SUFFIXES:
-        rows = read_table(path, Columns(column, None))
+        rows = read_table(path, Columns(column))
         return [_table_row(row, path.parent, modality) for row in rows]
     if modality == "image":
         return [_row(str(path), str(path), modality)]

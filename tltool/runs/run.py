@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +20,7 @@ from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder
 from tltool.support.errors import ExportError, HeadError, RunError
 from tltool.tasks.table import Task
+from tltool.tasks.target import Prediction
 
 if TYPE_CHECKING:
     import keras
@@ -31,28 +31,13 @@ if TYPE_CHECKING:
     from tltool.report.summary import RunSummary
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one input.
-
-    Attributes:
-        value: The class name, or the number in the target's units.
-        confidence: Probability of that class; None for regression.
-        probabilities: Of every class, in label order; empty for regression.
-    """
-
-    value: str | float
-    confidence: float | None
-    probabilities: dict[str, float]
-
-
 class Run:
     """A run folder and the model in it; made by `finetune` and `load_run`.
 
     Attributes:
         folder: Where its files are.
         recipe: The resolved recipe.
-        task: Labels or target scale.
+        task: With its target.
         preprocessing: How raw input becomes model input.
         summary: What `finetune` found; None for a run that was loaded.
     """
@@ -167,7 +152,7 @@ class Run:
         )
 
     def outputs(self, examples: Examples) -> Any:
-        """Probabilities (n, classes), or numbers (n,) in the target's units, for examples."""
+        """What the model says of examples, as `Task.outputs` gives it."""
         from tltool.evaluation.inference import model_outputs
 
         return model_outputs(self.model, examples, self.task, self.preprocessing)
@@ -183,14 +168,9 @@ class Run:
         unknown = [None] * len(inputs)
         origins = [f"item {i}" for i in range(len(inputs))]
         examples = Examples(self.task.spec.modality, inputs, unknown, unknown, origins)
-        return [self._prediction(row) for row in self.outputs(examples)] if inputs else []
-
-    def _prediction(self, row: Any) -> Prediction:
-        if self.task.spec.kind == "regression":
-            return Prediction(float(row), None, {})
-        probabilities = dict(zip(self.task.labels, map(float, row), strict=True))
-        best = max(probabilities, key=probabilities.__getitem__)
-        return Prediction(best, probabilities[best], probabilities)
+        if not inputs:
+            return []
+        return [self.task.target.prediction(row) for row in self.outputs(examples)]
 
     def export(
         self,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from tltool.tasks.table import Kind
+from tltool.tasks.target import Target
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7  # Keras' Adam.
 _KEPT_OF = 256  # Dropout draws one byte for each feature, so rates are multiples of 1/256.
@@ -35,7 +35,7 @@ class HeadSettings:
         dropout: Share of the inputs of each dense layer that is dropped.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay of the kernels.
-        label_smoothing: Share of each target spread over all classes.
+        label_smoothing: As in a recipe.
     """
 
     hidden_units: tuple[int, ...]
@@ -50,7 +50,7 @@ class FitSettings:
     """What all heads of a search share.
 
     Attributes:
-        kind: Classification or regression.
+        target: Gives loss, smoothing and initial bias.
         activation: Of hidden layers, as in a recipe.
         l2: Factor of the L2 penalty on kernels.
         batch_size: Rows a step.
@@ -58,7 +58,7 @@ class FitSettings:
         clip_norm: Longest global gradient norm, or None.
     """
 
-    kind: Kind
+    target: Target
     activation: str
     l2: float
     batch_size: int
@@ -86,7 +86,7 @@ def fit_head(
     Args:
         features: float32 (n, channels).
         targets: Encoded, float32 (n, outputs).
-        weights: Of each row in the loss, float32 (n,).
+        weights: In the loss, float32: of each row (n,) or its outputs (n, outputs).
         rows: Row numbers to train on.
         settings, shared: The head and its training.
         rates: Learning rate of each step, (`steps_of_fit`,).
@@ -99,9 +99,9 @@ def fit_head(
     widths = (features.shape[1], *settings.hidden_units, targets.shape[1])
     head = _Head(widths, settings, shared, rng)
     adam = _AdamW(head, settings.weight_decay, shared.clip_norm)
-    if settings.label_smoothing:
-        share = settings.label_smoothing
-        targets = targets * (1 - share) + np.float32(share / targets.shape[1])
+    targets = shared.target.smoothed(targets, settings.label_smoothing)
+    if weights.ndim == 1:
+        weights = weights[:, None]
     step = 0
     for _ in range(shared.epochs):
         order = rng.permutation(rows)
@@ -151,6 +151,9 @@ class _Head:
         for (inputs, outputs), (kernel, _) in zip(pairs, self.layers, strict=True):
             limit = np.sqrt(6 / (inputs + outputs))
             kernel[:] = rng.uniform(-limit, limit, kernel.shape)
+        self._loss = shared.target.row_loss
+        if (bias := shared.target.initial_bias()) is not None:
+            self.layers[-1][1][:] = bias
 
     def gradient(self, features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
         """Fills `gradients` with those of the mean weighted loss of a batch."""
@@ -166,8 +169,8 @@ class _Head:
             if index < len(self.layers) - 1:
                 x, slope = self._activation(x)
                 slopes.append(slope)
-        error = self._error(x, targets)
-        error *= (weights / len(weights))[:, None]
+        error = self._loss.gradient(x, targets)
+        error *= weights / np.float32(len(weights))
         for index in reversed(range(len(self.layers))):
             kernel = self.layers[index][0]
             kernel_slot, bias_slot = self._slots[index]
@@ -187,12 +190,6 @@ class _Head:
             return None
         drawn = np.frombuffer(self._rng.bytes(int(np.prod(shape))), np.uint8).reshape(shape)
         return (drawn < self._kept) * np.float32(_KEPT_OF / self._kept)
-
-    def _error(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Derivative of each row's loss by its raw outputs."""
-        if self._shared.kind == "regression":
-            return (outputs - targets) * np.float32(2 / targets.shape[1])
-        return softmax(outputs) - targets
 
 
 class _AdamW:
@@ -243,13 +240,6 @@ def _views(vector: np.ndarray, pairs: Sequence[tuple[int, int]]) -> list[Layer]:
         views.append((vector[start:middle].reshape(inputs, outputs), vector[middle:end]))
         start = end
     return views
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (n, classes) of logits."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    odds /= odds.sum(axis=1, keepdims=True)
-    return odds
 
 
 # Each gives the activations and their derivatives.

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
-from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from tltool.search.head_fits import (
@@ -22,11 +21,9 @@ from tltool.search.head_fits import (
     HeadSettings,
     fit_head,
     head_outputs,
-    softmax,
     steps_of_fit,
 )
-from tltool.support.errors import DataError
-from tltool.tasks.table import Kind
+from tltool.tasks.reports import Score
 
 # Shares of the candidates: half are linear, the usual best on pretrained features.
 _HIDDEN_UNITS: tuple[tuple[int, ...], ...] = ((), (), (), (), (64,), (128,), (256,), (512,))
@@ -52,9 +49,8 @@ class HeadTrial:
     Attributes:
         number: 0 is the recipe's own head; the others are drawn.
         settings: What was tried.
-        scores: For each fold it was trained on, the metrics of the held-out
-            rows: `log_loss` and `accuracy`, or `mse` and `mae` in the target's
-            own units.
+        scores: For each fold it was trained on, the `search_scores` of the
+            target on the held-out rows.
         seconds: Time of its fits, one core each.
     """
 
@@ -81,10 +77,9 @@ class SearchProblem:
     Attributes:
         features: float32 (n, channels).
         targets: Encoded, float32 (n, outputs).
-        weights: Of each row in the loss, float32 (n,).
+        weights: In the loss, float32: of each row (n,) or its outputs (n, outputs).
         shared: What all heads share.
-        monitor: The metric that ranks: `log_loss`, `accuracy`, `mse` or `mae`.
-        target_std: Size of one unit of the targets (regression).
+        monitor: The score that ranks, one of the target's `search_scores`.
         seed: Of candidates, folds and fits.
     """
 
@@ -92,21 +87,21 @@ class SearchProblem:
     targets: np.ndarray
     weights: np.ndarray
     shared: FitSettings
-    monitor: str
-    target_std: float
+    monitor: Score
     seed: int
 
 
-def metrics_of(kind: Kind) -> tuple[str, str]:
-    """The metrics of a trial: that of `training.monitor: loss`, and that of `metric`."""
-    return ("log_loss", "accuracy") if kind == "classification" else ("mse", "mae")
-
-
-def draw_settings(count: int, own: HeadSettings, kind: Kind, seed: int) -> list[HeadSettings]:
+def draw_settings(count: int, own: HeadSettings, seed: int, *, smooths: bool) -> list[HeadSettings]:
     """The candidates: the recipe's own settings first, then drawn ones.
 
     Each setting's range is cut into as many parts as there are candidates and
     every part is drawn from once (Latin hypercube; McKay et al. 1979).
+
+    Args:
+        count: Of candidates.
+        own: The recipe's.
+        seed: Of the draw.
+        smooths: Whether label smoothing means something for the targets.
     """
     rng = np.random.default_rng([seed, 0])
     drawn = max(0, count - 1)
@@ -119,9 +114,7 @@ def draw_settings(count: int, own: HeadSettings, kind: Kind, seed: int) -> list[
                 dropout=_rounded_to(0.05, dropout * _MAX_DROPOUT),
                 learning_rate=_between(_LEARNING_RATES, rate),
                 weight_decay=_between(_WEIGHT_DECAYS, decay),
-                label_smoothing=_SMOOTHINGS[int(smoothing * len(_SMOOTHINGS))]
-                if kind == "classification"
-                else 0.0,
+                label_smoothing=_SMOOTHINGS[int(smoothing * len(_SMOOTHINGS))] if smooths else 0.0,
             )
         )
     return found
@@ -158,7 +151,7 @@ def search_heads(
     Raises:
         DataError: There are too few rows for so many folds.
     """
-    splits = _splits(problem, folds)
+    splits = problem.shared.target.folds(problem.targets, folds, problem.seed)
     running = [_Running(number, settings) for number, settings in enumerate(candidates)]
     _train(problem, rates, running, splits, [0])
     kept = max(_MIN_KEPT, -(-len(running) // _KEPT_SHARE))
@@ -186,45 +179,15 @@ class _Running:
         return HeadTrial(self.number, self.settings, scores, self.seconds)
 
 
-def _ranked(trials: Sequence[_Running], monitor: str) -> list[_Running]:
-    sign = -1 if monitor == "accuracy" else 1
+def _ranked(trials: Sequence[_Running], monitor: Score) -> list[_Running]:
+    sign = -1 if monitor.higher_is_better else 1
 
     def key(trial: _Running) -> tuple[int, float, int]:
-        mean = sign * float(np.mean([score[monitor] for score in trial.scores.values()]))
+        mean = sign * float(np.mean([score[monitor.key] for score in trial.scores.values()]))
         # What overflowed goes last; NaN would make the order depend on the order before.
         return -len(trial.scores), mean if np.isfinite(mean) else np.inf, trial.number
 
     return sorted(trials, key=key)
-
-
-def _splits(problem: SearchProblem, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Row numbers to train on and to score, for each fold; stratified by class."""
-    rows = len(problem.features)
-    if problem.shared.kind == "regression":
-        classes, largest = None, rows
-    else:
-        classes = problem.targets.argmax(axis=1)
-        largest = int(np.bincount(classes).max())
-    if folds > largest:
-        raise DataError(
-            f"{folds} folds need {folds} rows"
-            + ("" if classes is None else " of at least one class")
-            + f"; there are {largest}.",
-            hint="Take fewer folds, or more data.",
-        )
-    if classes is None:
-        return list(KFold(folds, shuffle=True, random_state=problem.seed).split(problem.features))
-    return list(_stratified(classes, folds, problem.seed))
-
-
-def _stratified(classes: np.ndarray, folds: int, seed: int) -> Any:
-    import warnings
-
-    with warnings.catch_warnings():
-        # A class with fewer rows than folds is missing from some of them, which does no harm.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        yield from splitter.split(classes, classes)
 
 
 def _train(
@@ -285,21 +248,5 @@ def _fit(
             seed,
         )
         outputs = head_outputs(layers, problem.features[held_out], shared.activation)
-        scores = _scores(outputs, problem.targets[held_out], shared.kind, problem.target_std)
+        scores = shared.target.search_values(outputs, problem.targets[held_out])
     return scores, time.perf_counter() - started
-
-
-def _scores(
-    outputs: np.ndarray, targets: np.ndarray, kind: Kind, target_std: float
-) -> dict[str, float]:
-    if kind == "regression":
-        errors = (outputs - targets).astype(np.float64) * target_std
-        return {"mse": float(np.mean(errors**2)), "mae": float(np.mean(np.abs(errors)))}
-    # Without the targets' smoothing and weights: heads of any setting compare.
-    probabilities = softmax(outputs.astype(np.float64))
-    truth = targets.argmax(axis=1)
-    likely = probabilities[np.arange(len(truth)), truth]
-    return {
-        "log_loss": float(-np.log(np.maximum(likely, 1e-12)).mean()),
-        "accuracy": float((outputs.argmax(axis=1) == truth).mean()),
-    }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tltool.data.labels import class_weights, encode_targets
+from tltool.data.labels import encode_targets
 from tltool.model.freezing import PhasePlan
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import PhaseSection
@@ -24,7 +24,6 @@ from tltool.search.head_search import (
     Rates,
     SearchProblem,
     draw_settings,
-    metrics_of,
     search_heads,
 )
 from tltool.support.errors import RecipeError
@@ -168,13 +167,14 @@ def search_head(
         recipe.training.weight_decay,
         recipe.training.label_smoothing,
     )
-    kind = recipe.spec.kind
-    candidates = draw_settings(trials, own, kind, recipe.training.seed)
+    target = prepared.task.target
+    smooths = "training.label_smoothing" not in target.refused
+    candidates = draw_settings(trials, own, recipe.training.seed, smooths=smooths)
     ranked = search_heads(problem, candidates, _rates_of(phase), folds, progress.note)
-    metrics = metrics_of(kind)
+    metrics = [score.key for score in target.search_scores]
     result = HeadSearchResult(
         trials=tuple(ranked),
-        metrics=(problem.monitor, *(m for m in metrics if m != problem.monitor)),
+        metrics=(problem.monitor.key, *(m for m in metrics if m != problem.monitor.key)),
         folds=folds,
         epochs=phase.epochs,
         num_rows=len(problem.features),
@@ -195,7 +195,7 @@ def _problem(
     origins = [origin for part in parts for origin in part.origins]
     training = recipe.training
     shared = FitSettings(
-        kind=recipe.spec.kind,
+        target=prepared.task.target,
         activation=recipe.head.activation,
         l2=recipe.head.l2,
         batch_size=training.batch_size,
@@ -206,10 +206,9 @@ def _problem(
     return SearchProblem(
         features=np.concatenate([found.train, found.validation]),
         targets=encode_targets(prepared.task, targets, origins),
-        weights=class_weights(prepared.task, targets, training.class_weights),
+        weights=prepared.task.target.weights(targets, training.class_weights),
         shared=shared,
-        monitor=metrics_of(recipe.spec.kind)[0 if training.monitor == "loss" else 1],
-        target_std=prepared.task.target_std,
+        monitor=prepared.task.target.search_scores[0 if training.monitor == "loss" else 1],
         seed=training.seed,
     )
 

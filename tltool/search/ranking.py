@@ -40,7 +40,7 @@ class RankedBackbone:
 
     Attributes:
         backbone: As it was named.
-        metric: What `score` is: "accuracy" (more is better) or "mae" (less is).
+        metric: What `score` is: the key of the task's headline score.
         score: Mean of the linear probe over the folds.
         std: Sample standard deviation over the folds.
         logme: LogME score, higher is better.
@@ -110,12 +110,8 @@ def rank(
             + "\n  ".join(f"{result.backbone}: {result.error}" for result in results),
             hint="`tltool models list` shows backbones that work.",
         )
-    return sorted(results, key=_order)
-
-
-def _order(result: RankedBackbone) -> tuple[bool, float]:
-    score = result.score or 0.0
-    return result.error is not None, score if result.metric == "mae" else -score
+    sign = -1 if recipe.spec.target.headline().higher_is_better else 1
+    return sorted(results, key=lambda r: (r.error is not None, sign * (r.score or 0.0)))
 
 
 def _score(
@@ -130,15 +126,16 @@ def _score(
     from tltool.search.logme import logme
 
     prepared = _assemble(recipe, name, examples, summary, progress)
-    features, targets = _features(_renamed(recipe, name), prepared, progress, store)
-    result: ProbeScore = probe(features, targets, prepared.task)
+    features, truth = _features(_renamed(recipe, name), prepared, progress, store)
+    target = prepared.task.target
+    result: ProbeScore = probe(features, truth, prepared.task)
     parameters = sum(group.num_parameters for group in prepared.backbone.groups)
     return RankedBackbone(
         backbone=name,
         metric=recipe.spec.metric,
         score=result.value,
         std=result.std,
-        logme=logme(features, targets),
+        logme=logme(features, target.encode(truth)),
         setting=f"{result.setting}, {result.folds} folds of {len(features):,} rows",
         channels=features.shape[1],
         parameters=parameters,
@@ -170,19 +167,18 @@ def _assemble(
 def _features(
     recipe: Recipe, prepared: Prepared, progress: Progress, store: FeatureStore | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, channels) and encoded targets (n, outputs) of training and validation rows."""
-    from tltool.data.labels import encode_targets
+    """Features (n, channels) and truth of the training and validation rows."""
     from tltool.training.frozen_features import frozen_features
 
     found = frozen_features(recipe, prepared, progress, store=store)
     parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
-    targets = [encode_targets(prepared.task, part.targets, part.origins) for part in parts]
+    truths = [prepared.task.target.truth(part.targets, part.origins) for part in parts if len(part)]
     features = np.concatenate([found.train, found.validation])
     if not np.isfinite(features).all():
         raise BackboneError(
             f"Backbone {recipe.backbone.name!r} gives features that are not finite numbers."
         )
-    return features, np.concatenate(targets)
+    return features, np.concatenate(truths)
 
 
 def _speed(prepared: Prepared) -> float:

@@ -5,6 +5,7 @@
     ├── DataError          files, rows, labels or splits that cannot be used
     ├── BackboneError      a pretrained model that cannot be had or loaded right
     ├── HeadError          a task head that cannot be found or built
+    ├── TargetError        a kind of target that cannot be found
     ├── PlanError          a freezing plan that trains nothing or names unknown groups
     ├── DeviceError        a device or distribution this machine does not have
     ├── TrainingError      training that must not go on (NaN loss, no memory); exit code 1
@@ -92,6 +93,10 @@ class BackboneError(TltoolError):
 
 class HeadError(TltoolError):
     """A task head that cannot be found or built."""
+
+
+class TargetError(TltoolError):
+    """A kind of target that cannot be found, or is none."""
 
 
 class PlanError(TltoolError):

@@ -58,7 +58,7 @@ class ExampleData:
         examples: The rows.
         contract: The preprocessing contract.
         targets: Encoded, (n, ...).
-        weights: Weight of each example (n,), or None.
+        weights: Of each example (n,) or of its outputs (n, outputs), or None.
         batch_size: Examples a batch.
         training: Whether to shuffle and augment.
         seed: Of shuffling and augmentation.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -135,9 +135,9 @@ def solve_head(
     train = _rows(features, data.train)
     validation = None if data.validation is None else _rows(features, data.validation)
     layer = solve_linear(
-        _smoothed(train, smoothing),
-        None if validation is None else _smoothed(validation, smoothing),
-        task.spec.kind,
+        _smoothed(train, task, smoothing),
+        None if validation is None else _smoothed(validation, task, smoothing),
+        task.target.row_loss,
         seed=training.seed,
     )
     head.layer.kernel.assign(layer.kernel)
@@ -194,11 +194,8 @@ def _rows(features: Callable[[Any], Any], batches: tf.data.Dataset) -> LinearRow
     return LinearRows(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-def _smoothed(rows: LinearRows, smoothing: float) -> LinearRows:
-    if not smoothing:
-        return rows
-    share = np.float32(smoothing / rows.targets.shape[1])
-    return LinearRows(rows.features, rows.targets * (1 - smoothing) + share, rows.weights)
+def _smoothed(rows: LinearRows, task: Task, smoothing: float) -> LinearRows:
+    return replace(rows, targets=task.target.smoothed(rows.targets, smoothing))
 
 
 def _values(

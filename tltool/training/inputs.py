@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tltool.data.examples import Split
-from tltool.data.labels import class_weights, encode_targets
+from tltool.data.labels import encode_targets
 from tltool.evaluation.inference import by_length
 from tltool.features.cache import FeatureCache
 from tltool.recipe.recipe import Recipe
@@ -23,7 +23,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         examples,
         prepared.backbone.preprocessing,
         targets=encode_targets(prepared.task, examples.targets, examples.origins),
-        weights=class_weights(prepared.task, examples.targets, setting),
+        weights=prepared.task.target.weights(examples.targets, setting),
         batch_size=recipe.training.batch_size,
         training=training,
         seed=recipe.training.seed,

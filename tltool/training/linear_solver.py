@@ -1,7 +1,7 @@
-"""The best linear layer on given features: softmax regression by L-BFGS, ridge in closed form.
+"""The best linear layer on given features: by L-BFGS, and least squares in closed form.
 
-Both minimise the trainer's mean loss plus `l2 / 2` (classes) or `l2` (numbers)
-times the squared length of the kernel, where the features are centred and
+Both minimise the trainer's mean loss plus a penalty on the squared length of
+the kernel, `l2 / 2` times it (`l2` times it for squared errors), where the features are centred and
 divided by their root mean square, so that one strength means the same for any
 backbone. The strength is the one with the lowest loss on held-out rows.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.model_selection import KFold
 
-from tltool.tasks.table import Kind
+from tltool.tasks.row_losses import RowLoss, mean_loss
 
 # From strong to weak: each solution is a good start for the next.
 STRENGTHS = tuple(float(f"{10 ** (-exponent / 2):.0e}") for exponent in range(13))
@@ -53,8 +53,8 @@ class LinearRows:
 
     Attributes:
         features: float32 (n, channels).
-        targets: float32 (n, outputs): shares of classes, smoothed or not, or numbers.
-        weights: Of each row in the loss, float32 (n,).
+        targets: Encoded, float32 (n, outputs).
+        weights: In the loss, float32: of each row (n,) or its outputs (n, outputs).
     """
 
     features: Matrix
@@ -72,7 +72,7 @@ class LinearRows:
 def solve_linear(
     train: LinearRows,
     held_out: LinearRows | None,
-    kind: Kind,
+    loss: RowLoss,
     *,
     l2: float | None = None,
     seed: int = 0,
@@ -83,14 +83,14 @@ def solve_linear(
         train: Rows to fit.
         held_out: Rows that choose the strength of the penalty; None or none
             cross-validates it on the training rows.
-        kind: Classification or regression.
+        loss: The training loss.
         l2: The strength, if it is known.
         seed: Of the folds.
     """
     if l2 is None:
         parts = [(train, held_out)] if held_out is not None and len(held_out) else None
-        l2 = _choose(parts or _parts(train, seed), kind)
-    fit = _Fit(train, kind)
+        l2 = _choose(parts or _parts(train, seed), loss)
+    fit = _Fit(train, loss)
     # Start from stronger penalties, as in the choice: a cold start takes longer.
     start = None
     for stronger in [s for s in STRENGTHS if s > 1.5 * l2][::2]:
@@ -105,11 +105,11 @@ def _parts(train: LinearRows, seed: int) -> list[tuple[LinearRows, LinearRows]]:
     return [(train.take(rows), train.take(others)) for rows, others in folds]
 
 
-def _choose(parts: Sequence[tuple[LinearRows, LinearRows]], kind: Kind) -> float:
+def _choose(parts: Sequence[tuple[LinearRows, LinearRows]], loss: RowLoss) -> float:
     """The strength with the lowest mean held-out loss; weaker ones are not tried once it rises."""
     if not parts:
         return _MIDDLE
-    fits = [_Fit(train, kind) for train, _ in parts]
+    fits = [_Fit(train, loss) for train, _ in parts]
     solved: list[Matrix | None] = [None] * len(fits)
     best, lowest = _MIDDLE, np.inf
     for strength in STRENGTHS:
@@ -117,42 +117,33 @@ def _choose(parts: Sequence[tuple[LinearRows, LinearRows]], kind: Kind) -> float
             fit.solve(strength, start, _ROUGH) for fit, start in zip(fits, solved, strict=True)
         ]
         losses = [
-            mean_loss(fit.layer(found, strength).outputs(held_out.features), held_out, kind)
+            mean_loss(
+                loss,
+                fit.layer(found, strength).outputs(held_out.features),
+                held_out.targets,
+                held_out.weights,
+            )
             for fit, found, (_, held_out) in zip(fits, solved, parts, strict=True)
             if found is not None
         ]
-        loss = float(np.mean(losses))
-        if loss > lowest:
+        mean = float(np.mean(losses))
+        if mean > lowest:
             break
-        best, lowest = strength, loss
+        best, lowest = strength, mean
     return best
-
-
-def mean_loss(outputs: Matrix, rows: LinearRows, kind: Kind) -> float:
-    """The mean weighted loss of raw outputs (n, outputs)."""
-    outputs = outputs.astype(np.float64)
-    if kind == "regression":
-        losses = np.mean((outputs - rows.targets) ** 2, axis=1)
-    else:
-        losses = _log_sums(outputs) * rows.targets.sum(axis=1) - (outputs * rows.targets).sum(1)
-    return float(np.mean(rows.weights * losses))
-
-
-def _log_sums(outputs: Matrix) -> Matrix:
-    largest = outputs.max(axis=1)
-    return largest + np.log(np.exp(outputs - largest[:, None]).sum(axis=1))
 
 
 class _Fit:
     """Solves for one set of rows and any strength; solutions are (channels + 1, outputs)."""
 
-    def __init__(self, rows: LinearRows, kind: Kind) -> None:
+    def __init__(self, rows: LinearRows, loss: RowLoss) -> None:
         self._rows = rows
         self._centre = rows.features.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = rows.features - self._centre
         self._scale = np.float32(np.sqrt(np.mean(centred.astype(np.float64) ** 2)) or 1.0)
         self._scaled = centred / self._scale
-        self._solver = self._softmax if kind == "classification" else self._ridge
+        self._loss = loss
+        self._solver = self._ridge if loss.closed_form else self._descend
 
     def solve(self, l2: float, start: Matrix | None, tolerance: float) -> Matrix:
         """Kernel and, in the last row, bias for scaled features."""
@@ -164,11 +155,11 @@ class _Fit:
         bias = solved[-1] - self._centre @ kernel
         return LinearLayer(kernel.astype(np.float32), bias.astype(np.float32), l2)
 
-    def _softmax(self, l2: float, start: Matrix | None, tolerance: float) -> Matrix:
+    def _descend(self, l2: float, start: Matrix | None, tolerance: float) -> Matrix:
         shape = (self._scaled.shape[1] + 1, self._rows.targets.shape[1])
         first = np.zeros(shape) if start is None else start
         found = minimize(
-            _objective(self._scaled, self._rows, l2, shape),
+            _objective(self._scaled, self._rows, self._loss, l2, shape),
             first.ravel(),
             jac=True,
             method="L-BFGS-B",
@@ -192,21 +183,17 @@ class _Fit:
 
 
 def _objective(
-    features: Matrix, rows: LinearRows, l2: float, shape: tuple[int, int]
+    features: Matrix, rows: LinearRows, row_loss: RowLoss, l2: float, shape: tuple[int, int]
 ) -> Callable[[Matrix], tuple[float, Matrix]]:
-    """Penalised mean cross-entropy and its gradient, as a function of one vector (float64)."""
-    share = (rows.weights / len(rows))[:, None].astype(np.float32)
-    totals = rows.targets.sum(axis=1, keepdims=True)
+    """Penalised mean loss and its gradient, as a function of one vector (float64)."""
+    weights = rows.weights if rows.weights.ndim == 2 else rows.weights[:, None]
+    share = (weights / len(rows)).astype(np.float32)
 
     def value_and_gradient(vector: Matrix) -> tuple[float, Matrix]:
         solution = vector.reshape(shape)
         outputs = features @ solution[:-1].astype(np.float32) + solution[-1].astype(np.float32)
-        outputs -= outputs.max(axis=1, keepdims=True)
-        odds = np.exp(outputs)
-        sums = odds.sum(axis=1, keepdims=True)
-        losses = np.log(sums) * totals - (outputs * rows.targets).sum(axis=1, keepdims=True)
-        loss = float(np.sum(share * losses, dtype=np.float64))
-        error = (odds / sums * totals - rows.targets) * share
+        loss = mean_loss(row_loss, outputs, rows.targets, rows.weights)
+        error = row_loss.gradient(outputs, rows.targets) * share
         gradient = np.empty(shape)
         gradient[:-1] = features.T @ error + l2 * solution[:-1]
         gradient[-1] = error.sum(axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from tltool.recipe.recipe import Recipe
 from tltool.support.errors import RecipeError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
+from tltool.support.words import count
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ class Prepared:
         plans: What each phase trains.
         strategy: The distribution strategy the model was built in.
         text_length: How many tokens of a text the model reads; None for images.
-        random_state: Of Python's generator, from which Keras seeds new
-            weights, before the head was built.
     """
 
     examples: Examples
@@ -53,7 +51,6 @@ class Prepared:
     plans: tuple[PhasePlan, ...]
     strategy: tf.distribute.Strategy
     text_length: TextLength | None = None
-    random_state: Any = None
 
 
 def prepare(
@@ -121,7 +118,8 @@ def assemble(
     from tltool.training.distribution import make_strategy
 
     progress, clock = progress or Progress(), clock or Stopwatch()
-    task = make_task(recipe.spec, examples)
+    columns = recipe.data.label_columns or (recipe.data.label_column,)
+    task = make_task(recipe.spec, examples, columns)
     strategy = make_strategy(recipe.training)
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)
@@ -136,8 +134,7 @@ def assemble(
     ):
         backbone = _with_adapters(recipe, _load_backbone(recipe, weights))
         examples, backbone, length = _fit_length(recipe, examples, backbone)
-        state = random.getstate()
-        transfer, plans = _join(recipe, backbone, task)
+        transfer, plans = _join(recipe, backbone, task, seed=seed)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
@@ -145,7 +142,7 @@ def assemble(
     if length is not None:
         summary = {**summary, "text_length": length.to_json()}
         progress.note(str(length))
-    return Prepared(examples, task, summary, backbone, transfer, plans, strategy, length, state)
+    return Prepared(examples, task, summary, backbone, transfer, plans, strategy, length)
 
 
 def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
@@ -155,20 +152,27 @@ def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
     """
     from tltool.model.joining import precision_scope
 
-    random.setstate(prepared.random_state)
     with prepared.strategy.scope(), precision_scope(recipe.training.precision):
-        transfer, plans = _join(recipe, prepared.backbone, prepared.task)
+        transfer, plans = _join(recipe, prepared.backbone, prepared.task, seed=True)
     return replace(prepared, transfer=transfer, plans=plans)
 
 
 def _join(
-    recipe: Recipe, backbone: Backbone, task: Task
+    recipe: Recipe, backbone: Backbone, task: Task, *, seed: bool
 ) -> tuple[TransferModel, tuple[PhasePlan, ...]]:
-    """Puts the head on the backbone and plans the phases; call it in the strategy's scope."""
+    """Puts the head on the backbone and plans the phases; call it in the strategy's scope.
+
+    With `seed` the head's first weights follow from the recipe's seed alone,
+    and not from what loading the backbone happened to draw before.
+    """
+    import keras
+
     from tltool.model.freezing import plan_phases
     from tltool.model.joining import join
     from tltool.training.head_solver import check_solvable
 
+    if seed:
+        keras.utils.set_random_seed(recipe.training.seed)
     transfer = join(backbone, recipe.head, task)
     plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
     check_solvable(plans, transfer)
@@ -210,18 +214,17 @@ def load_data(
         test_fraction=section.test_fraction,
         seed=section.split_seed,
     )
-    summary = describe(examples)
-    for line in _data_notes(summary):
+    summary = describe(examples, recipe.task)
+    names = {name for counts in summary["counts"].values() for name in counts} - {"all"}
+    what = f" of {count(len(names), examples.kind.noun)}" if names else ""
+    for line in _data_notes(summary, what):
         progress.note(line)
     return examples, summary
 
 
-def _data_notes(summary: Mapping[str, Any]) -> list[str]:
-    counts = {split: sum(classes.values()) for split, classes in summary["counts"].items()}
-    classes = len(next(iter(summary["counts"].values())))
-    notes = [", ".join(f"{count:,} {split}" for split, count in counts.items())]
-    if "targets" not in summary:
-        notes[0] += f" examples in {classes} classes"
+def _data_notes(summary: Mapping[str, Any], what: str) -> list[str]:
+    rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
+    notes = [f"{rows} examples{what}"]
     if summary["skipped"]:
         notes.append(f"{len(summary['skipped'])} broken files or rows left out")
     return [*notes, *(f"warning: {warning}" for warning in summary["warnings"])]

@@ -249,7 +249,8 @@ def _monitor(training: TrainingSection, task: Task, validated: bool) -> tuple[st
     prefix = "val_" if validated else ""
     if training.monitor == "loss":
         return f"{prefix}loss", False
-    return f"{prefix}{task.spec.metric}", task.spec.kind == "classification"
+    score = task.target.headline()
+    return f"{prefix}{score.key}", score.higher_is_better
 
 
 def compile_phase(
@@ -268,7 +269,7 @@ def compile_phase(
     steps = int(phase.data.cardinality())
     phase.model.compile(
         optimizer=make_optimizer(training, schedule or make_schedule(plan.phase, steps), factors),
-        loss=task.loss(training.label_smoothing),
+        loss=task.loss(training.label_smoothing, training.focal_gamma),
         metrics=task.training_metrics(),
         jit_compile=_jit(training),
         steps_per_execution=min(_steps_per_execution(training, phase), steps),

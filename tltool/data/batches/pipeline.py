@@ -118,7 +118,7 @@ def make_batches(
     Args:
         source: The rows.
         targets: Encoded targets (n, ...), or None for inputs alone.
-        weights: Weight of each row (n,); None weighs all with 1.
+        weights: Of each row (n,), or of its outputs (n, outputs); None weighs all with 1.
         batch_size: Rows a batch.
         training: Whether to shuffle.
         seed: Of shuffling.
@@ -180,7 +180,7 @@ def _labels(
     if targets is None:
         return None
     weighting = np.ones(count) if weights is None else np.asarray(weights)
-    if len(targets) != count or weighting.shape != (count,):
+    if len(targets) != count or weighting.shape not in {(count,), targets.shape}:
         raise ValueError(
             f"There are {count} examples, but targets of shape {targets.shape} "
             f"and weights of shape {weighting.shape}."

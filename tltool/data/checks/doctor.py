@@ -16,6 +16,7 @@ from tltool.data.images.signatures import image_format
 from tltool.data.reading.rows import Broken, OnError, settle
 from tltool.support.errors import DataError
 from tltool.support.threads import map_in_threads
+from tltool.support.words import listed
 
 Decode = Callable[[Any], Any]
 
@@ -135,10 +136,13 @@ def _shorten(text: str, limit: int = 120) -> str:
 def _check_classes_left(before: Examples, after: Examples) -> None:
     if not len(after):
         raise DataError("No image file is usable: all of them are broken.")
-    counts = Counter(t for t in before.targets if isinstance(t, str))
-    for label in counts - Counter(t for t in after.targets if isinstance(t, str)):
-        if label not in after.targets:
-            raise DataError(
-                f"All {counts[label]} image files of the class {label!r} are broken.",
-                hint="mend them, or remove the class",
-            )
+    names_in = before.kind.names_in
+    counts = Counter(n for target in before.targets if target is not None for n in names_in(target))
+    left = {n for target in after.targets if target is not None for n in names_in(target)}
+    if lost := [label for label in counts if label not in left]:
+        raise DataError(
+            f"All {counts[lost[0]]} image files of the class {lost[0]!r} are broken."
+            if len(lost) == 1
+            else f"All image files of the classes {listed(lost)} are broken.",
+            hint="mend them, or remove the class",
+        )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tltool.data.checks.fingerprints import content_keys, groups_of
-from tltool.data.examples import Examples
+from tltool.data.examples import SPLITS, Examples
 from tltool.data.labels import count_targets
 
 QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
@@ -17,13 +17,18 @@ IMBALANCE = 20
 """Ratio of the largest to the smallest class from which a warning is given."""
 
 
-def describe(examples: Examples) -> dict[str, Any]:
+def describe(examples: Examples, task: str = "") -> dict[str, Any]:
     """A summary of the data, of plain JSON values.
 
+    Args:
+        examples: Any.
+        task: Its name, for warnings.
+
     Returns:
-        `examples` and `modality`; `counts` by split and class; for regression
-        `targets` (quantiles); `text_length_characters` or `image_width_px`
-        and `image_height_px` (quantiles); `duplicates` (rows beyond the first
+        `examples` and `modality`; `rows` by split; `counts` by split and label
+        (of numbers under "all"); `targets` (quantiles) of single numbers;
+        `text_length_characters` or `image_width_px` and `image_height_px`
+        (quantiles); `duplicates` (rows beyond the first
         of equal inputs); `conflicts` (the origins of equal inputs with
         different targets); `across_splits` (by pair of splits, the origins of
         equal inputs); `warnings`; `skipped`.
@@ -32,6 +37,7 @@ def describe(examples: Examples) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "examples": len(examples),
         "modality": examples.modality,
+        "rows": _rows(examples),
         "counts": count_targets(examples),
         **_sizes(examples),
         "duplicates": sum(len(rows) - 1 for rows in groups),
@@ -42,7 +48,14 @@ def describe(examples: Examples) -> dict[str, Any]:
     numbers = [target for target in examples.targets if isinstance(target, float)]
     if numbers:
         summary["targets"] = quantiles(numbers)
-    return {**summary, "warnings": list(_warnings(summary))}
+    training = [t for t, s in zip(examples.targets, examples.splits, strict=True) if s != "test"]
+    remarks = examples.kind.remarks_on(training, task) if training else []
+    return {**summary, "warnings": [*_warnings(summary), *remarks]}
+
+
+def _rows(examples: Examples) -> dict[str, int]:
+    found = Counter[str](split or "undecided" for split in examples.splits)
+    return {split: found[split] for split in (*SPLITS, "undecided") if found[split]}
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:

@@ -45,16 +45,16 @@ class BatchMixing:
         """The mixed batch.
 
         A row mixed of a and b, a with the share s, has in the loss what it
-        should have, `s w_a loss(y_a) + (1 - s) w_b loss(y_b)`: cross-entropy is
-        linear in the target, so that this is the loss of the targets' mean,
-        weighted with `s w_a` and `(1 - s) w_b`, times their sum.
+        should have, `s w_a loss(y_a) + (1 - s) w_b loss(y_b)`: cross-entropies
+        are linear in the target, so that this is the loss of the targets'
+        mean, weighted with `s w_a` and `(1 - s) w_b`, times their sum.
 
         Args:
             key: The epoch's.
             rows: Row numbers of the batch, int64 (n,).
             images: float32 (n, height, width, 3).
-            targets: Shares of classes, float32 (n, classes); a row's sum is 1.
-            weights: float32 (n,).
+            targets: Encoded, float32 (n, outputs), of a loss that is linear in them.
+            weights: Of rows (n,) or of their outputs (n, outputs), float32.
 
         Returns:
             Images, targets and weights, of the same shapes.
@@ -62,10 +62,12 @@ class BatchMixing:
         fold_in = tf.random.experimental.stateless_fold_in
         # Row numbers are not negative: no image's own changes have this seed.
         seed = fold_in(fold_in(tf.stack([key, self._seed]), -1), rows[0])
-        labels = targets * weights[:, None]
+        columns = weights if weights.shape.rank == 2 else weights[:, None]
+        labels = tf.concat([targets * columns, columns], axis=1)
         for number, layer in enumerate(self._layers):
             self._draws.start(fold_in(seed, number))
             mixed = layer({"images": images, "labels": labels})
             images, labels = mixed["images"], mixed["labels"]
-        sums = tf.reduce_sum(labels, axis=1)
-        return images, tf.math.divide_no_nan(labels, sums[:, None]), sums
+        weighted, sums = labels[:, : targets.shape[1]], labels[:, targets.shape[1] :]
+        mixed_weights = sums if weights.shape.rank == 2 else sums[:, 0]
+        return images, tf.math.divide_no_nan(weighted, sums), mixed_weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tltool.data.reading.encoding import decode
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.tables import TABLE_SUFFIXES
 from tltool.support.errors import DataError
+from tltool.support.words import natural_key
 from tltool.tasks.table import Modality
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
@@ -28,14 +28,17 @@ def split_folders(folder: Path) -> dict[Split, Path]:
     """The split folders of `folder`, or `{"train": folder}` if it holds the classes itself.
 
     A folder is taken for one of splits where it has a `train/` (or
-    `training/`) that itself holds folders, so classes may be called "train".
+    `training/`) that itself holds folders or a table of labels, so classes may
+    be called "train".
 
     Raises:
-        DataError: Folders beside `train/` that are no split, or two for one split.
+        DataError: Folders beside `train/` that are no split, two for one split,
+            or folders of another layout than one folder a class.
     """
     found = {path.name.lower(): path for path in _subfolders(folder)}
     train = next((found[name] for name in SPLIT_FOLDERS["train"] if name in found), None)
-    if train is None or not _subfolders(train):
+    if train is None or not (_subfolders(train) or label_table(train)):
+        _refuse_other_layouts(folder, found)
         return {"train": folder}
     known = {name for names in SPLIT_FOLDERS.values() for name in names}
     if strange := sorted(set(found) - known):
@@ -45,6 +48,41 @@ def split_folders(folder: Path) -> dict[Split, Path]:
             hint=f"move them elsewhere, or point data.train at {train} itself",
         )
     return {split: found[name] for split in SPLIT_FOLDERS if (name := _one(folder, found, split))}
+
+
+LABEL_TABLE = "_classes.csv"
+"""A table beside images: their file names, and a 0/1 column for each label, as Roboflow has it."""
+# What folders are called that hold no class, but a part of data of another kind.
+_PARTS = {
+    "segmentation": {"images", "image", "masks", "mask", "segmentations", "labels"},
+    "detection": {"images", "image", "annotations", "labels", "bboxes", "xml", "annotation"},
+}
+
+
+def label_table(folder: Path) -> Path | None:
+    """The table of labels in a folder of images, if it has one."""
+    table = folder / LABEL_TABLE
+    return table if table.is_file() else None
+
+
+def _refuse_other_layouts(folder: Path, found: dict[str, Path]) -> None:
+    """Raises DataError where folders are named as parts of other data, and not as classes."""
+    names = set(found)
+    for kind, parts in _PARTS.items():
+        if len(names) > 1 and names <= parts:
+            raise DataError(
+                f"{folder} holds {', '.join(f'{name}/' for name in sorted(names))}, which looks "
+                f"like data for {kind}, not like one folder for each class.",
+                hint=f"there is no task for {kind} in this version; for classes, make one folder "
+                "for each",
+            )
+    splits = {name for known in SPLIT_FOLDERS.values() for name in known}
+    if len(names) > 1 and names <= splits:
+        raise DataError(
+            f"{folder} holds {', '.join(f'{name}/' for name in sorted(names))} with the files "
+            "directly in them, which looks like splits without folders for the classes.",
+            hint="put one folder for each class into each of them, or name a table of labels",
+        )
 
 
 def read_class_folder(
@@ -98,12 +136,6 @@ def check_image_path(path: Path) -> str | None:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return f"not an image format tltool reads ({', '.join(IMAGE_SUFFIXES)})"
     return None if path.is_file() else "there is no such file"
-
-
-def natural_key(text: str) -> list[str | int]:
-    """Sorts "2" before "10": texts and runs of digits in turn, then the text itself."""
-    parts = re.split(r"([0-9]+)", text)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)] + [-1, text]
 
 
 def _item(path: Path, label: str, suffixes: tuple[str, ...], encoding: str | None) -> Row | Broken:

@@ -12,6 +12,7 @@ from tltool.data.reading.rows import Broken, Row
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
 from tltool.tasks.table import TaskSpec
+from tltool.tasks.target import LabelColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,7 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
                 parts[split] = list(_rows(data[split], spec, section, f"{split} item"))
     else:
         parts["train"] = list(_rows(data, spec, section, "item"))
-    return examples_of(parts, spec, section.on_error)
+    return examples_of(parts, spec, section.on_error, _labels(section))
 
 
 def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Examples:
@@ -62,7 +63,14 @@ def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Exa
     Raises:
         DataError: The data can't be used.
     """
-    return join_rows({"test": list(_rows(data, spec, section, "item"))}, spec, section.on_error)
+    rows = list(_rows(data, spec, section, "item"))
+    return join_rows({"test": rows}, spec, section.on_error, _labels(section))
+
+
+def _labels(section: DataSection) -> LabelColumns:
+    several = section.label_columns is not None
+    names = section.label_columns or (section.label_column,)
+    return LabelColumns(names, section.label_separator, several)
 
 
 def _check_keys(data: Mapping[Any, Any]) -> None:
@@ -81,7 +89,7 @@ def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterato
     if _is_dataset(data):
         pairs = _dataset_pairs(data, spec)
     elif _is_frame(data):
-        pairs = _frame_pairs(data, section.input_column or spec.modality, section.label_column)
+        pairs = _frame_pairs(data, section.input_column or spec.modality, _labels(section))
     else:
         pairs = _sequence_pairs(data)
     for i, (value, label) in enumerate(pairs):
@@ -99,9 +107,11 @@ def _is_frame(data: Any) -> bool:
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
-def _frame_pairs(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, Any]]:
+def _frame_pairs(
+    frame: pd.DataFrame, inputs: str, labels: LabelColumns
+) -> Iterator[tuple[Any, Any]]:
     columns = list(map(str, frame.columns))
-    for name in names:
+    for name in (inputs, *labels.names):
         if columns.count(name) != 1:
             raise DataError(
                 f"The data frame has {columns.count(name)} columns named {name!r}; its columns "
@@ -109,7 +119,9 @@ def _frame_pairs(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, Any]]:
                 hint=did_you_mean(name, columns)
                 or "name the columns with data.input_column and data.label_column",
             )
-    return zip(*(frame[name].tolist() for name in names), strict=True)
+    cells = [frame[name].tolist() for name in labels.names]
+    for value, *row in zip(frame[inputs].tolist(), *cells, strict=True):
+        yield value, tuple(row) if labels.several else row[0]
 
 
 def _sequence_pairs(data: Any) -> Iterable[tuple[Any, Any]]:
@@ -129,9 +141,8 @@ def _sequence_pairs(data: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
-    import numpy as np
-
     ranks = {0} if spec.modality == "text" else {0, 2, 3}  # 0: the path of an image
+    label_ranks = {0, 1} if spec.target.many_columns else {0}
     if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
         raise DataError(
             "data: the tf.data.Dataset never ends.", hint="drop its .repeat(), or use .take(n)"
@@ -142,13 +153,16 @@ def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
             f"received {dataset.element_spec}."
         )
     for value, label in dataset.as_numpy_iterator():
-        batched = getattr(label, "ndim", 0) == 1 and len(label) == len(np.atleast_1d(value))
-        rank = getattr(value, "ndim", 0) - batched
-        if getattr(label, "ndim", 0) != batched or rank not in ranks:
+        rank, label_rank = getattr(value, "ndim", 0), getattr(label, "ndim", 0)
+        batched = label_rank > 0 and rank > 0 and len(label) == len(value)
+        if batched and not {rank - 1, label_rank - 1} <= ranks | label_ranks:
+            batched = False
+        if rank - batched not in ranks or label_rank - batched not in label_ranks:
             raise DataError(
                 f"data: the tf.data.Dataset gives inputs of shape {getattr(value, 'shape', ())} "
                 f"with labels of shape {getattr(label, 'shape', ())}.",
-                hint="give one class name, class number or target for each input (not one-hot)",
+                hint="give one class name, class number or target for each input (one-hot only "
+                "for several labels)",
             )
         if batched:
             yield from zip(value, label, strict=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from tltool.support.errors import DataError
-from tltool.tasks.table import Kind, Modality
+from tltool.tasks.table import Modality
+from tltool.tasks.values import BadValueError, as_text
 
 OnError = Literal["stop", "skip"]
 SHOWN = 20
@@ -30,10 +30,6 @@ class Broken(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.origin}: {self.reason}"
-
-
-class BadValueError(Exception):
-    """A single value that cannot be used; turned into a `Broken` by who knows its origin."""
 
 
 def settle(broken: Sequence[Broken], on_error: OnError, *, what: str = "rows") -> tuple[str, ...]:
@@ -62,24 +58,6 @@ def settle(broken: Sequence[Broken], on_error: OnError, *, what: str = "rows") -
     return tuple(map(str, broken))
 
 
-def target_of(label: Any, kind: Kind) -> str | float:
-    """The target that a label stands for: a class name, or a number for regression.
-
-    Class names are stripped; numbers and booleans become text as JSON writes
-    them, whole numbers without a fraction (`3`, `0.5`, `true`).
-
-    Raises:
-        BadValueError: The label is missing, empty, or not a finite number (regression).
-    """
-    try:
-        text = as_text(label).strip()
-    except BadValueError as error:
-        raise BadValueError(f"the label {error}") from None
-    if not text:
-        raise BadValueError("the label is empty")
-    return text if kind == "classification" else _finite(text)
-
-
 def input_of(value: Any, modality: Modality) -> Any:
     """A usable input: a text that is not blank, an image path, or a uint8 image.
 
@@ -96,51 +74,6 @@ def input_of(value: Any, modality: Modality) -> Any:
     if not text.strip():
         raise BadValueError(f"the {noun} is empty")
     return text
-
-
-def as_text(value: Any) -> str:
-    """A scalar of a table, of JSON, NumPy or Python, as text.
-
-    Raises:
-        BadValueError: The value is missing, NaN, or not a scalar.
-    """
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()
-    if isinstance(value, bytes):
-        return _decoded(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return _number_text(value)
-    if isinstance(value, str | int) or hasattr(value, "__fspath__"):
-        return str(value)
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
-        raise BadValueError("is missing")
-    raise BadValueError(f"is not a single value but a {type(value).__name__}")
-
-
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadValueError("is not UTF-8 text") from None
-
-
-def _number_text(value: float) -> str:
-    if math.isnan(value):
-        raise BadValueError("is missing")
-    return str(int(value)) if value.is_integer() else str(value)
-
-
-def _finite(text: str) -> float:
-    """`float`, without its liking for `1_000`, `nan` and `inf`."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or "_" in text:
-        raise BadValueError(f"the label {text!r} is not a finite number")
-    return number
 
 
 def _image_array(value: Any) -> Any:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from tltool.data.examples import Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.folders import read_class_folder, split_folders
+from tltool.data.reading.folders import label_table, read_class_folder, split_folders
 from tltool.data.reading.in_memory import examples_from_python
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
-from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, column_names, read_table
 from tltool.support.errors import DataError, did_you_mean
 from tltool.tasks.table import TaskSpec
+from tltool.tasks.target import LabelColumns
 
 if TYPE_CHECKING:
     from tltool.recipe.recipe import DataSection
@@ -34,7 +35,7 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
 
     Args:
         section: Where the data is, and what to do about broken rows.
-        spec: The task; its modality says what inputs are, its kind what labels are.
+        spec: The task; its modality says what inputs are, its kind of target what labels are.
 
     Returns:
         The rows in a fixed order. Separately given splits are named; the rows
@@ -50,7 +51,8 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
             "data.train is not set.",
             hint="give a folder, a table or sample:NAME, e.g. data.train=photos/",
         )
-    parts = _read_source(section.train, section, spec, "data.train")
+    columns = _columns(section.train, section, spec, "data.train")
+    parts = _read_source(section.train, section, spec, "data.train", columns)
     separate: tuple[tuple[Split, str | None], ...]
     separate = (("validation", section.validation), ("test", section.test))
     for split, source in separate:
@@ -61,8 +63,8 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
                 f"data.{split} is given, and data.train={section.train} has a {split} folder too.",
                 hint="drop one; or point data.train at the train folder itself",
             )
-        parts[split] = _read_one(source, section, spec, f"data.{split}")
-    return examples_of(parts, spec, section.on_error)
+        parts[split] = _read_one(source, section, spec, f"data.{split}", columns)
+    return examples_of(parts, spec, section.on_error, _labels(section, columns))
 
 
 def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> Examples:
@@ -77,9 +79,10 @@ def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> E
     Raises:
         DataError: It can't be found, read or used, or holds no usable row.
     """
-    parts = _read_source(str(source), section, spec, "data")
+    columns = _columns(str(source), section, spec, "data")
+    parts = _read_source(str(source), section, spec, "data", columns)
     rows = parts["test"] if "test" in parts else parts["train"]
-    examples = join_rows({"test": rows}, spec, section.on_error)
+    examples = join_rows({"test": rows}, spec, section.on_error, _labels(section, columns))
     if not len(examples):
         raise DataError(f"{source} holds no usable row.")
     return examples
@@ -115,26 +118,49 @@ def _nearest(path: Path) -> str | None:
     return f"did you mean `{missing.parent / name / path.relative_to(missing)}`?"
 
 
+def _columns(source: str, section: DataSection, spec: TaskSpec, field_name: str) -> Columns:
+    """The columns that hold inputs and labels, here and in whatever is read beside it.
+
+    Those that the section names; of a table of labels in a folder the first,
+    and all others.
+    """
+    several = section.label_columns is not None
+    labels = section.label_columns or (section.label_column,)
+    named = Columns(section.input_column or spec.modality, labels, several)
+    path = _locate(source, spec, field_name)
+    if not (spec.target.many_columns and spec.modality == "image" and path.is_dir()):
+        return named
+    table = label_table(split_folders(path)["train"])
+    if table is None:
+        return named
+    first, *others = column_names(table, encoding=section.encoding)
+    return Columns(section.input_column or first, section.label_columns or tuple(others), True)
+
+
+def _labels(section: DataSection, columns: Columns) -> LabelColumns:
+    return LabelColumns(columns.labels, section.label_separator, columns.several)
+
+
 def _read_source(
-    source: str, section: DataSection, spec: TaskSpec, field_name: str
+    source: str, section: DataSection, spec: TaskSpec, field_name: str, columns: Columns
 ) -> dict[Split, list[Row | Broken]]:
     """Reads `data.train`, which may be a folder of split folders."""
     path = _locate(source, spec, field_name)
     if not path.is_dir():
-        return {"train": _read_file(path, section, spec)}
+        return {"train": _read_file(path, section, spec, columns)}
     return {
-        split: _read_folder(folder, section, spec, complete=split == "train")
+        split: _read_folder(folder, section, spec, columns, complete=split == "train")
         for split, folder in split_folders(path).items()
     }
 
 
 def _read_one(
-    source: str, section: DataSection, spec: TaskSpec, field_name: str
+    source: str, section: DataSection, spec: TaskSpec, field_name: str, columns: Columns
 ) -> list[Row | Broken]:
     path = _locate(source, spec, field_name)
     if path.is_dir():
-        return _read_folder(path, section, spec, complete=False)
-    return _read_file(path, section, spec)
+        return _read_folder(path, section, spec, columns, complete=False)
+    return _read_file(path, section, spec, columns)
 
 
 def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
@@ -151,24 +177,28 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
 
 
 def _read_folder(
-    folder: Path, section: DataSection, spec: TaskSpec, *, complete: bool
+    folder: Path, section: DataSection, spec: TaskSpec, columns: Columns, *, complete: bool
 ) -> list[Row | Broken]:
-    if spec.kind == "regression":
+    table = label_table(folder) if spec.target.many_columns else None
+    if table is not None and spec.modality == "image":
+        return _read_file(table, section, spec, columns)
+    if not spec.target.from_folders:
         raise DataError(
-            f"{folder} is a folder; {spec.name} needs a table with a number for each row.",
-            hint="make a CSV with the columns "
-            f"{section.input_column or spec.modality} and {section.label_column}",
+            f"{folder} is a folder; {spec.name} needs a table with a {spec.target.noun} for each "
+            "row.",
+            hint=f"make a CSV with the columns {' and '.join(columns.names)}",
         )
     return read_class_folder(folder, spec.modality, encoding=section.encoding, complete=complete)
 
 
-def _read_file(path: Path, section: DataSection, spec: TaskSpec) -> list[Row | Broken]:
+def _read_file(
+    path: Path, section: DataSection, spec: TaskSpec, columns: Columns
+) -> list[Row | Broken]:
     if path.suffix.lower() not in TABLE_SUFFIXES and spec.modality == "image":
         raise DataError(
             f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
             hint="name the folder that holds the class folders",
         )
-    columns = Columns(section.input_column or spec.modality, section.label_column)
     rows = read_table(path, columns, delimiter=section.delimiter, encoding=section.encoding)
     if spec.modality == "text":
         return rows

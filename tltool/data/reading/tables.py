@@ -24,21 +24,36 @@ TABLE_SUFFIXES = CSV_SUFFIXES + JSONL_SUFFIXES + PARQUET_SUFFIXES
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns wanted of a table; `label` None reads unlabelled rows."""
+    """The columns wanted of a table.
+
+    Attributes:
+        input: The column of the input.
+        labels: Those of the label: one, or several that are one target
+            together; none reads unlabelled rows.
+        several: Whether a row's label is a tuple, as of several columns, if there is just one.
+    """
 
     input: str
-    label: str | None
+    labels: tuple[str, ...] = ()
+    several: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The wanted names, in the order input, label."""
-        return (self.input,) if self.label is None else (self.input, self.label)
+        """The wanted names, in the order input, labels."""
+        return (self.input, *self.labels)
+
+    def row(self, values: Sequence[Any], origin: str) -> Row:
+        """A row of the values of `names`."""
+        label: Any = tuple(values[1:])
+        if not self.several:
+            label = label[0] if label else None
+        return Row(values[0], label, origin)
 
 
 def read_table(
     path: Path, columns: Columns, *, delimiter: str | None = None, encoding: str | None = None
 ) -> list[Row | Broken]:
-    """Reads two columns of a table, or one where there is no label.
+    """Reads the columns of input and label of a table.
 
     Args:
         path: A .csv, .tsv, .tab, .jsonl, .ndjson, .parquet or .pq file.
@@ -72,6 +87,15 @@ def read_table(
     return _read_csv(path, text, columns, delimiter)
 
 
+def column_names(path: Path, *, encoding: str | None = None) -> tuple[str, ...]:
+    """The names in the first line of a comma-separated table."""
+    records = csv_records(path, decode(path, encoding), ",", ())
+    header = records[0][1] if records else []
+    if isinstance(header, str):
+        raise DataError(f"{path}: the header cannot be read: {header}.")
+    return tuple(name.strip() for name in header)
+
+
 def _read_csv(path: Path, text: str, columns: Columns, delimiter: str | None) -> list[Row | Broken]:
     records = csv_records(path, text, delimiter, columns.names)
     header = records[0][1] if records else []
@@ -87,7 +111,7 @@ def _read_csv(path: Path, text: str, columns: Columns, delimiter: str | None) ->
         elif len(record) != len(names):
             rows.append(Broken(origin, f"{len(record)} fields, the header has {len(names)}"))
         else:
-            rows.append(_row([record[i] for i in at], origin))
+            rows.append(columns.row([record[i] for i in at], origin))
     return _not_empty(path, rows)
 
 
@@ -101,15 +125,11 @@ def _position(path: Path, names: Sequence[str], wanted: str) -> int:
 
 def _missing_column(path: Path, names: Sequence[str], wanted: str) -> DataError:
     near = did_you_mean(wanted, names)
-    fix = "name the columns with data.input_column and data.label_column"
+    fix = "name the columns with data.input_column and data.label_column or data.label_columns"
     return DataError(
         f"{path}: there is no column {wanted!r}; its columns are {', '.join(map(repr, names))}.",
         hint=f"{near} If so, {fix}" if near else f"the first line holds the names; {fix}",
     )
-
-
-def _row(values: Sequence[Any], origin: str) -> Row:
-    return Row(values[0], values[1] if len(values) > 1 else None, origin)
 
 
 def _not_empty(path: Path, rows: list[Row | Broken]) -> list[Row | Broken]:
@@ -137,7 +157,7 @@ def _read_jsonl(path: Path, text: str, columns: Columns) -> list[Row | Broken]:
         elif missing:
             rows.append(Broken(origin, f"there is no {missing[0]!r}"))
         else:
-            rows.append(_row([item[name] for name in columns.names], origin))
+            rows.append(columns.row([item[name] for name in columns.names], origin))
     return rows
 
 
@@ -162,6 +182,6 @@ def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
         raise DataError(f"{path} is not a readable Parquet file: {error}.") from error
     values = zip(*(table.column(name).to_pylist() for name in columns.names), strict=True)
     rows: list[Row | Broken] = [
-        _row(row, f"{path}: row {number}") for number, row in enumerate(values, start=1)
+        columns.row(row, f"{path}: row {number}") for number, row in enumerate(values, start=1)
     ]
     return _not_empty(path, rows)

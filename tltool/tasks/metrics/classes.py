@@ -1,12 +1,7 @@
-"""Metrics of finished predictions, as plain values that can be written as JSON.
-
-What cannot be computed (the ROC-AUC of a class without rows, the correlation
-of constants) is None beside a reason, never NaN.
-"""
+"""Metrics of a classifier that gives one of several classes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +9,9 @@ import numpy as np
 from sklearn import metrics as sk
 
 from tltool.support.errors import EvaluationError
+from tltool.tasks.metrics.common import check_rows, mean, wilson_interval
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017, section 3
-Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 _SUM_TOLERANCE = 1e-2  # half-precision probabilities do not add up to 1 exactly
 
 
@@ -60,7 +55,7 @@ def classification_metrics(
         "labels": list(labels),
         "accuracy": correct / n,
         "accuracy_interval": list(wilson_interval(correct, n)),
-        **{f"macro_{key}": _mean([row[key] for row in present]) for key in _SCORES},
+        **{f"macro_{key}": mean([row[key] for row in present]) for key in _SCORES},
         **{f"weighted_{key}": _weighted(present, key) for key in _SCORES},
         **_areas(probabilities, targets, labels),
         "calibration_error": calibration_error(probabilities, targets),
@@ -70,45 +65,6 @@ def classification_metrics(
         "confusion_matrix": matrix.tolist(),
         "confusions": _confusions(matrix, labels),
     }
-
-
-def regression_metrics(predictions: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    """Errors of predicted numbers, in the units of the targets.
-
-    Args:
-        predictions: (n,) or (n, 1).
-        targets: (n,).
-
-    Returns:
-        `n`, `mae` with `mae_interval` (95 %, normal approximation of the mean;
-        None for one row), `rmse`, `r2`, `pearson`, `spearman` (None where the
-        values are constant or there is just one row).
-
-    Raises:
-        EvaluationError: No rows, different lengths, or values that are not finite.
-    """
-    predictions = np.asarray(predictions, dtype=np.float64).reshape(-1)
-    targets = np.asarray(targets, dtype=np.float64).reshape(-1)
-    _check_rows(predictions, targets)
-    errors = np.abs(predictions - targets)
-    with np.errstate(all="ignore"):  # what overflows or vanishes is reported as None
-        return {
-            "n": len(targets),
-            "mae": _finite(errors.mean()),
-            "mae_interval": _mean_interval(errors),
-            "rmse": _finite(sk.root_mean_squared_error(targets, predictions)),
-            "r2": _finite(sk.r2_score(targets, predictions)) if np.ptp(targets) > 0 else None,
-            "pearson": _correlation(predictions, targets),
-            "spearman": _correlation(_ranks(predictions), _ranks(targets)),
-        }
-
-
-def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which holds for few rows and near 0 and 1."""
-    share, z2 = successes / n, Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -139,7 +95,7 @@ def _checked(
             f"Probabilities of shape (n, {len(labels)}), one column for each of at least "
             f"2 classes, are needed. Received: {probabilities.shape}."
         )
-    _check_rows(probabilities, targets)
+    check_rows(probabilities, targets)
     if targets.min() < 0 or targets.max() >= len(labels) or targets.dtype.kind not in "iu":
         raise EvaluationError(
             f"Targets must be class numbers in 0..{len(labels) - 1}. "
@@ -153,20 +109,6 @@ def _checked(
             hint="apply the softmax first: Task.outputs(logits)",
         )
     return probabilities / sums[:, None], targets.astype(np.int64)
-
-
-def _check_rows(outputs: np.ndarray, targets: np.ndarray) -> None:
-    if len(outputs) == 0 or outputs.shape[0] != targets.shape[0] or targets.ndim != 1:
-        raise EvaluationError(
-            "As many outputs as targets are needed, at least one. "
-            f"Received: outputs {outputs.shape}, targets {targets.shape}."
-        )
-    for name, values in (("outputs", outputs), ("targets", targets)):
-        if bad := int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum()):
-            raise EvaluationError(
-                f"{bad} of {len(values)} {name} are not finite numbers.",
-                hint="outputs like these mean that training diverged: lower the learning rate",
-            )
 
 
 def _per_class(
@@ -212,7 +154,7 @@ def _areas(
     columns = [1] if len(labels) == 2 else range(len(labels))
     roc = [sk.roc_auc_score(one_hot[:, i], probabilities[:, i]) for i in columns]
     pr = sk.average_precision_score(one_hot, probabilities, average="macro")
-    return {"roc_auc": _mean(roc), "roc_auc_note": None, "pr_auc": float(pr), "pr_auc_note": None}
+    return {"roc_auc": mean(roc), "roc_auc_note": None, "pr_auc": float(pr), "pr_auc_note": None}
 
 
 def _confusions(matrix: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -229,33 +171,3 @@ def _confusions(matrix: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any
         if i != j
     ]
     return sorted(cells, key=lambda cell: (-cell["count"], -cell["share"]))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _mean_interval(values: np.ndarray) -> list[float] | None:
-    if len(values) < 2:
-        return None
-    mean, half = float(values.mean()), Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return [max(0.0, mean - half), mean + half] if math.isfinite(mean + half) else None
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values sharing their mean rank."""
-    import pandas as pd
-
-    return pd.Series(values).rank().to_numpy()
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    # Scaled to 0..1 first, lest the squares of very large or small values over- or underflow.
-    scaled = [(values - values.min()) / np.ptp(values) for values in (first, second)]
-    return _finite(np.clip(np.corrcoef(*scaled)[0, 1], -1.0, 1.0))

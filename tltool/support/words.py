@@ -1,0 +1,75 @@
+"""Text for people: numbers in words, long or unsafe text on one safe line, names in order."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+EXCERPT_CHARACTERS = 120
+# Characters that reverse the reading order could make a terminal show another text.
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def excerpt(value: Any, characters: int = EXCERPT_CHARACTERS) -> str:
+    """An input on one line: text shortened at the end, or an image array's size.
+
+    White space becomes single spaces; control characters, which could drive a
+    terminal, and characters that reorder text become U+FFFD.
+    """
+    if not isinstance(value, str):
+        height, width = value.shape[:2]
+        return f"image of {width} x {height} px"
+    line = "".join(map(_harmless, " ".join(value.split())))
+    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
+
+
+def _harmless(character: str) -> str:
+    harmful = unicodedata.category(character) in {"Cc", "Cs"} or character in _REORDERING
+    return "\ufffd" if harmful else character
+
+
+def percent(share: float) -> str:
+    """0.934 as "93.4 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or a dash for what is undefined."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def count(amount: int, noun: str) -> str:
+    """1 as "1 text", 1200 as "1,200 texts"; nouns in -s take -es."""
+    if amount == 1:
+        return f"1 {noun}"
+    return f"{amount:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """75 as "1 min 15 s"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{max(whole, 1)} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Names in quotes with commas, the rest of a long list as their number."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def natural_key(text: str) -> list[str | int]:
+    """Sorts "2" before "10": texts and runs of digits in turn, then the text itself."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)] + [-1, text]
+
+
+def short(value: Any) -> float:
+    """A float32 without the digits it only gets by becoming a Python float."""
+    return float(f"{value:.7g}")

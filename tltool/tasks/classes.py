@@ -1,0 +1,446 @@
+"""One of several classes for each row."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from tltool.support.errors import DataError, EvaluationError
+from tltool.support.words import excerpt, percent, short
+from tltool.tasks.labelled import LabelledTarget, at_least_two_folds, stratified_folds
+from tltool.tasks.reports import Matrix, Score
+from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
+from tltool.tasks.values import label_text, sort_labels
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from tltool.tasks.row_losses import RowLoss
+
+    Array = np.ndarray[Any, Any]
+
+# Top classes this close in probability count as tied.
+TIE = 2e-4
+# Below this a probability says no more about its logit: float32 ends near 1e-38.
+SMALLEST = 1e-30
+_CONFUSIONS_SHOWN = 5
+_CALIBRATION_NOTED = 0.05
+# Of logits, when it is judged how far single rows' answers move: see `change`.
+_CONFIDENCE = 0.7
+_MANY_NUMBERS = 30
+
+
+@dataclass(frozen=True)
+class ClassTarget(LabelledTarget):
+    """One of several classes.
+
+    Attributes:
+        labels: Class names in the order of the model's outputs, at least two.
+    """
+
+    kind = "class"
+    noun = "class"
+    scores: ClassVar = (
+        Score("accuracy", "Accuracy", share=True),
+        Score("macro_f1", "Macro F1"),
+        Score("weighted_f1", "Weighted F1"),
+        Score("macro_precision", "Macro precision"),
+        Score("macro_recall", "Macro recall"),
+        Score("roc_auc", "ROC-AUC (one against the rest)"),
+        Score("pr_auc", "PR-AUC (average precision)"),
+        Score("calibration_error", "Calibration error (15 bins)", higher_is_better=False),
+        Score("log_loss", "Log loss", higher_is_better=False),
+    )
+    search_scores: ClassVar = (
+        Score("log_loss", "Log loss", higher_is_better=False),
+        Score("accuracy", "Accuracy", share=True),
+    )
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "evaluation.thresholds": Refusal(
+            "is for several labels, but the task gives the most probable class",
+            "use evaluation.thresholds=auto",
+        ),
+    }
+    from_folders = True
+    mistakes_title = "Most confident mistakes"
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    @classmethod
+    def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
+        """One label a row; see `Target.reader`."""
+        return label_text
+
+    @classmethod
+    def names_in(cls, target: Any) -> tuple[str, ...]:
+        """The class; see `Target.names_in`."""
+        return (target,)
+
+    @classmethod
+    def fit(cls, targets: Sequence[Any], names: Sequence[str] = ()) -> Self:
+        """The classes in natural order ("2" before "10"; numbers by value)."""
+        labels = sort_labels(targets)
+        if len(labels) < 2:
+            raise DataError(
+                f"All {len(targets)} training examples have the same label, {labels[0]!r}; "
+                "two classes at least are needed."
+            )
+        return cls(labels=labels)
+
+    @classmethod
+    def remarks_on(cls, targets: Sequence[Any], task: str) -> list[str]:
+        """Whether the labels look like numbers that a regression would predict."""
+        distinct = set(targets)
+        try:
+            numbers = [float(label) for label in distinct]
+        except ValueError:
+            return []
+        whole = all(number.is_integer() for number in numbers)
+        if not all(map(math.isfinite, numbers)) or (whole and len(distinct) <= _MANY_NUMBERS):
+            return []
+        modality = task.partition("-")[0]
+        return [
+            f"The {len(distinct)} labels are all numbers, such as {sorted(distinct)[0]}: "
+            f"task={modality}-regression predicts numbers; {task} takes each for a class."
+        ]
+
+    # ---- dividing rows -----------------------------------------------------------------------
+
+    @classmethod
+    def strata(cls, targets: Sequence[Any]) -> list[str]:
+        """The class; see `Target.strata`."""
+        return [f"The class {target!r}" for target in targets]
+
+    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+        """Stratified by class; a class with fewer rows than folds is missing from some."""
+        classes = self._class_numbers(encoded)
+        most = self.most_folds(encoded)
+        if count > most:
+            raise DataError(
+                f"{count} folds need {count} rows of at least one class; there are {most}.",
+                hint="Take fewer folds, or more data.",
+            )
+        return stratified_folds(classes, at_least_two_folds(count), seed)
+
+    def most_folds(self, encoded: Array) -> int:
+        """Rows of the largest class."""
+        import numpy as np
+
+        return int(np.bincount(self._class_numbers(encoded)).max())
+
+    def rows_of_rarest(self, encoded: Array) -> int:
+        """Of those that are there."""
+        import numpy as np
+
+        return int(np.unique(self._class_numbers(encoded), return_counts=True)[1].min())
+
+    def _class_numbers(self, encoded: Array) -> Array:
+        """The class of each encoded row, int64 (n,)."""
+        numbers: Array = encoded.argmax(axis=1)
+        return numbers
+
+    # ---- encoding and training ---------------------------------------------------------------
+
+    @property
+    def num_outputs(self) -> int:
+        """One logit a class."""
+        return len(self.labels)
+
+    def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
+        """Class numbers, int64 (n,)."""
+        import numpy as np
+
+        numbers = {label: i for i, label in enumerate(self.labels)}
+        for row, target in enumerate(targets):
+            if target not in numbers:
+                raise self.unknown(target, row, origins)
+        return np.array([numbers[target] for target in targets], np.int64)
+
+    def encode(self, truth: Array) -> Array:
+        """One-hot."""
+        import numpy as np
+
+        return np.eye(len(self.labels), dtype=np.float32)[truth]
+
+    @property
+    def row_loss(self) -> RowLoss:
+        """Cross-entropy."""
+        from tltool.tasks.row_losses import Softmax
+
+        return Softmax()
+
+    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+        """Cross-entropy, or the focal loss (Lin et al. 2017, arXiv:1708.02002)."""
+        import keras
+
+        if focal_gamma:
+            return keras.losses.CategoricalFocalCrossentropy(
+                alpha=1.0, gamma=focal_gamma, from_logits=True, label_smoothing=label_smoothing
+            )
+        return keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=label_smoothing
+        )
+
+    def smoothed(self, encoded: Array, amount: float) -> Array:
+        """A share of each row spread over all classes."""
+        import numpy as np
+
+        if not amount:
+            return encoded
+        spread: Array = encoded * (1 - amount) + np.float32(amount / encoded.shape[1])
+        return spread
+
+    def training_metrics(self) -> list[keras.metrics.Metric]:
+        """The accuracy."""
+        import keras
+
+        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
+
+    def weights(self, targets: Sequence[Any], setting: ClassWeights) -> Array:
+        """Of each row (n,), by its class.
+
+        "balanced" and "auto" give n / (k * n_class) over the k classes
+        present, as scikit-learn's `compute_class_weight`; a mapping gives 1.0
+        to classes that it does not name.
+        """
+        import numpy as np
+
+        if setting is None:
+            return np.ones(len(targets), "float32")
+        if isinstance(setting, Mapping):
+            self.check_weights(setting)
+            by_class = {label: float(setting.get(label, 1.0)) for label in self.labels}
+        else:
+            counts = Counter(targets)
+            by_class = {c: len(targets) / (len(counts) * number) for c, number in counts.items()}
+        return np.array([by_class[target] for target in targets], "float32")
+
+    # ---- what a user reads -------------------------------------------------------------------
+
+    def outputs(self, raw: Any) -> Any:
+        """Probabilities (n, classes) that add up to 1."""
+        from keras import ops
+
+        return ops.softmax(ops.cast(raw, "float32"), axis=-1)
+
+    def prediction(self, output: Any) -> Prediction:
+        """The most probable class."""
+        best = int(output.argmax())
+        probabilities = dict(zip(self.labels, map(float, output), strict=True))
+        return Prediction(self.labels[best], float(output[best]), probabilities)
+
+    def row(self, output: Any) -> dict[str, Any]:
+        """The class, its probability as `confidence`, and all `probabilities`."""
+        best = int(output.argmax())
+        return {
+            "prediction": self.labels[best],
+            "confidence": short(output[best]),
+            "probabilities": dict(zip(self.labels, map(short, output), strict=True)),
+        }
+
+    # ---- what a model is worth ---------------------------------------------------------------
+
+    def metrics(self, outputs: Array, truth: Array) -> dict[str, Any]:
+        """See `tltool.tasks.metrics.classes`."""
+        from tltool.tasks.metrics.classes import classification_metrics
+
+        return classification_metrics(outputs, truth, self.labels)
+
+    def worst(self, outputs: Array, truth: Array) -> Array:
+        """The most confident wrong ones first."""
+        import numpy as np
+
+        wrong = np.flatnonzero(outputs.argmax(axis=1) != truth)
+        return wrong[np.argsort(-outputs[wrong].max(axis=1), kind="stable")]
+
+    def remarks(self, metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+        """The most frequent confusions."""
+        rows_of = {row["label"]: row["support"] for row in metrics["per_class"]}
+        lines = [
+            f"{excerpt(cell['true'], 60)} taken for {excerpt(cell['predicted'], 60)}: "
+            f"{cell['count']:,} of {rows_of[cell['true']]:,} ({percent(cell['share'])})"
+            for cell in metrics["confusions"][:_CONFUSIONS_SHOWN]
+        ]
+        return [("Most frequent confusions", lines)]
+
+    def limits(self, metrics: Mapping[str, Any]) -> list[str]:
+        """How far confidences can be trusted, and that every input gets a class."""
+        error = metrics["calibration_error"]
+        advice = ": treat them as scores, not as probabilities"
+        return [
+            *super().limits(metrics),
+            f"Confidences are off by {percent(error)} on average"
+            + (f"{advice}." if error > _CALIBRATION_NOTED else "."),
+            "The model always answers with one of its classes, also for input that fits none.",
+        ]
+
+    def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Matrix:
+        """The confusion matrix."""
+        return Matrix(metrics["confusion_matrix"], self.labels)
+
+    # ---- linear models -----------------------------------------------------------------------
+
+    linear_model = "logistic regression"
+
+    def fit_linear(self, features: Any, truth: Array, strength: float) -> Callable[[Any], Array]:
+        """A logistic regression; a class without rows keeps probability 0."""
+        import numpy as np
+        from sklearn.linear_model import LogisticRegression
+
+        present = np.unique(truth)
+        if len(present) < 2:
+            raise EvaluationError(
+                "A linear model needs training rows of at least two classes. "
+                f"Received: only {self.labels[present[0]]!r}."
+            )
+        model = LogisticRegression(C=strength, max_iter=1000).fit(features, truth)
+
+        def predict(rows: Any) -> Array:
+            probabilities = np.zeros((rows.shape[0], len(self.labels)))
+            probabilities[:, model.classes_] = model.predict_proba(rows)
+            return probabilities
+
+        return predict
+
+    def linear_setting(self, strength: float) -> str:
+        """The inverse of the penalty."""
+        return f"C = {strength:g}"
+
+    def score(self, outputs: Array, truth: Array) -> float:
+        """The accuracy."""
+        return float((outputs.argmax(axis=1) == truth).mean())
+
+    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
+        """Log loss and accuracy."""
+        import numpy as np
+
+        from tltool.tasks.row_losses import softmax
+
+        probabilities = softmax(raw.astype(np.float64))
+        truth = encoded.argmax(axis=1)
+        likely = probabilities[np.arange(len(truth)), truth]
+        return {
+            "log_loss": float(-np.log(np.maximum(likely, 1e-12)).mean()),
+            "accuracy": float((raw.argmax(axis=1) == truth).mean()),
+        }
+
+    # ---- exports -----------------------------------------------------------------------------
+
+    raw_name = "logits"
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """See `Target.contents`."""
+        return {
+            "probabilities": "the probability of each class, in the order of `task.labels`",
+            "label": "the name of the most probable class",
+            "score": "the probability of that class",
+            "logits": "the model's raw outputs, whose softmax are the probabilities",
+        }
+
+    def served(self, raw: Any) -> dict[str, Any]:
+        """Probabilities, and name and probability of the best class."""
+        import tensorflow as tf
+
+        outputs = self.outputs(raw)
+        return {
+            "probabilities": outputs,
+            "label": tf.gather(tf.constant(self.labels), tf.argmax(outputs, axis=-1)),
+            "score": tf.reduce_max(outputs, axis=-1),
+        }
+
+    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor:
+        """A softmax."""
+        import keras
+
+        return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(raw)
+
+    def answers(self, outputs: Array, labels: Sequence[str]) -> list[Any]:
+        """The best class of each row."""
+        return [labels[best] for best in outputs.argmax(-1)]
+
+    def from_served(self, outputs: Mapping[str, Any]) -> tuple[Array, list[Any]]:
+        """See `Target.from_served`."""
+        import numpy as np
+
+        return np.asarray(outputs["probabilities"], np.float32), [
+            name.decode() if isinstance(name, bytes) else name for name in outputs["label"]
+        ]
+
+    def program(self) -> Program:
+        """Programs print the best class."""
+        return Program({"labels": True, "sets": False, "numbers": False}, {})
+
+    def gives(self) -> str:
+        """See `Target.gives`."""
+        return f"It gives the probability of each of {len(self.labels)} classes."
+
+    # ---- the export gate ---------------------------------------------------------------------
+
+    same_answer = "same top class"
+
+    def log_odds(self, outputs: Array) -> Array:
+        """The logarithm of a softmax is its logits but for one constant a row."""
+        import numpy as np
+
+        odds: Array = np.log(np.maximum(outputs, SMALLEST, dtype=np.float64))
+        return odds
+
+    def agrees(self, expected: Array, answers: Sequence[Any]) -> Array:
+        """Where the top class is named, or one tied with it."""
+        import numpy as np
+
+        index = {label: i for i, label in enumerate(self.labels)}
+        pairs = zip(expected, answers, strict=True)
+        return np.array([name in index and row[index[name]] >= row.max() - TIE
+                         for row, name in pairs])  # fmt: skip
+
+    def comparable(self, outputs: Array) -> Array:
+        """Probabilities that add up to 1: those of 8 bits are rounded one by one."""
+        import numpy as np
+
+        positive = np.maximum(outputs, SMALLEST)
+        scaled: Array = positive / positive.sum(axis=1, keepdims=True)
+        return scaled
+
+    def grace(self, rows: int) -> float:
+        """One row more that is wrong."""
+        return 1 / rows
+
+    def brief(self, output: Any, answer: Any = None) -> str:
+        """`cat 0.9312`."""
+        return f"{answer or self.labels[output.argmax()]} {output.max():.4f}"
+
+    def change(self, expected: Array, received: Array, *, raw: bool) -> float:
+        """Half the sum of the differences of a row's probabilities, mean over the rows.
+
+        That is the share that goes to other classes (total variation
+        distance); the accuracy that a model expects of itself changes by no
+        more. Training rows are learnt by heart, so the logits are divided by
+        the temperature at which the mean confidence is 0.7 at most.
+        """
+        import numpy as np
+
+        from tltool.tasks.row_losses import softmax
+
+        if raw:
+            temperature = self._temperature(expected)
+            expected, received = softmax(expected / temperature), softmax(received / temperature)
+        differences = received - expected
+        return float(np.abs(differences).sum(axis=1).mean() / 2)
+
+    @staticmethod
+    def _temperature(logits: Array) -> float:
+        """The lowest of a fine scale from 1 at which the mean confidence is 0.7 at most."""
+        import numpy as np
+
+        from tltool.tasks.row_losses import softmax
+
+        for temperature in np.geomspace(1, 1000, 200):
+            if softmax(logits / temperature).max(axis=1).mean() <= _CONFIDENCE:
+                return float(temperature)
+        return 1.0

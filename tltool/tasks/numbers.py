@@ -1,0 +1,501 @@
+"""One number for each row, or several that are predicted together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from tltool.support.errors import DataError
+from tltool.support.words import number, short
+from tltool.tasks.reports import Scatter, Score, Table
+from tltool.tasks.target import LabelColumns, Prediction, Program, Reader, Refusal, Target
+from tltool.tasks.values import BadValueError, finite_number
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from tltool.tasks.row_losses import RowLoss
+
+    Array = np.ndarray[Any, Any]
+
+BINS = 10
+"""Strata of numbers: at most this many, and ten distinct inputs in each."""
+# Where float32 cannot tell values apart that are this share of a standard deviation from each
+# other, the scale is undone outside of it: no model predicts nearly as finely.
+_FINEST = 1e-4
+
+
+@dataclass(frozen=True)
+class NumbersTarget(Target):
+    """A number, or several.
+
+    A target is a float, or a tuple of them. The model is trained on
+    `(y - mean) / std` of each by itself.
+
+    Attributes:
+        names: Of the columns they come from.
+        mean, std: Of the training targets (population standard deviation, 1.0
+            where that is 0).
+        offset_outside: Whether float32 is too coarse for `raw * std + mean`, so
+            that exported models give `raw` and who runs them undoes the scale
+            in float64.
+    """
+
+    names: tuple[str, ...] = ("label",)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    offset_outside: bool = False
+
+    kind = "numbers"
+    noun = "number"
+    scores: ClassVar = (
+        Score("mae", "Mean absolute error", higher_is_better=False),
+        Score("rmse", "Root mean squared error", higher_is_better=False),
+        Score("r2", "R²"),
+        Score("pearson", "Pearson correlation"),
+        Score("spearman", "Spearman correlation"),
+    )
+    search_scores: ClassVar = (
+        Score("mse", "Mean squared error", higher_is_better=False),
+        Score("mae", "Mean absolute error", higher_is_better=False),
+    )
+    many_columns = True
+    mistakes_title = "Largest errors"
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "training.label_smoothing": Refusal(
+            "needs classes, but the task is a regression", "use training.label_smoothing=0"
+        ),
+        "training.class_weights": Refusal(
+            "needs classes, but the task is a regression",
+            "use training.class_weights=auto, which weighs classes where there are any",
+        ),
+        "training.focal_gamma": Refusal(
+            "needs classes, but the task is a regression", "use training.focal_gamma=0"
+        ),
+        "augment.mixing": Refusal(
+            "mixes classes, but the task is a regression", "leave the layer out"
+        ),
+        "evaluation.thresholds": Refusal(
+            "needs labels, but the task is a regression", "use evaluation.thresholds=auto"
+        ),
+    }
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    @classmethod
+    def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
+        """A number; or a tuple, of several columns or a row of an array."""
+        names = columns.names
+
+        def read(cell: Any) -> Any:
+            values = cell.tolist() if getattr(cell, "ndim", 0) == 1 else cell
+            if not isinstance(values, list | tuple):
+                return finite_number(values)
+            if columns.several and len(values) != len(names):
+                raise BadValueError(f"there are {len(values)} values for {len(names)} columns")
+            try:
+                numbers = tuple(map(finite_number, values))
+            except BadValueError as error:
+                raise BadValueError(f"of {', '.join(names)}: {error}") from None
+            return numbers[0] if len(numbers) == 1 else numbers
+
+        return read
+
+    @classmethod
+    def names_in(cls, target: Any) -> tuple[str, ...]:
+        """None: numbers have no names."""
+        return ()
+
+    @classmethod
+    def fit(cls, targets: Sequence[Any], names: Sequence[str] = ()) -> Self:
+        """Mean and standard deviation of each number."""
+        rows = [target if isinstance(target, tuple) else (target,) for target in targets]
+        widths = {len(row) for row in rows}
+        if len(widths) != 1:
+            raise DataError(
+                f"The training examples have {' and '.join(map(str, sorted(widths)))} numbers; "
+                "all need the same."
+            )
+        (width,) = widths
+        columns = list(zip(*rows, strict=True))
+        mean = [math.fsum(column) / len(column) for column in columns]
+        std = [
+            math.sqrt(math.fsum((value - middle) ** 2 for value in column) / len(column)) or 1.0
+            for column, middle in zip(columns, mean, strict=True)
+        ]
+        named = tuple(names) if len(names) == width else tuple(f"number_{i}" for i in range(width))
+        coarse = any(
+            _float32_step(max(map(abs, column))) > _FINEST * spread
+            for column, spread in zip(columns, std, strict=True)
+        )
+        return cls(named, tuple(mean), tuple(std), coarse)
+
+    # ---- dividing rows -----------------------------------------------------------------------
+
+    @classmethod
+    def strata(cls, targets: Sequence[Any]) -> list[str]:
+        """Quantile bins; of several numbers, of the mean of their ranks."""
+        keys = _ranks(targets)
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        bins = max(1, min(BINS, len(keys) // 10))
+        names = [""] * len(keys)
+        for place, row in enumerate(order):
+            names[row] = f"Quantile bin {place * bins // len(keys) + 1} of the targets"
+        return names
+
+    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+        """In an order of the seed, as scikit-learn's `KFold`."""
+        from sklearn.model_selection import KFold
+
+        if not 2 <= count <= len(encoded):
+            raise DataError(
+                f"{count} folds need {count} rows; there are {len(encoded)}.",
+                hint="Take fewer folds, or more data.",
+            )
+        return list(KFold(count, shuffle=True, random_state=seed).split(encoded))
+
+    def most_folds(self, encoded: Array) -> int:
+        """One row a fold."""
+        return len(encoded)
+
+    # ---- encoding and training ---------------------------------------------------------------
+
+    @property
+    def num_outputs(self) -> int:
+        """One for each number."""
+        return len(self.names)
+
+    def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
+        """The numbers in their own units, float64 (n,) or (n, numbers)."""
+        import numpy as np
+
+        width = len(self.names)
+        for row, target in enumerate(targets):
+            values = target if isinstance(target, tuple | list) else (target,)
+            good = all(isinstance(value, int | float | np.number) for value in values)
+            if not good or len(values) != width:
+                where = origins[row] if origins is not None else f"item {row}"
+                what = "a number is" if width == 1 else f"{width} numbers are"
+                raise DataError(f"{where} has the target {target!r}; {what} needed.")
+        return np.array(targets, np.float64)
+
+    def encode(self, truth: Array) -> Array:
+        """Standardised."""
+        import numpy as np
+
+        columns = np.asarray(truth, np.float64).reshape(len(truth), -1)
+        scaled: Array = ((columns - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return scaled
+
+    @property
+    def row_loss(self) -> RowLoss:
+        """Squared error."""
+        from tltool.tasks.row_losses import Squared
+
+        return Squared()
+
+    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+        """Mean squared error of the standardised numbers."""
+        import keras
+
+        return keras.losses.MeanSquaredError()
+
+    def training_metrics(self) -> list[keras.metrics.Metric]:
+        """Mean absolute error in the target's own units, mean over the numbers."""
+        import keras
+        from keras import ops
+
+        scale = list(self.std)
+
+        def error(truth: Any, raw: Any) -> Any:
+            return ops.mean(ops.abs(truth - raw) * ops.convert_to_tensor(scale, "float32"), -1)
+
+        return [keras.metrics.MeanMetricWrapper(error, name="mae")]
+
+    @property
+    def training_units(self) -> str:
+        """The columns' names."""
+        return f"mae is in the unit of {' and '.join(self.names)}"
+
+    # ---- what a user reads -------------------------------------------------------------------
+
+    def outputs(self, raw: Any) -> Any:
+        """The numbers in their own units, (n,) or (n, numbers); float64 of NumPy arrays."""
+        import numpy as np
+
+        if isinstance(raw, np.ndarray):
+            return self._squeezed(self._unscaled(raw))
+        from keras import ops
+
+        scaled = ops.cast(raw, "float32") * ops.convert_to_tensor(list(self.std), "float32")
+        return self._squeezed(scaled + ops.convert_to_tensor(list(self.mean), "float32"))
+
+    def _unscaled(self, raw: Array) -> Array:
+        import numpy as np
+
+        columns = np.asarray(raw, np.float64).reshape(len(raw), -1)
+        numbers: Array = columns * np.array(self.std) + np.array(self.mean)
+        return numbers
+
+    def _squeezed(self, columns: Any) -> Any:
+        return columns[:, 0] if len(self.names) == 1 else columns
+
+    def prediction(self, output: Any) -> Prediction:
+        """The number, or the numbers by name."""
+        return Prediction(self._named(output, float), None, {})
+
+    def row(self, output: Any) -> dict[str, Any]:
+        """The number, or the numbers by name."""
+        return {"prediction": self._named(output, self._short)}
+
+    def _short(self, value: Any) -> float:
+        """A number with the digits that mean something."""
+        return float(value) if self.offset_outside else short(value)
+
+    def _named(self, output: Any, made: Callable[[Any], float]) -> Any:
+        import numpy as np
+
+        values = [made(value) for value in np.ravel(output)]
+        return values[0] if len(values) == 1 else dict(zip(self.names, values, strict=True))
+
+    def shown(self, target: Any) -> Any:
+        """Several numbers by name."""
+        return dict(zip(self.names, target, strict=True)) if isinstance(target, tuple) else target
+
+    def words(self, value: Any) -> str:
+        """`3.5`, or `rbc 12, wbc 1`."""
+        shown = self.shown(value)
+        text = str if self.offset_outside else number
+        if isinstance(shown, Mapping):
+            return ", ".join(f"{name} {text(item)}" for name, item in shown.items())
+        return text(float(shown))
+
+    # ---- what a model is worth ---------------------------------------------------------------
+
+    def metrics(self, outputs: Array, truth: Array) -> dict[str, Any]:
+        """See `tltool.tasks.metrics.numbers`."""
+        from tltool.tasks.metrics.numbers import numbers_metrics
+
+        return numbers_metrics(outputs, truth, self.names)
+
+    def worst(self, outputs: Array, truth: Array) -> Array:
+        """The largest errors first, in standard deviations where there are several numbers."""
+        import numpy as np
+
+        errors = np.abs(outputs - truth).reshape(len(truth), -1) / np.array(self.std)
+        largest = errors.max(axis=1)
+        order = np.argsort(-largest, kind="stable")
+        return order[largest[order] > 0]
+
+    def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
+        """One row a number, where there are several."""
+        rows = metrics.get("per_number", ())
+        cells = [[row["name"], *(number(row[score.key]) for score in self.scores)] for row in rows]
+        header = ("Number", "MAE", "RMSE", "R²", "Pearson", "Spearman")
+        return [Table("Numbers", header, cells)] if cells else []
+
+    def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Scatter:
+        """Predicted against true values."""
+        pairs = (values.reshape(len(truth), -1).T for values in (outputs, truth))
+        return Scatter([(name, *pair) for name, *pair in zip(self.names, *pairs, strict=True)])
+
+    # ---- linear models -----------------------------------------------------------------------
+
+    linear_model = "ridge regression"
+
+    def fit_linear(self, features: Any, truth: Array, strength: float) -> Callable[[Any], Array]:
+        """A ridge regression of the standardised numbers."""
+        import numpy as np
+        from sklearn.linear_model import Ridge
+
+        model = Ridge(alpha=1.0 / strength).fit(features, self.encode(truth).astype(np.float64))
+        return lambda rows: self.outputs(np.asarray(model.predict(rows)).reshape(rows.shape[0], -1))
+
+    def linear_setting(self, strength: float) -> str:
+        """The penalty."""
+        return f"alpha = {1 / strength:g}"
+
+    def score(self, outputs: Array, truth: Array) -> float:
+        """Mean absolute error, mean over the numbers."""
+        import numpy as np
+
+        return float(np.abs(outputs - truth).mean())
+
+    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
+        """Mean squared and mean absolute error in the target's own units, mean over the numbers."""
+        import numpy as np
+
+        errors = (raw - encoded).astype(np.float64) * np.array(self.std)
+        return {"mse": float(np.mean(errors**2)), "mae": float(np.mean(np.abs(errors)))}
+
+    # ---- exports -----------------------------------------------------------------------------
+
+    raw_name = "standardised"
+
+    @property
+    def result_name(self) -> str:
+        """The number itself, or what it is before the scale is undone."""
+        return "standardised" if self.offset_outside else "prediction"
+
+    @property
+    def result_shape(self) -> tuple[int | None, ...]:
+        """One number a row, or several."""
+        return (None,) if len(self.names) == 1 else (None, len(self.names))
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """See `Target.contents`."""
+        several = len(self.names) > 1
+        own = "the numbers, in the order of `task.numbers`, each" if several else "the number,"
+        less = "each number" if several else "the number"
+        return {
+            "prediction": f"{own} in its own unit",
+            "standardised": f"{less}, less its `task.mean`, over its `task.std`"
+            + (": undo that in float64" if self.offset_outside else ""),
+        }
+
+    def result(self, raw: Any) -> Any:
+        """The numbers in float32, as far as that can hold them."""
+        from keras import ops
+
+        if self.offset_outside:
+            return self._squeezed(ops.cast(raw, "float32"))
+        return self.outputs(raw)
+
+    def served(self, raw: Any) -> dict[str, Any]:
+        """The numbers; in float64 where float32 is too coarse."""
+        import tensorflow as tf
+
+        if not self.offset_outside:
+            return {"prediction": self.outputs(raw)}
+        raw = tf.cast(raw, tf.float64)
+        scaled = raw * tf.constant(self.std, tf.float64) + tf.constant(self.mean, tf.float64)
+        return {"prediction": self._squeezed(scaled)}
+
+    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor:
+        """A scaling and a change of shape."""
+        from keras import layers
+
+        several = len(self.names) > 1
+        name = self.result_name
+        if not self.offset_outside:
+            scale, offset = (
+                (list(self.std), list(self.mean)) if several else (self.std[0], self.mean[0])
+            )
+            named = {"name": name if several else "target_scale"}
+            raw = layers.Rescaling(scale, offset, dtype="float32", **named)(raw)
+        if several and not self.offset_outside:
+            return raw
+        shape = (len(self.names),) if several else ()
+        return layers.Reshape(shape, dtype="float32", name=name)(raw)
+
+    def from_result(self, result: Array) -> Array:
+        """The numbers; the scale undone in float64 where the model leaves that to others."""
+        if not self.offset_outside:
+            return result
+        return self.outputs(result)
+
+    def from_served(self, outputs: Mapping[str, Any]) -> tuple[Array, list[Any]]:
+        """See `Target.from_served`."""
+        import numpy as np
+
+        dtype = np.float64 if self.offset_outside else np.float32
+        return np.asarray(outputs["prediction"], dtype), []
+
+    def program(self) -> Program:
+        """Programs print the number, or each with its name."""
+        several = len(self.names) > 1
+        constants: dict[str, Any] = {}
+        if several:
+            constants["NAMES"] = list(self.names)
+        if self.offset_outside:
+            constants |= {"TARGET_MEAN": list(self.mean), "TARGET_STD": list(self.std)}
+        flags = {
+            "labels": False,
+            "sets": False,
+            "numbers": several,
+            "offset": self.offset_outside,
+        }
+        return Program(flags, constants)
+
+    def gives(self) -> str:
+        """See `Target.gives`."""
+        if self.offset_outside:
+            return (
+                "It predicts "
+                + ("numbers" if len(self.names) > 1 else "a number")
+                + " whose scale must be undone in float64, as `contract.json` says."
+            )
+        if len(self.names) > 1:
+            return f"It predicts {len(self.names)} numbers: {', '.join(self.names)}."
+        return "It predicts a number."
+
+    # ---- the export gate ---------------------------------------------------------------------
+
+    drop_unit = " standard deviations"
+
+    @property
+    def units(self) -> Any:
+        """Standard deviations of the training targets."""
+        import numpy as np
+
+        return np.array(self.std)
+
+    def drop(self, model: Mapping[str, Any], artifact: Mapping[str, Any]) -> float:
+        """Rise of the mean absolute error in standard deviations, mean over the numbers."""
+        before, after = (found.get("per_number") or [found] for found in (model, artifact))
+        rises = [
+            (second["mae"] - first["mae"]) / std
+            for first, second, std in zip(before, after, self.std, strict=True)
+        ]
+        return sum(rises) / len(rises)
+
+    def brief(self, output: Any, answer: Any = None) -> str:
+        """`3.14159`."""
+        import numpy as np
+
+        digits = 17 if self.offset_outside else 6
+        return ", ".join(f"{value:.{digits}g}" for value in np.ravel(output))
+
+    # ---- manifests ---------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """Names and scale."""
+        return {
+            "numbers": list(self.names),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "offset_outside": self.offset_outside,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """See `Target.from_json`."""
+        names = tuple(map(str, values["numbers"]))
+        mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))
+        if not len(names) == len(mean) == len(std) >= 1:
+            sizes = len(names), len(mean), len(std)
+            raise ValueError(f"its numbers, means and scales are {sizes} in number")
+        return cls(names, mean, std, bool(values["offset_outside"]))
+
+
+def _float32_step(value: float) -> float:
+    """The distance of neighbouring float32 numbers of this size; infinite beyond the largest."""
+    if value >= 2.0**128:
+        return math.inf
+    return math.ldexp(1.0, max(math.frexp(value)[1], -125) - 24)
+
+
+def _ranks(targets: Sequence[Any]) -> list[float]:
+    """A key to sort by: the number, or the mean rank of several."""
+    if not any(isinstance(target, tuple) for target in targets):
+        return list(targets)
+    sums = [0.0] * len(targets)
+    for column in zip(*targets, strict=True):
+        places = {value: place for place, value in enumerate(sorted(set(column)))}
+        for row, value in enumerate(column):
+            sums[row] += places[value] / max(1, len(places) - 1)
+    return sums

@@ -1,0 +1,136 @@
+"""Draws parts of rows so that each is like the whole: by strata, or over sets of labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from tltool.support.errors import DataError
+from tltool.support.words import natural_key
+
+NO_LABEL = ""
+"""Stands for the label of rows that have none."""
+
+
+def by_strata(
+    strata: Sequence[str], sizes: Sequence[int], shares: Mapping[str, float]
+) -> list[str | None]:
+    """Takes each part's share of every stratum.
+
+    A stratum gives one group at least to each part and keeps one, and groups
+    are never torn, so small strata deviate from the share.
+
+    Args:
+        strata: Of each group, in the order of the draw.
+        sizes: Rows of each group.
+        shares: Share of the rows of each part, in the order in which they are drawn.
+
+    Returns:
+        The part of each group; None for what is left.
+
+    Raises:
+        DataError: Strata have too few groups; names all of them.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for group, name in enumerate(strata):
+        members[name].append(group)
+    check_sizes(members, sizes, shares)
+    parts: list[str | None] = [None] * len(strata)
+    for groups in members.values():
+        left = list(groups)
+        total = sum(sizes[group] for group in groups)
+        for done, (part, share) in enumerate(shares.items(), start=1):
+            must_stay = len(shares) - done + 1
+            quota = max(1, round(share * total))
+            for group in _take(left, sizes, quota, len(left) - must_stay):
+                parts[group] = part
+            left = [group for group in left if parts[group] is None]
+    return parts
+
+
+def _take(groups: Sequence[int], sizes: Sequence[int], quota: int, at_most: int) -> list[int]:
+    """Groups in order while they fit the quota, or the smallest where none does."""
+    taken: list[int] = []
+    room = quota
+    for group in groups:
+        if sizes[group] <= room and len(taken) < at_most:
+            taken.append(group)
+            room -= sizes[group]
+    return taken or [min(groups, key=lambda group: sizes[group])]
+
+
+def over_label_sets(
+    label_sets: Sequence[Sequence[str]], sizes: Sequence[int], shares: Mapping[str, float]
+) -> list[str | None]:
+    """Iterative stratification: labels in the order of their rarity, to where most are wanted.
+
+    Sechidis, Tsoumakas and Vlahavas 2011, "On the Stratification of
+    Multi-Label Data" (ECML PKDD), figure 1, with groups of rows for examples
+    and, in place of chance, the order of the draw. A part that is as wanted
+    for a label as another gets the group if it lacks more rows altogether.
+
+    Args:
+        label_sets: Of each group, in the order of the draw; may be empty.
+        sizes, shares: As for `by_strata`.
+
+    Returns:
+        The part of each group; None for what is left, whose share is the rest of 1.
+    """
+    parts: list[str | None] = [*shares, None]
+    rest = max(0.0, 1.0 - sum(shares.values()))
+    wanted = dict(zip(parts, [*shares.values(), rest], strict=True))
+    sets = [tuple(dict.fromkeys(labels)) or (NO_LABEL,) for labels in label_sets]
+    groups_of: dict[str, list[int]] = defaultdict(list)
+    rows_of: dict[str, int] = defaultdict(int)
+    for group, labels in enumerate(sets):
+        for label in labels:
+            groups_of[label].append(group)
+            rows_of[label] += sizes[group]
+    lacking = {
+        part: {label: share * rows for label, rows in rows_of.items()}
+        for part, share in wanted.items()
+    }
+    room = {part: share * sum(sizes) for part, share in wanted.items()}
+    chosen: dict[int, str | None] = {}
+    left = dict(rows_of)
+    while left:
+        # Rows without labels go last: they fill up what the labels have left uneven.
+        rarest = min(left, key=lambda label: (label == NO_LABEL, left[label], natural_key(label)))
+        for group in groups_of[rarest]:
+            if group in chosen:
+                continue
+            # Of equals the rest comes first: what is rare must be trained on.
+            part = max(reversed(parts), key=lambda part: (lacking[part][rarest], room[part]))
+            chosen[group] = part
+            room[part] -= sizes[group]
+            for label in sets[group]:
+                lacking[part][label] -= sizes[group]
+                if label in left:
+                    left[label] -= sizes[group]
+        del left[rarest]
+    return [chosen[group] for group in range(len(sets))]
+
+
+def check_sizes(
+    members: Mapping[str, Sequence[int]], sizes: Sequence[int], shares: Mapping[str, float]
+) -> None:
+    """Raises DataError where strata have too few groups to be in every part, naming all of them."""
+    needed = 1 + len(shares)
+    small = [name for name, groups in members.items() if len(groups) < needed]
+    if not small:
+        return
+    lines = []
+    for name in sorted(small, key=natural_key):
+        groups = members[name]
+        rows = sum(sizes[group] for group in groups)
+        extra = f" ({rows} with their exact duplicates)" if rows > len(groups) else ""
+        lines.append(f"{name} has {len(groups)} distinct examples{extra}")
+    parts = ", ".join(["train", *reversed(list(shares))])
+    settings = " or ".join(f"data.{part}_fraction=0" for part in shares)
+    what = "\n  ".join(["", *lines]) + "\n" if len(lines) > 1 else f"{lines[0]}, "
+    raise DataError(
+        f"{what}too few to split into {parts}: {needed} are needed."
+        if len(lines) == 1
+        else f"Too few examples to split into {parts}, {needed} of each are needed:{what.rstrip()}",
+        hint=f"add examples, leave the class out, give the splits yourself, or set {settings}",
+    )

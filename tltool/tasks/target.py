@@ -1,0 +1,494 @@
+"""What every kind of target answers: one object, which the rest of tltool asks.
+
+A kind is a class that derives from `Target`. What is known before any data (how
+a label is read, how rows are divided) is asked of the class; what is known of
+training rows (the order of labels, a scale) is in an instance, which `fit` makes.
+No other package asks which kind a target is: what differs is a method here.
+
+Importing a kind is cheap: NumPy, Keras and scikit-learn are imported where they
+are used, since reading a recipe needs the names of fields that do not apply.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from tltool.tasks.reports import Picture, Score, Table
+from tltool.tasks.stratify import by_strata
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from tltool.tasks.row_losses import RowLoss
+
+    Array = np.ndarray[Any, Any]
+
+Reader = Callable[[Any], Any]
+"""From what stands in a row to its target; raises `BadValueError`."""
+HeldOut = Callable[[], "tuple[Array, Array]"]
+"""From nothing to outputs and truth, computed when they are asked for."""
+ClassWeights = str | Mapping[str, float] | None
+"""As `training.class_weights`: "auto", "balanced", a weight by name, or None."""
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """Where the labels of a table stand.
+
+    Attributes:
+        names: The columns; one, or several that are one target together.
+        separator: Between several labels in one cell; None finds it out.
+        several: Whether `names` were given as several columns, if only one.
+    """
+
+    names: tuple[str, ...] = ("label",)
+    separator: str | None = None
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a field of a recipe does not apply to a kind, and what to write instead."""
+
+    problem: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one input.
+
+    Attributes:
+        value: The class name; the names of all labels given; the number in the
+            target's units; or the numbers by name.
+        confidence: Probability of the class; None where there is no single one.
+        probabilities: Of every label, in their order; empty for numbers.
+    """
+
+    value: Any
+    confidence: float | None
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the programs beside an exported model must know of its output.
+
+    Attributes:
+        flags: What the `% if` lines of their templates ask for.
+        constants: Names and values that they begin with.
+    """
+
+    flags: Mapping[str, bool]
+    constants: Mapping[str, Any]
+
+
+class Target(ABC):
+    """A kind of target, and an instance of it on particular training rows.
+
+    Wherever rows are meant, they come first: outputs are (n, ...), and `truth`
+    is what `truth()` makes of n targets.
+    """
+
+    kind: ClassVar[str]
+    """Its name in manifests; a kind of one's own is found by its place in Python too."""
+    noun: ClassVar[str]
+    """What one of its names is: "class", "label", "number"."""
+    scores: ClassVar[tuple[Score, ...]]
+    """What `metrics` gives, in the order of reports; the first is the headline."""
+    refused: ClassVar[Mapping[str, Refusal]] = {}
+    """Fields of a recipe that mean nothing for it, by dotted path."""
+    from_folders: ClassVar[bool] = False
+    """Whether the name of a folder is the target of what is in it."""
+    many_columns: ClassVar[bool] = False
+    """Whether several columns of a table can make one target."""
+    search_scores: ClassVar[tuple[Score, Score]]
+    """Of `search_values`: what `training.monitor: loss` ranks by, and what `metric` does."""
+    mistakes_title: ClassVar[str] = "Mistakes"
+    """Heading of the list of worst rows."""
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
+        """What reads the labels of rows.
+
+        Args:
+            columns: Where they stand.
+            cells: Those of all rows, as they stand there, to find out how they are
+                written: one value a row, or a tuple with one of each column.
+        """
+
+    @classmethod
+    @abstractmethod
+    def names_in(cls, target: Any) -> tuple[str, ...]:
+        """The names of labels that a target holds; none for numbers."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, targets: Sequence[Any], names: Sequence[str] = ()) -> Self:
+        """The kind on the targets of training rows.
+
+        Args:
+            targets: At least one, as `reader` gives them.
+            names: Of the columns that they come from.
+
+        Raises:
+            DataError: There is nothing to learn, such as one class only.
+        """
+
+    @classmethod
+    def remarks_on(cls, targets: Sequence[Any], task: str) -> list[str]:
+        """What is legal but odd about training targets, in sentences."""
+        return []
+
+    # ---- dividing rows -----------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def strata(cls, targets: Sequence[Any]) -> list[str]:
+        """The stratum of each target, as messages call it: rows of one are alike."""
+
+    @classmethod
+    def divide(
+        cls, targets: Sequence[Any], sizes: Sequence[int], shares: Mapping[str, float]
+    ) -> list[str | None]:
+        """Draws parts, such as splits, from all strata alike.
+
+        Args:
+            targets: Of groups of rows that must stay together, in the order of the draw.
+            sizes: Rows of each group.
+            shares: Share of the rows of each part; what is left is in none.
+
+        Returns:
+            The part of each group; None for what is left.
+
+        Raises:
+            DataError: A stratum has too few groups to be in every part; names all such.
+        """
+        return by_strata(cls.strata(targets), sizes, shares)
+
+    @abstractmethod
+    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+        """Row numbers to fit on and to score, for each fold of a cross-validation.
+
+        Raises:
+            DataError: There are too few rows for so many folds.
+        """
+
+    @abstractmethod
+    def most_folds(self, encoded: Array) -> int:
+        """The most folds that make sense for these rows."""
+
+    def rows_of_rarest(self, encoded: Array) -> int:
+        """Rows of the rarest class; all rows where there are no classes."""
+        return len(encoded)
+
+    # ---- encoding and training ---------------------------------------------------------------
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names in the order of what a user reads; empty where outputs have none."""
+        return ()
+
+    @property
+    @abstractmethod
+    def num_outputs(self) -> int:
+        """Width of the model's raw output."""
+
+    @abstractmethod
+    def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
+        """What metrics compare outputs with.
+
+        Args:
+            targets: n of them.
+            origins: Where they came from, for messages.
+
+        Raises:
+            DataError: A target is missing, or none that the model knows; names its row.
+        """
+
+    @abstractmethod
+    def encode(self, truth: Array) -> Array:
+        """What the loss compares raw outputs with, float32 (n, num_outputs)."""
+
+    @property
+    @abstractmethod
+    def row_loss(self) -> RowLoss:
+        """The training loss without smoothing, in NumPy, for solvers of heads."""
+
+    @abstractmethod
+    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+        """The training loss of raw outputs and encoded targets."""
+
+    def smoothed(self, encoded: Array, amount: float) -> Array:
+        """Encoded targets as `loss` smooths them."""
+        return encoded
+
+    @abstractmethod
+    def training_metrics(self) -> list[keras.metrics.Metric]:
+        """What is shown while training, named as in `scores`, in the target's own unit."""
+
+    @property
+    def training_units(self) -> str:
+        """In which unit `training_metrics` are, in words; empty where they have none."""
+        return ""
+
+    def initial_bias(self) -> Sequence[float] | None:
+        """What the last layer's bias starts at; None leaves it at 0."""
+        return None
+
+    def weights(self, targets: Sequence[Any], setting: ClassWeights) -> Array:
+        """Weights in the loss: of each row (n,), or of each of its outputs (n, num_outputs).
+
+        Raises:
+            DataError: The setting names what is none of the labels.
+        """
+        import numpy as np
+
+        return np.ones(len(targets), "float32")
+
+    def settled(self, setting: Any, held_out: HeldOut | None) -> Self:
+        """The target after training, when what remains to be chosen is chosen.
+
+        Args:
+            setting: `evaluation.thresholds` of the recipe.
+            held_out: Gives the trained model's `outputs` on validation rows and
+                their truth; None where there are no such rows.
+
+        Raises:
+            DataError: The setting names what is none of the labels.
+        """
+        return self
+
+    # ---- what a user reads -------------------------------------------------------------------
+
+    @abstractmethod
+    def outputs(self, raw: Any) -> Any:
+        """What a user reads, of raw outputs (n, num_outputs), NumPy or backend tensors."""
+
+    @abstractmethod
+    def prediction(self, output: Any) -> Prediction:
+        """What one row of `outputs` says."""
+
+    @abstractmethod
+    def row(self, output: Any) -> dict[str, Any]:
+        """One row of `outputs` for a table of predictions: `prediction` and more columns."""
+
+    def shown(self, target: Any) -> Any:
+        """A target as a table of predictions shows it."""
+        return target
+
+    def words(self, value: Any) -> str:
+        """A target, or the value of a `Prediction`, in a sentence."""
+        return str(value)
+
+    # ---- what a model is worth ---------------------------------------------------------------
+
+    @classmethod
+    def headline(cls) -> Score:
+        """The score that sums a model up."""
+        return cls.scores[0]
+
+    @abstractmethod
+    def metrics(self, outputs: Array, truth: Array) -> dict[str, Any]:
+        """Everything the reports say, as JSON values, with the keys of `scores` and `n`.
+
+        Raises:
+            EvaluationError: No rows, or shapes or values that do not fit.
+        """
+
+    @abstractmethod
+    def worst(self, outputs: Array, truth: Array) -> Array:
+        """Row numbers of mistakes, the worst first."""
+
+    def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
+        """Tables for the reports."""
+        return []
+
+    def remarks(self, metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+        """What is worth saying of the metrics: titles and lines."""
+        return []
+
+    def limits(self, metrics: Mapping[str, Any]) -> list[str]:
+        """What a reader of the model card must know, in sentences."""
+        return []
+
+    @abstractmethod
+    def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Picture:
+        """What the report draws."""
+
+    # ---- linear models to compare with -------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def linear_model(self) -> str:
+        """What `fit_linear` fits, in words."""
+
+    @abstractmethod
+    def fit_linear(self, features: Any, truth: Array, strength: float) -> Callable[[Any], Array]:
+        """Fits a linear model; the result gives `outputs` of features.
+
+        Args:
+            features: (n, channels), dense or sparse.
+            truth: Of the rows.
+            strength: Inverse of the penalty.
+
+        Raises:
+            EvaluationError: The rows cannot be fitted, such as one class only.
+        """
+
+    @abstractmethod
+    def linear_setting(self, strength: float) -> str:
+        """A strength as the model's own parameter."""
+
+    @abstractmethod
+    def score(self, outputs: Array, truth: Array) -> float:
+        """The headline score alone."""
+
+    @abstractmethod
+    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
+        """The two `search_scores` of raw outputs, without smoothing and weights."""
+
+    # ---- exports -----------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def result_name(self) -> str:
+        """Name of the one output of models that give a single tensor."""
+
+    @abstractmethod
+    def result(self, raw: Any) -> Any:
+        """That output in the graph, of raw outputs; a tensor."""
+
+    @property
+    @abstractmethod
+    def raw_name(self) -> str:
+        """Name of raw outputs where they are given."""
+
+    @property
+    @abstractmethod
+    def result_shape(self) -> tuple[int | None, ...]:
+        """Shape of that output, None for the batch."""
+
+    @property
+    @abstractmethod
+    def contents(self) -> Mapping[str, str]:
+        """What each named output of an exported model means."""
+
+    @property
+    def result_range(self) -> tuple[float, float] | None:
+        """Smallest and largest possible value of the result; None where there are none."""
+        return None
+
+    @abstractmethod
+    def served(self, raw: Any) -> dict[str, Any]:
+        """The outputs of a SavedModel in the graph, of raw outputs, by name."""
+
+    @abstractmethod
+    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor:
+        """The result as layers on a model's raw output, the last one named `result_name`."""
+
+    @abstractmethod
+    def from_result(self, result: Array) -> Array:
+        """What a user reads, of the one output of an exported model."""
+
+    def answers(self, outputs: Array, labels: Sequence[str]) -> list[Any]:
+        """What rows of `outputs` name, by labels that lie beside a model; empty for numbers."""
+        return []
+
+    @abstractmethod
+    def from_served(self, outputs: Mapping[str, Any]) -> tuple[Array, list[Any]]:
+        """What a user reads and the names given, of a SavedModel's outputs (NumPy or lists)."""
+
+    @abstractmethod
+    def program(self) -> Program:
+        """What programs beside an exported model must know."""
+
+    @abstractmethod
+    def gives(self) -> str:
+        """What an exported model gives, in a sentence."""
+
+    # ---- the export gate ---------------------------------------------------------------------
+
+    same_answer: ClassVar[str] = "same answer"
+    """What `agrees` compares, in words."""
+    drop_unit: ClassVar[str] = ""
+    """Unit of `drop`, in words with a space before it; empty for shares."""
+
+    def differences(self, expected: Array, received: Array) -> Array:
+        """How far outputs are apart, (n, outputs), in units that one limit fits."""
+        import numpy as np
+
+        distance: Array = np.abs(received - expected).reshape(len(expected), -1)
+        return distance / self.units
+
+    @property
+    def units(self) -> Any:
+        """What one unit of `differences` is, for each output."""
+        return 1.0
+
+    def log_odds(self, outputs: Array) -> Array | None:
+        """What shows a difference that rounding hides in `outputs`, (n, outputs); None if nothing.
+
+        Probabilities of a model that is sure of itself hide what their logits show.
+        """
+        return None
+
+    def agrees(self, expected: Array, answers: Sequence[Any]) -> Array | None:
+        """Where an artifact names what the model does, or what is tied with it; None for numbers.
+
+        Args:
+            expected: `outputs` of the trained model.
+            answers: What the artifact names for each row.
+        """
+        return None
+
+    def comparable(self, outputs: Array) -> Array:
+        """An artifact's outputs as `metrics` takes them: 8 bits round each one by itself."""
+        return outputs
+
+    def drop(self, model: Mapping[str, Any], artifact: Mapping[str, Any]) -> float:
+        """How much worse the headline of an artifact's metrics is; negative where it is better."""
+        head = self.headline()
+        change: float = artifact[head.key] - model[head.key]
+        return -change if head.higher_is_better else change
+
+    def grace(self, rows: int) -> float:
+        """A drop of the headline that one row makes, which is never a breach."""
+        return 0.0
+
+    def brief(self, output: Any, answer: Any = None) -> str:
+        """One row's output in a few characters, with the answer it came with."""
+        return self.words(self.prediction(output).value if answer is None else answer)
+
+    def change(self, expected: Array, received: Array, *, raw: bool) -> float:
+        """How much answers changed, mean over rows, for the search of what stays in float.
+
+        Args:
+            expected, received: (n, outputs).
+            raw: Whether they are raw outputs, or what `result` makes of them.
+        """
+        import numpy as np
+
+        return float(np.abs(received - expected).mean() / (expected.std() or 1.0))
+
+    # ---- manifests ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` restores it from."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Restores a target.
+
+        Raises:
+            ValueError, LookupError, TypeError: The values are not those of this kind.
+        """

@@ -1,0 +1,104 @@
+"""Single values of tables, JSON, NumPy and Python, as text and as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from tltool.support.words import natural_key
+
+
+class BadValueError(Exception):
+    """A single value that cannot be used; its message is told with the row it is in."""
+
+
+def as_text(value: Any) -> str:
+    """A scalar of a table, of JSON, NumPy or Python, as text.
+
+    Numbers and booleans become text as JSON writes them, whole numbers without
+    a fraction (`3`, `0.5`, `true`).
+
+    Raises:
+        BadValueError: The value is missing, NaN, or not a scalar.
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, bytes):
+        return _decoded(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return _number_text(value)
+    if isinstance(value, str | int) or hasattr(value, "__fspath__"):
+        return str(value)
+    if is_missing(value):
+        raise BadValueError("is missing")
+    raise BadValueError(f"is not a single value but a {type(value).__name__}")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is None, NaN, or one of pandas' words for nothing."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in {"NAType", "NaTType"}
+
+
+def label_text(value: Any) -> str:
+    """A label as text, without white space around it.
+
+    Raises:
+        BadValueError: It is missing, empty or no single value.
+    """
+    try:
+        text = as_text(value).strip()
+    except BadValueError as error:
+        raise BadValueError(f"the label {error}") from None
+    if not text:
+        raise BadValueError("the label is empty")
+    return text
+
+
+def finite_number(value: Any) -> float:
+    """A label as a number: `float`, without its liking for `1_000`, `nan` and `inf`.
+
+    Raises:
+        BadValueError: It is missing, empty, or not a finite number.
+    """
+    text = label_text(value)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or "_" in text:
+        raise BadValueError(f"the label {text!r} is not a finite number")
+    return number
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Distinct labels in natural order ("2" before "10"); by value if all of them are numbers."""
+    distinct = set(labels)
+    try:
+        return tuple(sorted(distinct, key=lambda label: (_value(label), label)))
+    except ValueError:
+        return tuple(sorted(distinct, key=natural_key))
+
+
+def _value(label: str) -> float:
+    number = float(label)
+    if not math.isfinite(number):
+        raise ValueError(label)
+    return number
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadValueError("is not UTF-8 text") from None
+
+
+def _number_text(value: float) -> str:
+    if math.isnan(value):
+        raise BadValueError("is missing")
+    return str(int(value)) if value.is_integer() else str(value)
