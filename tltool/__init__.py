@@ -62,12 +62,16 @@ _LAZY = {
 
 __all__ = [
     "Artifact",
+    "ClassSetTarget",
+    "ClassTarget",
     "Features",
     "HeadSearchResult",
+    "NumbersTarget",
     "RankedBackbone",
     "RateTest",
     "Recipe",
     "Run",
+    "Target",
     "Task",
     "TltoolError",
     "__version__",
@@ -78,6 +82,7 @@ __all__ = [
     "plan",
     "rank",
     "register_head",
+    "register_target",
     "tune_head",
 ]
 
