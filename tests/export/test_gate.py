@@ -17,9 +17,9 @@ import tiny
 import trained
 
 from tltool.export.artifact import load_artifact
+from tltool.export.formats.base import ExportTarget, export_targets
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.package import export_and_check
-from tltool.export.targets import ExportTarget, export_targets
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import DataError, ExportError, GateError
 from tltool.tasks.table import TASKS, Task

@@ -20,12 +20,12 @@ from real_data import BANKING77, TRASH6, run_with_a_solved_head
 
 from tltool.data.batches.pipeline import model_inputs
 from tltool.evaluation.inference import model_outputs
+from tltool.export.formats.base import LiteRTOptions
 from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.export import export_litert
 from tltool.export.formats.litert.metadata import with_metadata
 from tltool.export.formats.litert.metadata_codec import SCHEMA
 from tltool.export.formats.litert.metadata_values import AssociatedFile, ScoreCalibration
-from tltool.export.targets import LiteRTOptions
 
 pytestmark = pytest.mark.skipif(
     find_spec("mediapipe") is None, reason="`make mediapipe` installs what this needs"

@@ -19,8 +19,8 @@ from odd_texts import ODD_TEXTS
 from tltool.data.batches.pipeline import model_inputs
 from tltool.export.artifact import load_artifact
 from tltool.export.feeding import prepared_inputs, single_inputs
+from tltool.export.formats.base import ExportTarget, LiteRTOptions
 from tltool.export.sidecars.templates import PYTHON, fill
-from tltool.export.targets import ExportTarget, LiteRTOptions
 
 # What the shipped program may import, beside Python itself: the runtime and what it requires.
 ALONE = """

@@ -13,10 +13,10 @@ from PIL import Image
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.artifact import load_artifact
+from tltool.export.formats.base import Exported, ExportTarget, LiteRTOptions
 from tltool.export.package import write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.export.sidecars.readme import readme, write_snippets
-from tltool.export.targets import Exported, ExportTarget, LiteRTOptions
 from tltool.tasks.table import TASKS, Task
 
 # Each branch of the image programs: filter, antialiasing, crop, channel order.

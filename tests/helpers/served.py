@@ -7,9 +7,9 @@ from pathlib import Path
 from trained import TinyTrained
 
 from tltool.export.artifact import load_artifact
+from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.package import write_model
 from tltool.export.sidecars.folder import write_golden
-from tltool.export.targets import Exported, ExportTarget
 
 
 def export_tiny(made: TinyTrained, folder: Path) -> Path:

@@ -10,14 +10,14 @@ from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
-from tltool.export.formats.litert.quantisation.kept import KeptFloat
+from tltool.export.formats.base import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
+from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.table import FORMATS
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme, write_snippets
-from tltool.export.targets import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
 from tltool.recipe.export_faults import check_export_installed, export_faults
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError, GateError, RecipeError

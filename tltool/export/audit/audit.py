@@ -7,10 +7,10 @@ import random
 import keras
 
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.audit.litert import audit_litert
-from tltool.export.audit.problems import Audit, Problem, joined
-from tltool.export.audit.saved_model import audit_saved_model
 from tltool.export.audit.saving import RUN_FILE, audit_saving
+from tltool.export.formats.litert.audit import audit_litert
+from tltool.export.formats.problems import Audit, Problem, joined
+from tltool.export.formats.saved_model.audit import audit_saved_model
 from tltool.model.joining import float32_network, is_mixed
 from tltool.model.lora import ADAPTER_NAMES
 from tltool.recipe.export_section import ExportSection

@@ -11,7 +11,7 @@ from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.formats.litert.metadata_values import ModelMetadata, ProcessUnit
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.gate.report import GATE_FILE
-from tltool.export.inspection.signatures import Signature
+from tltool.export.signatures import Signature
 from tltool.recipe.export_section import ExportFormat
 from tltool.support.errors import ExportError
 

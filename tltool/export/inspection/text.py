@@ -16,7 +16,7 @@ from tltool.export.formats.litert.metadata_values import (
     TensorMetadata,
 )
 from tltool.export.inspection.inspection import Inspection
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.files import size_text
 
 _WIDTH = 100

@@ -12,11 +12,11 @@ from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import Contract
 from tltool.export.feeding import single_inputs
-from tltool.export.formats.litert.quantisation.choice import Candidate, Sweep, points
-from tltool.export.formats.litert.quantisation.latency import latencies
+from tltool.export.formats.base import ExportTarget
 from tltool.export.gate.report import GateReport
 from tltool.export.package import export_outcomes
-from tltool.export.targets import ExportTarget
+from tltool.export.sweep.choice import Candidate, Sweep, points
+from tltool.export.sweep.latency import latencies
 from tltool.recipe.export_section import ExportSection, LiteRTPrecision
 from tltool.report.plots import TradeOff, trade_off
 from tltool.support.errors import ExportError

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 
 from tltool.export.formats.litert.flatbuffer import DamagedError
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.signatures import Signature, TensorInfo
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 

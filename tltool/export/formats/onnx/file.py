@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tltool.export.formats.litert.flatbuffer import DamagedError
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.signatures import Signature, TensorInfo
 
 
 @dataclass(frozen=True)

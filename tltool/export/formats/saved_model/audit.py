@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from tltool.export.audit.places import Place, place_of
-from tltool.export.audit.problems import Audit, Problem
-from tltool.export.audit.untrained import trace_untrained
+from tltool.export.formats.places import Place, place_of
+from tltool.export.formats.problems import Audit, Problem
 from tltool.export.formats.saved_model.export import input_specs
+from tltool.export.formats.tracing import trace_untrained
 from tltool.tasks.table import Task
 
 FORM = "saved_model"

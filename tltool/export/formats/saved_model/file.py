@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import op_def_registry
 
 from tltool.export.formats.litert.flatbuffer import DamagedError
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.quiet import quiet
 
 # TensorFlow's own, beside those that a user calls.
