@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tltool.export.contract import CONTRACT_FILE, read_fields
-from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.formats.litert.metadata_values import ModelMetadata, ProcessUnit
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.gate.report import GATE_FILE
 from tltool.export.signatures import Signature
 from tltool.recipe.export_section import ExportFormat
-from tltool.support.errors import ExportError
+from tltool.support.errors import DamagedError, ExportError
 
 # What is shown of the files beside a model; `None` where an older version did not write it.
 _CONTRACT_KEYS = (

@@ -17,8 +17,8 @@ from typing import Any
 
 import h5py
 
-from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.signatures import Signature, TensorInfo
+from tltool.support.errors import DamagedError
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.signatures import Signature, TensorInfo
+from tltool.support.errors import DamagedError
 
 
 @dataclass(frozen=True)

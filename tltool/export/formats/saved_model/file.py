@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import op_def_registry
 
-from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.signatures import Signature, TensorInfo
+from tltool.support.errors import DamagedError
 from tltool.support.quiet import quiet
 
 # TensorFlow's own, beside those that a user calls.
