@@ -178,7 +178,7 @@ def test_a_model_that_normalises_inside_takes_any_contract(image_classifier, tmp
     """Pixels go in as they are, so MediaPipe's one mean for all channels does no harm."""
     import tensorflow as tf
 
-    from tltool.export.formats.saved_model.export import inference_outputs, variables_of
+    from tltool.export.formats.tracing import inference_outputs, variables_of
     from tltool.support.quiet import quiet
 
     made, module = image_classifier, tf.Module()

@@ -1,4 +1,4 @@
-"""A model's graph without its weights, which is traced and converted in a fraction of the time."""
+"""A trained model as a TensorFlow function: its inputs and outputs, with its weights or without."""
 
 from __future__ import annotations
 
@@ -7,8 +7,44 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tltool.export.formats.saved_model.export import inference_outputs
+from tltool.export.contract import IMAGE_INPUT
 from tltool.tasks.table import Task
+
+PYTHON_CALLS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+"""What `tf.py_function` and `tf.numpy_function` make: a number in a table of this process."""
+
+
+def inference_outputs(model: keras.Model, inputs: Any, task: Task) -> Any:
+    """What a user reads, in inference mode: probabilities (n, classes) or numbers (n,)."""
+    outputs = task.outputs(model(inputs, training=False))
+    return outputs if task.spec.kind == "classification" else outputs[:, 0]
+
+
+def variables_of(model: keras.Model) -> list[Any]:
+    """The backend variables of a model, for a `tf.Module` to track.
+
+    Tracked through the Keras model itself they are written twice by the
+    SavedModel writer and left out by the LiteRT converter.
+    """
+    return [variable.value for variable in model.variables]
+
+
+def input_specs(model: keras.Model, *, batch: int | None, length: int | None = None) -> Any:
+    """Specs of a model's inputs: a dict of them as the model names them, or one called `image`.
+
+    Args:
+        model: Functional; its input is one tensor or a dict of tensors.
+        batch: Fixed batch size, or None for any.
+        length: Fixed number of tokens where the model leaves it open, or None.
+    """
+
+    def spec(tensor: Any, name: str) -> tf.TensorSpec:
+        shape = [length if size is None else size for size in tensor.shape[1:]]
+        return tf.TensorSpec([batch, *shape], tensor.dtype, name=name)
+
+    if isinstance(model.input, dict):
+        return {name: spec(tensor, name) for name, tensor in model.input.items()}
+    return spec(model.input, IMAGE_INPUT)
 
 
 def trace_untrained(model: keras.Model, task: Task, specs: Any) -> Any:
@@ -22,7 +58,7 @@ def trace_untrained(model: keras.Model, task: Task, specs: Any) -> Any:
     Args:
         model: Functional, built, in float32.
         task: Labels or target scale.
-        specs: Of the inputs, as `tltool.export.formats.saved_model.export.input_specs` gives them.
+        specs: Of the inputs, as `input_specs` gives them.
     """
     output = "probabilities" if task.labels else "prediction"
     values = [_stand_in(number, variable) for number, variable in enumerate(model.variables)]

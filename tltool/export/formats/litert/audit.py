@@ -14,9 +14,7 @@ from tltool.export.formats.litert.file import read_tflite
 from tltool.export.formats.litert.quantisation.graph import kinds_in_float
 from tltool.export.formats.places import Place, place_of
 from tltool.export.formats.problems import Audit, Problem
-from tltool.export.formats.saved_model.audit import PYTHON_CALLS
-from tltool.export.formats.saved_model.export import input_specs
-from tltool.export.formats.tracing import trace_untrained
+from tltool.export.formats.tracing import PYTHON_CALLS, input_specs, trace_untrained
 from tltool.tasks.table import Task
 
 FORM = "litert"

@@ -22,7 +22,7 @@ from tltool.export.formats.litert.file import read_tflite
 from tltool.export.formats.litert.image_graph import resize_in_graph
 from tltool.export.formats.litert.metadata import with_metadata
 from tltool.export.formats.litert.quantisation.selection import quantise_selectively
-from tltool.export.formats.saved_model.export import inference_outputs, input_specs, variables_of
+from tltool.export.formats.tracing import inference_outputs, input_specs, variables_of
 from tltool.export.outputs import result_name
 from tltool.model.joining import to_float32
 from tltool.recipe.export_section import Int8Section, LiteRTPrecision
