@@ -58,7 +58,7 @@ def _write_saved_model(made: Exported, target: ExportTarget, path: Path) -> None
 
 
 def _load_saved_model(path: Path, contract: Contract) -> Run:
-    from tltool.export.outputs import saved_model_runner
+    from tltool.export.formats.saved_model.runner import saved_model_runner
 
     return saved_model_runner(path, contract)
 
@@ -87,7 +87,7 @@ def _write_litert(made: Exported, target: ExportTarget, path: Path) -> KeptFloat
 
 
 def _load_litert(path: Path, contract: Contract) -> Run:
-    from tltool.export.outputs import litert_runner
+    from tltool.export.formats.litert.runner import litert_runner
 
     return litert_runner(path, contract)
 
@@ -105,7 +105,7 @@ def _write_keras(made: Exported, target: ExportTarget, path: Path) -> None:
 
 
 def _load_keras(path: Path, contract: Contract) -> Run:
-    from tltool.export.outputs import keras_runner
+    from tltool.export.formats.keras.runner import keras_runner
 
     return keras_runner(path, contract)
 
@@ -129,7 +129,7 @@ def _write_onnx(made: Exported, target: ExportTarget, path: Path) -> None:
 
 
 def _load_onnx(path: Path, contract: Contract) -> Run:
-    from tltool.export.outputs import onnx_runner
+    from tltool.export.formats.onnx.runner import onnx_runner
 
     return onnx_runner(path, contract)
 
