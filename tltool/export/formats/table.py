@@ -12,8 +12,8 @@ from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 if TYPE_CHECKING:
     from tltool.export.contract import Contract
     from tltool.export.formats.base import Exported, ExportTarget
+    from tltool.export.formats.inspection import Inspection
     from tltool.export.formats.kept_float import KeptFloat
-    from tltool.export.inspection.inspection import Inspection
     from tltool.export.outputs import Run
 
 
@@ -64,9 +64,12 @@ def _load_saved_model(path: Path, contract: Contract) -> Run:
 
 
 def _inspect_saved_model(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_saved_model
+    from tltool.support.quiet import load_tensorflow
 
-    return inspect_saved_model(path)
+    load_tensorflow()
+    from tltool.export.formats.saved_model.file import read_saved_model
+
+    return read_saved_model(path)
 
 
 def _write_litert(made: Exported, target: ExportTarget, path: Path) -> KeptFloat | None:
@@ -93,7 +96,7 @@ def _load_litert(path: Path, contract: Contract) -> Run:
 
 
 def _inspect_litert(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_tflite
+    from tltool.export.formats.litert.inspection import inspect_tflite
 
     return inspect_tflite(path)
 
@@ -111,9 +114,9 @@ def _load_keras(path: Path, contract: Contract) -> Run:
 
 
 def _inspect_keras(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_keras
+    from tltool.export.formats.keras.file import read_keras
 
-    return inspect_keras(path)
+    return read_keras(path)
 
 
 def _modules_of_keras(path: Path) -> tuple[str, ...]:
@@ -135,9 +138,9 @@ def _load_onnx(path: Path, contract: Contract) -> Run:
 
 
 def _inspect_onnx(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_onnx
+    from tltool.export.formats.onnx.file import read_onnx
 
-    return inspect_onnx(path)
+    return read_onnx(path)
 
 
 FORMATS: dict[ExportFormat, Format] = {
