@@ -27,7 +27,7 @@ def made():
 def folders(made, tmp_path_factory):
     folders = {name: tmp_path_factory.mktemp(name) for name in ("saved_model", "litert")}
     for name, folder in folders.items():
-        write_model(made, ExportTarget(name), folder)
+        write_model(made, ExportTarget(FORMATS[name]), folder)
     return folders
 
 

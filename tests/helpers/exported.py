@@ -14,6 +14,7 @@ from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.base import Exported, ExportTarget, LiteRTOptions
+from tltool.export.formats.table import FORMATS
 from tltool.export.package import write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.export.sidecars.readme import readme, write_snippets
@@ -36,7 +37,7 @@ LABELS = ("größer", "$mall", 'with "quotes"')
 
 def litert_folder(made, folder: Path, *, length: int | None = None, **options) -> Path:
     """The export folder of a model as LiteRT, without the gate's report."""
-    target = ExportTarget("litert", options=LiteRTOptions(**options))
+    target = ExportTarget(FORMATS["litert"], options=LiteRTOptions(**options))
     return export_folder(made, folder, target, length)
 
 

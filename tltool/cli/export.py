@@ -77,7 +77,7 @@ def export(
 
     load_tensorflow()
 
-    from tltool.export.formats.base import export_targets
+    from tltool.export.formats.table import export_targets
     from tltool.export.gate.report import gate_rows
     from tltool.runs.run import load_run
 

@@ -10,9 +10,9 @@ from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
-from tltool.export.formats.base import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
+from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.formats.kept_float import KeptFloat
-from tltool.export.formats.table import FORMATS
+from tltool.export.formats.table import export_targets
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
@@ -222,18 +222,16 @@ def write_model(
     Raises:
         ExportError: The model cannot be made, or a label holds a line break.
     """
-    form = FORMATS[target.form]
-    path = folder / target.file
+    form, path = target.form, folder / target.file
     kept_float = form.write(made, target, path)
-    fixed_length = target.form == "litert" and target.options.length == "static"
-    contents = {IMAGE_INPUT: IMAGE_CONTENTS[target.options.input]}
+    contents = {IMAGE_INPUT: target.options.image}
     contract = Contract(
-        form=target.form,
+        form=form.name,
         precision=target.precision,
         file=target.file,
         task=made.task,
         preprocessing=made.preprocessing,
-        length=made.length if fixed_length else None,
+        length=form.fixed_length(made, target),
         signatures=described_signatures(form.inspect(path).signatures, made.task, contents),
         modules=form.modules(path),
     )

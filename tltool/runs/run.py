@@ -212,8 +212,7 @@ class Run:
             GateError: The artifact differs from the model by more than the
                 recipe's `export.gate` allows.
         """
-        from tltool.export.formats.base import export_targets
-        from tltool.export.formats.table import FORMATS
+        from tltool.export.formats.table import FORMATS, export_targets
 
         if form in FORMATS and precision not in FORMATS[form].precisions:
             raise ExportError(

@@ -1,14 +1,12 @@
-"""Which artifacts an export section asks for, and what is exported."""
+"""What the house asks of a format of exported models, and what it asks the format to make."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltool.data.examples import Examples
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.about import About
-from tltool.export.formats.table import FORMATS
 from tltool.recipe.export_section import (
     ExportFormat,
     ExportSection,
@@ -17,18 +15,26 @@ from tltool.recipe.export_section import (
     LiteRTLength,
     LiteRTPrecision,
 )
-from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras
 
+    from tltool.data.examples import Examples
+    from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+    from tltool.export.about import About
+    from tltool.export.contract import Contract
+    from tltool.export.formats.inspection import Inspection
+    from tltool.export.formats.kept_float import KeptFloat
+    from tltool.export.formats.problems import Audit
+    from tltool.export.outputs import Run
+    from tltool.tasks.table import Task
 
-IMAGE_CONTENTS: dict[LiteRTInput, str] = {
+
+_IMAGE_CONTENTS: dict[LiteRTInput, str] = {
     "float32": "normalized_image",
     "uint8": "resized_image",
     "uint8_any_size": "image",
 }
-"""What the image means that a LiteRT model takes, a key of `tltool.export.contract.CONTENTS`."""
 
 
 @dataclass(frozen=True)
@@ -44,58 +50,46 @@ class LiteRTOptions:
         inputs = () if self.input == "float32" else (self.input,)
         return (*inputs, *(("free_length",) if self.length == "free" else ()))
 
+    @property
+    def image(self) -> str:
+        """What the image means that the model takes, a key of `tltool.export.contract.CONTENTS`."""
+        return _IMAGE_CONTENTS[self.input]
+
 
 @dataclass(frozen=True)
 class ExportTarget:
     """One artifact to make.
 
     Attributes:
-        form: A key of `FORMATS`.
+        form: Its format.
         precision: Of its weights.
         options: Of a LiteRT file.
     """
 
-    form: ExportFormat
+    form: Format
     precision: LiteRTPrecision = "float32"
     options: LiteRTOptions = LiteRTOptions()
 
     @property
     def folder(self) -> str:
         """Name of its export folder: `saved_model`, `litert_float16` …"""
-        return "_".join((self.form, *self._words))
+        return "_".join((self.form.name, *self._words))
 
     @property
     def title(self) -> str:
         """For people: `SavedModel`, `LiteRT float16` …"""
         words = [word.replace("_", " ") for word in self._words[1:]]
-        return " ".join((FORMATS[self.form].title, *self._words[:1], *words))
+        return " ".join((self.form.title, *self._words[:1], *words))
 
     @property
     def _words(self) -> tuple[str, ...]:
-        several = len(FORMATS[self.form].precisions) > 1
+        several = len(self.form.precisions) > 1
         return (*((self.precision,) if several else ()), *self.options.words)
 
     @property
     def file(self) -> str:
         """Name of the model in that folder."""
-        return FORMATS[self.form].file
-
-
-def export_targets(section: ExportSection) -> tuple[ExportTarget, ...]:
-    """The artifacts an export section asks for, each once."""
-    options = LiteRTOptions(section.litert_input, section.litert_length)
-    wanted = [
-        ExportTarget(form, precision, options if form == "litert" else LiteRTOptions())
-        for form in section.formats
-        for precision in _precisions(form, section)
-    ]
-    return tuple(dict.fromkeys(wanted))
-
-
-def _precisions(form: ExportFormat, section: ExportSection) -> tuple[LiteRTPrecision, ...]:
-    """The only one of a format that has one, whatever is asked of the others."""
-    possible = FORMATS[form].precisions
-    return possible if len(possible) == 1 else section.precisions
+        return self.form.file
 
 
 @dataclass(frozen=True)
@@ -119,3 +113,73 @@ class Exported:
     calibration: Examples | None = None
     int8: Int8Section = field(default_factory=Int8Section)
     about: About | None = None
+
+
+class Format(ABC):
+    """A format; cheap to make, since its methods import what they need when they are called.
+
+    Attributes:
+        name: In a recipe.
+        title: For people.
+        file: Name of the model in its export folder; one without a suffix is a folder.
+        about: What the file is, in a few words.
+        precisions: Those its weights can have.
+    """
+
+    name: ExportFormat
+    title: str
+    file: str
+    about: str
+    precisions: tuple[LiteRTPrecision, ...] = ("float32",)
+
+    @property
+    def suffix(self) -> str:
+        """Of the file; empty for a folder."""
+        return Path(self.file).suffix
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a path is that of such a model, by its name or what is in it."""
+        return path.suffix == self.suffix and not path.is_dir()
+
+    def targets(self, section: ExportSection) -> tuple[ExportTarget, ...]:
+        """The artifacts of this format that an export section asks for."""
+        return (ExportTarget(self),)
+
+    def audit(
+        self, model: keras.Model, task: Task, length: int | None, section: ExportSection
+    ) -> Audit:
+        """Looks for what would keep an untrained model from being written; see `audit_export`.
+
+        Args:
+            model: Functional, from preprocessed inputs to raw outputs, in float32.
+            task: Labels or target scale.
+            length: Most tokens of a text; None for images.
+            section: What the recipe asks for.
+        """
+        from tltool.export.formats.problems import Audit
+
+        return Audit(())
+
+    @abstractmethod
+    def write(self, made: Exported, target: ExportTarget, path: Path) -> KeptFloat | None:
+        """Makes the model at a path that does not exist yet.
+
+        Returns:
+            What it keeps in float, where that was decided.
+        """
+
+    def fixed_length(self, made: Exported, target: ExportTarget) -> int | None:
+        """Tokens that every text is padded or cut to; None where any length will do."""
+        return None
+
+    def modules(self, path: Path) -> tuple[str, ...]:
+        """Python modules to import before the model at a path is loaded."""
+        return ()
+
+    @abstractmethod
+    def load(self, path: Path, contract: Contract) -> Run:
+        """A function that runs the model on raw inputs."""
+
+    @abstractmethod
+    def inspect(self, path: Path) -> Inspection:
+        """What is in the model, read without running it."""

@@ -14,7 +14,7 @@ from tltool.data.images.preprocessor import normalize
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT
-from tltool.export.formats.base import IMAGE_CONTENTS, LiteRTOptions
+from tltool.export.formats.base import LiteRTOptions
 from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.litert.calibration import calibration_inputs, without_probe
 from tltool.export.formats.litert.describe import describe_tflite
@@ -88,7 +88,7 @@ def export_litert(
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
-    takes = IMAGE_CONTENTS[options.input]
+    takes = options.image
     ranges = probed = kept = None
     if precision == "int8":
         rows, probe = without_probe(calibration or _NO_ROWS)
