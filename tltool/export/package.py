@@ -12,12 +12,13 @@ from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
 from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.formats.kept_float import KeptFloat
-from tltool.export.formats.table import export_targets
+from tltool.export.formats.table import FORMATS, export_targets
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.sidecars.folder import write_contract, write_golden
-from tltool.export.sidecars.readme import readme, write_snippets
+from tltool.export.sidecars.readme import readme
+from tltool.export.sidecars.snippets import write_snippets
 from tltool.recipe.export_faults import check_export_installed, export_faults
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError, GateError, RecipeError
@@ -204,8 +205,7 @@ def _export_one(
             raise _RefusedError(report)
         golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
         title = f"{made.task.spec.name}: {target.folder}"
-        write_text(folder / README_FILE, readme(contract, title=title, example=golden[0]["input"]))
-        write_snippets(folder, contract)
+        write_guide(folder, contract, title=title, example=golden[0]["input"])
     return report
 
 
@@ -237,3 +237,20 @@ def write_model(
     )
     write_contract(folder, contract)
     return contract, kept_float
+
+
+def write_guide(folder: Path, contract: Contract, *, title: str, example: str) -> None:
+    """Writes the README, and code for apps where the format has it.
+
+    Args:
+        folder: The export folder.
+        contract: Of the model in it.
+        title: Heading.
+        example: A text, or the path of an image in the export folder.
+    """
+    form = FORMATS[contract.form]
+    snippets = form.snippets(contract)
+    usage = form.usage(contract, example)
+    page = readme(contract, title=title, about=form.about, usage=usage, snippets=snippets)
+    write_text(folder / README_FILE, page)
+    write_snippets(folder, snippets)

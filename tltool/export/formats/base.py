@@ -183,3 +183,16 @@ class Format(ABC):
     @abstractmethod
     def inspect(self, path: Path) -> Inspection:
         """What is in the model, read without running it."""
+
+    @abstractmethod
+    def usage(self, contract: Contract, example: str) -> list[str]:
+        """How to use the model, in paragraphs of Markdown for the README beside it.
+
+        Args:
+            contract: Of the model.
+            example: A text, or the path of an image in the export folder.
+        """
+
+    def snippets(self, contract: Contract) -> dict[str, str]:
+        """Code for apps that run the model: name of each file, and content."""
+        return {}

@@ -44,3 +44,9 @@ class KerasFormat(Format):
         from tltool.export.formats.keras.file import read_keras
 
         return read_keras(path)
+
+    def usage(self, contract: Contract, example: str) -> list[str]:
+        """With tltool, and with Keras."""
+        from tltool.export.formats.keras.usage import keras_usage
+
+        return keras_usage(contract, example)

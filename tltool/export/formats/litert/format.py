@@ -73,3 +73,18 @@ class LiteRTFormat(Format):
         from tltool.export.formats.litert.inspection import inspect_tflite
 
         return inspect_tflite(path)
+
+    def usage(self, contract: Contract, example: str) -> list[str]:
+        """With Python and NumPy, and where the code for apps is."""
+        from tltool.export.sidecars.usage import array_usage
+
+        return array_usage(
+            contract, example, runtime="ai-edge-litert", snippets=self.snippets(contract)
+        )
+
+    def snippets(self, contract: Contract) -> dict[str, str]:
+        """For Android, iOS and browsers."""
+        from tltool.export.sidecars.facts import facts_of
+        from tltool.export.sidecars.snippets import snippets
+
+        return snippets(facts_of(contract))

@@ -38,3 +38,9 @@ class OnnxFormat(Format):
         from tltool.export.formats.onnx.file import read_onnx
 
         return read_onnx(path)
+
+    def usage(self, contract: Contract, example: str) -> list[str]:
+        """With Python, onnxruntime and NumPy."""
+        from tltool.export.sidecars.usage import array_usage
+
+        return array_usage(contract, example, runtime="onnxruntime")

@@ -58,3 +58,9 @@ class SavedModelFormat(Format):
         from tltool.export.formats.saved_model.file import read_saved_model
 
         return read_saved_model(path)
+
+    def usage(self, contract: Contract, example: str) -> list[str]:
+        """With TensorFlow, and with TensorFlow Serving."""
+        from tltool.export.formats.saved_model.usage import saved_model_usage
+
+        return saved_model_usage(contract, example)
