@@ -12,14 +12,14 @@ from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
 from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.formats.kept_float import KeptFloat
-from tltool.export.formats.table import FORMATS, export_targets
+from tltool.export.formats.table import FORMATS, check_export_installed, export_targets
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme
 from tltool.export.sidecars.snippets import write_snippets
-from tltool.recipe.export_faults import check_export_installed, export_faults
+from tltool.recipe.export_faults import export_faults
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError, GateError, RecipeError
 from tltool.support.files import atomic_path, write_json, write_text

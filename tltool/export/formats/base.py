@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,8 @@ class Format(ABC):
         file: Name of the model in its export folder; one without a suffix is a folder.
         about: What the file is, in a few words.
         precisions: Those its weights can have.
+        extra: The extra of tltool that brings the packages it needs; empty where there is none.
+        packages: Those that the extra brings.
     """
 
     name: ExportFormat
@@ -131,6 +134,8 @@ class Format(ABC):
     file: str
     about: str
     precisions: tuple[LiteRTPrecision, ...] = ("float32",)
+    extra: str = ""
+    packages: tuple[str, ...] = ()
 
     @property
     def suffix(self) -> str:
@@ -140,6 +145,10 @@ class Format(ABC):
     def is_at(self, path: Path) -> bool:
         """Whether a path is that of such a model, by its name or what is in it."""
         return path.suffix == self.suffix and not path.is_dir()
+
+    def missing_packages(self) -> list[str]:
+        """Those of its packages that are not installed."""
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
     def targets(self, section: ExportSection) -> tuple[ExportTarget, ...]:
         """The artifacts of this format that an export section asks for."""

@@ -20,6 +20,8 @@ class OnnxFormat(Format):
     title = "ONNX"
     file = "model.onnx"
     about = "ONNX model"
+    extra = "onnx"
+    packages = ("onnx", "tf2onnx", "onnxruntime")
 
     def write(self, made: Exported, target: ExportTarget, path: Path) -> None:
         """See `export_onnx`."""
