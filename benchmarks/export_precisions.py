@@ -24,8 +24,8 @@ from contest import markdown_table, say
 from results import write_section
 
 import tltool
-from tltool.export.formats.litert.quantisation.choice import Candidate, Sweep
 from tltool.export.gate.comparison import ROUNDING
+from tltool.export.sweep.choice import Candidate, Sweep
 from tltool.recipe.recipe import Recipe
 from tltool.runs.run import Run
 from tltool.support.errors import TltoolError

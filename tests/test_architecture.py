@@ -55,6 +55,12 @@ LIGHT = (
     "data.reading.sample_builders",
     "backbones.catalog",
     "benchmarking.worker",
+    "export.formats.base",
+    "export.formats.keras.format",
+    "export.formats.litert.format",
+    "export.formats.onnx.format",
+    "export.formats.saved_model.format",
+    "export.formats.table",
 )
 
 Sources = Mapping[str, str]

@@ -11,9 +11,9 @@ import trained
 
 from tltool.export.artifact import is_artifact, load_artifact
 from tltool.export.contract import CONTENTS, Contract
+from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.package import write_model
-from tltool.export.targets import Exported, ExportTarget
 from tltool.recipe.export_section import ExportFormat, LiteRTInput, LiteRTLength, LiteRTPrecision
 from tltool.support.errors import ExportError
 
@@ -27,7 +27,7 @@ def made():
 def folders(made, tmp_path_factory):
     folders = {name: tmp_path_factory.mktemp(name) for name in ("saved_model", "litert")}
     for name, folder in folders.items():
-        write_model(made, ExportTarget(name), folder)
+        write_model(made, ExportTarget(FORMATS[name]), folder)
     return folders
 
 

@@ -17,9 +17,10 @@ import tiny
 import trained
 
 from tltool.export.artifact import load_artifact
+from tltool.export.formats.base import ExportTarget
+from tltool.export.formats.table import FORMATS, export_targets
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.package import export_and_check
-from tltool.export.targets import ExportTarget, export_targets
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import DataError, ExportError, GateError
 from tltool.tasks.classes import ClassTarget
@@ -63,8 +64,8 @@ def gate(made, folder, target, section=DEFAULT, **changes):
     )
 
 
-SAVED_MODEL = ExportTarget("saved_model")
-LITERT = ExportTarget("litert")
+SAVED_MODEL = ExportTarget(FORMATS["saved_model"])
+LITERT = ExportTarget(FORMATS["litert"])
 BOTH = pytest.mark.parametrize("target", [SAVED_MODEL, LITERT], ids=lambda t: t.folder)
 
 

@@ -20,12 +20,12 @@ from real_data import BANKING77, TRASH6, run_with_a_solved_head
 
 from tltool.data.batches.pipeline import model_inputs
 from tltool.evaluation.inference import model_outputs
+from tltool.export.formats.base import LiteRTOptions
 from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.export import export_litert
 from tltool.export.formats.litert.metadata import with_metadata
 from tltool.export.formats.litert.metadata_codec import SCHEMA
 from tltool.export.formats.litert.metadata_values import AssociatedFile, ScoreCalibration
-from tltool.export.targets import LiteRTOptions
 
 pytestmark = pytest.mark.skipif(
     find_spec("mediapipe") is None, reason="`make mediapipe` installs what this needs"
@@ -178,7 +178,7 @@ def test_a_model_that_normalises_inside_takes_any_contract(image_classifier, tmp
     """Pixels go in as they are, so MediaPipe's one mean for all channels does no harm."""
     import tensorflow as tf
 
-    from tltool.export.formats.saved_model.export import inference_outputs, variables_of
+    from tltool.export.formats.tracing import inference_outputs, variables_of
     from tltool.support.quiet import quiet
 
     made, module = image_classifier, tf.Module()

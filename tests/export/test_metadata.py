@@ -20,7 +20,6 @@ from tltool.export.about import About, about_run
 from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.export import export_litert
 from tltool.export.formats.litert.file import model_table, read_tflite
-from tltool.export.formats.litert.flatbuffer import DamagedError
 from tltool.export.formats.litert.metadata import associated_files, read_metadata, with_metadata
 from tltool.export.formats.litert.metadata_values import (
     AssociatedFile,
@@ -32,7 +31,7 @@ from tltool.export.formats.litert.metadata_values import (
     TensorMetadata,
 )
 from tltool.recipe.recipe import Recipe
-from tltool.support.errors import ExportError
+from tltool.support.errors import DamagedError, ExportError
 
 TORCH = ImagePreprocessing(
     size_px=(32, 32), resize_px=36, mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0)

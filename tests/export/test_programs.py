@@ -19,8 +19,9 @@ from odd_texts import ODD_TEXTS
 from tltool.data.batches.pipeline import model_inputs
 from tltool.export.artifact import load_artifact
 from tltool.export.feeding import prepared_inputs, single_inputs
+from tltool.export.formats.base import ExportTarget, LiteRTOptions
+from tltool.export.formats.table import FORMATS
 from tltool.export.sidecars.templates import PYTHON, fill
-from tltool.export.targets import ExportTarget, LiteRTOptions
 
 # What the shipped program may import, beside Python itself: the runtime and what it requires.
 ALONE = """
@@ -123,7 +124,7 @@ def test_pixels_go_in_as_they_are(takes, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("kind", ["vocabulary", "tokenizer"])
 def test_texts_of_any_length_are_not_padded(kind, tmp_path, monkeypatch, capsys):
     contract = wordpiece() if kind == "vocabulary" else trained_contract()
-    target = ExportTarget("litert", options=LiteRTOptions(length="free"))
+    target = ExportTarget(FORMATS["litert"], options=LiteRTOptions(length="free"))
     folder = exported.export_folder(exported.text_model(contract), tmp_path / "export", target)
     program = namespace(folder, monkeypatch)
     texts = [*exported.texts(), "more than fits " * 100]
@@ -186,7 +187,7 @@ def test_the_request_to_tensorflow_serving_is_json(kind, tmp_path):
         if kind == "text"
         else exported.image_model(tmp_path / "pictures")
     )
-    folder = exported.export_folder(made, tmp_path / "export", ExportTarget("saved_model"))
+    folder = exported.export_folder(made, tmp_path / "export", ExportTarget(FORMATS["saved_model"]))
     readme = (folder / "README.md").read_text(encoding="utf-8")
     command = readme.split("```sh\n")[1].split("```")[0]
     shown = 'curl() { if [ "$2" = @- ]; then cat; else printf %s "$2"; fi; }\n' + command

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import trained
 
+from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.litert.calibration import (
     balanced_rows,
     calibration_inputs,
@@ -14,7 +15,6 @@ from tltool.export.formats.litert.calibration import (
 )
 from tltool.export.formats.litert.export import export_litert
 from tltool.export.formats.litert.quantisation.graph import kinds_in_float, read_operators
-from tltool.export.formats.litert.quantisation.kept import KeptFloat
 from tltool.export.formats.litert.quantisation.selection import quantise_selectively
 from tltool.export.formats.litert.quantisation.trial import answers, change_of
 from tltool.recipe.export_section import Int8Section

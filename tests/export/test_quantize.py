@@ -13,11 +13,11 @@ from presets import write_image_preset
 from tiny import write_images
 
 from tltool.cli import app
-from tltool.export.formats.litert.quantisation import sweep as sweeping
-from tltool.export.formats.litert.quantisation.choice import Candidate, Sweep, none_within
 from tltool.export.gate.report import ClassChange, GateReport, MetricChange
 from tltool.export.gate.tolerance import TOLERANCES
 from tltool.export.package import export_outcomes
+from tltool.export.sweep import sweep as sweeping
+from tltool.export.sweep.choice import Candidate, Sweep, none_within
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError
 

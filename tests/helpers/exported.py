@@ -13,10 +13,10 @@ from PIL import Image
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.artifact import load_artifact
-from tltool.export.package import write_model
+from tltool.export.formats.base import Exported, ExportTarget, LiteRTOptions
+from tltool.export.formats.table import FORMATS
+from tltool.export.package import write_guide, write_model
 from tltool.export.sidecars.folder import write_golden
-from tltool.export.sidecars.readme import readme, write_snippets
-from tltool.export.targets import Exported, ExportTarget, LiteRTOptions
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
@@ -37,7 +37,7 @@ LABELS = ("größer", "$mall", 'with "quotes"')
 
 def litert_folder(made, folder: Path, *, length: int | None = None, **options) -> Path:
     """The export folder of a model as LiteRT, without the gate's report."""
-    target = ExportTarget("litert", options=LiteRTOptions(**options))
+    target = ExportTarget(FORMATS["litert"], options=LiteRTOptions(**options))
     return export_folder(made, folder, target, length)
 
 
@@ -49,9 +49,7 @@ def export_folder(made, folder: Path, target: ExportTarget, length: int | None =
     contract, _ = write_model(Exported(*made.parts(), length), target, folder)
     outputs = load_artifact(folder).predict_with_labels(made.held_out.inputs)
     golden = write_golden(folder, contract, made.held_out, outputs, 1e-4)
-    text = readme(contract, title="A model", example=golden[0]["input"])
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    write_snippets(folder, contract)
+    write_guide(folder, contract, title="A model", example=golden[0]["input"])
     return folder
 
 

@@ -77,8 +77,8 @@ def export(
 
     load_tensorflow()
 
+    from tltool.export.formats.table import export_targets
     from tltool.export.gate.report import gate_rows
-    from tltool.export.targets import export_targets
     from tltool.runs.run import load_run
 
     loaded = load_run(run)

@@ -18,7 +18,7 @@ from tltool.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from tltool.export.audit.problems import Audit
+    from tltool.export.formats.problems import Audit
     from tltool.model.freezing import PhasePlan
     from tltool.recipe.recipe import Recipe
     from tltool.training.preparation import Prepared

@@ -34,8 +34,8 @@ def quantize(
 
     load_tensorflow()
 
-    from tltool.export.formats.litert.quantisation.choice import none_within
-    from tltool.export.formats.litert.quantisation.sweep import SWEEP_FILE, SWEEP_PLOT
+    from tltool.export.sweep.choice import none_within
+    from tltool.export.sweep.sweep import SWEEP_FILE, SWEEP_PLOT
     from tltool.runs.run import load_run
     from tltool.support.errors import ExportError
 

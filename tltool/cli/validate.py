@@ -18,7 +18,7 @@ def validate(
     """Check a recipe and list every fault at once."""
     from dataclasses import asdict
 
-    from tltool.recipe.export_faults import check_export_installed
+    from tltool.export.formats.table import check_export_installed
     from tltool.recipe.layer_faults import check_installed
     from tltool.recipe.recipe import Recipe
     from tltool.support.errors import RecipeError

@@ -11,7 +11,7 @@ from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import CONTRACT_FILE, Contract
 from tltool.export.feeding import BATCH_SIZE
 from tltool.export.formats.table import FORMATS, format_of
-from tltool.export.runners import Outputs, Run
+from tltool.export.outputs import Outputs, Run
 from tltool.support.errors import ExportError
 from tltool.tasks.table import Task
 

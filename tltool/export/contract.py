@@ -10,7 +10,7 @@ from typing import Any
 
 from tltool._version import __version__
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, preprocessing_from_json
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.signatures import Signature, TensorInfo
 from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import write_json

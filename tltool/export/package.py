@@ -10,15 +10,16 @@ from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
-from tltool.export.formats.litert.quantisation.kept import KeptFloat
-from tltool.export.formats.table import FORMATS
+from tltool.export.formats.base import Exported, ExportTarget
+from tltool.export.formats.kept_float import KeptFloat
+from tltool.export.formats.table import FORMATS, check_export_installed, export_targets
 from tltool.export.gate.check import Reference, Runner, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.sidecars.folder import write_contract, write_golden
-from tltool.export.sidecars.readme import readme, write_snippets
-from tltool.export.targets import IMAGE_CONTENTS, Exported, ExportTarget, export_targets
-from tltool.recipe.export_faults import check_export_installed, export_faults
+from tltool.export.sidecars.readme import readme
+from tltool.export.sidecars.snippets import write_snippets
+from tltool.recipe.export_faults import export_faults
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError, GateError, RecipeError
 from tltool.support.files import atomic_path, write_json, write_text
@@ -204,8 +205,7 @@ def _export_one(
             raise _RefusedError(report)
         golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
         title = f"{made.task.spec.name}: {target.folder}"
-        write_text(folder / README_FILE, readme(contract, title=title, example=golden[0]["input"]))
-        write_snippets(folder, contract)
+        write_guide(folder, contract, title=title, example=golden[0]["input"])
     return report
 
 
@@ -222,20 +222,35 @@ def write_model(
     Raises:
         ExportError: The model cannot be made, or a label holds a line break.
     """
-    form = FORMATS[target.form]
-    path = folder / target.file
+    form, path = target.form, folder / target.file
     kept_float = form.write(made, target, path)
-    fixed_length = target.form == "litert" and target.options.length == "static"
-    contents = {IMAGE_INPUT: IMAGE_CONTENTS[target.options.input]}
+    contents = {IMAGE_INPUT: target.options.image}
     contract = Contract(
-        form=target.form,
+        form=form.name,
         precision=target.precision,
         file=target.file,
         task=made.task,
         preprocessing=made.preprocessing,
-        length=made.length if fixed_length else None,
+        length=form.fixed_length(made, target),
         signatures=described_signatures(form.inspect(path).signatures, made.task, contents),
         modules=form.modules(path),
     )
     write_contract(folder, contract)
     return contract, kept_float
+
+
+def write_guide(folder: Path, contract: Contract, *, title: str, example: str) -> None:
+    """Writes the README, and code for apps where the format has it.
+
+    Args:
+        folder: The export folder.
+        contract: Of the model in it.
+        title: Heading.
+        example: A text, or the path of an image in the export folder.
+    """
+    form = FORMATS[contract.form]
+    snippets = form.snippets(contract)
+    usage = form.usage(contract, example)
+    page = readme(contract, title=title, about=form.about, usage=usage, snippets=snippets)
+    write_text(folder / README_FILE, page)
+    write_snippets(folder, snippets)

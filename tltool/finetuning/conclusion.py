@@ -223,7 +223,7 @@ def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
 
 
 def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
-    from tltool.export.targets import export_targets
+    from tltool.export.formats.table import export_targets
     from tltool.report.content import Artifact
 
     artifacts = []

@@ -1,15 +1,12 @@
-"""What is wrong with the options of an export for a task, and extras that are not installed."""
+"""What is wrong with the options of an export for a task."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tltool.support.errors import Fault, RecipeError
+from tltool.support.errors import Fault
 from tltool.tasks.table import TaskSpec
-
-ONNX_PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 
 
 def export_faults(export: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
@@ -31,15 +28,4 @@ def export_faults(export: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
             "would resize in 8 bits where the precision is int8",
             repr(given),
             hint="take `uint8`, or another precision",
-        )
-
-
-def check_export_installed(formats: Iterable[str]) -> None:
-    """Raises RecipeError where ONNX is asked for and its extra is not installed."""
-    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-    if "onnx" in formats and missing:
-        raise RecipeError(
-            "The extra [onnx] is not installed:",
-            faults=[Fault("export.formats", f"onnx needs {', '.join(missing)}")],
-            hint="Install it with: pip install 'tltool[onnx]'",
         )

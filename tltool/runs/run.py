@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import keras
 
     from tltool.evaluation.evaluate import Evaluation
-    from tltool.export.formats.litert.quantisation.choice import Sweep
     from tltool.export.gate.report import GateReport
+    from tltool.export.sweep.choice import Sweep
     from tltool.report.summary import RunSummary
 
 
@@ -192,8 +192,7 @@ class Run:
             GateError: The artifact differs from the model by more than the
                 recipe's `export.gate` allows.
         """
-        from tltool.export.formats.table import FORMATS
-        from tltool.export.targets import export_targets
+        from tltool.export.formats.table import FORMATS, export_targets
 
         if form in FORMATS and precision not in FORMATS[form].precisions:
             raise ExportError(
@@ -266,7 +265,7 @@ class Run:
             data: Labelled data to check on; None takes the run's test split.
         """
         from tltool.export.about import about_run
-        from tltool.export.formats.litert.quantisation.sweep import Limits, sweep_precisions
+        from tltool.export.sweep.sweep import Limits, sweep_precisions
 
         try:
             return sweep_precisions(

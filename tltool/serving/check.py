@@ -22,7 +22,7 @@ import numpy as np
 from tltool.export.feeding import encoded
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.report import GateReport
-from tltool.export.runners import Outputs
+from tltool.export.outputs import Outputs
 from tltool.runs.folder import MANIFEST
 from tltool.runs.run import load_run
 from tltool.serving.exports import ServedExport

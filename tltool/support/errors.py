@@ -12,6 +12,7 @@
     ├── RunError           a run folder that is missing, incomplete or damaged
     ├── EvaluationError    metrics that cannot be computed
     └── ExportError        an export that could not be made
+        ├── DamagedError   a model file that is cut off, overwritten or not what it seems
         └── GateError      an artifact that differs from the trained model; exit code 1
 
 Anything else that escapes is a fault of tltool's own: the command line shows
@@ -123,6 +124,10 @@ class EvaluationError(TltoolError):
 
 class ExportError(TltoolError):
     """An export that could not be made."""
+
+
+class DamagedError(ExportError):
+    """A file that is cut off, or overwritten, or not what it seems."""
 
 
 class GateError(ExportError):

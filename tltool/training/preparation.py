@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import TextPreprocessing
-from tltool.recipe.export_faults import check_export_installed
+from tltool.export.formats.table import check_export_installed
 from tltool.recipe.layer_faults import check_installed
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import RecipeError

@@ -7,10 +7,9 @@ import random
 import keras
 
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.audit.litert import audit_litert
-from tltool.export.audit.problems import Audit, Problem, joined
-from tltool.export.audit.saved_model import audit_saved_model
 from tltool.export.audit.saving import RUN_FILE, audit_saving
+from tltool.export.formats.problems import Audit, Problem, joined
+from tltool.export.formats.table import FORMATS
 from tltool.model.joining import float32_network, is_mixed
 from tltool.model.lora import ADAPTER_NAMES
 from tltool.recipe.export_section import ExportSection
@@ -59,7 +58,7 @@ def _audit(
     found = [Audit((), tuple(problems))]
     for form in section.formats:
         try:
-            found.append(_audit_form(form, model, task, length, section))
+            found.append(FORMATS[form].audit(model, task, length, section))
         except Exception as error:
             found.append(Audit((form,), (_cannot_be_made(form, error),)))
     return joined(found)
@@ -69,19 +68,6 @@ def _as_exported(model: keras.Model) -> keras.Model:
     """The network that is exported: in float32, without adapters. Its weights are not looked at."""
     adapted = any(variable.name in ADAPTER_NAMES for variable in model.variables)
     return float32_network(model) if adapted or is_mixed(model) else model
-
-
-def _audit_form(
-    form: str, model: keras.Model, task: Task, length: int | None, section: ExportSection
-) -> Audit:
-    """A new format is one more case; what has none is not tried."""
-    match form:
-        case "saved_model":
-            return audit_saved_model(model, task)
-        case "litert":
-            return audit_litert(model, task, length, int8="int8" in section.precisions)
-        case _:
-            return Audit(())
 
 
 def _cannot_be_made(form: str, error: Exception) -> Problem:

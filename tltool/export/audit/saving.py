@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from tltool.export.audit.places import Place
-from tltool.export.audit.problems import Problem
+from tltool.export.formats.places import Place
+from tltool.export.formats.problems import Problem
 from tltool.support.errors import first_line
 
 RUN_FILE = "model.keras"

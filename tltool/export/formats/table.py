@@ -1,192 +1,44 @@
-"""The formats of exported models, as one table: how each is written, run and read."""
+"""The formats of exported models, as one table, and what is looked up in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
-
-if TYPE_CHECKING:
-    from tltool.export.contract import Contract
-    from tltool.export.formats.litert.quantisation.kept import KeptFloat
-    from tltool.export.inspection.inspection import Inspection
-    from tltool.export.runners import Run
-    from tltool.export.targets import Exported, ExportTarget
-
-
-@dataclass(frozen=True)
-class Format:
-    """A row of `FORMATS`.
-
-    Attributes:
-        title: For people.
-        file: Name of the model in its export folder; one without a suffix is a folder.
-        precisions: Those its weights can have.
-        about: What the file is, in a few words.
-        write: Makes the model at a path that does not exist yet, and says what it keeps in float
-            where that was decided.
-        load: Gives a function that runs the model on raw inputs.
-        inspect: Reads what is in the model, without running it.
-        modules: Python modules to import before a model at a path is loaded.
-    """
-
-    title: str
-    file: str
-    precisions: tuple[LiteRTPrecision, ...]
-    about: str
-    write: Callable[[Exported, ExportTarget, Path], KeptFloat | None]
-    load: Callable[[Path, Contract], Run]
-    inspect: Callable[[Path], Inspection]
-    modules: Callable[[Path], tuple[str, ...]] = lambda path: ()
-
-    @property
-    def suffix(self) -> str:
-        """Of the file; empty for a folder."""
-        return Path(self.file).suffix
-
-
-# Each of these imports what it needs when it is called: TensorFlow takes seconds.
-
-
-def _write_saved_model(made: Exported, target: ExportTarget, path: Path) -> None:
-    from tltool.export.formats.saved_model.export import export_saved_model
-
-    export_saved_model(made.model, made.task, made.preprocessing, path)
-
-
-def _load_saved_model(path: Path, contract: Contract) -> Run:
-    from tltool.export.runners import saved_model_runner
-
-    return saved_model_runner(path, contract)
-
-
-def _inspect_saved_model(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_saved_model
-
-    return inspect_saved_model(path)
-
-
-def _write_litert(made: Exported, target: ExportTarget, path: Path) -> KeptFloat | None:
-    from tltool.export.formats.litert.export import export_litert
-
-    return export_litert(
-        made.model,
-        made.task,
-        made.preprocessing,
-        path,
-        precision=target.precision,
-        length=made.length,
-        calibration=made.calibration,
-        int8=made.int8,
-        about=made.about,
-        options=target.options,
-    )
-
-
-def _load_litert(path: Path, contract: Contract) -> Run:
-    from tltool.export.runners import litert_runner
-
-    return litert_runner(path, contract)
-
-
-def _inspect_litert(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_tflite
-
-    return inspect_tflite(path)
-
-
-def _write_keras(made: Exported, target: ExportTarget, path: Path) -> None:
-    from tltool.export.formats.keras.export import export_keras
-
-    export_keras(made.model, made.task, path)
-
-
-def _load_keras(path: Path, contract: Contract) -> Run:
-    from tltool.export.runners import keras_runner
-
-    return keras_runner(path, contract)
-
-
-def _inspect_keras(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_keras
-
-    return inspect_keras(path)
-
-
-def _modules_of_keras(path: Path) -> tuple[str, ...]:
-    from tltool.export.formats.keras.export import modules_of
-
-    return modules_of(path)
-
-
-def _write_onnx(made: Exported, target: ExportTarget, path: Path) -> None:
-    from tltool.export.formats.onnx.export import export_onnx
-
-    export_onnx(made.model, made.task, path, about=made.about)
-
-
-def _load_onnx(path: Path, contract: Contract) -> Run:
-    from tltool.export.runners import onnx_runner
-
-    return onnx_runner(path, contract)
-
-
-def _inspect_onnx(path: Path) -> Inspection:
-    from tltool.export.inspection.readers import inspect_onnx
-
-    return inspect_onnx(path)
-
+from tltool.export.formats.base import ExportTarget, Format
+from tltool.export.formats.keras.format import KerasFormat
+from tltool.export.formats.litert.format import LiteRTFormat
+from tltool.export.formats.onnx.format import OnnxFormat
+from tltool.export.formats.saved_model.format import SavedModelFormat
+from tltool.recipe.export_section import ExportFormat, ExportSection
+from tltool.support.errors import Fault, RecipeError
 
 FORMATS: dict[ExportFormat, Format] = {
-    "saved_model": Format(
-        title="SavedModel",
-        file="model",
-        precisions=("float32",),
-        about="SavedModel",
-        write=_write_saved_model,
-        load=_load_saved_model,
-        inspect=_inspect_saved_model,
-    ),
-    "litert": Format(
-        title="LiteRT",
-        file="model.tflite",
-        precisions=("float32", "float16", "dynamic_int8", "int8"),
-        about="LiteRT model",
-        write=_write_litert,
-        load=_load_litert,
-        inspect=_inspect_litert,
-    ),
-    "onnx": Format(
-        title="ONNX",
-        file="model.onnx",
-        precisions=("float32",),
-        about="ONNX model",
-        write=_write_onnx,
-        load=_load_onnx,
-        inspect=_inspect_onnx,
-    ),
-    "keras": Format(
-        title="Keras",
-        file="model.keras",
-        precisions=("float32",),
-        about="Keras model",
-        write=_write_keras,
-        load=_load_keras,
-        inspect=_inspect_keras,
-        modules=_modules_of_keras,
-    ),
+    "saved_model": SavedModelFormat(),
+    "litert": LiteRTFormat(),
+    "onnx": OnnxFormat(),
+    "keras": KerasFormat(),
 }
 """By the name in a recipe; a new format is one more row."""
 
 
 def format_of(path: Path) -> ExportFormat | None:
     """The format of a model's own file or folder, by its name or what is in it."""
-    if (path / "saved_model.pb").is_file():
-        return "saved_model"
-    if path.is_dir():
-        return None
-    of_suffix = {format_.suffix: name for name, format_ in FORMATS.items() if format_.suffix}
-    return of_suffix.get(path.suffix)
+    return next((name for name, form in FORMATS.items() if form.is_at(path)), None)
+
+
+def export_targets(section: ExportSection) -> tuple[ExportTarget, ...]:
+    """The artifacts an export section asks for, each once."""
+    wanted = [target for name in section.formats for target in FORMATS[name].targets(section)]
+    return tuple(dict.fromkeys(wanted))
+
+
+def check_export_installed(formats: Iterable[ExportFormat]) -> None:
+    """Raises RecipeError where an extra is not installed that a format needs."""
+    for form in map(FORMATS.__getitem__, formats):
+        if missing := form.missing_packages():
+            raise RecipeError(
+                f"The extra [{form.extra}] is not installed:",
+                faults=[Fault("export.formats", f"{form.name} needs {', '.join(missing)}")],
+                hint=f"Install it with: pip install 'tltool[{form.extra}]'",
+            )

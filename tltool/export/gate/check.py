@@ -14,7 +14,7 @@ from tltool.export.artifact import load_artifact
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.report import GateReport
 from tltool.export.gate.tolerance import tolerance_for
-from tltool.export.runners import Outputs
+from tltool.export.outputs import Outputs
 from tltool.recipe.export_section import GateSection, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import size_of

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from tltool.export.feeding import encoded
-from tltool.export.runners import Outputs
+from tltool.export.outputs import Outputs
 from tltool.support.errors import ExportError
 
 _LAST_LINES = 5

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tltool.export.formats.litert.quantisation.kept import KeptFloat
+from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.gate.tolerance import Tolerance
 from tltool.recipe.export_section import LiteRTPrecision
 from tltool.report.wording import markdown, table

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from tltool.export.formats.inspection import Inspection
 from tltool.export.formats.litert.metadata_values import (
     BertTokenizer,
     ModelMetadata,
@@ -15,8 +16,7 @@ from tltool.export.formats.litert.metadata_values import (
     ScoreCalibration,
     TensorMetadata,
 )
-from tltool.export.inspection.inspection import Inspection
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.files import size_text
 
 _WIDTH = 100

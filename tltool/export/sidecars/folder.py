@@ -13,7 +13,7 @@ from tltool.data.examples import Examples, evenly_spaced
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import GOLDEN_FILE, LABELS_FILE, Contract
 from tltool.export.feeding import encoded
-from tltool.export.runners import Outputs, result_name
+from tltool.export.outputs import Outputs, result_name
 from tltool.export.sidecars.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
 from tltool.support.errors import ExportError
 from tltool.support.files import write_json, write_text

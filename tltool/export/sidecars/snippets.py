@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from tltool.export.sidecars.facts import Facts
 from tltool.export.sidecars.templates import JAVASCRIPT, KOTLIN, SWIFT, fill
+from tltool.support.files import write_text
 
 SNIPPETS = {"model.js": JAVASCRIPT, "Model.kt": KOTLIN, "Model.swift": SWIFT}
 """The language of each file."""
@@ -21,3 +25,16 @@ def snippets(facts: Facts) -> dict[str, str]:
         for name, language in SNIPPETS.items()
         if language is SWIFT or not facts.flags["free_shape"]
     }
+
+
+def write_snippets(folder: Path, texts: Mapping[str, str]) -> None:
+    """Writes code for apps into an export folder.
+
+    Args:
+        folder: The export folder.
+        texts: Content of each file.
+    """
+    for name, text in texts.items():
+        path = folder / SNIPPETS_FOLDER / name
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, text)

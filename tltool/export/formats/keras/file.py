@@ -11,38 +11,23 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from tltool.export.formats.litert.flatbuffer import DamagedError
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.formats.inspection import Inspection
+from tltool.export.signatures import Signature, TensorInfo
+from tltool.support.errors import DamagedError
+from tltool.support.files import size_of
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 
 
-@dataclass(frozen=True)
-class KerasFile:
-    """What is in a `.keras` file.
+def read_keras(path: Path) -> Inspection:
+    """Reads a file that `model.save` wrote; its operators are classes of layers, nested ones too.
 
-    Attributes:
-        signature: Inputs with dtype and shape; of outputs the file has the
-            names alone.
-        layers: Class name to how often it occurs, nested ones too, most often first.
-        not_in_keras: Those classes that Keras itself does not have.
-        weights: Bytes by dtype, largest first.
-    """
-
-    signature: Signature
-    layers: dict[str, int]
-    not_in_keras: tuple[str, ...]
-    weights: dict[str, int]
-
-
-def read_keras(path: Path) -> KerasFile:
-    """Reads a file that `model.save` wrote.
+    Of outputs the file has the names alone.
 
     Raises:
         DamagedError: It is none, or is cut off or overwritten.
@@ -56,10 +41,13 @@ def read_keras(path: Path) -> KerasFile:
     except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
         raise DamagedError(f"it cannot be read as a Keras model: {error}") from error
     layers = [part for part in _objects(config) if "build_config" in part or "name" in part]
-    return KerasFile(
-        signature=_signature(config),
-        layers=dict(Counter(part["class_name"] for part in layers).most_common()),
-        not_in_keras=tuple(
+    return Inspection(
+        path=path,
+        form="Keras",
+        size_bytes=size_of(path),
+        signatures=(_signature(config),),
+        operators=dict(Counter(part["class_name"] for part in layers).most_common()),
+        not_built_in=tuple(
             sorted({part["class_name"] for part in layers if not _is_keras(part.get("module"))})
         ),
         weights=sizes,

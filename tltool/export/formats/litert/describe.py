@@ -17,8 +17,8 @@ from tltool.export.formats.litert.metadata_values import (
     Normalization,
     TensorMetadata,
 )
-from tltool.export.inspection.signatures import TensorInfo
 from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
+from tltool.export.signatures import TensorInfo
 from tltool.tasks.table import Task
 
 # By these names MediaPipe tells the inputs of a BERT apart.

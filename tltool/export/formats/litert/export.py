@@ -14,16 +14,16 @@ from tltool.data.images.preprocessor import normalize
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT
+from tltool.export.formats.base import LiteRTOptions
+from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.litert.calibration import calibration_inputs, without_probe
 from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.file import read_tflite
 from tltool.export.formats.litert.image_graph import resize_in_graph
 from tltool.export.formats.litert.metadata import with_metadata
-from tltool.export.formats.litert.quantisation.kept import KeptFloat
 from tltool.export.formats.litert.quantisation.selection import quantise_selectively
-from tltool.export.formats.saved_model.export import inference_outputs, input_specs, variables_of
-from tltool.export.runners import result_name
-from tltool.export.targets import IMAGE_CONTENTS, LiteRTOptions
+from tltool.export.formats.tracing import inference_outputs, input_specs, variables_of
+from tltool.export.outputs import result_name
 from tltool.model.joining import to_float32
 from tltool.recipe.export_section import Int8Section, LiteRTPrecision
 from tltool.support.errors import ExportError, first_line
@@ -88,7 +88,7 @@ def export_litert(
     """
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
-    takes = IMAGE_CONTENTS[options.input]
+    takes = options.image
     ranges = probed = kept = None
     if precision == "int8":
         rows, probe = without_probe(calibration or _NO_ROWS)

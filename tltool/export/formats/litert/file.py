@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tltool.export.formats.litert.flatbuffer import DamagedError, Schema, Table, read_root
-from tltool.export.inspection.signatures import Quantisation, Signature, TensorInfo
+from tltool.export.formats.litert.flatbuffer import Schema, Table, read_root
+from tltool.export.signatures import Quantisation, Signature, TensorInfo
+from tltool.support.errors import DamagedError
 
 IDENTIFIER = b"TFL3"
 # Of schema.fbs in https://github.com/google-ai-edge/LiteRT (schema version 3): every field of

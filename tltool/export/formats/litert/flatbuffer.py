@@ -15,7 +15,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from tltool.support.errors import ExportError
+from tltool.support.errors import DamagedError
 
 # Name in an .fbs file: layout, as NumPy and `struct` know it, and the name in the methods of
 # `flatbuffers.Builder`.
@@ -31,10 +31,6 @@ _SCALARS = {
 }
 # A small file can name one table very often; a large language model has some 20,000.
 _MAX_TABLES = 200_000
-
-
-class DamagedError(ExportError):
-    """A file that is cut off, or overwritten, or not what it seems."""
 
 
 @dataclass(frozen=True)

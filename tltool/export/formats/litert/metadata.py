@@ -20,10 +20,10 @@ from tltool.export.formats.litert.file import (
     model_table,
     read_tflite,
 )
-from tltool.export.formats.litert.flatbuffer import DamagedError, Table, write_offsets
+from tltool.export.formats.litert.flatbuffer import Table, write_offsets
 from tltool.export.formats.litert.metadata_codec import decode_metadata, encode_metadata
 from tltool.export.formats.litert.metadata_values import AssociatedFile, ModelMetadata
-from tltool.support.errors import ExportError
+from tltool.support.errors import DamagedError, ExportError
 
 METADATA_NAME = "TFLITE_METADATA"
 """Of the buffer in the model."""

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tltool.export.about import About
 from tltool.export.formats.onnx.extras import import_onnx
-from tltool.export.formats.saved_model.export import inference_outputs, input_specs
-from tltool.export.runners import result_name
+from tltool.export.formats.tracing import inference_outputs, input_specs
+from tltool.export.outputs import result_name
 from tltool.model.joining import to_float32
 from tltool.support.errors import ExportError, first_line
 from tltool.support.files import atomic_path

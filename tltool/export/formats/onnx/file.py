@@ -4,43 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tltool.export.formats.litert.flatbuffer import DamagedError
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.formats.inspection import Inspection
+from tltool.export.formats.onnx.extras import import_onnx
+from tltool.export.signatures import Signature, TensorInfo
+from tltool.support.errors import DamagedError
+from tltool.support.files import size_of
 
 
-@dataclass(frozen=True)
-class OnnxFile:
-    """What is in an ONNX file.
-
-    Attributes:
-        signature: Inputs and outputs.
-        operators: Name to how often it occurs, in subgraphs too, most often first.
-        not_in_onnx: Operators that the standard does not have.
-        weights: Bytes of the constants by dtype, largest first.
-    """
-
-    signature: Signature
-    operators: dict[str, int]
-    not_in_onnx: tuple[str, ...]
-    weights: dict[str, int]
-
-
-def read_onnx(onnx: Any, path: Path) -> OnnxFile:
-    """Reads a file's graph; weights in files of their own are not looked for.
-
-    Args:
-        onnx: The package.
-        path: The file.
+def read_onnx(path: Path) -> Inspection:
+    """Reads a file's graph, subgraphs too; weights in files of their own are not looked for.
 
     Raises:
         DamagedError: It is no ONNX file, or is cut off.
+        ExportError: The package onnx is not installed.
     """
+    onnx = import_onnx("onnx")
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except DecodeError as error:
@@ -51,14 +34,18 @@ def read_onnx(onnx: Any, path: Path) -> OnnxFile:
     constants = {tensor.name for tensor in graph.initializer}
     nodes = list(_nodes(graph))
     unknown = {node.op_type for node in nodes if not onnx.defs.has(node.op_type, node.domain)}
-    return OnnxFile(
-        signature=Signature(
-            "",
-            tuple(_tensor(onnx, t) for t in graph.input if t.name not in constants),
-            tuple(_tensor(onnx, t) for t in graph.output),
-        ),
+    signature = Signature(
+        "",
+        tuple(_tensor(onnx, t) for t in graph.input if t.name not in constants),
+        tuple(_tensor(onnx, t) for t in graph.output),
+    )
+    return Inspection(
+        path=path,
+        form="ONNX",
+        size_bytes=size_of(path),
+        signatures=(signature,),
         operators=dict(Counter(node.op_type for node in nodes).most_common()),
-        not_in_onnx=tuple(sorted(unknown)),
+        not_built_in=tuple(sorted(unknown)),
         weights=_weights(onnx, graph),
     )
 

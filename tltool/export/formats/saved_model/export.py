@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tltool.data.batches.pipeline import make_preprocessor
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.contract import IMAGE_INPUT, MAIN_SIGNATURE, RAW_INPUT
+from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUT
+from tltool.export.formats.tracing import inference_outputs, input_specs, variables_of
 from tltool.model.joining import to_float32
 from tltool.support.files import atomic_path
 from tltool.support.quiet import quiet
@@ -48,21 +49,6 @@ def export_saved_model(
         tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
-def inference_outputs(model: keras.Model, inputs: Any, task: Task) -> Any:
-    """What a user reads, in inference mode: probabilities (n, classes) or numbers (n,)."""
-    outputs = task.outputs(model(inputs, training=False))
-    return outputs if task.spec.kind == "classification" else outputs[:, 0]
-
-
-def variables_of(model: keras.Model) -> list[Any]:
-    """The backend variables of a model, for a `tf.Module` to track.
-
-    Tracked through the Keras model itself they are written twice by the
-    SavedModel writer and left out by the LiteRT converter.
-    """
-    return [variable.value for variable in model.variables]
-
-
 def _servable(
     model: keras.Model, task: Task, preprocessing: ImagePreprocessing | TextPreprocessing
 ) -> tuple[tf.Module, dict[str, Any]]:
@@ -97,21 +83,3 @@ def _named_outputs(outputs: Any, task: Task) -> dict[str, Any]:
         "label": tf.gather(tf.constant(task.labels), best),
         "score": tf.reduce_max(outputs, axis=-1),
     }
-
-
-def input_specs(model: keras.Model, *, batch: int | None, length: int | None = None) -> Any:
-    """Specs of a model's inputs: a dict of them as the model names them, or one called `image`.
-
-    Args:
-        model: Functional; its input is one tensor or a dict of tensors.
-        batch: Fixed batch size, or None for any.
-        length: Fixed number of tokens where the model leaves it open, or None.
-    """
-
-    def spec(tensor: Any, name: str) -> tf.TensorSpec:
-        shape = [length if size is None else size for size in tensor.shape[1:]]
-        return tf.TensorSpec([batch, *shape], tensor.dtype, name=name)
-
-    if isinstance(model.input, dict):
-        return {name: spec(tensor, name) for name, tensor in model.input.items()}
-    return spec(model.input, IMAGE_INPUT)

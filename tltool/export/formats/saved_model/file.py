@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,21 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import op_def_registry
 
-from tltool.export.formats.litert.flatbuffer import DamagedError
-from tltool.export.inspection.signatures import Signature, TensorInfo
+from tltool.export.formats.inspection import Inspection
+from tltool.export.signatures import Signature, TensorInfo
+from tltool.support.errors import DamagedError
+from tltool.support.files import size_of
 from tltool.support.quiet import quiet
 
 # TensorFlow's own, beside those that a user calls.
 _INTERNAL_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}
 
 
-@dataclass(frozen=True)
-class SavedModelFile:
-    """What is in a SavedModel.
+def read_saved_model(folder: Path) -> Inspection:
+    """Reads a SavedModel's graph with its functions, and the list of its variables.
 
-    Attributes:
-        signatures: Ways to call it, by name.
-        operators: Name to how often it occurs in the graph and its functions,
-            most often first.
-        not_registered: Operators that TensorFlow alone does not have; a
-            library such as tensorflow_text must be imported before loading.
-        weights: Bytes of the variables by dtype, largest first.
-    """
-
-    signatures: tuple[Signature, ...]
-    operators: dict[str, int]
-    not_registered: tuple[str, ...]
-    weights: dict[str, int]
-
-
-def read_saved_model(folder: Path) -> SavedModelFile:
-    """Reads a SavedModel's graph and the list of its variables.
+    For operators that TensorFlow alone does not have, a library such as
+    tensorflow_text must be imported before the model is loaded.
 
     Raises:
         DamagedError: The graph cannot be read, or variables are missing.
@@ -62,10 +47,13 @@ def read_saved_model(folder: Path) -> SavedModelFile:
         for name, signature in sorted(meta.signature_def.items())
         if name not in _INTERNAL_SIGNATURES
     ]
-    return SavedModelFile(
+    return Inspection(
+        path=folder,
+        form="SavedModel",
+        size_bytes=size_of(folder),
         signatures=tuple(signatures),
         operators=dict(operators.most_common()),
-        not_registered=tuple(sorted(op for op in operators if op_def_registry.get(op) is None)),
+        not_built_in=tuple(sorted(op for op in operators if op_def_registry.get(op) is None)),
         weights=_weights(folder / "variables"),
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tltool.export.formats.kept_float import KeptFloat, kinds_text
 from tltool.export.formats.litert.quantisation.graph import (
     TABLES,
     WEIGHTED,
@@ -24,7 +25,6 @@ from tltool.export.formats.litert.quantisation.graph import (
     kinds_in_float,
     read_operators,
 )
-from tltool.export.formats.litert.quantisation.kept import KeptFloat, kinds_text
 from tltool.export.formats.litert.quantisation.trial import NOTHING, Float, Inputs, Trials, quantise
 from tltool.export.formats.litert.quantisation.unfit import by_unfitness
 from tltool.recipe.export_section import Int8Section

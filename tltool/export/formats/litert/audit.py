@@ -10,13 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tltool.export.audit.places import Place, place_of
-from tltool.export.audit.problems import Audit, Problem
-from tltool.export.audit.saved_model import PYTHON_CALLS
-from tltool.export.audit.untrained import trace_untrained
 from tltool.export.formats.litert.file import read_tflite
 from tltool.export.formats.litert.quantisation.graph import kinds_in_float
-from tltool.export.formats.saved_model.export import input_specs
+from tltool.export.formats.places import Place, place_of
+from tltool.export.formats.problems import Audit, Problem
+from tltool.export.formats.tracing import PYTHON_CALLS, input_specs, trace_untrained
 from tltool.tasks.table import Task
 
 FORM = "litert"

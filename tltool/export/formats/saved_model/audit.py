@@ -7,15 +7,12 @@ from typing import Any
 
 import keras
 
-from tltool.export.audit.places import Place, place_of
-from tltool.export.audit.problems import Audit, Problem
-from tltool.export.audit.untrained import trace_untrained
-from tltool.export.formats.saved_model.export import input_specs
+from tltool.export.formats.places import Place, place_of
+from tltool.export.formats.problems import Audit, Problem
+from tltool.export.formats.tracing import PYTHON_CALLS, input_specs, trace_untrained
 from tltool.tasks.table import Task
 
 FORM = "saved_model"
-PYTHON_CALLS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
-"""What `tf.py_function` and `tf.numpy_function` make: a number in a table of this process."""
 
 
 def audit_saved_model(model: keras.Model, task: Task) -> Audit:

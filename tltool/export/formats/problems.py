@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tltool.export.audit.places import Place
+from tltool.export.formats.places import Place
 from tltool.support.errors import ExportError
 
 

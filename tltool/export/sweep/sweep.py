@@ -12,12 +12,13 @@ from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import Contract
 from tltool.export.feeding import single_inputs
-from tltool.export.formats.litert.quantisation.choice import Candidate, Sweep, points
-from tltool.export.formats.litert.quantisation.latency import latencies
+from tltool.export.formats.base import ExportTarget
+from tltool.export.formats.litert.format import LiteRTFormat
 from tltool.export.gate.report import GateReport
 from tltool.export.package import export_outcomes
-from tltool.export.targets import ExportTarget
-from tltool.recipe.export_section import ExportSection, LiteRTPrecision
+from tltool.export.sweep.choice import Candidate, Sweep, points
+from tltool.export.sweep.latency import latencies
+from tltool.recipe.export_section import ExportSection
 from tltool.report.plots import TradeOff, trade_off
 from tltool.support.errors import ExportError
 from tltool.support.files import atomic_path, write_json
@@ -26,7 +27,6 @@ from tltool.tasks.table import Task
 if TYPE_CHECKING:
     import keras
 
-PRECISIONS: tuple[LiteRTPrecision, ...] = ("float32", "float16", "dynamic_int8", "int8")
 SWEEP_FILE = "quantize.json"
 SWEEP_PLOT = "quantize.png"
 
@@ -100,12 +100,12 @@ def sweep_precisions(
 
 
 def _all_precisions(section: ExportSection, max_drop: float) -> ExportSection:
-    drops = dict.fromkeys(PRECISIONS[1:], max_drop) | section.gate.max_metric_drop
+    drops = dict.fromkeys(LiteRTFormat.precisions[1:], max_drop) | section.gate.max_metric_drop
     gate = section.gate.model_copy(update={"max_metric_drop": drops})
     # A model that resizes in 8 bits is refused.
     resizes = section.litert_input == "uint8_any_size"
-    precisions = tuple(p for p in PRECISIONS if not (resizes and p == "int8"))
-    wanted = {"formats": ("litert",), "precisions": precisions, "gate": gate}
+    precisions = tuple(p for p in LiteRTFormat.precisions if not (resizes and p == "int8"))
+    wanted = {"formats": (LiteRTFormat.name,), "precisions": precisions, "gate": gate}
     return section.model_copy(update=wanted)
 
 

@@ -1,0 +1,31 @@
+"""Runs a .tflite file with the LiteRT interpreter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from tltool.export.contract import MAIN_SIGNATURE, Contract
+from tltool.export.feeding import single_inputs
+from tltool.export.outputs import Outputs, Run, named_by, result_name
+from tltool.support.quiet import quiet
+
+
+def litert_runner(path: Path, contract: Contract) -> Run:
+    """Runs a .tflite file, one input at a time."""
+    with quiet():
+        interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+        interpreter.allocate_tensors()
+    infer = interpreter.get_signature_runner(MAIN_SIGNATURE)
+    inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
+    output, named = result_name(contract.task), named_by(path, contract.task)
+
+    def run(batch: Sequence[Any]) -> Outputs:
+        return named(np.stack([infer(**inputs)[output][0] for inputs in inputs_of(batch)]))
+
+    return run

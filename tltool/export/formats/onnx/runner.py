@@ -1,0 +1,34 @@
+"""Runs an ONNX file with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tltool.export.contract import Contract
+from tltool.export.feeding import prepared_inputs
+from tltool.export.formats.onnx.extras import import_onnx
+from tltool.export.outputs import Outputs, Run, named_by, result_name
+from tltool.support.errors import ExportError, first_line
+
+
+def onnx_runner(path: Path, contract: Contract) -> Run:
+    """Runs an ONNX file with onnxruntime on preprocessed inputs.
+
+    Raises:
+        ExportError: onnxruntime is not installed, or cannot load the file.
+    """
+    onnxruntime = import_onnx("onnxruntime")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ExportError(f"{path} cannot be loaded: {first_line(error)}") from error
+    inputs_of = prepared_inputs(contract.preprocessing, contract.length)
+    output, named = result_name(contract.task), named_by(path, contract.task)
+
+    def run(batch: Sequence[Any]) -> Outputs:
+        (values,) = session.run([output], inputs_of(batch))
+        return named(values)
+
+    return run

@@ -1,0 +1,40 @@
+"""Runs a SavedModel with TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tltool.data.batches.pipeline import model_inputs
+from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUT, Contract
+from tltool.export.feeding import encoded
+from tltool.export.outputs import Outputs, Run
+from tltool.support.quiet import quiet
+
+
+def saved_model_runner(path: Path, contract: Contract) -> Run:
+    """Runs a SavedModel folder, which takes raw inputs itself."""
+    with quiet():
+        loaded = tf.saved_model.load(str(path))
+    task, modality = contract.task, contract.task.spec.modality
+
+    def serve(batch: Sequence[Any]) -> dict[str, Any]:
+        raw = tf.constant([encoded(value, modality) for value in batch])
+        try:
+            # Asked of `loaded` each time: it owns the weights and must stay alive.
+            return loaded.signatures[MAIN_SIGNATURE](**{RAW_INPUT[modality]: raw})
+        except tf.errors.InvalidArgumentError:
+            model_inputs(batch, contract.preprocessing)  # names the input that cannot be read
+            raise
+
+    def run(batch: Sequence[Any]) -> Outputs:
+        outputs = serve(batch)
+        if not task.labels:
+            return outputs["prediction"].numpy(), []
+        names = [name.decode() for name in outputs["label"].numpy()]
+        return outputs["probabilities"].numpy(), names
+
+    return run
