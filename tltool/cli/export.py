@@ -98,6 +98,6 @@ def export(
         typer.echo(str(report))
     typer.echo()
     names = [target.folder for target in export_targets(section)]
-    numbers = ("size", "largest difference", "same top class", "rows")
+    numbers = ("size", "largest difference", *{report.same for report in reports}, "rows")
     print_table(gate_rows(names, reports), right=numbers)
     typer.echo(f"\nexported to {loaded.folder.exports}")

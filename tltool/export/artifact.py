@@ -48,7 +48,7 @@ class Artifact:
         return self.contract.precision
 
     def predict(self, inputs: Sequence[Any]) -> np.ndarray[Any, Any]:
-        """Probabilities float32 (n, classes), or numbers float32 (n,) in the target's units.
+        """What a user reads, as `Task.outputs` gives it: probabilities (n, labels), or numbers.
 
         Args:
             inputs: Texts; or images as paths, encoded bytes or uint8 arrays.
@@ -62,7 +62,8 @@ class Artifact:
         """As `predict`, and the name of each row's best class as the artifact itself says it.
 
         The names come from inside a SavedModel and from the `labels.txt` beside
-        every other model; the list is empty for regression.
+        every other model; a row that can have several labels has a tuple of
+        names, and numbers have none.
         """
         import numpy as np
 
@@ -73,8 +74,8 @@ class Artifact:
             outputs.append(values)
             labels.extend(names)
         if not outputs:
-            width = (self.task.num_outputs,) if self.task.labels else ()
-            return np.zeros((0, *width), np.float32), []
+            shape = (0, *self.task.target.result_shape[1:])
+            return np.zeros(shape, np.float32), []
         return np.concatenate(outputs), labels
 
 

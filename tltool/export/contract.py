@@ -14,7 +14,7 @@ from tltool.export.signatures import Signature, TensorInfo
 from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import write_json
-from tltool.tasks.table import TASKS, Modality, Task
+from tltool.tasks.table import Modality, Task
 
 CONTRACT_FILE = "contract.json"
 LABELS_FILE = "labels.txt"
@@ -37,14 +37,8 @@ CONTENTS = {
     "token_ids": "token ids, padded to `length` unless that is null",
     "padding_mask": "1 for a token of the text, 0 for padding",
     "segment_ids": "0 for every token",
-    "probabilities": "the probability of each class, in the order of `task.labels`",
-    "label": "the name of the most probable class",
-    "score": "the probability of that class",
-    "logits": "the model's raw outputs, whose softmax are the probabilities",
-    "prediction": "the number, in the target's own unit",
-    "standardised": "the number, less `task.target_mean`, over `task.target_std`",
 }
-"""What the value of a tensor can mean."""
+"""What the value of an input can mean."""
 _OF_INPUT_NAMES = {
     "texts": "text",
     "images": "image_file",
@@ -70,7 +64,7 @@ class ModelTensor:
         name: As the model's signature has it.
         dtype: Such as "float32".
         shape: None in place of a size where any will do.
-        content: What its value means, a key of `CONTENTS`.
+        content: What its value means: a key of `CONTENTS`, or of the target's `contents`.
     """
 
     name: str
@@ -96,7 +90,7 @@ class Contract:
         form: Of the model.
         precision: Of the weights.
         file: Name of the model in the export folder.
-        task: Labels or target scale.
+        task: With its labels, thresholds or scale.
         preprocessing: From raw input to what the network takes; the input's
             `content` says how much of it the app must do.
         length: Tokens a text is padded to; None for images and for any length.
@@ -132,12 +126,18 @@ class Contract:
             "file": self.file,
             "length": self.length,
             "modules": list(self.modules),
-            "signatures": [_with_descriptions(asdict(way)) for way in self.signatures],
-            "task": _task_to_json(self.task),
+            "signatures": [self._described(asdict(way)) for way in self.signatures],
+            "task": self.task.to_json(),
             "preprocessing_digest": self.preprocessing.digest(),
             "preprocessing": self.preprocessing.model_dump(mode="json"),
         }
         write_json(folder / CONTRACT_FILE, values)
+
+    def _described(self, signature: dict[str, Any]) -> dict[str, Any]:
+        meanings = {**CONTENTS, **self.task.target.contents}
+        for tensor in (*signature["inputs"], *signature["outputs"]):
+            tensor["description"] = meanings[tensor["content"]]
+        return signature
 
     @classmethod
     def read(cls, folder: Path) -> Contract:
@@ -158,7 +158,7 @@ class Contract:
             form=values["format"],
             precision=values["precision"],
             file=values["file"],
-            task=_task_from_json(values["task"]),
+            task=_task_from_json(file, values["task"]),
             preprocessing=preprocessing_from_json(json.dumps(values["preprocessing"])),
             length=values["length"],
             signatures=tuple(map(_signature_from_json, values["signatures"])),
@@ -177,7 +177,7 @@ def described_signatures(
         contents: For tensors that mean something else than their name says.
     """
 
-    result: tuple[int | None, ...] = (None, task.num_outputs) if task.labels else (None,)
+    result = task.target.result_shape
 
     def described(tensors: tuple[TensorInfo, ...]) -> tuple[ModelTensor, ...]:
         return tuple(
@@ -196,12 +196,6 @@ def described_signatures(
     )
 
 
-def _with_descriptions(signature: dict[str, Any]) -> dict[str, Any]:
-    for tensor in (*signature["inputs"], *signature["outputs"]):
-        tensor["description"] = CONTENTS[tensor["content"]]
-    return signature
-
-
 def _signature_from_json(value: dict[str, Any]) -> ModelSignature:
     def tensors(ways: list[dict[str, Any]]) -> tuple[ModelTensor, ...]:
         return tuple(
@@ -212,22 +206,13 @@ def _signature_from_json(value: dict[str, Any]) -> ModelSignature:
     return ModelSignature(value["name"], tensors(value["inputs"]), tensors(value["outputs"]))
 
 
-def _task_to_json(task: Task) -> dict[str, Any]:
-    return {
-        "name": task.spec.name,
-        "labels": list(task.labels),
-        "target_mean": task.target_mean,
-        "target_std": task.target_std,
-    }
-
-
-def _task_from_json(value: dict[str, Any]) -> Task:
-    return Task(
-        TASKS[value["name"]],
-        tuple(value["labels"]),
-        value["target_mean"],
-        value["target_std"],
-    )
+def _task_from_json(file: Path, value: dict[str, Any]) -> Task:
+    try:
+        return Task.from_json(value)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ExportError(
+            f"{file}: its task is damaged, or of an older tltool: {error}", hint="export again"
+        ) from error
 
 
 def read_fields(file: Path, required: Set[str] = frozenset()) -> dict[str, Any]:

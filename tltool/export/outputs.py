@@ -13,23 +13,22 @@ from tltool.tasks.table import Task
 if TYPE_CHECKING:
     import numpy as np
 
-Outputs = tuple["np.ndarray[Any, Any]", list[str]]
-"""Probabilities (n, classes) and the name of each best class; or numbers (n,) and no names."""
+Outputs = tuple["np.ndarray[Any, Any]", list[Any]]
+"""What a user reads, as `Task.outputs` gives it, and what each row names; numbers name nothing."""
 Run = Callable[[Sequence[Any]], Outputs]
 """From a batch of raw inputs."""
 
 
-def result_name(task: Task) -> str:
-    """Name of a model's output that users read."""
-    return "probabilities" if task.labels else "prediction"
-
-
 def named_by(path: Path, task: Task) -> Callable[[np.ndarray[Any, Any]], Outputs]:
-    """A function that adds the names which the `labels.txt` beside a model has."""
-    if not task.labels:
-        return lambda values: (values, [])
-    labels = _read_labels(path.parent / LABELS_FILE)
-    return lambda values: (values, [labels[i] for i in values.argmax(-1)])
+    """From the one output of a model to what a user reads, by the `labels.txt` beside the model."""
+    target = task.target
+    labels = _read_labels(path.parent / LABELS_FILE) if target.labels else []
+
+    def named(result: np.ndarray[Any, Any]) -> Outputs:
+        outputs = target.from_result(result)
+        return outputs, target.answers(outputs, labels)
+
+    return named
 
 
 def _read_labels(path: Path) -> list[str]:

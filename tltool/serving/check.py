@@ -17,8 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-import numpy as np
-
 from tltool.export.feeding import encoded
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.report import GateReport
@@ -125,10 +123,9 @@ class ServerProcess:
         rows: list[Any] = []
         for request in self._requests(inputs):
             rows += self._predict(request)
-        if not task.labels:
-            return np.array(rows, np.float32), []
-        values = np.array([row["probabilities"] for row in rows], np.float32)
-        return values, [row["label"] for row in rows]
+        # One output is given by itself, several by name.
+        named = [row if isinstance(row, dict) else {task.target.golden_name: row} for row in rows]
+        return task.target.from_served({key: [row[key] for row in named] for key in named[0]})
 
     def _requests(self, inputs: Sequence[Any]) -> Iterator[list[str]]:
         """The inputs as JSON, grouped so that no request is larger than the server allows."""

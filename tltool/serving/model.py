@@ -156,15 +156,13 @@ class ServedModel:
                 values: list[bytes] = [(folder / name).read_bytes() for name in raw]
             else:
                 values = [text.encode("utf-8", "surrogatepass") for text in raw]
-            output = "probabilities" if task.labels else "prediction"
-            expected = np.array([row[output] for row in rows])
+            expected = np.array([row[task.target.golden_name] for row in rows])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ExportError(f"{file} cannot be used: {error}", hint=hint) from error
         array = np.array([*values, b""], object)[:-1]  # never a string array, nor one of two axes
         inputs = {RAW_INPUT[task.spec.modality]: array}
-        found = self._run(MAIN_SIGNATURE, inputs)[output]
-        scale = 1.0 if task.labels else task.target_std
-        difference = float(np.abs(found - expected).max() / scale)
+        found, _ = task.target.from_served(self._run(MAIN_SIGNATURE, inputs))
+        difference = float(task.target.differences(expected, found).max())
         if not difference <= tolerance:
             raise ExportError(
                 f"{self.export.model} answers its golden examples otherwise here than where it was "

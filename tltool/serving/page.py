@@ -30,6 +30,7 @@ def page(export: ServedExport) -> tuple[str, str]:
         "address": f"v1/models/{quote(export.name)}:predict",
         "modality": export.task.spec.modality,
         "labels": json.dumps(export.task.labels),
+        "numbers": json.dumps(export.task.target.program().constants.get("NAMES", [])),
     }
     text = _TEMPLATE.read_text(encoding="utf-8")
     hashes: dict[str, str] = {}

@@ -491,8 +491,7 @@ class ClassSetTarget(LabelledTarget):
 
     def program(self) -> Program:
         """Programs print every label that is given."""
-        thresholds = [short(value) for value in self.thresholds]
-        return Program({"labels": True, "sets": True, "numbers": False}, {"THRESHOLDS": thresholds})
+        return Program(labels=True, sets=True, constants={"THRESHOLDS": list(self.thresholds)})
 
     def gives(self) -> str:
         """See `Target.gives`."""
@@ -569,7 +568,8 @@ def found_separator(cells: Sequence[Any]) -> str | None:
 
     Of several that occur, the one that leaves the fewest different labels.
     """
-    texts = [str(cell) for cell in cells if isinstance(cell, str) and not _is_list(cell)]
+    found = [cell.decode(errors="replace") if isinstance(cell, bytes) else cell for cell in cells]
+    texts = [text for text in found if isinstance(text, str) and not _is_list(text)]
     present = [mark for mark in SEPARATORS if any(mark in text for text in texts)]
     if not present:
         return None
@@ -588,6 +588,8 @@ def _labels_of(cell: Any, separator: str | None) -> tuple[str, ...]:
     """The labels of one cell: a list, JSON of one, or text with separators; empty is none."""
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
+    if isinstance(cell, bytes):  # as TensorFlow has texts
+        cell = as_text(cell)
     if is_missing(cell):
         return ()
     if isinstance(cell, str) and _is_list(cell):

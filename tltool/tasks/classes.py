@@ -373,7 +373,7 @@ class ClassTarget(LabelledTarget):
 
     def program(self) -> Program:
         """Programs print the best class."""
-        return Program({"labels": True, "sets": False, "numbers": False}, {})
+        return Program(labels=True)
 
     def gives(self) -> str:
         """See `Target.gives`."""

@@ -93,13 +93,15 @@ class NumbersTarget(Target):
         def read(cell: Any) -> Any:
             values = cell.tolist() if getattr(cell, "ndim", 0) == 1 else cell
             if not isinstance(values, list | tuple):
-                return finite_number(values)
+                values = (values,)
             if columns.several and len(values) != len(names):
                 raise BadValueError(f"there are {len(values)} values for {len(names)} columns")
-            try:
-                numbers = tuple(map(finite_number, values))
-            except BadValueError as error:
-                raise BadValueError(f"of {', '.join(names)}: {error}") from None
+            if not values:
+                raise BadValueError("there is no number")
+            numbers = tuple(
+                _number_of(value, names[place] if columns.several else None)
+                for place, value in enumerate(values)
+            )
             return numbers[0] if len(numbers) == 1 else numbers
 
         return read
@@ -180,13 +182,14 @@ class NumbersTarget(Target):
                 where = origins[row] if origins is not None else f"item {row}"
                 what = "a number is" if width == 1 else f"{width} numbers are"
                 raise DataError(f"{where} has the target {target!r}; {what} needed.")
-        return np.array(targets, np.float64)
+        found: Array = np.array(targets, np.float64)
+        return found.reshape(-1, width) if width > 1 else found.reshape(-1)
 
     def encode(self, truth: Array) -> Array:
         """Standardised."""
         import numpy as np
 
-        columns = np.asarray(truth, np.float64).reshape(len(truth), -1)
+        columns = np.asarray(truth, np.float64).reshape(-1, len(self.names))
         scaled: Array = ((columns - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
         return scaled
 
@@ -236,7 +239,7 @@ class NumbersTarget(Target):
     def _unscaled(self, raw: Array) -> Array:
         import numpy as np
 
-        columns = np.asarray(raw, np.float64).reshape(len(raw), -1)
+        columns = np.asarray(raw, np.float64).reshape(-1, len(self.names))
         numbers: Array = columns * np.array(self.std) + np.array(self.mean)
         return numbers
 
@@ -341,6 +344,11 @@ class NumbersTarget(Target):
         return "standardised" if self.offset_outside else "prediction"
 
     @property
+    def golden_name(self) -> str:
+        """Numbers in their own units, whatever the model itself gives."""
+        return "prediction"
+
+    @property
     def result_shape(self) -> tuple[int | None, ...]:
         """One number a row, or several."""
         return (None,) if len(self.names) == 1 else (None, len(self.names))
@@ -408,18 +416,13 @@ class NumbersTarget(Target):
     def program(self) -> Program:
         """Programs print the number, or each with its name."""
         several = len(self.names) > 1
-        constants: dict[str, Any] = {}
-        if several:
-            constants["NAMES"] = list(self.names)
+        doubles = {"TARGET_STD": self.std}
         if self.offset_outside:
-            constants |= {"TARGET_MEAN": list(self.mean), "TARGET_STD": list(self.std)}
-        flags = {
-            "labels": False,
-            "sets": False,
-            "numbers": several,
-            "offset": self.offset_outside,
-        }
-        return Program(flags, constants)
+            doubles["TARGET_MEAN"] = self.mean
+        names = {"NAMES": list(self.names)} if several else {}
+        return Program(
+            numbers=several, offset=self.offset_outside, constants=names, doubles=doubles
+        )
 
     def gives(self) -> str:
         """See `Target.gives`."""
@@ -480,6 +483,14 @@ class NumbersTarget(Target):
             sizes = len(names), len(mean), len(std)
             raise ValueError(f"its numbers, means and scales are {sizes} in number")
         return cls(names, mean, std, bool(values["offset_outside"]))
+
+
+def _number_of(value: Any, column: str | None) -> float:
+    """The number in a cell; what is wrong with it names its column where there are several."""
+    try:
+        return finite_number(value)
+    except BadValueError as error:
+        raise BadValueError(f"the column {column!r}: {error}" if column else str(error)) from None
 
 
 def _float32_step(value: float) -> float:

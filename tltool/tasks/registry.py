@@ -32,14 +32,20 @@ def register_target(name: str) -> Callable[[AnyKind], AnyKind]:
     """Makes a decorated class available as `target: name` in recipes.
 
     Raises:
-        TargetError: The name is already taken by another class, or the class is no `Target`.
+        TargetError: The name is already taken by another class, or the class is no `Target`,
+            or one of tltool's own.
     """
 
     def register(kind: AnyKind) -> AnyKind:
-        if not issubclass(kind, Target):
+        if not (isinstance(kind, type) and issubclass(kind, Target)):
             raise TargetError(
-                f"{kind.__name__} is no kind of target.",
+                f"{getattr(kind, '__name__', kind)} is no kind of target.",
                 hint="Derive it from tltool.Target, or from a kind of tltool's own.",
+            )
+        if kind in _OWN:
+            raise TargetError(
+                f"{kind.__name__} is there already, as {kind.kind!r}.",
+                hint="Derive a class of your own from it.",
             )
         if KINDS.get(name, kind) is not kind:
             raise TargetError(

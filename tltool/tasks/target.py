@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
 from tltool.tasks.stratify import by_strata
 
@@ -79,12 +80,25 @@ class Program:
     """What the programs beside an exported model must know of its output.
 
     Attributes:
-        flags: What the `% if` lines of their templates ask for.
-        constants: Names and values that they begin with.
+        labels: Whether the output has labels.
+        sets: Whether a label is given from its threshold on.
+        numbers: Whether there are several numbers with names.
+        offset: Whether the program undoes the numbers' scale.
+        constants: Names and values that it begins with.
+        doubles: Those in double precision.
     """
 
-    flags: Mapping[str, bool]
-    constants: Mapping[str, Any]
+    labels: bool = False
+    sets: bool = False
+    numbers: bool = False
+    offset: bool = False
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    doubles: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def flags(self) -> dict[str, bool]:
+        """What the `% if` lines of templates ask for."""
+        return {name: getattr(self, name) for name in ("labels", "sets", "numbers", "offset")}
 
 
 class Target(ABC):
@@ -247,10 +261,15 @@ class Target(ABC):
         """Weights in the loss: of each row (n,), or of each of its outputs (n, num_outputs).
 
         Raises:
-            DataError: The setting names what is none of the labels.
+            DataError: The setting names what is none of the labels, or there are no labels.
         """
         import numpy as np
 
+        if setting not in (None, "auto"):
+            raise DataError(
+                f"Class weights were given, but a {self.noun} has no classes.",
+                hint="use training.class_weights=auto, which weighs classes where there are any",
+            )
         return np.ones(len(targets), "float32")
 
     def settled(self, setting: Any, held_out: HeldOut | None) -> Self:
@@ -385,6 +404,11 @@ class Target(ABC):
     def result_range(self) -> tuple[float, float] | None:
         """Smallest and largest possible value of the result; None where there are none."""
         return None
+
+    @property
+    def golden_name(self) -> str:
+        """What golden examples call what a user reads."""
+        return self.result_name
 
     @abstractmethod
     def served(self, raw: Any) -> dict[str, Any]:

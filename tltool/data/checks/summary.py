@@ -50,6 +50,8 @@ def describe(examples: Examples, task: str = "") -> dict[str, Any]:
         summary["targets"] = quantiles(numbers)
     training = [t for t, s in zip(examples.targets, examples.splits, strict=True) if s != "test"]
     remarks = examples.kind.remarks_on(training, task) if training else []
+    if any(map(examples.kind.names_in, training)):  # numbers have no names to count
+        remarks = [*_count_warnings(summary["counts"], examples.kind.noun), *remarks]
     return {**summary, "warnings": [*_warnings(summary), *remarks]}
 
 
@@ -114,21 +116,21 @@ def _warnings(summary: dict[str, Any]) -> Iterator[str]:
             f"{len(conflicts)} inputs occur with different labels "
             f"(the first: {'; '.join(conflicts[0])})."
         )
-    yield from _count_warnings(summary["counts"])
 
 
-def _count_warnings(counts: dict[str, dict[str, int]]) -> Iterator[str]:
+def _count_warnings(counts: dict[str, dict[str, int]], noun: str) -> Iterator[str]:
     training = counts.get("train") or counts.get("undecided") or {}
+    plural = "classes" if noun == "class" else f"{noun}s"
     for name, number in training.items():
         if number < FEW:
-            yield f"The class {name!r} has {number} training examples only."
+            yield f"The {noun} {name!r} has {number} training examples only."
     if training and max(training.values()) >= IMBALANCE * min(training.values()):
         largest, smallest = (
             max(training, key=training.__getitem__),
             min(training, key=training.__getitem__),
         )
         yield (
-            f"The classes are uneven: {training[largest]} of {largest!r}, "
+            f"The {plural} are uneven: {training[largest]} of {largest!r}, "
             f"{training[smallest]} of {smallest!r}; class weights may help."
         )
     alike: dict[str, list[str]] = defaultdict(list)
@@ -136,4 +138,4 @@ def _count_warnings(counts: dict[str, dict[str, int]]) -> Iterator[str]:
         alike[" ".join(name.casefold().split())].append(name)
     for names in alike.values():
         if len(names) > 1:
-            yield f"Labels that look alike are taken for different classes: {names}."
+            yield f"Labels that look alike are taken for different {plural}: {names}."

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_CHANNELS = {1, 3, 4}
+
+
 def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None = None) -> Examples:
     """Makes `Examples` of Python objects; everything is read into memory.
 
@@ -154,9 +157,11 @@ def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
         )
     for value, label in dataset.as_numpy_iterator():
         rank, label_rank = getattr(value, "ndim", 0), getattr(label, "ndim", 0)
-        batched = label_rank > 0 and rank > 0 and len(label) == len(value)
-        if batched and not {rank - 1, label_rank - 1} <= ranks | label_ranks:
-            batched = False
+        single = rank in ranks and label_rank in label_ranks
+        batched = rank - 1 in ranks and label_rank - 1 in label_ranks and len(label) == len(value)
+        if batched and single:
+            # A row of labels as long as an image is high, or a batch of grey images.
+            batched = value.shape[-1] not in _CHANNELS
         if rank - batched not in ranks or label_rank - batched not in label_ranks:
             raise DataError(
                 f"data: the tf.data.Dataset gives inputs of shape {getattr(value, 'shape', ())} "

@@ -15,9 +15,8 @@ PYTHON_CALLS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 def inference_outputs(model: keras.Model, inputs: Any, task: Task) -> Any:
-    """What a user reads, in inference mode: probabilities (n, classes) or numbers (n,)."""
-    outputs = task.outputs(model(inputs, training=False))
-    return outputs if task.spec.kind == "classification" else outputs[:, 0]
+    """The one output of an exported model in inference mode; see `Target.result`."""
+    return task.target.result(model(inputs, training=False))
 
 
 def variables_of(model: keras.Model) -> list[Any]:
@@ -60,7 +59,6 @@ def trace_untrained(model: keras.Model, task: Task, specs: Any) -> Any:
         task: Labels or target scale.
         specs: Of the inputs, as `input_specs` gives them.
     """
-    output = "probabilities" if task.labels else "prediction"
     values = [_stand_in(number, variable) for number, variable in enumerate(model.variables)]
 
     @tf.function(input_signature=[specs], autograph=False)
@@ -70,7 +68,7 @@ def trace_untrained(model: keras.Model, task: Task, specs: Any) -> Any:
             for variable, value in zip(model.variables, values, strict=True)
         ]
         with keras.StatelessScope(state_mapping=constants):
-            return {output: inference_outputs(model, inputs, task)}
+            return {task.target.result_name: inference_outputs(model, inputs, task)}
 
     return run.get_concrete_function()
 

@@ -38,10 +38,9 @@ class Reference:
     """What artifacts are compared with.
 
     Attributes:
-        task: Labels or target scale of the trained model.
+        task: Of the trained model.
         rows: Held-out rows.
-        outputs: The trained model's: probabilities (n, classes), or numbers
-            (n,) in the target's units.
+        outputs: The trained model's, as `Task.outputs` gives them.
     """
 
     task: Task
@@ -144,6 +143,7 @@ def compare(
         mean_difference=float(comparison.differences.mean()),
         max_logit_difference=comparison.logit_difference,
         agreement=comparison.agreement,
+        same=reference.task.target.same_answer,
         metric=comparison.metric,
         tolerance=tolerance,
         spread=comparison.spread,

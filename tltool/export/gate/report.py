@@ -42,13 +42,13 @@ class MetricChange:
     """A metric of the artifact beside the trained model's, on the same labelled rows.
 
     Attributes:
-        name: "accuracy" or "mae".
-        model, artifact: Its value; of "mae" in the target's own units.
+        name: Key of the task's headline score.
+        model, artifact: Its value, in its own unit.
         interval: 95 % of the artifact's; None where there is none.
         drop: How much worse the artifact is (negative: better): in shares, or
             in standard deviations of the training targets.
         model_calibration_error, calibration_error: Expected calibration error
-            (see `tltool.evaluation.metrics`); None for regression.
+            (see `tltool.tasks.metrics`); None where there is none.
         classes: Those that have rows, the one that lost most first.
     """
 
@@ -74,8 +74,9 @@ class GateReport:
         max_difference, mean_difference: Of the probabilities, or of the
             predictions in standard deviations of the training targets.
         max_logit_difference: As in `Tolerance`; None for regression.
-        agreement: Share of rows with the same top class by name (ties count
-            as the same); None for regression.
+        agreement: Share of rows with the same answer by name (ties count as
+            the same); None for numbers.
+        same: What that compares, in words.
         metric: None where a row has no label.
         tolerance: What was allowed.
         spread: Largest change of any output between two of the rows. Where it
@@ -100,6 +101,7 @@ class GateReport:
     breaches: tuple[str, ...]
     worst: tuple[WorstRow, ...]
     kept_float: KeptFloat | None = None
+    same: str = "same answer"
 
     @property
     def passed(self) -> bool:
@@ -143,7 +145,7 @@ class GateReport:
             yield "of the logits", f"{self.max_logit_difference:.2g} of their range ({rule})"
         if self.agreement is not None:
             rule = f"at least {allowed.min_agreement:.1%}"
-            yield "same top class", f"{self.agreement:.1%} ({rule})"
+            yield self.same, f"{self.agreement:.1%} ({rule})"
         if self.metric is not None:
             yield self.metric.name, metric_text(self.metric)
             if self.metric.classes and self.metric.classes[0].artifact < 1:
@@ -203,7 +205,7 @@ def _row(name: str, report: GateReport) -> dict[str, object]:
         "export": name,
         "size": size_text(report.size_bytes),
         "largest difference": f"{report.max_difference:.1e}",
-        "same top class": None if report.agreement is None else f"{report.agreement:.1%}",
+        report.same: None if report.agreement is None else f"{report.agreement:.1%}",
     }
     if metric is not None:
         row[metric.name] = f"{metric.artifact:.4g}"

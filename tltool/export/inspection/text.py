@@ -134,7 +134,7 @@ def _numbers(numbers: tuple[float, ...]) -> str:
 
 def _contract(contract: dict[str, Any]) -> str:
     task = contract["task"] or {}
-    labels = f" of {len(task['labels'])} classes" if task.get("labels") else ""
+    labels = f" of {len(task['labels'])} labels" if task.get("labels") else ""
     given = (contract["signatures"] or [{}])[0].get("inputs", ())
     takes = "".join(f"{tensor.get('name')}: {tensor.get('description')}; " for tensor in given)
     return (

@@ -10,7 +10,7 @@ from tltool.data.preprocessing import (
     WordPiecePreprocessing,
 )
 from tltool.export.contract import Contract
-from tltool.export.sidecars.templates import Value
+from tltool.export.sidecars.templates import Doubles, Value
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
 
 # How far a filter reaches, in pixels, on each side.
@@ -49,14 +49,17 @@ def facts_of(contract: Contract) -> Facts:
     else:
         facts = _text(contract, preprocessing)
     signature = contract.signatures[0]
+    program = contract.task.target.program()
     common: dict[str, Value] = {
         "MODEL": contract.file,
         "SIGNATURE": signature.name,
         "OUTPUT": signature.outputs[0].name,
+        **program.constants,
+        **{name: Doubles(values) for name, values in program.doubles.items()},
     }
     flags = {
         "onnx": contract.form == "onnx",
-        "labels": bool(contract.task.labels),
+        **program.flags,
         "library": facts.kind == "tokenizer",
         "free_shape": any(None in tensor.shape for tensor in signature.inputs),
         **facts.flags,

@@ -13,7 +13,7 @@ from tltool.data.examples import Examples, evenly_spaced
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import GOLDEN_FILE, LABELS_FILE, Contract
 from tltool.export.feeding import encoded
-from tltool.export.outputs import Outputs, result_name
+from tltool.export.outputs import Outputs
 from tltool.export.sidecars.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
 from tltool.support.errors import ExportError
 from tltool.support.files import write_json, write_text
@@ -95,7 +95,7 @@ def write_golden(
     rows = evenly_spaced(len(examples), GOLDEN_EXAMPLES)
     few, (values, labels) = examples.take(rows), outputs
     excerpts = _input_excerpts(few.inputs, contract.preprocessing)
-    name = result_name(contract.task)
+    name = contract.task.target.golden_name
     golden = []
     for i, (row, value) in enumerate(zip(rows, few.inputs, strict=True)):
         stored = value if few.modality == "text" else _stored_image(folder, value, i)

@@ -37,5 +37,7 @@ def raw_program(name: str, contract: Contract, example: str) -> str:
         "EXAMPLE": example,
     }
     task = contract.task
-    flags = {"image": task.spec.modality == "image", "labels": bool(task.labels)}
+    program = task.target.program()
+    constants |= program.constants
+    flags = {"image": task.spec.modality == "image", **program.flags}
     return fill(name, PYTHON, flags, constants).strip()

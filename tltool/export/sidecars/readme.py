@@ -11,7 +11,6 @@ from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import Contract
 from tltool.export.sidecars.snippets import SNIPPETS_FOLDER
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
-from tltool.tasks.table import Task
 
 _README = """\
 # $title
@@ -49,21 +48,15 @@ def readme(
     return Template(_README).substitute(
         title=title,
         version=__version__,
-        gives=_gives(contract.task),
+        gives=contract.task.target.gives(),
         files="\n".join(f"| `{name}` | {what} |" for name, what in files),
         usage="\n\n".join(usage),
     )
 
 
-def _gives(task: Task) -> str:
-    if task.labels:
-        return f"It gives the probability of each of {len(task.labels)} classes."
-    return "It predicts a number."
-
-
 def _files(contract: Contract, about: str, snippets: Collection[str]) -> list[tuple[str, str]]:
     code = [(f"{SNIPPETS_FOLDER}/", "the same for Android, iOS and browsers")]
-    labels = [("labels.txt", "class names in the order of the outputs")]
+    labels = [("labels.txt", "names in the order of the outputs")]
     return [
         (contract.file if Path(contract.file).suffix else f"{contract.file}/", about),
         *(code if snippets else []),

@@ -14,7 +14,12 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-Value = str | int | float | list[float] | list[list[int]]
+
+class Doubles(list[float]):
+    """Numbers in double precision."""
+
+
+Value = str | int | float | list[float] | list[str] | list[list[int]] | Doubles
 """What a constant may be."""
 
 
@@ -73,9 +78,13 @@ def _javascript(name: str, value: Value) -> str:
     return f"const {name} = {json.dumps(value, ensure_ascii=False)};"
 
 
+def _kotlin_text(text: str) -> str:
+    return json.dumps(text).replace("$", "\\$")
+
+
 def _kotlin(name: str, value: Value) -> str:
     if isinstance(value, str):
-        return f"private const val {name} = " + json.dumps(value).replace("$", "\\$")
+        return f"private const val {name} = {_kotlin_text(value)}"
     if isinstance(value, int):
         return f"private const val {name} = {value}"
     if isinstance(value, float):
@@ -83,21 +92,32 @@ def _kotlin(name: str, value: Value) -> str:
     return f"private val {name} = {_kotlin_array(value)}"
 
 
-def _kotlin_array(values: list[float] | list[list[int]]) -> str:
+def _kotlin_array(values: list[float] | list[str] | list[list[int]]) -> str:
+    if isinstance(values, Doubles):
+        return f"doubleArrayOf({', '.join(map(repr, values))})"
+    if texts := [v for v in values if isinstance(v, str)]:
+        return f"listOf({', '.join(_kotlin_text(text) for text in texts)})"
     items = [f"{v[0]}..{v[1]}" if isinstance(v, list) else f"{float(v)}f" for v in values]
     kind = "listOf" if values and isinstance(values[0], list) else "floatArrayOf"
     return f"{kind}({', '.join(items)})"
 
 
+def _swift_text(text: str) -> str:
+    return re.sub(r"\\u([0-9a-f]{4})", r"\\u{\1}", json.dumps(text, ensure_ascii=False))
+
+
 def _swift(name: str, value: Value) -> str:
     name = _camel_case(name)
     if isinstance(value, str):
-        escaped = re.sub(r"\\u([0-9a-f]{4})", r"\\u{\1}", json.dumps(value, ensure_ascii=False))
-        return f"private let {name} = {escaped}"
+        return f"private let {name} = {_swift_text(value)}"
     if isinstance(value, int):
         return f"private let {name} = {value}"
     if isinstance(value, float):
         return f"private let {name}: Float = {value}"
+    if isinstance(value, Doubles):
+        return f"private let {name}: [Double] = {json.dumps(value)}"
+    if texts := [v for v in value if isinstance(v, str)]:
+        return f"private let {name} = [{', '.join(map(_swift_text, texts))}]"
     if values := [v for v in value if isinstance(v, list)]:
         ranges = ", ".join(f"{first}...{last}" for first, last in values)
         return f"private let {name}: [ClosedRange<UInt32>] = [{ranges}]"

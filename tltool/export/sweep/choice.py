@@ -135,7 +135,7 @@ def _row(candidate: Candidate, chosen: bool) -> dict[str, object]:
         )
     if report:
         agreement = report.agreement
-        row["same top class"] = None if agreement is None else f"{agreement:.1%}"
+        row[report.same] = None if agreement is None else f"{agreement:.1%}"
     return row | {"verdict": _verdict(candidate, chosen)}
 
 

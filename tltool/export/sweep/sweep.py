@@ -22,6 +22,7 @@ from tltool.recipe.export_section import ExportSection
 from tltool.report.plots import TradeOff, trade_off
 from tltool.support.errors import ExportError
 from tltool.support.files import atomic_path, write_json
+from tltool.tasks.reports import Score
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def sweep_precisions(
             if isinstance(found, GateReport) and found.passed:
                 with atomic_path(folder / "exports" / target.folder) as place:
                     (Path(made) / target.folder).rename(place)
-    _write(sweep, folder)
+    _write(sweep, folder, task.target.headline())
     return sweep
 
 
@@ -133,12 +134,12 @@ def _timed(
     return tuple(candidates.values())
 
 
-def _write(sweep: Sweep, folder: Path) -> None:
+def _write(sweep: Sweep, folder: Path, score: Score) -> None:
     write_json(folder / SWEEP_FILE, sweep.to_json())
     drawn = [_point(candidate, sweep) for candidate in points(sweep.candidates)]
     if drawn:
         metric = next(c.report.metric for c in sweep.candidates if c.report and c.report.metric)
-        trade_off(drawn, metric.name, metric.model, folder / SWEEP_PLOT)
+        trade_off(drawn, score, metric.model, folder / SWEEP_PLOT)
 
 
 def _point(candidate: Candidate, sweep: Sweep) -> TradeOff:

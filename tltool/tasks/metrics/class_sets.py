@@ -131,7 +131,8 @@ def _best_cut(probabilities: Array, truth: Array) -> float:
     cuts = np.append(values[1:] < values[:-1], True)
     best = int(np.argmax(np.where(cuts, f1, -1.0)))
     below = values[best + 1] if best + 1 < len(values) else 0.0
-    return float((float(values[best]) + float(below)) / 2)
+    # Few digits, so that a program that spells it has the same number.
+    return float(f"{(float(values[best]) + float(below)) / 2:.6g}")
 
 
 class _Totals:
@@ -254,8 +255,10 @@ def _beside(
     """
     none = ~truth.any(axis=1, keepdims=True)
     others = np.concatenate([truth, none], axis=1)
+    # Numbers, not bool: `@` of two bool arrays says whether there is any, not how many.
     counts = wrong.T.astype(np.int64) @ others
-    of = np.broadcast_to(others.sum(axis=0), counts.shape) if itself else truth.T @ others * 1
+    both = truth.T.astype(np.int64) @ others
+    of = np.broadcast_to(others.sum(axis=0), counts.shape) if itself else both
     names = [*labels, NO_LABEL]
     cells = [
         {
@@ -276,6 +279,10 @@ def _checked(probabilities: Array, truth: Array, labels: Sequence[str]) -> tuple
         raise EvaluationError(
             f"Probabilities of shape ({len(truth)}, {len(labels)}), one column for each label, are "
             f"needed. Received: {probabilities.shape}."
+        )
+    if truth.shape != probabilities.shape:
+        raise EvaluationError(
+            f"Targets of shape {probabilities.shape} are needed. Received: {truth.shape}."
         )
     check_rows(probabilities, truth)
     if probabilities.min() < 0 or probabilities.max() > 1:

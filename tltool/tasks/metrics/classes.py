@@ -96,6 +96,8 @@ def _checked(
             f"2 classes, are needed. Received: {probabilities.shape}."
         )
     check_rows(probabilities, targets)
+    if targets.ndim != 1:
+        raise EvaluationError(f"One class number a row is needed. Received: {targets.shape}.")
     if targets.min() < 0 or targets.max() >= len(labels) or targets.dtype.kind not in "iu":
         raise EvaluationError(
             f"Targets must be class numbers in 0..{len(labels) - 1}. "

@@ -55,14 +55,7 @@ def inference_model(model: keras.Model, task: Task) -> keras.Model:
         task: Labels or target scale.
     """
     plain = without_random_layers(to_float32(model))
-    if task.labels:
-        output = keras.layers.Activation("softmax", dtype="float32", name="probabilities")
-        return keras.Model(plain.input, output(plain.output), name=model.name)
-    scale = keras.layers.Rescaling(
-        task.target_std, task.target_mean, dtype="float32", name="target_scale"
-    )
-    numbers = keras.layers.Reshape((), dtype="float32", name="prediction")
-    return keras.Model(plain.input, numbers(scale(plain.output)), name=model.name)
+    return keras.Model(plain.input, task.target.keras_result(plain.output), name=model.name)
 
 
 def without_random_layers(model: keras.Model) -> keras.Model:

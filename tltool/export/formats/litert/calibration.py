@@ -14,30 +14,21 @@ from tltool.support.errors import ExportError
 
 
 def balanced_rows(examples: Examples, count: int) -> Examples:
-    """At most `count` rows, as many of each class as there are, spread over each class's rows.
+    """At most `count` rows, as many of each stratum as there are, spread over each one's rows.
 
-    Numbers (regression) are taken evenly over their sorted values, so that
-    rare large ones are among them.
+    Strata are what the kind of target says: classes, rarest labels, or
+    quantiles of numbers, so that rare large ones are among them. They take
+    turns, so that any part of the result is as balanced.
     """
-    if all(isinstance(target, str) for target in examples.targets):
-        return examples.take(_by_class(examples, count))
-    order = sorted(range(len(examples)), key=lambda row: float(examples.targets[row] or 0.0))
-    return examples.take(_spread(order, count))
-
-
-def _by_class(examples: Examples, count: int) -> list[int]:
-    """Row numbers: one of each class in turn until there are enough."""
-    rows: dict[Any, list[int]] = {}
-    for row, target in enumerate(examples.targets):
-        rows.setdefault(target, []).append(row)
+    rows: dict[str, list[int]] = {}
+    for row, stratum in enumerate(examples.kind.strata(examples.targets)):
+        rows.setdefault(stratum, []).append(row)
     share = -(-count // len(rows)) if rows else 0
-    chosen = [_spread(of_class, share) for _, of_class in sorted(rows.items())]
-    turns = [of_class[i] for i in range(share) for of_class in chosen if i < len(of_class)]
-    return turns[:count]
-
-
-def _spread(rows: list[int], count: int) -> list[int]:
-    return [rows[i] for i in evenly_spaced(len(rows), count)]
+    chosen = [
+        [of_one[i] for i in evenly_spaced(len(of_one), share)] for _, of_one in sorted(rows.items())
+    ]
+    turns = [of_one[i] for i in range(share) for of_one in chosen if i < len(of_one)]
+    return examples.take(turns[:count])
 
 
 def without_probe(examples: Examples, most: int = 64) -> tuple[Examples, Examples]:
@@ -52,11 +43,8 @@ def without_probe(examples: Examples, most: int = 64) -> tuple[Examples, Example
     count = min(len(examples) // 4, most)
     if count == 0:
         return examples, examples
-    # Classes are in turn, so that the last rows are of all of them; numbers are sorted.
-    labels = all(isinstance(target, str) for target in examples.targets)
     rows = list(range(len(examples)))
-    probe = set(rows[-count:] if labels else _spread(rows, count))
-    return examples.take([r for r in rows if r not in probe]), examples.take(sorted(probe))
+    return examples.take(rows[:-count]), examples.take(rows[-count:])
 
 
 def calibration_inputs(

@@ -122,16 +122,22 @@ def _tokens(tensor: TensorInfo, contract: TextPreprocessing) -> TensorMetadata:
 
 
 def _output(tensor: TensorInfo, task: Task) -> TensorMetadata:
-    if not task.labels:
-        return TensorMetadata(tensor.name, "The predicted number, in its own unit.", "feature")
-    labels = labels_text(task).encode()
+    target = task.target
+    meaning = target.contents[tensor.name]
+    said = f"{meaning[:1].upper()}{meaning[1:]}."
+    if not target.labels:
+        return TensorMetadata(tensor.name, said, "feature")
+    low, high = target.result_range or (0.0, 1.0)
+    labels = AssociatedFile(
+        LABELS_FILE, "tensor_axis_labels", "Name of each label.", labels_text(task).encode()
+    )
     return TensorMetadata(
         name=tensor.name,
-        description="The probability of each class.",
+        description=said,
         content="feature",
-        minimum=(0.0,),
-        maximum=(1.0,),
-        files=(AssociatedFile(LABELS_FILE, "tensor_axis_labels", "Name of each class.", labels),),
+        minimum=(low,),
+        maximum=(high,),
+        files=(labels,),
     )
 
 

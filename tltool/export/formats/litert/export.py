@@ -23,7 +23,6 @@ from tltool.export.formats.litert.image_graph import resize_in_graph
 from tltool.export.formats.litert.metadata import with_metadata
 from tltool.export.formats.litert.quantisation.selection import quantise_selectively
 from tltool.export.formats.tracing import inference_outputs, input_specs, variables_of
-from tltool.export.outputs import result_name
 from tltool.model.joining import to_float32
 from tltool.recipe.export_section import Int8Section, LiteRTPrecision
 from tltool.support.errors import ExportError, first_line
@@ -109,7 +108,7 @@ def export_litert(
         if probed is not None:
             pixels = tf.uint8 if options.input == "uint8" else tf.float32
             content, kept = quantise_selectively(
-                content, list(probed()), int8 or Int8Section(), input_type=pixels
+                content, list(probed()), task.target, int8 or Int8Section(), input_type=pixels
             )
     metadata = describe_tflite(content, task, preprocessing, about, takes=takes)
     content = with_metadata(content, metadata)
@@ -137,7 +136,7 @@ def _graph(
 
     @tf.function(input_signature=[specs], autograph=False)
     def run(inputs: Any) -> dict[str, Any]:
-        return {result_name(task): inference_outputs(model, prepare(inputs), task)}
+        return {task.target.result_name: inference_outputs(model, prepare(inputs), task)}
 
     module.run = run
     return run, module

@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tltool.export.contract import MAIN_SIGNATURE, Contract
 from tltool.export.feeding import single_inputs
-from tltool.export.outputs import Outputs, Run, named_by, result_name
+from tltool.export.outputs import Outputs, Run, named_by
 from tltool.support.quiet import quiet
 
 
@@ -23,7 +23,7 @@ def litert_runner(path: Path, contract: Contract) -> Run:
         interpreter.allocate_tensors()
     infer = interpreter.get_signature_runner(MAIN_SIGNATURE)
     inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
-    output, named = result_name(contract.task), named_by(path, contract.task)
+    output, named = contract.task.target.result_name, named_by(path, contract.task)
 
     def run(batch: Sequence[Any]) -> Outputs:
         return named(np.stack([infer(**inputs)[output][0] for inputs in inputs_of(batch)]))

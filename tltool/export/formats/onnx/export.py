@@ -12,7 +12,6 @@ import tensorflow as tf
 from tltool.export.about import About
 from tltool.export.formats.onnx.extras import import_onnx
 from tltool.export.formats.tracing import inference_outputs, input_specs
-from tltool.export.outputs import result_name
 from tltool.model.joining import to_float32
 from tltool.support.errors import ExportError, first_line
 from tltool.support.files import atomic_path
@@ -50,7 +49,7 @@ def export_onnx(
 
     @tf.function(input_signature=[specs], autograph=False)
     def run(inputs: Any) -> dict[str, Any]:
-        return {result_name(task): inference_outputs(plain, inputs, task)}
+        return {task.target.result_name: inference_outputs(plain, inputs, task)}
 
     with quiet():
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from tltool.export.contract import Contract
 from tltool.export.feeding import prepared_inputs
 from tltool.export.formats.onnx.extras import import_onnx
-from tltool.export.outputs import Outputs, Run, named_by, result_name
+from tltool.export.outputs import Outputs, Run, named_by
 from tltool.support.errors import ExportError, first_line
 
 
@@ -25,7 +25,7 @@ def onnx_runner(path: Path, contract: Contract) -> Run:
     except Exception as error:
         raise ExportError(f"{path} cannot be loaded: {first_line(error)}") from error
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
-    output, named = result_name(contract.task), named_by(path, contract.task)
+    output, named = contract.task.target.result_name, named_by(path, contract.task)
 
     def run(batch: Sequence[Any]) -> Outputs:
         (values,) = session.run([output], inputs_of(batch))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tltool.data.batches.pipeline import make_preprocessor
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUT
-from tltool.export.formats.tracing import inference_outputs, input_specs, variables_of
+from tltool.export.formats.tracing import input_specs, variables_of
 from tltool.model.joining import to_float32
 from tltool.support.files import atomic_path
 from tltool.support.quiet import quiet
@@ -60,26 +60,13 @@ def _servable(
 
     @tf.function(input_signature=[raw], autograph=False)
     def serve(raw_inputs: Any) -> dict[str, Any]:
-        outputs = inference_outputs(model, preprocessor(raw_inputs), task)
-        return _named_outputs(outputs, task)
+        return task.target.served(model(preprocessor(raw_inputs), training=False))
 
     @tf.function(input_signature=[input_specs(model, batch=None)], autograph=False)
     def run_model(inputs: Any) -> dict[str, Any]:
-        name = "logits" if task.labels else "standardised"
-        return {name: tf.cast(model(inputs, training=False), tf.float32)}
+        return {task.target.raw_name: tf.cast(model(inputs, training=False), tf.float32)}
 
     module.serve, module.run_model = serve, run_model
     if task.labels:
         module.labels = tf.function(lambda: tf.constant(task.labels), input_signature=[])
     return module, {MAIN_SIGNATURE: serve, "model": run_model}
-
-
-def _named_outputs(outputs: Any, task: Task) -> dict[str, Any]:
-    if not task.labels:
-        return {"prediction": outputs}
-    best = tf.argmax(outputs, axis=-1)
-    return {
-        "probabilities": outputs,
-        "label": tf.gather(tf.constant(task.labels), best),
-        "score": tf.reduce_max(outputs, axis=-1),
-    }

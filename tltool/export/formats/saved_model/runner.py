@@ -31,10 +31,6 @@ def saved_model_runner(path: Path, contract: Contract) -> Run:
             raise
 
     def run(batch: Sequence[Any]) -> Outputs:
-        outputs = serve(batch)
-        if not task.labels:
-            return outputs["prediction"].numpy(), []
-        names = [name.decode() for name in outputs["label"].numpy()]
-        return outputs["probabilities"].numpy(), names
+        return task.target.from_served({n: t.numpy() for n, t in serve(batch).items()})
 
     return run

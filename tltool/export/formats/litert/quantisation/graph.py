@@ -12,6 +12,8 @@ from tltool.export.formats.litert.flatbuffer import Table
 
 # Where the int8 and the float part of a graph meet.
 _BORDERS = {"QUANTIZE", "DEQUANTIZE"}
+# What makes probabilities of logits.
+_PROBABILITIES = {"SOFTMAX", "LOGISTIC"}
 TABLES = frozenset({"EMBEDDING_LOOKUP", "GATHER"})
 # Those that read a whole tensor of weights: in float they make the file larger.
 WEIGHTED = frozenset(
@@ -85,9 +87,9 @@ def _weights(kind: str, inputs: Sequence[int], tensors: Sequence[Table]) -> int:
 
 
 def logits_tensor(content: bytes) -> int | None:
-    """Number of the tensor that the softmax at the model's end takes; None where there is none."""
+    """Number of the tensor that a model's last softmax or sigmoid takes; None where it has none."""
     for operator in reversed(read_operators(content)):
-        if operator.kind == "SOFTMAX":
+        if operator.kind in _PROBABILITIES:
             return operator.source
         if operator.kind not in _BORDERS:
             return None

@@ -29,6 +29,7 @@ from tltool.export.formats.litert.quantisation.trial import NOTHING, Float, Inpu
 from tltool.export.formats.litert.quantisation.unfit import by_unfitness
 from tltool.recipe.export_section import Int8Section
 from tltool.support.errors import ExportError
+from tltool.tasks.target import Target
 
 # Operators without weights cost nothing in float, so they must be all but harmless in 8 bits.
 HARMLESS = 1.25
@@ -37,6 +38,7 @@ HARMLESS = 1.25
 def quantise_selectively(
     calibrated: bytes,
     rows: Sequence[Inputs],
+    target: Target,
     section: Int8Section,
     *,
     input_type: Any = tf.float32,
@@ -46,6 +48,7 @@ def quantise_selectively(
     Args:
         calibrated: What the LiteRT converter gives where it only calibrates.
         rows: Preprocessed training rows for "auto", by input name.
+        target: Compares the answers.
         section: What to keep in float, or how to find out.
         input_type: Of the model's inputs.
 
@@ -58,7 +61,7 @@ def quantise_selectively(
     if section.keep_float == "none":
         kept = NOTHING
     elif section.keep_float == "auto":
-        trials = Trials(calibrated, rows, section.max_trials)
+        trials = Trials(calibrated, rows, target, section.max_trials)
         kept = _found(trials, operators, section.max_change)
     else:
         kept = _matching(operators, section.keep_float)

@@ -14,10 +14,9 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tltool.export.contract import MAIN_SIGNATURE
 from tltool.export.formats.litert.quantisation.graph import logits_tensor
 from tltool.support.quiet import quiet
+from tltool.tasks.target import Target
 
 Inputs = dict[str, np.ndarray[Any, Any]]
-CONFIDENCE = 0.7
-"""Mean probability of the top class on rows that a model of use has not seen."""
 
 
 @dataclass(frozen=True)
@@ -86,37 +85,19 @@ def _numbers(interpreter: Interpreter, tensor: int) -> np.ndarray[Any, Any]:
     return (values - zero_point) * np.float32(scale) if scale else values
 
 
-def change_of(expected: np.ndarray[Any, Any], received: np.ndarray[Any, Any]) -> float:
+def change_of(
+    target: Target, expected: np.ndarray[Any, Any], received: np.ndarray[Any, Any], *, raw: bool
+) -> float:
     """How much answers change, mean over the rows; infinite where one is not a number.
 
-    Of logits, half the sum of the differences of a row's probabilities: the
-    share that goes to other classes (total variation distance). The accuracy
-    that a model expects of itself changes by no more. Training rows are learnt
-    by heart, so the logits are divided by the temperature at which the mean
-    confidence is `CONFIDENCE` at most. Of numbers, in standard deviations of
-    the expected ones.
+    Args:
+        target: Says how its answers are compared; see `Target.change`.
+        expected, received: (rows, outputs).
+        raw: Whether they are logits.
     """
     if not np.isfinite(received).all():
         return float("inf")
-    if expected.shape[1] == 1:
-        return float(np.abs(received - expected).mean() / (expected.std() or 1.0))
-    temperature = _temperature(expected)
-    differences = _softmax(received / temperature) - _softmax(expected / temperature)
-    return float(np.abs(differences).sum(axis=1).mean() / 2)
-
-
-def _temperature(logits: np.ndarray[Any, Any]) -> float:
-    """The lowest of a fine scale from 1 at which the mean confidence is `CONFIDENCE` at most."""
-    for temperature in np.geomspace(1, 1000, 200):
-        if _softmax(logits / temperature).max(axis=1).mean() <= CONFIDENCE:
-            return float(temperature)
-    return 1.0
-
-
-def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: np.ndarray[Any, Any] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return shares
+    return target.change(expected, received, raw=raw)
 
 
 @dataclass
@@ -127,16 +108,19 @@ class Trials:
         calibrated: What the converter gives where it only calibrates; it runs
             in float as it is.
         rows: Preprocessed training rows that no ranges were measured on.
+        target: Compares answers.
         max_trials: After so many, no more are made.
     """
 
     calibrated: bytes
     rows: Sequence[Inputs]
+    target: Target
     max_trials: int
     done: dict[Float, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._expected = answers(self.calibrated, self.rows)
+        self._raw = logits_tensor(self.calibrated) is not None
 
     @property
     def left(self) -> int:
@@ -148,7 +132,7 @@ class Trials:
         if kept not in self.done:
             try:
                 received = answers(quantise(self.calibrated, kept), self.rows)
-                self.done[kept] = change_of(self._expected, received)
+                self.done[kept] = change_of(self.target, self._expected, received, raw=self._raw)
             except RuntimeError:
                 self.done[kept] = float("inf")
         return self.done[kept]
