@@ -10,7 +10,7 @@ from tiny import texts
 from tltool.data.examples import Examples
 from tltool.evaluation import baseline
 from tltool.evaluation.baseline import features_baseline, text_baseline
-from tltool.support.errors import EvaluationError
+from tltool.support.errors import DataError, EvaluationError
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -112,7 +112,7 @@ def test_features_that_do_not_fit_are_refused():
             features_baseline(bad, labels, good, labels, SENTIMENT)
     with pytest.raises(EvaluationError, match="not finite"):
         features_baseline(good * np.nan, labels, good, labels, SENTIMENT)
-    with pytest.raises(EvaluationError, match="test row 2"):
+    with pytest.raises(DataError, match="test row 2"):
         features_baseline(good, labels, good, ["negative", "other"], SENTIMENT)
 
 

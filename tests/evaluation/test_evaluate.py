@@ -9,11 +9,11 @@ import pytest
 from tltool.data.examples import Examples
 from tltool.evaluation.evaluate import (
     evaluate_outputs,
-    excerpt,
     predictions_table,
     write_predictions,
 )
-from tltool.support.errors import EvaluationError
+from tltool.support.errors import DataError, EvaluationError
+from tltool.support.words import excerpt
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -53,12 +53,12 @@ def test_the_largest_errors_of_a_regression():
 
 def test_a_row_without_label_or_with_an_unknown_one_is_named():
     outputs = np.array([[0.6, 0.4], [0.9, 0.1]])
-    with pytest.raises(EvaluationError, match=r"reviews\.csv:3 has no label"):
+    with pytest.raises(DataError, match=r"reviews\.csv:3: there is no label"):
         evaluate_outputs(outputs, examples("ab", ["good", None]), CLASSIFY)
-    with pytest.raises(EvaluationError, match=r"reviews\.csv:2.*'goood'") as caught:
+    with pytest.raises(DataError, match=r"reviews\.csv:2.*'goood'") as caught:
         evaluate_outputs(outputs, examples("ab", ["goood", "bad"]), CLASSIFY)
     assert caught.value.hint == "did you mean `good`?"
-    with pytest.raises(EvaluationError, match=r"reviews\.csv:2.*number"):
+    with pytest.raises(DataError, match=r"reviews\.csv:2.*number"):
         evaluate_outputs(np.zeros((1, 1)), examples("a", ["high"]), REGRESS)
 
 
@@ -95,7 +95,7 @@ def test_outputs_that_do_not_fit_are_refused():
     with pytest.raises(EvaluationError, match=r"shape \(1, 2\)"):
         predictions_table(np.zeros((1, 3)), examples("x", [None]), CLASSIFY)
     with pytest.raises(EvaluationError, match=r"1 of 2 rows.*reviews\.csv:3"):
-        predictions_table(np.array([[1.0], [np.nan]]), examples("xy", [None, None]), REGRESS)
+        predictions_table(np.array([1.0, np.nan]), examples("xy", [None, None]), REGRESS)
 
 
 def test_csv_gives_back_odd_texts(tmp_path):

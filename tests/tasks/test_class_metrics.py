@@ -6,13 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from tltool.evaluation.metrics import (
-    calibration_error,
-    classification_metrics,
-    regression_metrics,
-    wilson_interval,
-)
 from tltool.support.errors import EvaluationError
+from tltool.tasks.metrics.classes import calibration_error, classification_metrics
+from tltool.tasks.metrics.common import wilson_interval
 
 
 def one_hot(classes, count):
@@ -148,50 +144,3 @@ def test_a_hundred_classes_of_half_precision():
 def test_what_is_no_classification_is_refused(probabilities, targets, message):
     with pytest.raises(EvaluationError, match=message):
         classification_metrics(probabilities, targets, ["a", "b"])
-
-
-def test_regression_by_hand():
-    metrics = regression_metrics(np.array([[1.0], [2.0], [5.0]]), np.array([1.0, 3.0, 4.0]))
-    assert metrics["n"] == 3
-    assert metrics["mae"] == pytest.approx(2 / 3)
-    assert metrics["rmse"] == pytest.approx(math.sqrt(2 / 3))
-    assert metrics["r2"] == pytest.approx(1 - 2 / (14 / 3))
-    assert metrics["spearman"] == pytest.approx(1.0)
-    assert metrics["pearson"] == pytest.approx((17 / 3) / math.sqrt((26 / 3) * (14 / 3)))
-    low, high = metrics["mae_interval"]
-    half = 1.95996 * math.sqrt(1 / 3) / math.sqrt(3)
-    assert (low, high) == pytest.approx((2 / 3 - half, 2 / 3 + half), abs=1e-4)
-
-
-def test_spearman_shares_the_rank_of_ties():
-    # Ranks 1.5 1.5 3 against 1 2 3: 1.5 / sqrt(1.5 * 2)
-    metrics = regression_metrics(np.array([7.0, 7.0, 9.0]), np.array([1.0, 2.0, 30.0]))
-    assert metrics["spearman"] == pytest.approx(1.5 / math.sqrt(3))
-
-
-@pytest.mark.parametrize(
-    ("predictions", "targets"),
-    [
-        ([1.0], [2.0]),
-        ([5.0, 5.0], [1.0, 2.0]),
-        ([1.0, 2.0], [5.0, 5.0]),
-    ],
-)
-def test_undefined_correlations_are_null(predictions, targets):
-    metrics = json_ready(regression_metrics(np.array(predictions), np.array(targets)))
-    assert metrics["pearson"] is None
-
-
-@pytest.mark.parametrize("scale", [1e-200, 1e300])
-def test_extreme_values_overflow_to_null_and_not_to_nonsense(scale):
-    metrics = regression_metrics(np.array([1.0, -1.0]) * scale, np.array([0.0, 1.0]))
-    json_ready(metrics)
-    assert metrics["pearson"] == pytest.approx(-1.0)
-    assert (metrics["rmse"] is None) == (scale > 1)
-
-
-def test_regression_refuses_nan_and_nothing():
-    with pytest.raises(EvaluationError, match="not finite"):
-        regression_metrics(np.array([np.nan]), np.array([1.0]))
-    with pytest.raises(EvaluationError, match="at least one"):
-        regression_metrics(np.zeros(0), np.zeros(0))

@@ -160,13 +160,13 @@ def format_rows(rows: Sequence[Mapping[str, Any]], form: Literal["csv", "jsonl"]
 
 
 def _mistake(row: int, outputs: np.ndarray, examples: Examples, target: Target) -> Mistake:
-    found = target.prediction(outputs[row])
+    found = target.row(outputs[row])
     return Mistake(
         origin=examples.origins[row],
         excerpt=excerpt(examples.inputs[row]),
         true=examples.targets[row],
-        predicted=found.value,
-        confidence=found.confidence,
+        predicted=found["prediction"],
+        confidence=found.get("confidence"),
     )
 
 

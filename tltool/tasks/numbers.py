@@ -288,7 +288,7 @@ class NumbersTarget(Target):
         """The largest errors first, in standard deviations where there are several numbers."""
         import numpy as np
 
-        errors = np.abs(outputs - truth).reshape(len(truth), -1) / np.array(self.std)
+        errors = np.abs(_like(outputs, truth) - truth).reshape(len(truth), -1) / np.array(self.std)
         largest = errors.max(axis=1)
         order = np.argsort(-largest, kind="stable")
         return order[largest[order] > 0]
@@ -325,7 +325,7 @@ class NumbersTarget(Target):
         """Mean absolute error, mean over the numbers."""
         import numpy as np
 
-        return float(np.abs(outputs - truth).mean())
+        return float(np.abs(_like(outputs, truth) - truth).mean())
 
     def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
         """Mean squared and mean absolute error in the target's own units, mean over the numbers."""
@@ -483,6 +483,12 @@ class NumbersTarget(Target):
             sizes = len(names), len(mean), len(std)
             raise ValueError(f"its numbers, means and scales are {sizes} in number")
         return cls(names, mean, std, bool(values["offset_outside"]))
+
+
+def _like(outputs: Array, truth: Array) -> Array:
+    """Outputs in the shape of the truth: (n, 1) less (n,) would be (n, n)."""
+    shaped: Array = outputs.reshape(truth.shape)
+    return shaped
 
 
 def _number_of(value: Any, column: str | None) -> float:

@@ -14,6 +14,7 @@ from tltool.data.examples import Examples
 from tltool.data.reading.sources import load_examples
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS
 
 IMAGE = TASKS["image-classification"]
@@ -124,8 +125,11 @@ def test_describe_images_and_numbers(tmp_path):
     assert found["image_width_px"]["median"] == 48
     assert found["image_height_px"]["max"] == 40
     assert found["warnings"] == []
-    numbers = Examples("text", ["a", "b"], [1.0, 3.0], ["train"] * 2, ["x", "y"])
+    numbers = Examples(
+        "text", ["a", "b"], [1.0, 3.0], ["train"] * 2, ["x", "y"], kind=NumbersTarget
+    )
     assert describe(numbers)["targets"]["median"] == 2.0
+    assert describe(numbers)["warnings"] == []
     assert describe(numbers)["counts"] == {"train": {"all": 2}}
 
 

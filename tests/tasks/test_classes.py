@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tltool.support.errors import DataError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.target import LabelColumns
+from tltool.tasks.values import BadValueError, sort_labels
+
+
+def test_labels_are_in_natural_order():
+    assert ClassTarget.fit(["c10", "c2", "c1"]).labels == ("c1", "c2", "c10")
+    assert sort_labels(["10", "2", "-1", "0.5"]) == ("-1", "0.5", "2", "10")
+    assert sort_labels(["nan", "10", "a", "2"]) == ("2", "10", "a", "nan")
+    with pytest.raises(DataError, match="All 2 training examples have the same label, 'a'; two"):
+        ClassTarget.fit(["a", "a"])
+
+
+def test_cells_become_names():
+    read = ClassTarget.reader(LabelColumns(), [])
+    assert [read(cell) for cell in (" cat ", 3, 3.0, True, np.int64(7), b"dog")] == [
+        "cat", "3", "3", "true", "7", "dog",
+    ]  # fmt: skip
+    for cell in ("  ", None, float("nan"), ["a"]):
+        with pytest.raises(BadValueError, match="the label"):
+            read(cell)
+
+
+@pytest.mark.parametrize("setting", ["balanced", "auto"])
+def test_balanced_weights_equal_scikit_learns(setting):
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    targets = ["a"] * 6 + ["b"] * 3 + ["c"]
+    weights = ClassTarget(("a", "b", "c")).weights(targets, setting)
+    np.testing.assert_allclose(weights, compute_sample_weight("balanced", targets), rtol=1e-6)
+
+
+def test_weights_by_name():
+    target = ClassTarget(("cat", "dog"))
+    assert target.weights(["cat", "dog"], {"dog": 3}).tolist() == [1.0, 3.0]
+    assert target.weights(["cat", "dog"], None).tolist() == [1.0, 1.0]
+    with pytest.raises(DataError, match="no class 'dgo'") as caught:
+        target.weights(["cat"], {"dgo": 1.0})
+    assert caught.value.hint == "did you mean `dog`?"
+    for weight in (-1.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(DataError, match="positive"):
+            target.weights(["cat"], {"dog": weight})
+
+
+def test_labels_that_are_numbers_are_noticed():
+    (remark,) = ClassTarget.remarks_on([str(i / 4) for i in range(9)], "image-classification")
+    assert "task=image-regression" in remark
+    assert ClassTarget.remarks_on(["1", "2", "3"], "image-classification") == []
+    assert ClassTarget.remarks_on(["0.5", "a"], "image-classification") == []
+    many = [str(i) for i in range(40)]
+    assert "40 labels" in ClassTarget.remarks_on(many, "text-classification")[0]
+
+
+def test_folds_are_stratified_and_cover_all_rows():
+    target = ClassTarget(("a", "b"))
+    encoded = target.encode(np.array([0] * 20 + [1] * 10))
+    folds = target.folds(encoded, 5, seed=0)
+    held_out = np.concatenate([rows for _, rows in folds])
+    assert sorted(held_out) == list(range(30))
+    for rows, others in folds:
+        assert not set(rows) & set(others)
+        assert encoded[others].sum(axis=0).tolist() == [4, 2]
+    assert target.most_folds(encoded) == 20
+    assert target.rows_of_rarest(encoded) == 10
+    with pytest.raises(DataError, match="21 folds need 21 rows of at least one class"):
+        target.folds(encoded, 21, seed=0)
+    with pytest.raises(DataError, match="two folds at least"):
+        target.folds(encoded, 1, seed=0)
+
+
+def test_an_answer_tied_with_the_best_agrees():
+    target = ClassTarget(("a", "b", "c"))
+    expected = np.array([[0.4, 0.4001, 0.1999]] * 3, np.float32)
+    assert target.agrees(expected, ["a", "b", "c"]).tolist() == [True, True, False]
+    assert target.agrees(expected[:1], ["of another model"]).tolist() == [False]
