@@ -131,8 +131,20 @@ def _best_cut(probabilities: Array, truth: Array) -> float:
     cuts = np.append(values[1:] < values[:-1], True)
     best = int(np.argmax(np.where(cuts, f1, -1.0)))
     below = values[best + 1] if best + 1 < len(values) else 0.0
-    # Few digits, so that a program that spells it has the same number.
-    return float(f"{(float(values[best]) + float(below)) / 2:.6g}")
+    return _between(float(below), float(values[best]))
+
+
+def _between(below: float, value: float) -> float:
+    """About halfway, in so few digits that a program that spells it has the same number.
+
+    Never so few that `below` would reach it in float32: then they are more.
+    """
+    middle = (below + value) / 2
+    for digits in range(6, 10):
+        found = float(f"{middle:.{digits}g}")
+        if np.float32(below) < np.float32(found) <= np.float32(value):
+            return found
+    return value
 
 
 class _Totals:
