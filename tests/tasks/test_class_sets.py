@@ -179,7 +179,7 @@ def test_sets_become_rows_of_0_and_1():
     assert encoded.dtype == np.float32
     assert encoded.tolist() == [[1, 0, 1], [0, 0, 0]]
     assert SEA.truth([]).shape == (0, 3)
-    with pytest.raises(DataError, match="t.csv:4: the label 'see' is unknown") as caught:
+    with pytest.raises(DataError, match=r"t\.csv:4: the label 'see' is unknown") as caught:
         SEA.truth([("sky",), ("sky", "see")], ["t.csv:3", "t.csv:4"])
     assert caught.value.hint == "did you mean `sea`?"
     with pytest.raises(DataError, match="item 1: there is no label"):
