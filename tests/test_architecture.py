@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tltool.tasks.registry import KINDS
+
 PACKAGE = Path(__file__).resolve().parent.parent / "tltool"
 
 # From the top down. A package may import those on lower floors, never one above it or beside it.
@@ -62,6 +64,16 @@ LIGHT = (
     "export.formats.saved_model.format",
     "export.formats.table",
 )
+
+# What tells kinds of target apart: their names, their classes, the keys of their headline scores.
+KIND_NAMES = {
+    *(kind.kind for kind in KINDS.values()),
+    *(kind.headline().key for kind in KINDS.values()),
+    "classification",
+    "regression",
+    "multi-label",
+}
+KIND_CLASSES = {kind.__name__ for kind in KINDS.values()}
 
 Sources = Mapping[str, str]
 """The text of each module, by its name below `tltool`."""
@@ -173,6 +185,30 @@ def circles(sources: Sources) -> list[str]:
     return sorted(found.values())
 
 
+def kind_questions(source: str) -> list[str]:
+    """Where a module asks which kind of target there is, in place of asking the kind."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass"}:
+            asked = node.args[1:]
+        elif isinstance(node, ast.match_case):
+            asked = [node.pattern]
+        else:
+            continue
+        parts = [part for one in asked for part in ast.walk(one)]
+        strings = {part.value for part in parts if isinstance(part, ast.Constant)}
+        names = {ast.unparse(part).rpartition(".")[2] for part in parts if is_name(part)}
+        if strings & KIND_NAMES or names & KIND_CLASSES:
+            found.append(f"line {asked[0].lineno} asks for a kind of target")
+    return found
+
+
+def is_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name | ast.Attribute)
+
+
 def modules() -> dict[str, str]:
     return {
         path.relative_to(PACKAGE)
@@ -194,6 +230,39 @@ def test_every_import_points_downwards():
 
 def test_no_two_modules_import_each_other():
     assert circles(modules()) == []
+
+
+def test_no_module_outside_tasks_asks_which_kind_of_target_there_is():
+    found = {
+        module: questions
+        for module, source in modules().items()
+        if package_of(module) != "tasks" and (questions := kind_questions(source))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if task.target.kind == "class":\n    pass',
+        'x = 1 if spec.kind in ("numbers", "other") else 2',
+        'if "regression" != kind:\n    pass',
+        "if isinstance(task.target, NumbersTarget):\n    pass",
+        "ok = issubclass(kind, (classes.ClassTarget, int))",
+        "ok = type(target) is ClassSetTarget",
+        'match kind:\n    case "class_set":\n        pass',
+        'percent = metric == "accuracy"',
+    ],
+)
+def test_the_checker_finds_a_question_for_a_kind(source):
+    assert kind_questions(source)
+
+
+def test_the_checker_lets_a_kind_be_asked():
+    source = (
+        "if task.target.agrees(a, b) is None:\n    x = task.target.kind\nclass A(ClassTarget): ..."
+    )
+    assert kind_questions(source) == []
 
 
 def test_the_house_has_few_doors():

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tltool._version import __version__
-from tltool.support.errors import TltoolError
+from tltool.support.errors import DataError, TltoolError
 
 if TYPE_CHECKING:
     from tltool.backbones.base import Features
@@ -64,6 +64,7 @@ __all__ = [
     "Artifact",
     "ClassSetTarget",
     "ClassTarget",
+    "DataError",
     "Features",
     "HeadSearchResult",
     "NumbersTarget",

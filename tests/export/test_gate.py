@@ -135,7 +135,9 @@ def test_another_vocabulary_is_refused(exported, name, target):
 @BOTH
 def test_another_target_scale_is_refused(exported, target):
     made, folder, _ = exported["number"]
-    other = replace(made.task, target_mean=made.task.target_mean + 1)
+    scale = made.task.target
+    shifted = replace(scale, mean=(scale.mean[0] + scale.std[0] / 50,))
+    other = replace(made.task, target=shifted)
     assert not gate(made, folder, target, task=other).passed
 
 

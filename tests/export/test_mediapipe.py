@@ -26,6 +26,7 @@ from tltool.export.formats.litert.export import export_litert
 from tltool.export.formats.litert.metadata import with_metadata
 from tltool.export.formats.litert.metadata_codec import SCHEMA
 from tltool.export.formats.litert.metadata_values import AssociatedFile, ScoreCalibration
+from tltool.tasks.classes import ClassTarget
 
 pytestmark = pytest.mark.skipif(
     find_spec("mediapipe") is None, reason="`make mediapipe` installs what this needs"
@@ -139,7 +140,9 @@ def test_text_classifier_says_what_keras_says_of_every_text(tmp_path):
 
 def test_labels_of_any_characters_arrive(image_classifier, tmp_path):
     labels = (" rot, hell ", "größer als 5 μm; 日本")
-    made = replace(image_classifier, task=replace(image_classifier.task, labels=labels))
+    made = replace(
+        image_classifier, task=replace(image_classifier.task, target=ClassTarget(labels))
+    )
     pixels = pixels_of(made.held_out.inputs[:1] + made.held_out.inputs[-1:], made.preprocessing)
     found = mediapipe("image", exported(made, tmp_path), pixels, tmp_path)
     assert found["names"] == list(labels)

@@ -32,6 +32,7 @@ from tltool.export.formats.litert.metadata_values import (
 )
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import DamagedError, ExportError
+from tltool.tasks.classes import ClassTarget
 
 TORCH = ImagePreprocessing(
     size_px=(32, 32), resize_px=36, mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0)
@@ -366,7 +367,9 @@ def test_a_number_has_no_labels(plain):
 def test_a_label_with_a_line_break_is_refused(plain):
     made, content = plain["image"]
     with pytest.raises(ExportError, match="line break"):
-        describe_tflite(content, replace(made.task, labels=("a", "b\nc")), made.preprocessing)
+        describe_tflite(
+            content, replace(made.task, target=ClassTarget(("a", "b\nc"))), made.preprocessing
+        )
 
 
 # Where it comes from

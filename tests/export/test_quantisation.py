@@ -20,8 +20,11 @@ from tltool.export.formats.litert.quantisation.trial import answers, change_of
 from tltool.recipe.export_section import Int8Section
 from tltool.support.errors import ExportError
 from tltool.support.quiet import quiet
+from tltool.tasks.classes import ClassTarget
 
 ROWS = 24
+
+CLASSES = ClassTarget(("a", "b", "c", "d"))
 
 
 def calibrated(function, rows):
@@ -76,18 +79,18 @@ def harsh():
 
 def change(model, content):
     original, rows = model
-    return change_of(answers(original, rows), answers(content, rows))
+    return change_of(CLASSES, answers(original, rows), answers(content, rows), raw=True)
 
 
 def test_what_8_bits_suit_stays_in_8_bits(mild):
-    content, kept = quantise_selectively(*mild, Int8Section())
+    content, kept = quantise_selectively(*mild, CLASSES, Int8Section())
     assert kept.kinds == kinds_in_float(content) == {}
     assert kept.trials == 1
     assert kept.change == kept.change_in_8_bits == change(mild, content) < 0.015
 
 
 def test_what_they_ruin_stays_in_float_and_the_rest_does_not(harsh):
-    content, kept = quantise_selectively(*harsh, Int8Section())
+    content, kept = quantise_selectively(*harsh, CLASSES, Int8Section())
     assert kept.change_in_8_bits > 0.1
     assert kept.change == change(harsh, content) < 0.02
     assert "CONCATENATION" in kept.kinds
@@ -99,15 +102,17 @@ def test_what_they_ruin_stays_in_float_and_the_rest_does_not(harsh):
 
 
 def test_equal_models_give_equal_files(harsh):
-    (first, one), (second, other) = (quantise_selectively(*harsh, Int8Section()) for _ in range(2))
+    (first, one), (second, other) = (
+        quantise_selectively(*harsh, CLASSES, Int8Section()) for _ in range(2)
+    )
     assert first == second
     assert one == other
 
 
 def test_the_number_of_trials_is_kept(harsh):
-    _, few = quantise_selectively(*harsh, Int8Section(max_trials=3))
+    _, few = quantise_selectively(*harsh, CLASSES, Int8Section(max_trials=3))
     assert few.trials <= 3
-    _, many = quantise_selectively(*harsh, Int8Section())
+    _, many = quantise_selectively(*harsh, CLASSES, Int8Section())
     assert many.trials > 3
     # What was not tried in 8 bits is in float.
     assert set(few.kinds) >= set(many.kinds)
@@ -126,30 +131,30 @@ def test_layers_with_weights_stay_in_float_where_nothing_else_helps():
         return softmax(x / 20)
 
     model = calibrated(run, vectors())
-    content, kept = quantise_selectively(*model, Int8Section())
+    content, kept = quantise_selectively(*model, CLASSES, Int8Section())
     assert len(kept.layers) == kept.kinds["FULLY_CONNECTED"] == 2
     assert kept.change == change(model, content) < 0.015 < kept.change_in_8_bits
 
 
 def test_patterns_name_kinds_and_operators(mild):
-    _, kept = quantise_selectively(*mild, Int8Section(keep_float=("SOFTMAX",)))
+    _, kept = quantise_selectively(*mild, CLASSES, Int8Section(keep_float=("SOFTMAX",)))
     assert kept.kinds == {"SOFTMAX": 1}
     assert kept.change is None
     layer = next(o.name for o in read_operators(mild[0]) if o.kind == "FULLY_CONNECTED")
-    _, named = quantise_selectively(*mild, Int8Section(keep_float=(f"{layer[:3]}*",)))
+    _, named = quantise_selectively(*mild, CLASSES, Int8Section(keep_float=(f"{layer[:3]}*",)))
     assert "FULLY_CONNECTED" in named.kinds
     with pytest.raises(ExportError, match="'SOFTMIN' fits no operator") as caught:
-        quantise_selectively(*mild, Int8Section(keep_float=("SOFTMIN",)))
+        quantise_selectively(*mild, CLASSES, Int8Section(keep_float=("SOFTMIN",)))
     assert "FULLY_CONNECTED" in caught.value.hint
 
 
 def test_none_fails_where_an_operator_has_no_8_bit_kernel(mild):
     none = Int8Section(keep_float="none")
-    _, kept = quantise_selectively(*mild, none)
+    _, kept = quantise_selectively(*mild, CLASSES, none)
     assert kept.kinds == {}
     model = calibrated(lambda inputs: softmax(tf.math.sin(inputs["x"])), vectors())
     with pytest.raises(ExportError, match="1 SIN would stay in float"):
-        quantise_selectively(*model, none)
+        quantise_selectively(*model, CLASSES, none)
 
 
 def test_a_text_model_says_the_same_in_8_bits(tmp_path):
@@ -168,7 +173,7 @@ def test_a_text_model_says_the_same_in_8_bits(tmp_path):
     received = answers((tmp_path / "model.tflite").read_bytes(), rows)
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     expected = np.asarray(text.model(batch, training=False))
-    assert change_of(expected, received) < 0.05
+    assert change_of(text.task.target, expected, received, raw=True) < 0.05
 
 
 def test_a_mean_over_tokens_runs_in_full_8_bits():
@@ -183,7 +188,7 @@ def test_a_mean_over_tokens_runs_in_full_8_bits():
     original, _ = calibrated(
         lambda inputs: {"pooled": layer(inputs["sequence"], inputs["mask"])}, rows
     )
-    content, _ = quantise_selectively(original, rows, Int8Section(keep_float=("CAST",)))
+    content, _ = quantise_selectively(original, rows, CLASSES, Int8Section(keep_float=("CAST",)))
     difference = np.abs(answers(content, rows) - answers(original, rows))
     assert difference.max() < 0.1
 

@@ -16,10 +16,14 @@ from tltool.report import plots, wording
 from tltool.report.model_card import model_card
 from tltool.report.summary import Artifact, Phase, RunSummary, render, to_markdown
 from tltool.support.files import size_text
+from tltool.support.words import duration
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
+from tltool.tasks.reports import Bars
 from tltool.tasks.table import TASKS, Task
 
+SAME = ClassTarget.same_answer
 LONG_PATH = "runs/quickstart/1/exports/" + "a-long-folder-name/" * 8 + "model.tflite"
 
 
@@ -56,7 +60,7 @@ def summary(**changes) -> RunSummary:
         seconds=252.4,
         baseline=("TF-IDF + logistic regression", 0.838),
         artifacts=(
-            Artifact("LiteRT float32", LONG_PATH, 90_400_000, 1.2e-6, 1.0, True, "Run it."),
+            Artifact("LiteRT float32", LONG_PATH, 90_400_000, 1.2e-6, 1.0, True, "Run it.", SAME),
             Artifact("SavedModel", "runs/quickstart/1/exports/saved_model", 812, 0.2, 0.5, False),
         ),
         next_commands=(("tltool predict runs/quickstart/1 'a text'", "classify a text"),),
@@ -92,7 +96,7 @@ def test_a_newcomer_finds_what_was_done_and_how_well_it_went():
 def test_paths_and_commands_are_never_broken_over_lines(terminal):
     text = printed(summary(), width=40, terminal=terminal)
     assert f"{LONG_PATH} (90.4 MB), comparison with the Keras model passed" in text
-    assert "largest difference 1.2e-06, same class for 100.0 % of rows" in text
+    assert "largest difference 1.2e-06, same top class for 100.0 % of rows" in text
     assert "(812 B), comparison with the Keras model FAILED" in text
 
 
@@ -172,7 +176,7 @@ def regression(baseline=("TF-IDF + ridge regression", 1.0)) -> RunSummary:
 
 def test_regression_speaks_of_errors():
     text = printed(regression())
-    assert re.search(r"Absolute error +0\.5 \(mean, 95 % interval 0\.01", text)
+    assert re.search(r"Mean absolute error +0\.5 \(95 % interval 0\.01", text)
     assert "50.0 % smaller error than TF-IDF + ridge regression" in text
     assert "b.jpg is 3, predicted 2.25" in text
     assert "Classes" not in text
@@ -197,6 +201,7 @@ def test_the_model_card_has_its_sections_and_facts():
         {"description": "A demo", "data": {"train": "x.csv"}, "training": {"seed": 0}},
         {"keras": "3.15.1"},
         plot="confusion matrix.png",
+        plot_title="Confusion matrix",
     )
     for title in (
         "Model details", "Intended use", "Data", "Training procedure", "Evaluation",
@@ -247,7 +252,7 @@ def test_sizes(size, words):
     [(0.2, "1 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (7300, "2 h 1 min")],
 )
 def test_durations(seconds, words):
-    assert wording.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_code_spans_survive_backquotes():
@@ -273,14 +278,20 @@ def opened(path) -> np.ndarray:
     [
         HISTORY,
         HISTORY[:1],
-        [{"phase": "all", "loss": 0.0, "mae": 1.0, "val_mae": 2.0, "learning_rate": 0.0}],
+        [{"phase": "all", "loss": 0.0, "learning_rate": 0.0}],
         [{**HISTORY[0], "phase": f"a very long name {i}"} for i in range(12)],
         [],
     ],
 )
 def test_learning_curves(history, tmp_path):
-    plots.learning_curves(history, tmp_path / "curves.png")
+    plots.learning_curves(history, tmp_path / "curves.png", ClassTarget.headline())
     assert opened(tmp_path / "curves.png").std() > 1
+
+
+def test_learning_curves_of_numbers_have_their_unit(tmp_path):
+    history = [{"phase": "all", "loss": 0.0, "mae": 1.0, "val_mae": 2.0, "learning_rate": 0.0}]
+    plots.learning_curves(history, tmp_path / "c.png", NumbersTarget.headline(), "mae is in $")
+    assert opened(tmp_path / "c.png").std() > 1
 
 
 @pytest.mark.parametrize("classes", [2, 20, 100])
@@ -298,7 +309,7 @@ def test_odd_labels_raise_no_warning_and_are_not_read_as_formulas(tmp_path):
     labels = [r"$\frac{1$", "金属", "two\nlines", "_", "", "🐈"]
     plots.confusion_matrix(np.eye(6, dtype=int), labels, tmp_path / "m.png")
     history = [{**HISTORY[0], "phase": r"$\x$"}, {**HISTORY[0], "phase": "金"}]
-    plots.learning_curves(history, tmp_path / "c.png")
+    plots.learning_curves(history, tmp_path / "c.png", ClassTarget.headline())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "m.png"]
 
 
@@ -314,5 +325,22 @@ def test_long_labels_keep_both_ends():
 @pytest.mark.parametrize("rows", [1, 2000])
 def test_scatter(rows, tmp_path):
     values = np.random.default_rng(0).normal(size=rows)
-    plots.regression_scatter(values[:, None], values, tmp_path / "s.png")
+    plots.regression_scatter([("price", values[:, None], values)], tmp_path / "s.png")
     assert opened(tmp_path / "s.png").std() > 1
+
+
+@pytest.mark.parametrize("numbers", [2, 7])
+def test_a_scatter_of_each_of_several_numbers(numbers, tmp_path):
+    values = np.random.default_rng(0).normal(size=(numbers, 30))
+    names = [r"$\x$", "金", *map(str, range(numbers - 2))]
+    panels = [(name, row, row + 1) for name, row in zip(names, values, strict=True)]
+    plots.regression_scatter(panels, tmp_path / "s.png")
+    assert opened(tmp_path / "s.png").std() > 1
+
+
+@pytest.mark.parametrize("labels", [1, 3, 80])
+def test_bars_of_each_label(labels, tmp_path):
+    shares = {"AP": [0.5] * labels, "F1": [None, *[1.0] * (labels - 1)]}
+    names = [r"$\frac{1$ with a rather long name that must be cut", "金", *map(str, range(labels))]
+    plots.draw(Bars(names[:labels], shares), tmp_path / "b.png")
+    assert opened(tmp_path / "b.png").std() > 1

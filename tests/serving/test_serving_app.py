@@ -36,6 +36,7 @@ from tltool.serving.paths import parse_path
 from tltool.serving.service import Service
 from tltool.serving.tensors import Spec
 from tltool.support.errors import ExportError
+from tltool.tasks.classes import ClassTarget
 
 SMALL = Limits(request_bytes=100_000, rows=40, text_bytes=500, image_pixels=2 * 40 * 48)
 
@@ -500,7 +501,9 @@ def test_the_page_runs_its_own_script_and_no_other(texts):
 def test_the_page_escapes_names_and_labels(text):
     made, folder = text
     nasty = ('</body><script>alert("1")</script>', "'\"&[[title]]")
-    export = replace(find_export(folder), name="<b>&'", task=replace(made.task, labels=nasty))
+    export = replace(
+        find_export(folder), name="<b>&'", task=replace(made.task, target=ClassTarget(nasty))
+    )
     found, _ = page(export)
     assert found.count("<script>") == 1
     assert "<b>" not in found

@@ -46,14 +46,14 @@ class BaselineResult:
 
     Attributes:
         name: For people, such as "TF-IDF + logistic regression".
-        value: The task's main metric (`TaskSpec.metric`).
+        value: The task's main metric (`TaskSpec.metric`); None where the test rows have none.
         metrics: Everything measured, as the kind of target measures it.
         setting: The regularisation used and how it was chosen.
         seconds: Time taken, fitting and choosing included.
     """
 
     name: str
-    value: float
+    value: float | None
     metrics: Mapping[str, Any]
     setting: str
     seconds: float

@@ -179,20 +179,26 @@ def described_signatures(
 
     result = task.target.result_shape
 
-    def described(tensors: tuple[TensorInfo, ...]) -> tuple[ModelTensor, ...]:
+    # A model's own file may call its one image as it likes.
+    image = {"image": contents.get(IMAGE_INPUT, "normalized_image")}.get(task.spec.modality)
+
+    def described(
+        tensors: tuple[TensorInfo, ...], unnamed: str | None = None
+    ) -> tuple[ModelTensor, ...]:
         return tuple(
             ModelTensor(
                 tensor.name,
                 tensor.dtype,
                 result if tensor.shape is None else tensor.shape,
-                contents.get(tensor.name, _OF_INPUT_NAMES.get(tensor.name, tensor.name)),
+                contents.get(tensor.name, _OF_INPUT_NAMES.get(tensor.name, unnamed or tensor.name)),
             )
             for tensor in tensors
         )
 
     ordered = sorted(signatures, key=lambda way: way.name != MAIN_SIGNATURE)
     return tuple(
-        ModelSignature(way.name, described(way.inputs), described(way.outputs)) for way in ordered
+        ModelSignature(way.name, described(way.inputs, image), described(way.outputs))
+        for way in ordered
     )
 
 

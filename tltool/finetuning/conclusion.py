@@ -71,7 +71,7 @@ def conclude(
     with clock.measure("evaluation"):
         measured = _measure(run, prepared, held_out, clock)
     with clock.measure("report"):
-        _draw(run, result, measured)
+        picture = _draw(run, result, measured)
     with clock.measure("export"):
         training = prepared.examples.split("train")
         reports = _export(run, measured.examples, training, progress, keep_failed)
@@ -82,7 +82,7 @@ def conclude(
         warnings=[*warnings, *prepared.data_summary["warnings"]],
         seconds=time.perf_counter() - started,
     )
-    _write_card(run, run.summary)
+    _write_card(run, run.summary, picture)
     run.folder.record(
         "finished", metrics=_headline(measured), seconds=round(run.summary.seconds, 1)
     )
@@ -149,7 +149,8 @@ def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
     )
 
 
-def _draw(run: Run, result: TrainingResult, measured: _Measured) -> None:
+def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:
+    """Draws the curves of training and what the held-out rows gave; returns what that shows."""
     from tltool.report.plots import draw, learning_curves
 
     target = run.task.target
@@ -158,6 +159,7 @@ def _draw(run: Run, result: TrainingResult, measured: _Measured) -> None:
     truth = target.truth(measured.examples.targets)
     picture = target.picture(measured.outputs, truth, measured.evaluation.metrics)
     draw(picture, run.folder.plot)
+    return picture.title
 
 
 def _export(
@@ -276,12 +278,11 @@ def _headline(measured: _Measured) -> dict[str, Any]:
     return {**headline, "baseline": measured.baseline.value if measured.baseline else None}
 
 
-def _write_card(run: Run, summary: RunSummary) -> None:
+def _write_card(run: Run, summary: RunSummary, picture: str) -> None:
     from tltool.report.model_card import model_card
     from tltool.runs.folder import environment
 
     versions = {"tltool": environment()["tltool"], **environment()["packages"]}
-    card = model_card(
-        summary, run.recipe.to_values(), versions, plot=f"report/{run.folder.plot.name}"
-    )
+    plot = f"report/{run.folder.plot.name}"
+    card = model_card(summary, run.recipe.to_values(), versions, plot=plot, plot_title=picture)
     write_text(run.folder.card, card)

@@ -51,9 +51,9 @@ class Artifact:
         size_bytes: Of the file, or of everything in the folder.
         max_difference: Largest difference of any output; None if not compared.
         agreement: Share of rows with the same answer; None for numbers.
-        same: What that compares, in words.
         passed: Whether it is within the tolerance; None if not compared.
         usage: How to use it, in one sentence; may be empty.
+        same: What `agreement` compares, in words.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Artifact:
     size_bytes: int
     max_difference: float | None = None
     agreement: float | None = None
-    same: str = "same answer"
     passed: bool | None = None
     usage: str = ""
+    same: str = "same answer"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class RunSummary:
     evaluation: Evaluation
     run_dir: str
     seconds: float
-    baseline: tuple[str, float] | None = None
+    baseline: tuple[str, float | None] | None = None
     artifacts: Sequence[Artifact] = ()
     next_commands: Sequence[tuple[str, str]] = ()
     skipped: int = 0
@@ -116,14 +116,15 @@ class RunSummary:
         return self.evaluation.target.headline()
 
     @property
-    def value(self) -> float:
-        """The main metric on `split`."""
-        return float(self.evaluation.metrics[self.score.key])
+    def value(self) -> float | None:
+        """The main metric on `split`; None where these rows have none."""
+        found = self.evaluation.metrics[self.score.key]
+        return None if found is None else float(found)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of the main metric; None where it has none."""
-        found = self.evaluation.metrics[f"{self.score.key}_interval"]
+        found = self.evaluation.metrics.get(f"{self.score.key}_interval")
         return None if found is None else (found[0], found[1])
 
     @property
@@ -174,7 +175,8 @@ def result_lines(summary: RunSummary) -> list[tuple[str, str]]:
     if summary.baseline:
         other, other_value = summary.baseline
         lines.append(("Baseline", f"{score.text(other_value)} ({other}, same rows)"))
-        lines.append(("Difference", _difference(summary, other, other_value)))
+        if summary.value is not None and other_value is not None:
+            lines.append(("Difference", _difference(summary, summary.value, other, other_value)))
     return lines
 
 
@@ -224,8 +226,8 @@ def _interval_words(summary: RunSummary) -> str:
     return f"95 % interval {low} to {high}, "
 
 
-def _difference(summary: RunSummary, other: str, other_value: float) -> str:
-    gain = summary.value - other_value
+def _difference(summary: RunSummary, value: float, other: str, other_value: float) -> str:
+    gain = value - other_value
     if summary.score.higher_is_better:
         over = "over" if gain >= 0 else "against"
         better = gain > 0

@@ -21,6 +21,7 @@ def model_card(
     environment: Mapping[str, Any],
     *,
     plot: str | None = None,
+    plot_title: str = "What the held-out rows gave",
 ) -> str:
     """Writes the model card as Markdown.
 
@@ -29,14 +30,15 @@ def model_card(
         recipe: The resolved recipe as plain values; `description`, `data` and
             `training` are used.
         environment: Names to versions, such as `{"keras": "3.15.1"}`.
-        plot: Path of the confusion matrix or scatter, relative to the card.
+        plot: Path of the confusion matrix or another picture, relative to the card.
+        plot_title: What it shows, for those who can't see it.
     """
     sections = (
         ("Model details", _details(summary, recipe)),
         ("Intended use", _INTENDED_USE),
         ("Data", _data(summary, recipe)),
         ("Training procedure", _training(summary, recipe)),
-        ("Evaluation", _evaluation(summary, plot)),
+        ("Evaluation", _evaluation(summary, plot, plot_title)),
         ("Limits", _bullets(_limits(summary))),
         ("Files", _files(summary)),
         ("Licences", _licences(summary)),
@@ -97,7 +99,7 @@ def _training(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _evaluation(summary: RunSummary, plot: str | None) -> str:
+def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
     metrics = summary.evaluation.metrics
     scores = summary.evaluation.target.scores
     rows = [_metric_row(score, metrics) for score in scores if score.key in metrics]
@@ -111,7 +113,7 @@ def _evaluation(summary: RunSummary, plot: str | None) -> str:
     parts += [markdown_table(found.header, found.rows) for found in tables(summary)]
     parts += [f"{title}:\n\n{_bullets(lines)}" for title, lines in remarks(summary) if lines]
     if plot:
-        parts.append(f"![What the held-out rows gave](<{plot}>)")
+        parts.append(f"![{markdown(plot_title)}](<{plot}>)")
     return "\n\n".join(parts)
 
 

@@ -51,11 +51,19 @@ def _values(values: Mapping[str, object]) -> str:
     return "  ".join(f"{key} {value:.4f}" for key, value in shown)
 
 
-_SHOWN = ("loss", "accuracy", "mae", "val_loss", "val_accuracy", "val_mae")
+# What a row of the history holds beside loss and metrics.
+_NOT_MEASURED = {
+    "phase",
+    "epoch",
+    "total_epoch",
+    "learning_rate",
+    "seconds",
+    "examples_per_second",
+}
 
 
 def _epoch_line(row: Row, best: bool) -> str:
-    measured = _values({key: row[key] for key in _SHOWN if key in row})
+    measured = _values({key: value for key, value in row.items() if key not in _NOT_MEASURED})
     seconds = row.get("seconds") or 0.0
     speed = row.get("examples_per_second") or 0.0
     mark = "  best so far" if best else ""

@@ -41,10 +41,13 @@ def number(value: float | None) -> str:
 
 
 def count(amount: int, noun: str) -> str:
-    """1 as "1 text", 1200 as "1,200 texts"; nouns in -s take -es."""
-    if amount == 1:
-        return f"1 {noun}"
-    return f"{amount:,} {noun}{'es' if noun.endswith('s') else 's'}"
+    """1 as "1 text", 1200 as "1,200 texts"."""
+    return f"1 {noun}" if amount == 1 else f"{amount:,} {plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Nouns in -s take -es."""
+    return f"{noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -264,7 +264,7 @@ class ClassSetTarget(LabelledTarget):
         return bias
 
     def weights(self, targets: Sequence[Any], setting: ClassWeights) -> Array:
-        """Of each row's labels (n, labels); or of each row (n,) where all weigh 1.
+        """Of each row's labels, (n, labels), which is what this loss takes.
 
         "balanced" gives rows with a label and rows without it the same sum of
         weights, n / (2 n_with) and n / (2 n_without); a mapping weighs rows
@@ -273,8 +273,8 @@ class ClassSetTarget(LabelledTarget):
         """
         import numpy as np
 
-        if setting in (None, "auto"):
-            return np.ones(len(targets), "float32")
+        if setting is None or setting == "auto":
+            return np.ones((len(targets), len(self.labels)), "float32")
         truth = self.truth(targets)
         if isinstance(setting, Mapping):
             self.check_weights(setting)
@@ -534,14 +534,17 @@ class ClassSetTarget(LabelledTarget):
         return f"{self.words(names)} {shares}".rstrip()
 
     def change(self, expected: Array, received: Array, *, raw: bool) -> float:
-        """Mean change of the probabilities, over rows and labels."""
+        """Sum of the changes of a row's probabilities, mean over the rows.
+
+        That is how many labels more or less a model expects to be right.
+        """
         import numpy as np
 
         from tltool.tasks.row_losses import sigmoid
 
         if raw:
             expected, received = sigmoid(expected), sigmoid(received)
-        return float(np.abs(received - expected).mean())
+        return float(np.abs(received - expected).sum(axis=1).mean())
 
     # ---- manifests ---------------------------------------------------------------------------
 

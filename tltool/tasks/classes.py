@@ -117,7 +117,7 @@ class ClassTarget(LabelledTarget):
 
     def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """Stratified by class; a class with fewer rows than folds is missing from some."""
-        classes = self._class_numbers(encoded)
+        classes = self.class_numbers(encoded)
         most = self.most_folds(encoded)
         if count > most:
             raise DataError(
@@ -130,16 +130,16 @@ class ClassTarget(LabelledTarget):
         """Rows of the largest class."""
         import numpy as np
 
-        return int(np.bincount(self._class_numbers(encoded)).max())
+        return int(np.bincount(self.class_numbers(encoded)).max())
 
     def rows_of_rarest(self, encoded: Array) -> int:
         """Of those that are there."""
         import numpy as np
 
-        return int(np.unique(self._class_numbers(encoded), return_counts=True)[1].min())
+        return int(np.unique(self.class_numbers(encoded), return_counts=True)[1].min())
 
-    def _class_numbers(self, encoded: Array) -> Array:
-        """The class of each encoded row, int64 (n,)."""
+    def class_numbers(self, encoded: Array) -> Array:
+        """The class of each encoded row, int64 (n,): what `encode` was given."""
         numbers: Array = encoded.argmax(axis=1)
         return numbers
 
@@ -226,6 +226,19 @@ class ClassTarget(LabelledTarget):
         from keras import ops
 
         return ops.softmax(ops.cast(raw, "float32"), axis=-1)
+
+    @property
+    def _softmax_of_raw(self) -> bool:
+        """Whether `outputs` is this kind's own, and not that of one derived from it."""
+        return type(self).outputs is ClassTarget.outputs
+
+    def _probabilities(self, raw: Array) -> Array:
+        """`outputs` of a NumPy array as one, without Keras where that is not needed."""
+        import numpy as np
+
+        from tltool.tasks.row_losses import softmax
+
+        return softmax(raw) if self._softmax_of_raw else np.asarray(self.outputs(raw))
 
     def prediction(self, output: Any) -> Prediction:
         """The most probable class."""
@@ -318,14 +331,12 @@ class ClassTarget(LabelledTarget):
         """Log loss and accuracy."""
         import numpy as np
 
-        from tltool.tasks.row_losses import softmax
-
-        probabilities = softmax(raw.astype(np.float64))
-        truth = encoded.argmax(axis=1)
+        probabilities = self._probabilities(raw.astype(np.float64))
+        truth = self.class_numbers(encoded)
         likely = probabilities[np.arange(len(truth)), truth]
         return {
             "log_loss": float(-np.log(np.maximum(likely, 1e-12)).mean()),
-            "accuracy": float((raw.argmax(axis=1) == truth).mean()),
+            "accuracy": self.score(probabilities, truth),
         }
 
     # ---- exports -----------------------------------------------------------------------------
@@ -357,6 +368,8 @@ class ClassTarget(LabelledTarget):
         """A softmax."""
         import keras
 
+        if not self._softmax_of_raw:
+            return super().keras_result(raw)
         return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(raw)
 
     def answers(self, outputs: Array, labels: Sequence[str]) -> list[Any]:
@@ -425,22 +438,20 @@ class ClassTarget(LabelledTarget):
         """
         import numpy as np
 
-        from tltool.tasks.row_losses import softmax
-
         if raw:
             temperature = self._temperature(expected)
-            expected, received = softmax(expected / temperature), softmax(received / temperature)
+            expected, received = (
+                self._probabilities(values / temperature) for values in (expected, received)
+            )
         differences = received - expected
         return float(np.abs(differences).sum(axis=1).mean() / 2)
 
-    @staticmethod
-    def _temperature(logits: Array) -> float:
+    def _temperature(self, logits: Array) -> float:
         """The lowest of a fine scale from 1 at which the mean confidence is 0.7 at most."""
         import numpy as np
 
-        from tltool.tasks.row_losses import softmax
-
         for temperature in np.geomspace(1, 1000, 200):
-            if softmax(logits / temperature).max(axis=1).mean() <= _CONFIDENCE:
+            probabilities = self._probabilities(logits / temperature)
+            if probabilities.max(axis=1).mean() <= _CONFIDENCE:
                 return float(temperature)
         return 1.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError, did_you_mean
-from tltool.support.words import count, excerpt, listed
+from tltool.support.words import count, excerpt, listed, plural
 from tltool.tasks.reports import Table
 from tltool.tasks.target import Target
 
@@ -80,9 +80,8 @@ class LabelledTarget(Target):
         """Raises DataError where a setting by label names none of them, or is not positive."""
         for name, weight in setting.items():
             if name not in self.labels:
-                noun = "classes" if self.noun == "class" else f"{self.noun}s"
                 raise DataError(
-                    f"{what.partition(':')[0]}: there is no {self.noun} {name!r}; the {noun} are "
+                    f"{what.partition(':')[0]}: there is no {self.noun} {name!r}; the {plural(self.noun)} are "
                     f"{listed(self.labels)}.",
                     hint=did_you_mean(name, self.labels),
                 )
@@ -93,14 +92,14 @@ class LabelledTarget(Target):
         """One row a label; the short form has the weakest by F1 where there are many."""
         header = (self.noun.capitalize(), *self.table_columns.values(), "Rows")
         rows = metrics["per_class"]
-        plural = "Classes" if self.noun == "class" else f"{self.noun.capitalize()}s"
+        several = plural(self.noun)
         brief = None
         if len(rows) > CLASSES_SHOWN:
             weakest = sorted(rows, key=lambda row: 2.0 if row["f1"] is None else row["f1"])
-            left_out = f"and {len(rows) - CLASSES_SHOWN} more {plural.lower()} in the report"
+            left_out = f"and {len(rows) - CLASSES_SHOWN} more {several} in the report"
             shown = [self._cells(row) for row in weakest[:CLASSES_SHOWN]]
-            brief = (f"{plural} (the weakest)", shown, left_out)
-        return [Table(plural, header, [self._cells(row) for row in rows], brief)]
+            brief = (f"{several.capitalize()} (the weakest)", shown, left_out)
+        return [Table(several.capitalize(), header, [self._cells(row) for row in rows], brief)]
 
     def _cells(self, row: Mapping[str, Any]) -> list[str]:
         shares = ["–" if row[key] is None else f"{row[key]:.3f}" for key in self.table_columns]

@@ -414,9 +414,15 @@ class Target(ABC):
     def served(self, raw: Any) -> dict[str, Any]:
         """The outputs of a SavedModel in the graph, of raw outputs, by name."""
 
-    @abstractmethod
     def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor:
-        """The result as layers on a model's raw output, the last one named `result_name`."""
+        """The result as layers on a model's raw output, the last one named `result_name`.
+
+        This one is a layer of tltool's that calls `result`, so the file needs
+        tltool and this kind to be loaded; layers of Keras alone do not.
+        """
+        from tltool.tasks.keras_parts import ResultLayer
+
+        return ResultLayer(self, name=self.result_name)(raw)
 
     @abstractmethod
     def from_result(self, result: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 from tltool.data.checks.fingerprints import content_keys, groups_of
 from tltool.data.examples import SPLITS, Examples
 from tltool.data.labels import count_targets
+from tltool.support.words import plural
 
 QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 FEW = 10
@@ -120,7 +121,6 @@ def _warnings(summary: dict[str, Any]) -> Iterator[str]:
 
 def _count_warnings(counts: dict[str, dict[str, int]], noun: str) -> Iterator[str]:
     training = counts.get("train") or counts.get("undecided") or {}
-    plural = "classes" if noun == "class" else f"{noun}s"
     for name, number in training.items():
         if number < FEW:
             yield f"The {noun} {name!r} has {number} training examples only."
@@ -130,7 +130,7 @@ def _count_warnings(counts: dict[str, dict[str, int]], noun: str) -> Iterator[st
             min(training, key=training.__getitem__),
         )
         yield (
-            f"The {plural} are uneven: {training[largest]} of {largest!r}, "
+            f"The {plural(noun)} are uneven: {training[largest]} of {largest!r}, "
             f"{training[smallest]} of {smallest!r}; class weights may help."
         )
     alike: dict[str, list[str]] = defaultdict(list)
@@ -138,4 +138,4 @@ def _count_warnings(counts: dict[str, dict[str, int]], noun: str) -> Iterator[st
         alike[" ".join(name.casefold().split())].append(name)
     for names in alike.values():
         if len(names) > 1:
-            yield f"Labels that look alike are taken for different {plural}: {names}."
+            yield f"Labels that look alike are taken for different {plural(noun)}: {names}."
