@@ -184,6 +184,60 @@ def test_regression_speaks_of_errors():
     assert "no smaller error than" in printed(regression(("oracle", 0.0)))
 
 
+def label_sets(truth=(("sea",), ("sea", "sky"), ())) -> RunSummary:
+    rows = len(truth)
+    data = Examples("image", list("abc"), list(truth), ["test"] * rows, list("abc"),
+                    kind=ClassSetTarget)  # fmt: skip
+    target = ClassSetTarget(("fog", "sea", "sky"), (0.5, 0.25, 0.75))
+    outputs = np.array([[0.1, 0.9, 0.8], [0.1, 0.3, 0.2], [0.6, 0.1, 0.1]], np.float32)
+    task = Task(TASKS["image-multi-label"], target)
+    return summary(
+        task="image-multi-label",
+        evaluation=evaluate_outputs(outputs[:rows], data, task),
+        baseline=("untrained backbone", 0.5),
+    )
+
+
+def test_several_labels_speak_of_labels():
+    text = printed(label_sets())
+    assert "on 1,200 images of 3 labels" in text
+    assert re.search(r"Mean average precision +0\.75 \(95 % interval", text)
+    assert "+0.250 over untrained backbone" in text
+    assert "No test rows for 1 label: fog." in text
+    assert re.search(r"Label +From +Precision +Recall +F1 +AP +Rows", text)
+    assert re.search(r"sea +0\.250 +1\.000 +1\.000 +1\.000 +1\.000 +2", text)
+    assert re.search(r"fog +0\.500 +0\.000 +– +– +– +0", text)
+    assert "sky missed with sea: 1 of 1 rows that have both" in text
+    assert "fog added to no label: 1 of 1 (100.0 %)" in text
+    assert "a is sea, predicted sea, sky" in text
+    assert "c is no label, predicted fog" in text
+    card = model_card(label_sets(), {}, {})
+    assert "| Exact match | 0.0 % | " in card
+    assert "| Hamming loss | 0.3333 | " in card
+    assert "probability reaches its threshold, chosen on held-out rows" in card
+
+
+def test_rows_without_any_label_have_no_score():
+    nothing = label_sets(truth=((), (), ()))
+    assert re.search(r"Mean average precision +– \(", printed(nothing))
+    assert "Difference" not in printed(nothing)
+    assert "| Mean average precision | undefined | – |" in model_card(nothing, {}, {})
+
+
+def test_several_numbers_speak_of_each():
+    data = Examples("image", ["a.jpg", "b.jpg"], [(1.0, 10.0), (3.0, 20.0)], ["test"] * 2,
+                    ["a.jpg", "b.jpg"])  # fmt: skip
+    target = NumbersTarget(("kg", "m"), (0.0, 0.0), (1.0, 100.0))
+    outputs = np.array([[1.25, 20.0], [2.25, 20.0]])
+    found = evaluate_outputs(outputs, data, Task(TASKS["image-regression"], target))
+    text = printed(summary(task="image-regression", evaluation=found, baseline=None))
+    assert re.search(r"Mean absolute error +2\.75 \(2 test images\)", text)
+    assert re.search(r"kg +0\.5 ", text)
+    assert re.search(r"m +5 ", text)
+    # In standard deviations of each number, 0.75 kg is more than 10 m.
+    assert text.index("b.jpg is kg 3, m 20, predicted kg 2.25, m 20") < text.index("a.jpg is kg 1")
+
+
 def test_markdown_says_the_same_and_escapes_the_data():
     page = to_markdown(summary(evaluation=evaluation(("a|b", "*x*"))))
     assert page.startswith("# quickstart\n")

@@ -43,8 +43,10 @@ def render(summary: RunSummary, console: Console) -> None:
     for warning in summary.warnings:
         _print(console, "warning: ", warning, "yellow", prose=True)
     _title(console, f"Result on the {summary.split} split")
-    for label, text in result_lines(summary):
-        _print(console, f"  {label:<15}", f" {text}" if len(label) >= 15 else text, "bold")
+    results = result_lines(summary)
+    width = max(15, *(len(label) + 2 for label, _ in results))
+    for label, text in results:
+        _print(console, f"  {label:<{width}}", text, "bold")
     for found in tables(summary):
         title, rows, left_out = found.brief or (found.title, found.rows, "")
         _title(console, title)
