@@ -6,23 +6,38 @@ import pytest
 
 from tltool.recipe.schema import PhaseSection, TrainingSection
 from tltool.search.head_fits import FitSettings, HeadSettings, fit_head, head_outputs, steps_of_fit
+from tltool.tasks.class_sets import ClassSetTarget
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.training.optimizers import make_optimizer, make_schedule
 
 ROWS, CHANNELS, CLASSES = 70, 12, 3
 PHASE = PhaseSection(epochs=3, learning_rate=0.05, warmup_fraction=0.2)
 
 
+TARGETS = {
+    "classification": ClassTarget(("a", "b", "c")),
+    "multi-label": ClassSetTarget(("a", "b", "c"), frequencies=(0.1, 0.4, 0.5)),
+    "regression": NumbersTarget(),
+}
+
+
 def rows(kind="classification", seed=0):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(ROWS, CHANNELS)).astype("float32")
     truth = features @ rng.normal(size=(CHANNELS, CLASSES))
-    targets = truth[:, :1] if kind == "regression" else np.eye(CLASSES)[truth.argmax(axis=1)]
-    weights = rng.uniform(0.2, 3, ROWS).astype("float32")
+    targets = {
+        "classification": np.eye(CLASSES)[truth.argmax(axis=1)],
+        "multi-label": truth > 0.5,
+        "regression": truth[:, :1],
+    }[kind]
+    shape = (ROWS, CLASSES) if kind == "multi-label" else ROWS
+    weights = rng.uniform(0.2, 3, shape).astype("float32")
     return features, targets.astype("float32"), weights
 
 
 def shared_of(kind="classification", **changes):
-    settings = {"kind": kind, "activation": "relu", "l2": 0.0, "batch_size": 16}
+    settings = {"target": TARGETS[kind], "activation": "relu", "l2": 0.0, "batch_size": 16}
     return FitSettings(**{**settings, "epochs": PHASE.epochs, "clip_norm": 0.5, **changes})
 
 
@@ -52,18 +67,14 @@ def keras_fit(data, settings, shared, seed=1):
     for layer in (layer for layer in model.layers if isinstance(layer, keras.layers.Dense)):
         limit = np.sqrt(6 / sum(layer.kernel.shape))
         layer.kernel.assign(rng.uniform(-limit, limit, layer.kernel.shape))
+    if (bias := shared.target.initial_bias()) is not None:
+        model.layers[-1].bias.assign(bias)
     training = TrainingSection(
         weight_decay=settings.weight_decay, gradient_clip_norm=shared.clip_norm
     )
     phase = PHASE.model_copy(update={"epochs": shared.epochs})
     schedule = make_schedule(phase, steps_of_fit(ROWS, shared) // shared.epochs)
-    loss = (
-        keras.losses.MeanSquaredError()
-        if shared.kind == "regression"
-        else keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=settings.label_smoothing
-        )
-    )
+    loss = shared.target.loss(label_smoothing=settings.label_smoothing)
     model.compile(make_optimizer(training, schedule, {}), loss)
     for _ in range(shared.epochs):
         order = rng.permutation(np.arange(ROWS))
@@ -80,13 +91,15 @@ def keras_fit(data, settings, shared, seed=1):
         ("classification", (8,), {}),
         ("classification", (8, 5), {"activation": "gelu", "l2": 0.01}),
         ("classification", (8,), {"activation": "silu", "clip_norm": None}),
+        ("multi-label", (), {}),
+        ("multi-label", (8,), {"l2": 0.01}),
         ("regression", (), {}),
         ("regression", (8,), {"activation": "tanh", "l2": 0.1}),
     ],
 )
 def test_a_fit_is_what_the_trainer_s_optimizer_makes_in_keras(kind, hidden, changes):
     data = rows(kind)
-    smoothing = 0.1 if kind == "classification" else 0.0
+    smoothing = 0.0 if kind == "regression" else 0.1
     settings = HeadSettings(hidden, 0.0, PHASE.learning_rate, 0.3, smoothing)
     shared = shared_of(kind, **changes)
     layers = fitted(data, settings, shared)

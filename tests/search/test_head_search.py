@@ -17,6 +17,9 @@ from tltool.search.head_fits import FitSettings, HeadSettings
 from tltool.search.head_search import SearchProblem, draw_settings, search_heads
 from tltool.support.errors import DataError, RecipeError
 from tltool.support.progress import Progress
+from tltool.tasks.class_sets import ClassSetTarget
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 
 OWN = HeadSettings((), 0.1, 1e-3, 0.01, 0.0)
 
@@ -30,23 +33,26 @@ def problem_of(kind="classification", rows=90, seed=0) -> SearchProblem:
     rng = np.random.default_rng(3)
     features = rng.normal(size=(rows, 3)).astype("float32")
     radius = np.linalg.norm(features, axis=1)
-    if kind == "regression":
-        targets = (radius - radius.mean())[:, None] / radius.std()
-    else:
-        targets = np.eye(3)[np.digitize(radius, np.quantile(radius, [1 / 3, 2 / 3]))]
+    rings = np.digitize(radius, np.quantile(radius, [1 / 3, 2 / 3]))
+    target, truth = {
+        "classification": (ClassTarget(("a", "b", "c")), rings),
+        "multi-label": (ClassSetTarget(("in", "out")), np.c_[rings < 2, rings > 0]),
+        "regression": (NumbersTarget(mean=(radius.mean(),), std=(radius.std(),)), radius),
+    }[kind]
+    loss, metric = target.search_scores
     return SearchProblem(
         features,
-        targets.astype("float32"),
+        target.encode(truth),
         np.ones(rows, "float32"),
-        FitSettings(kind, "relu", 0.0, 16, 15, 1.0),
-        {"classification": "log_loss", "regression": "mae"}[kind],
-        target_std=float(radius.std()),
+        FitSettings(target, "relu", 0.0, 16, 15, 1.0),
+        metric if kind == "regression" else loss,
         seed=seed,
     )
 
 
 def found(problem, trials=16, folds=3):
-    candidates = draw_settings(trials, OWN, problem.shared.kind, problem.seed)
+    smooths = not isinstance(problem.shared.target, NumbersTarget)
+    candidates = draw_settings(trials, OWN, problem.seed, smooths=smooths)
     notes: list[str] = []
     return search_heads(problem, candidates, falling, folds, notes.append), notes
 
@@ -55,21 +61,23 @@ def timeless(trials):
     return [replace(trial, seconds=0.0) for trial in trials]
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize("kind", ["classification", "multi-label", "regression"])
 def test_a_hidden_layer_is_found_where_it_is_needed(kind):
     problem = problem_of(kind)
     trials, notes = found(problem)
     assert trials[0].settings.hidden_units
     own = next(trial for trial in trials if trial.number == 0)
-    assert trials[0].mean(problem.monitor) < 0.8 * own.mean(problem.monitor)
+    assert trials[0].mean(problem.monitor.key) < 0.8 * own.mean(problem.monitor.key)
     complete = [len(trial.scores) == 3 for trial in trials]
-    means = [trial.mean(problem.monitor) for trial in trials[: sum(complete)]]
+    means = [trial.mean(problem.monitor.key) for trial in trials[: sum(complete)]]
     # Four of sixteen and the recipe's own; no head with fewer folds stands before one with all.
     assert sorted(complete, reverse=True) == complete
     assert sum(complete) in {4, 5}
     assert len(own.scores) == 3
     means = [
-        trial.mean(problem.monitor) for trial, done in zip(trials, complete, strict=True) if done
+        trial.mean(problem.monitor.key)
+        for trial, done in zip(trials, complete, strict=True)
+        if done
     ]
     assert means == sorted(means)
     assert "16 heads trained on one fold of 3" in notes[0]
@@ -91,14 +99,14 @@ def test_processes_find_what_one_finds(monkeypatch):
 
 
 def test_candidates_cover_their_ranges_and_begin_with_the_recipe_s_own():
-    drawn = draw_settings(41, OWN, "classification", 0)
+    drawn = draw_settings(41, OWN, 0, smooths=True)
     assert drawn[0] == OWN
     rates = sorted(settings.learning_rate for settings in drawn[1:])
     assert rates[0] < 7e-4
     assert rates[-1] > 3e-2
     assert sum(not settings.hidden_units for settings in drawn[1:]) == 20
     assert {settings.label_smoothing for settings in drawn} == {0.0, 0.05, 0.1}
-    numbers = draw_settings(9, OWN, "regression", 0)
+    numbers = draw_settings(9, OWN, 0, smooths=False)
     assert {settings.label_smoothing for settings in numbers} == {0.0}
 
 

@@ -15,7 +15,9 @@ from tltool.features.store import FeatureStore
 from tltool.recipe.recipe import Recipe
 from tltool.search.ranking import _spread_batches
 from tltool.support.errors import BackboneError, EvaluationError
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 
@@ -136,8 +138,8 @@ CLASSES = Task(TASKS["text-classification"], ClassTarget(("a", "b", "c")))
 
 def separable(rows, noise, seed=0):
     rng = np.random.default_rng(seed)
-    targets = np.eye(3, dtype="float32")[np.arange(rows) % 3]
-    return targets @ rng.normal(size=(3, 12)) + noise * rng.normal(size=(rows, 12)), targets
+    truth = np.arange(rows) % 3
+    return rng.normal(size=(3, 12))[truth] + noise * rng.normal(size=(rows, 12)), truth
 
 
 def test_the_probe_scores_what_is_separable_high_and_noise_at_chance():
@@ -151,17 +153,39 @@ def test_the_probe_scores_what_is_separable_high_and_noise_at_chance():
 def test_the_probe_is_not_scored_on_the_rows_it_was_fitted_on():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(60, 200))
-    targets = np.eye(3, dtype="float32")[rng.permutation(np.arange(60) % 3)]
-    assert probe(features, targets, CLASSES).value < 0.6
+    assert probe(features, rng.permutation(np.arange(60) % 3), CLASSES).value < 0.6
 
 
 def test_rare_classes_are_no_fault_but_one_row_of_each_is():
-    features, targets = separable(30, 0.3)
-    rare = np.concatenate([targets[:, :2], targets[:, 2:]], axis=1)
-    keep = np.r_[np.flatnonzero(rare[:, 2] == 0), [2]]
-    assert probe(features[keep], rare[keep], CLASSES).value > 0.8
+    features, truth = separable(30, 0.3)
+    keep = np.r_[np.flatnonzero(truth < 2), [2]]
+    assert probe(features[keep], truth[keep], CLASSES).value > 0.8
     with pytest.raises(EvaluationError, match="two rows of a class"):
-        probe(features[:3], targets[:3], CLASSES)
+        probe(features[:3], truth[:3], CLASSES)
+
+
+def test_several_labels_are_probed_by_their_mean_average_precision():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(size=(150, 3)) < 0.4
+    truth[:, 2] = False  # a label that nobody has is left out
+    task = Task(TASKS["text-multi-label"], ClassSetTarget(("a", "b", "c")))
+    signal = truth @ rng.normal(size=(3, 12))
+    clear, none = (probe(signal + s * rng.normal(size=(150, 12)), truth, task) for s in (0.2, 100))
+    assert clear.value > 0.95
+    assert none.value == pytest.approx(0.4, abs=0.15)
+
+
+def test_numbers_are_probed_in_their_own_units():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 4))
+    truth = 1000 * features[:, :2] + (5.0, 7.0)
+    target = NumbersTarget(("a", "b"), (5.0, 7.0), (1000.0, 1000.0))
+    found = probe(features, truth, Task(TASKS["text-regression"], target))
+    # alpha is 1 / STRENGTHS[-1] at best, a small bias.
+    assert found.value < 50
+    assert found.setting == "alpha = 1"
+    noise = probe(rng.normal(size=(100, 4)), truth, Task(TASKS["text-regression"], target))
+    assert noise.value > 500
 
 
 @pytest.mark.weights
