@@ -16,6 +16,8 @@ from tltool.export.formats.litert.file import model_table
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.support.errors import ExportError, GateError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 
 INT8 = ExportSection(formats=("litert",), precisions=("int8",))
 
@@ -29,10 +31,11 @@ def export(made, folder, section=INT8, **options):
     return export_and_check(*made.parts(), made.held_out, folder, section=section, **options)
 
 
-def table(targets):
+def table(targets, kind=ClassTarget):
     count = len(targets)
     inputs = [f"text {i}" for i in range(count)]
-    return Examples("text", inputs, targets, [None] * count, [f"row {i}" for i in range(count)])
+    origins = [f"row {i}" for i in range(count)]
+    return Examples("text", inputs, targets, [None] * count, origins, kind=kind)
 
 
 def test_rows_are_as_many_of_each_class_as_there_are():
@@ -48,7 +51,8 @@ def test_rows_are_as_many_of_each_class_as_there_are():
 
 
 def test_numbers_are_taken_over_their_whole_range():
-    chosen = balanced_rows(table([float(i % 50) ** 2 for i in range(200)]), 10)
+    numbers = table([float(i % 50) ** 2 for i in range(200)], NumbersTarget)
+    chosen = balanced_rows(numbers, 10)
     assert len(chosen) == 10
     assert min(chosen.targets) == 0
     assert max(chosen.targets) > 1900

@@ -22,6 +22,7 @@ from tltool.export.feeding import prepared_inputs, single_inputs
 from tltool.export.formats.base import ExportTarget, LiteRTOptions
 from tltool.export.formats.table import FORMATS
 from tltool.export.sidecars.templates import PYTHON, fill
+from tltool.tasks.target import Program
 
 # What the shipped program may import, beside Python itself: the runtime and what it requires.
 ALONE = """
@@ -139,8 +140,8 @@ def test_texts_of_any_length_are_not_padded(kind, tmp_path, monkeypatch, capsys)
 
 
 def test_a_template_that_asks_for_what_is_not_known_is_an_error():
-    assert "print" in fill("show", PYTHON, {"labels": False}, {})
-    with pytest.raises(UndefinedError, match="labels"):
+    assert "print" in fill("show", PYTHON, Program().flags, {})
+    with pytest.raises(UndefinedError, match="sets"):
         fill("show", PYTHON, {}, {})
 
 

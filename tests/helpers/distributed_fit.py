@@ -32,7 +32,7 @@ import tiny  # noqa: E402
 from tltool.model.freezing import plan_phases  # noqa: E402
 from tltool.model.joining import join  # noqa: E402
 from tltool.support.progress import Progress  # noqa: E402
-from tltool.tasks.classes import ClassTarget
+from tltool.tasks.classes import ClassTarget  # noqa: E402
 from tltool.tasks.table import TASKS, Task  # noqa: E402
 from tltool.training.data import BatchedData  # noqa: E402
 from tltool.training.trainer import train  # noqa: E402

@@ -162,7 +162,7 @@ def test_an_unknown_name_gets_the_closest_as_a_hint():
 def test_a_missing_module_and_a_missing_function_are_told_apart(head_module):
     with pytest.raises(HeadError, match="no_such_module"):
         find_head("no_such_module:wide")
-    with pytest.raises(HeadError, match="no function 'wid'") as caught:
+    with pytest.raises(HeadError, match="nothing callable named 'wid'") as caught:
         find_head(f"{head_module}:wid")
     assert "`wide`" in (caught.value.hint or "")
     with pytest.raises(HeadError, match="NOT_A_HEAD"):

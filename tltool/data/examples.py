@@ -72,9 +72,3 @@ class Examples:
     def split(self, name: Split) -> Examples:
         """The examples of one split (possibly none)."""
         return self.where(lambda i: self.splits[i] == name)
-
-
-def evenly_spaced(total: int, most: int) -> list[int]:
-    """At most `most` row numbers out of `total`, spread over all of them."""
-    count = min(total, most)
-    return [i * total // count for i in range(count)]

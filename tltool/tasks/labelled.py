@@ -81,8 +81,8 @@ class LabelledTarget(Target):
         for name, weight in setting.items():
             if name not in self.labels:
                 raise DataError(
-                    f"{what.partition(':')[0]}: there is no {self.noun} {name!r}; the {plural(self.noun)} are "
-                    f"{listed(self.labels)}.",
+                    f"{what.partition(':')[0]}: there is no {self.noun} {name!r}; the "
+                    f"{plural(self.noun)} are {listed(self.labels)}.",
                     hint=did_you_mean(name, self.labels),
                 )
             if not (math.isfinite(weight) and weight > 0):

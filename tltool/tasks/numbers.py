@@ -148,6 +148,17 @@ class NumbersTarget(Target):
             names[row] = f"Quantile bin {place * bins // len(keys) + 1} of the targets"
         return names
 
+    @classmethod
+    def spread(cls, targets: Sequence[Any], count: int) -> list[int]:
+        """Evenly over the sorted numbers, the smallest and the largest among them."""
+        keys = _ranks(targets)
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        most = min(count, len(order))
+        chosen = [order[round(i * (len(order) - 1) / max(1, most - 1))] for i in range(most)]
+        # Every fourth goes to the end, so that the end spans the whole range as well.
+        late = set(chosen[2::4])
+        return [row for row in chosen if row not in late] + [row for row in chosen if row in late]
+
     def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """In an order of the seed, as scikit-learn's `KFold`."""
         from sklearn.model_selection import KFold
@@ -271,10 +282,17 @@ class NumbersTarget(Target):
     def words(self, value: Any) -> str:
         """`3.5`, or `rbc 12, wbc 1`."""
         shown = self.shown(value)
-        text = str if self.offset_outside else number
-        if isinstance(shown, Mapping):
-            return ", ".join(f"{name} {text(item)}" for name, item in shown.items())
-        return text(float(shown))
+        items = shown if isinstance(shown, Mapping) else {"": shown}
+        texts = [
+            self._text(float(item), std) for item, std in zip(items.values(), self.std, strict=True)
+        ]
+        return ", ".join(f"{name} {text}".lstrip() for name, text in zip(items, texts, strict=True))
+
+    def _text(self, value: float, std: float) -> str:
+        """Four digits, or as many as tell a thousandth of a standard deviation."""
+        if not self.offset_outside:
+            return number(value)
+        return f"{value:.{max(0, 3 - math.floor(math.log10(std)))}f}"
 
     # ---- what a model is worth ---------------------------------------------------------------
 

@@ -111,6 +111,27 @@ def over_label_sets(
     return [chosen[group] for group in range(len(sets))]
 
 
+def in_turns(strata: Sequence[str], count: int) -> list[int]:
+    """At most `count` row numbers, as many of each stratum as there are, spread over its rows.
+
+    The strata take turns, so that any part of the result is as balanced.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(strata):
+        members[name].append(row)
+    share = -(-count // len(members)) if members else 0
+    chosen = [
+        [rows[i] for i in evenly_spaced(len(rows), share)] for _, rows in sorted(members.items())
+    ]
+    return [rows[i] for i in range(share) for rows in chosen if i < len(rows)][:count]
+
+
+def evenly_spaced(total: int, most: int) -> list[int]:
+    """At most `most` row numbers out of `total`, spread over all of them."""
+    count = min(total, most)
+    return [i * total // count for i in range(count)]
+
+
 def check_sizes(
     members: Mapping[str, Sequence[int]], sizes: Sequence[int], shares: Mapping[str, float]
 ) -> None:

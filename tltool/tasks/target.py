@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
-from tltool.tasks.stratify import by_strata
+from tltool.tasks.stratify import by_strata, in_turns
 
 if TYPE_CHECKING:
     import keras
@@ -186,6 +186,11 @@ class Target(ABC):
             DataError: A stratum has too few groups to be in every part; names all such.
         """
         return by_strata(cls.strata(targets), sizes, shares)
+
+    @classmethod
+    def spread(cls, targets: Sequence[Any], count: int) -> list[int]:
+        """At most `count` row numbers that stand for all rows; so does the last quarter of them."""
+        return in_turns(cls.strata(targets), count)
 
     @abstractmethod
     def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.examples import Examples, evenly_spaced
+from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.evaluation.inference import model_outputs
 from tltool.export.artifact import load_artifact
@@ -18,6 +18,7 @@ from tltool.export.outputs import Outputs
 from tltool.recipe.export_section import GateSection, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import size_of
+from tltool.tasks.stratify import evenly_spaced
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tltool.data.examples import Examples, evenly_spaced
+from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import GOLDEN_FILE, LABELS_FILE, Contract
 from tltool.export.feeding import encoded
@@ -17,6 +17,7 @@ from tltool.export.outputs import Outputs
 from tltool.export.sidecars.tokenizer_file import TOKENIZER_FILE, has_tokenizer_file, tokenizer_json
 from tltool.support.errors import ExportError
 from tltool.support.files import write_json, write_text
+from tltool.tasks.stratify import evenly_spaced
 from tltool.tasks.table import Task
 
 GOLDEN_FOLDER = "golden"

@@ -7,28 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tltool.data.examples import Examples, evenly_spaced
+from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.feeding import BATCH_SIZE, single_inputs
 from tltool.support.errors import ExportError
 
 
 def balanced_rows(examples: Examples, count: int) -> Examples:
-    """At most `count` rows, as many of each stratum as there are, spread over each one's rows.
-
-    Strata are what the kind of target says: classes, rarest labels, or
-    quantiles of numbers, so that rare large ones are among them. They take
-    turns, so that any part of the result is as balanced.
-    """
-    rows: dict[str, list[int]] = {}
-    for row, stratum in enumerate(examples.kind.strata(examples.targets)):
-        rows.setdefault(stratum, []).append(row)
-    share = -(-count // len(rows)) if rows else 0
-    chosen = [
-        [of_one[i] for i in evenly_spaced(len(of_one), share)] for _, of_one in sorted(rows.items())
-    ]
-    turns = [of_one[i] for i in range(share) for of_one in chosen if i < len(of_one)]
-    return examples.take(turns[:count])
+    """At most `count` rows that stand for all, as their kind of target chooses them."""
+    return examples.take(examples.kind.spread(examples.targets, count))
 
 
 def without_probe(examples: Examples, most: int = 64) -> tuple[Examples, Examples]:
