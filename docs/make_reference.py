@@ -42,6 +42,8 @@ two numbers, the lowest and the highest value that is drawn. See [your own image
 # A short text for the fields of the whole recipe, which are mostly sections.
 TOP_LEVEL = {
     "task": "What goes in and what comes out: " + ", ".join(f"`{name}`" for name in TASKS) + ".",
+    "target": "A kind of target of your own in place of the task's: a registered name, or "
+    "`package.module:Name`.",
     "name": "Names the folder of the runs: `OUTPUT_DIR/NAME/1`, `…/2` and so on.",
     "description": "One line for people.",
     "data": "See [data](#data).",
