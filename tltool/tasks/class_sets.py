@@ -222,7 +222,7 @@ class ClassSetTarget(LabelledTarget):
 
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
         """Binary cross-entropy, or the focal loss (Lin et al. 2017, arXiv:1708.02002)."""
-        from tltool.tasks.keras_parts import BinaryCrossentropyByOutput
+        from tltool.tasks.keras_losses import BinaryCrossentropyByOutput
 
         return BinaryCrossentropyByOutput(label_smoothing=label_smoothing, focal_gamma=focal_gamma)
 

@@ -364,12 +364,12 @@ class ClassTarget(LabelledTarget):
             "score": tf.reduce_max(outputs, axis=-1),
         }
 
-    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor:
+    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor | None:
         """A softmax."""
         import keras
 
         if not self._softmax_of_raw:
-            return super().keras_result(raw)
+            return None
         return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(raw)
 
     def answers(self, outputs: Array, labels: Sequence[str]) -> list[Any]:

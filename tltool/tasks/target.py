@@ -419,15 +419,13 @@ class Target(ABC):
     def served(self, raw: Any) -> dict[str, Any]:
         """The outputs of a SavedModel in the graph, of raw outputs, by name."""
 
-    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor:
-        """The result as layers on a model's raw output, the last one named `result_name`.
+    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor | None:
+        """The result as layers of Keras on a model's raw output, the last one named `result_name`.
 
-        This one is a layer of tltool's that calls `result`, so the file needs
-        tltool and this kind to be loaded; layers of Keras alone do not.
+        None where Keras has no layers for it: it becomes a layer that calls
+        `result`, and the file needs tltool and this kind to be loaded.
         """
-        from tltool.tasks.keras_parts import ResultLayer
-
-        return ResultLayer(self, name=self.result_name)(raw)
+        return None
 
     @abstractmethod
     def from_result(self, result: Array) -> Array:

@@ -5,4 +5,4 @@ from __future__ import annotations
 from tltool.backbones.networks import (
     layers,  # noqa: F401 - for what they register
 )
-from tltool.tasks import keras_parts  # noqa: F401 - the same
+from tltool.tasks import result_layer  # noqa: F401 - the same

@@ -12,6 +12,7 @@ from tltool.model.joining import to_float32
 from tltool.support.errors import ExportError
 from tltool.support.files import atomic_path
 from tltool.support.quiet import quiet
+from tltool.tasks.result_layer import ResultLayer
 from tltool.tasks.table import Task
 
 # Where importing a package registers all its layers, and the layer's own module is private.
@@ -55,7 +56,10 @@ def inference_model(model: keras.Model, task: Task) -> keras.Model:
         task: Labels or target scale.
     """
     plain = without_random_layers(to_float32(model))
-    return keras.Model(plain.input, task.target.keras_result(plain.output), name=model.name)
+    result = task.target.keras_result(plain.output)
+    if result is None:
+        result = ResultLayer(task.target, name=task.target.result_name)(plain.output)
+    return keras.Model(plain.input, result, name=model.name)
 
 
 def without_random_layers(model: keras.Model) -> keras.Model:

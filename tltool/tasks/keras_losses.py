@@ -1,4 +1,4 @@
-"""Losses and layers of targets that Keras itself does not have."""
+"""Losses that Keras itself does not have."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 import keras
 from keras import ops
-
-from tltool.tasks.registry import find_target, name_of
 
 
 @keras.saving.register_keras_serializable(package="tltool")
@@ -48,30 +46,3 @@ class BinaryCrossentropyByOutput(keras.losses.Loss):
         """See Keras."""
         own = {"label_smoothing": self.label_smoothing, "focal_gamma": self.focal_gamma}
         return {**super().get_config(), **own}
-
-
-@keras.saving.register_keras_serializable(package="tltool")
-class ResultLayer(keras.layers.Layer):
-    """From raw outputs to the result of a kind of target, such as one of a user's own.
-
-    Args:
-        target: Gives the result; a `Target`, or the JSON values of one.
-        name: Of the layer.
-        dtype: As for every layer.
-    """
-
-    def __init__(self, target: Any, name: str | None = None, dtype: Any = "float32") -> None:
-        super().__init__(name=name, dtype=dtype)
-        if isinstance(target, dict):
-            values = dict(target)
-            target = find_target(values.pop("kind")).from_json(values)
-        self._target = target
-
-    def call(self, raw: Any) -> Any:
-        """Raw outputs (n, num_outputs) to what exported models give."""
-        return self._target.result(raw)
-
-    def get_config(self) -> dict[str, Any]:
-        """See Keras."""
-        target = {"kind": name_of(type(self._target)), **self._target.to_json()}
-        return {"name": self.name, "dtype": "float32", "target": target}

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tltool.support.errors import DataError
+from tltool.tasks.stratify import by_strata, over_label_sets
+
+SHARES = {"test": 0.1, "validation": 0.1}
+
+
+def random_label_sets(count, labels, seed):
+    """Sets whose labels are of all frequencies, and depend on each other."""
+    rng = np.random.default_rng(seed)
+    share = rng.uniform(0.02, 0.6, labels)
+    scene = rng.uniform(size=(count, 1))  # what makes several labels likely at once
+    has = rng.uniform(size=(count, labels)) < 2 * share * scene
+    return [tuple(f"k{i}" for i in np.flatnonzero(row)) for row in has]
+
+
+def rows_of(label_sets, sizes, parts, part):
+    """How many rows of a part have each label."""
+    counts = Counter()
+    for labels, size, found in zip(label_sets, sizes, parts, strict=True):
+        if found == part:
+            counts.update(dict.fromkeys(labels, size))
+    return counts
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_each_label_keeps_its_share(seed):
+    count, labels = 100 + seed, 2 + seed % 14
+    sets = random_label_sets(count, labels, seed)
+    shares = [SHARES, {"test": 0.2}, {"a": 0.25, "b": 0.25, "c": 0.5}][seed % 3]
+    parts = over_label_sets(sets, [1] * count, shares)
+    assert set(parts) <= {*shares, None}
+    total = rows_of(sets, [1] * count, [0] * count, 0)
+    for part, share in shares.items():
+        found = rows_of(sets, [1] * count, parts, part)
+        assert all(abs(found[label] - share * total[label]) <= 3 for label in total)
+        assert abs(parts.count(part) - share * count) <= max(3, 0.05 * count)
+
+
+def test_it_divides_labels_more_evenly_than_chance():
+    def unevenness(parts):
+        found = rows_of(sets, sizes, parts, "test")
+        return sum((found[label] - 0.1 * total[label]) ** 2 for label in total)
+
+    rng = np.random.default_rng(0)
+    ours, chance = [], []
+    for seed in range(20):
+        sets, sizes = random_label_sets(300, 12, seed), [1] * 300
+        total = rows_of(sets, sizes, [0] * 300, 0)
+        ours.append(unevenness(over_label_sets(sets, sizes, SHARES)))
+        drawn = rng.permutation(["test"] * 30 + ["train"] * 270).tolist()
+        chance.append(unevenness(drawn))
+    assert np.mean(ours) < 0.2 * np.mean(chance)
+
+
+def test_rare_labels_stay_in_the_rest():
+    sets = [("usual",)] * 60 + [("usual", "once"), ("twice", "usual"), ("twice",), ()]
+    for order in range(10):
+        rows = np.random.default_rng(order).permutation(len(sets))
+        shuffled = [sets[row] for row in rows]
+        parts = over_label_sets(shuffled, [1] * len(sets), SHARES)
+        trained = rows_of(shuffled, [1] * len(sets), parts, None)
+        assert trained["once"] == 1
+        assert trained["twice"] >= 1
+
+
+def test_rows_without_a_label_are_divided_too():
+    parts = over_label_sets([()] * 40, [1] * 40, SHARES)
+    assert Counter(parts) == {"test": 4, "validation": 4, None: 32}
+    mixed = over_label_sets([("a",), ()] * 50, [1] * 100, {"test": 0.2})
+    assert [part for part in mixed[1::2]].count("test") == 10
+    assert over_label_sets([], [], SHARES) == []
+
+
+def test_groups_count_as_many_rows_as_they_have():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 6, 150).tolist()
+    sets = random_label_sets(150, 5, 1)
+    parts = over_label_sets(sets, sizes, {"test": 0.3})
+    found, total = (rows_of(sets, sizes, p, "test") for p in (parts, ["test"] * 150))
+    assert all(abs(found[label] - 0.3 * total[label]) <= 6 for label in total)
+
+
+def test_the_order_of_the_draw_decides_and_nothing_else():
+    sets = random_label_sets(200, 8, 0)
+    once, again = (over_label_sets(sets, [1] * 200, SHARES) for _ in range(2))
+    assert once == again
+    other = over_label_sets(sets[::-1], [1] * 200, SHARES)[::-1]
+    assert other != once
+    doubled = [labels + labels[:1] for labels in sets]  # a label twice is one label
+    assert over_label_sets(doubled, [1] * 200, SHARES) == once
+
+
+def test_strata_give_each_part_its_share():
+    strata = ["b", "a", "a", "a", "a"] * 40
+    parts = by_strata(strata, [1] * 200, SHARES)
+    pairs = Counter(zip(strata, parts, strict=True))
+    assert pairs["b", "test"] == pairs["b", "validation"] == 4
+    assert pairs["a", "test"] == pairs["a", "validation"] == 16
+    # What comes first in the order of the draw is taken first.
+    assert [i for i, part in enumerate(parts) if part == "test"][:4] == [0, 1, 2, 3]
+
+
+def test_a_small_stratum_is_in_every_part_and_groups_are_not_torn():
+    parts = by_strata(["a"] * 30 + ["b"] * 3, [1] * 33, SHARES)
+    assert Counter(parts[30:]) == {"test": 1, "validation": 1, None: 1}
+    sizes = [50, *[1] * 50]
+    parts = by_strata(["a"] * 51, sizes, {"test": 0.1})
+    assert parts[0] is None
+    assert sum(size for size, part in zip(sizes, parts, strict=True) if part == "test") == 10
+
+
+def test_all_strata_that_are_too_small_are_named_at_once():
+    strata = ["The class 'c10'", "The class 'c9'", "The class 'c9'", *["The class 'a'"] * 9]
+    with pytest.raises(DataError) as caught:
+        by_strata(strata, [1, 1, 3, *[1] * 9], SHARES)
+    message = caught.value.message
+    assert message.startswith("Too few examples to split into train, validation, test, 3 of each")
+    first, second = message.splitlines()[1:]
+    assert first.strip() == "The class 'c9' has 2 distinct examples (4 with their exact duplicates)"
+    assert second.strip() == "The class 'c10' has 1 distinct examples"
+    assert "data.test_fraction=0 or data.validation_fraction=0" in caught.value.hint
+    with pytest.raises(DataError, match=r"^The class 'b' has 1 distinct examples, too few to "
+                       r"split into train, test: 2 are needed"):  # fmt: skip
+        by_strata(["The class 'b'", *["The class 'a'"] * 9], [1] * 10, {"test": 0.1})
