@@ -99,8 +99,9 @@ def over_label_sets(
         for group in groups_of[rarest]:
             if group in chosen:
                 continue
+            wants = room if rarest == NO_LABEL else {p: lacking[p][rarest] for p in parts}
             # Of equals the rest comes first: what is rare must be trained on.
-            part = max(reversed(parts), key=lambda part: (lacking[part][rarest], room[part]))
+            part = max(reversed(parts), key=lambda part: (wants[part], room[part]))
             chosen[group] = part
             room[part] -= sizes[group]
             for label in sets[group]:
