@@ -225,7 +225,8 @@ class NumbersTarget(Target):
         scale = list(self.std)
 
         def error(truth: Any, raw: Any) -> Any:
-            return ops.mean(ops.abs(truth - raw) * ops.convert_to_tensor(scale, "float32"), -1)
+            distance = ops.abs(ops.cast(truth, "float32") - ops.cast(raw, "float32"))
+            return ops.mean(distance * ops.convert_to_tensor(scale, "float32"), -1)
 
         return [keras.metrics.MeanMetricWrapper(error, name="mae")]
 
