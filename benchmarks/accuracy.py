@@ -1,11 +1,11 @@
-"""Test accuracy on published splits, over training seeds, beside the frozen features' own.
+"""Test scores on published splits, over training seeds, beside the frozen features' own.
 
     python benchmarks/accuracy.py trash6 --seeds 3 --data DIR
 
 Trains the recipe of that name in benchmarks/recipes/ once for each training
 seed, on the published training split, and measures on the published test
 split. In the same process and on the same rows, the frozen backbone's features
-with a logistic regression are the reference: what fine-tuning must beat.
+with a linear model are the reference: what fine-tuning must beat.
 Prints a Markdown table and puts it into RESULTS.md.
 """
 
@@ -15,9 +15,11 @@ import argparse
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from results import write_section
 
@@ -37,11 +39,21 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A published split, as paths below the data folder."""
+    """A published split.
+
+    Attributes:
+        title: For people.
+        train, test, validation: Paths below the data folder; without validation
+            rows of train validate.
+        scores: Keys of the metrics to print, such as "accuracy"; of single
+            numbers "mae NAME".
+    """
 
     title: str
     train: str
     test: str
+    validation: str | None = None
+    scores: tuple[str, ...] = ("accuracy",)
 
 
 BENCHMARKS = {
@@ -53,6 +65,26 @@ BENCHMARKS = {
     ),
     "banking77": Benchmark(
         "banking77: questions to a bank, 77 intents", "banking77/train.csv", "banking77/test.csv"
+    ),
+    "goemotions": Benchmark(
+        "goemotions: comments with any of 28 emotions",
+        "goemotions/train.csv",
+        "goemotions/test.csv",
+        "goemotions/dev.csv",
+        ("macro_f1", "micro_f1", "mean_average_precision"),
+    ),
+    "miml_scenes": Benchmark(
+        "miml_scenes: photographs of landscapes with any of 5 labels",
+        "miml_scenes/train.csv",
+        "miml_scenes/test.csv",
+        scores=("mean_average_precision", "macro_f1", "micro_f1"),
+    ),
+    "bccd_counts": Benchmark(
+        "bccd_counts: red cells, white cells and platelets in blood smears",
+        "bccd_counts/train.csv",
+        "bccd_counts/test.csv",
+        "bccd_counts/val.csv",
+        ("mae rbc", "mae wbc", "mae platelets"),
     ),
 }
 
@@ -78,28 +110,42 @@ def main() -> None:
 def measure(name: str, data: Path, seeds: int) -> str:
     """The Markdown section of one benchmark."""
     benchmark = BENCHMARKS[name]
+    places = {
+        "train": benchmark.train,
+        "test": benchmark.test,
+        "validation": benchmark.validation,
+    }
     recipe = Recipe.load(
         RECIPES / f"{name}.yaml",
-        [f"data.train={data / benchmark.train}", f"data.test={data / benchmark.test}"],
+        [f"data.{split}={data / place}" for split, place in places.items() if place],
     )
     examples, _ = load_data(recipe)
-    reference = frozen_features_accuracy(recipe, examples)
-    accuracies = [finetuned_accuracy(recipe, seed) for seed in range(seeds)]
-    return section(name, examples, accuracies, reference)
+    reference = frozen_features_metrics(recipe, examples)
+    found = [finetuned_metrics(recipe, seed, benchmark) for seed in range(seeds)]
+    return section(name, examples, found, reference)
 
 
-def finetuned_accuracy(recipe: Recipe, seed: int) -> float:
-    """Test accuracy after training with one seed; the split stays the same."""
+def finetuned_metrics(recipe: Recipe, seed: int, benchmark: Benchmark) -> Mapping[str, Any]:
+    """Metrics of the test rows after training with one seed; the split stays the same."""
     with tempfile.TemporaryDirectory() as folder:
         seeded = recipe.with_overrides(f"training.seed={seed}", f"output_dir={folder}")
         run = tltool.finetune(seeded, progress=terminal_progress())
-        accuracy = float(run.metrics["test"]["accuracy"])
-        print(f"seed {seed}: {accuracy:.4f}", file=sys.stderr, flush=True)
-        return accuracy
+        metrics = run.metrics["test"]
+        scores = ", ".join(f"{key} {score(metrics, key):.4f}" for key in benchmark.scores)
+        print(f"seed {seed}: {scores}", file=sys.stderr, flush=True)
+        return metrics
 
 
-def frozen_features_accuracy(recipe: Recipe, examples: Examples) -> float:
-    """Test accuracy of a logistic regression on the pretrained backbone's features.
+def score(metrics: Mapping[str, Any], key: str) -> float:
+    """A metric, or that of a number by its name."""
+    key, _, name = key.partition(" ")
+    if name:
+        metrics = next(row for row in metrics["per_number"] if row["name"] == name)
+    return float(metrics[key])
+
+
+def frozen_features_metrics(recipe: Recipe, examples: Examples) -> Mapping[str, Any]:
+    """Metrics of a linear model on the pretrained backbone's features.
 
     It may use all rows that the fine-tuned model sees, the validation rows too.
     """
@@ -111,37 +157,49 @@ def frozen_features_accuracy(recipe: Recipe, examples: Examples) -> float:
         image_size_px=settings.image_size_px,
     )
     train, test = _rows(examples, {"train", "validation"}), _rows(examples, {"test"})
-    result = features_baseline(
+    columns = recipe.data.label_columns or (recipe.data.label_column,)
+    return features_baseline(
         raw_outputs(backbone.model, train, backbone.preprocessing),
         train.targets,
         raw_outputs(backbone.model, test, backbone.preprocessing),
         test.targets,
-        make_task(recipe.spec, examples),
+        make_task(recipe.spec, examples, columns),
         name="frozen backbone",
-    )
-    return result.value
+    ).metrics
 
 
 def _rows(examples: Examples, splits: set[str]) -> Examples:
     return examples.where(lambda row: examples.splits[row] in splits)
 
 
-def section(name: str, examples: Examples, accuracies: list[float], reference: float) -> str:
+def section(
+    name: str,
+    examples: Examples,
+    found: Sequence[Mapping[str, Any]],
+    reference: Mapping[str, Any],
+) -> str:
     """Title, table and conditions."""
-    spread = f"{statistics.stdev(accuracies):.3f}" if len(accuracies) > 1 else "—"
-    head = [*(f"Seed {seed}" for seed in range(len(accuracies))), "Mean", "Standard deviation"]
-    row = [*(f"{value:.3f}" for value in accuracies), f"{statistics.mean(accuracies):.3f}", spread]
+    benchmark = BENCHMARKS[name]
     train, test = (len(_rows(examples, s)) for s in ({"train", "validation"}, {"test"}))
+    seeds = [f"Seed {seed}" for seed in range(len(found))]
+    head = ["Test score", *seeds, "Mean", "Standard deviation", "Frozen features + linear model"]
+    rows = []
+    for key in benchmark.scores:
+        values = [score(metrics, key) for metrics in found]
+        spread = f"{statistics.stdev(values):.3f}" if len(values) > 1 else "—"
+        cells = [f"{value:.3f}" for value in (*values, statistics.mean(values))]
+        rows.append(_table_row([key, *cells, spread, f"{score(reference, key):.3f}"]))
     return "\n".join(
         [
-            f"## Accuracy on {BENCHMARKS[name].title}",
+            f"## Test scores on {benchmark.title}",
             "",
-            f"Test accuracy of `recipes/{name}.yaml` in this folder, trained on the {train:,} rows "
-            f"of the published training split and measured on all {test:,} test rows.",
+            f"`recipes/{name}.yaml` in this folder, trained on the {train:,} published training "
+            f"{'and validation ' if benchmark.validation else ''}rows and measured on all {test:,} "
+            "test rows.",
             "",
-            _table_row([*head, "Frozen features + logistic regression"]),
-            _table_row(["---:"] * (len(head) + 1)),
-            _table_row([*row, f"{reference:.3f}"]),
+            _table_row(head),
+            _table_row(["---", *["---:"] * (len(head) - 1)]),
+            *rows,
             "",
             f"The standard deviation is the sample's. tltool {tltool.__version__}, "
             f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on CPUs.",

@@ -261,6 +261,7 @@ def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
 
 def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     hidden = _section(values, "head").get("hidden_units")
+    gamma = _section(values, "training").get("focal_gamma")
     for place, phase in _phases(values):
         if phase.get("solver") != "exact":
             continue
@@ -270,6 +271,13 @@ def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                 "exact solves the head alone",
                 _shown(phase["train"]),
                 hint="write `train: head`, or `solver: gradient`",
+            )
+        if gamma:
+            yield Fault(
+                "training.focal_gamma",
+                f"{place} solves the head exactly, which knows no focal loss",
+                _shown(gamma),
+                hint="leave out `training.focal_gamma`, or train with `solver: gradient`",
             )
         if hidden:
             yield Fault(
@@ -290,6 +298,9 @@ def _search_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(
             "head.search", "trains with adamw only; training.optimizer is", _shown(optimizer)
         )
+    gamma = _section(values, "training").get("focal_gamma")
+    if gamma:
+        yield Fault("head.search", "knows no focal loss; training.focal_gamma is", _shown(gamma))
     phases = [phase for _, phase in _phases(values) if phase.get("train", "head") == "head"]
     if any(phase.get("solver") == "exact" for phase in phases):
         yield Fault("head.search", "has nothing to tune where the head is solved exactly",
