@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
-from tltool.support.errors import did_you_mean
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
@@ -59,25 +59,30 @@ TASKS: dict[str, TaskSpec] = {
     )
 }
 
-# What people call tasks, and what tltool calls them. A name without an entry in `TASKS` is a task
-# that this version does not have.
+# What people call tasks, and what tltool calls them.
 _CALLED: dict[str, tuple[str, ...]] = {
-    "classification": ("image-classification", "text-classification"),
-    "regression": ("image-regression", "text-regression"),
-    "multi-label": ("image-multi-label", "text-multi-label"),
-    "multilabel": ("image-multi-label", "text-multi-label"),
-    "multi-label-classification": ("image-multi-label", "text-multi-label"),
     "tagging": ("image-multi-label", "text-multi-label"),
+    "image-tagging": ("image-multi-label",),
+    "text-tagging": ("text-multi-label",),
+    "sentiment": ("text-classification",),
     "sentiment-analysis": ("text-classification",),
     "zero-shot-classification": ("text-classification",),
+    "emotion-detection": ("text-classification",),
+    "intent-detection": ("text-classification",),
+    "language-detection": ("text-classification",),
+    "spam-detection": ("text-classification",),
     "counting": ("image-regression",),
 }
+# Beginnings of words in the names of tasks that this version does not have, and what those are
+# for; the first that occurs counts.
 _ABSENT = {
-    "segment": "segmentation",
-    "mask": "segmentation",
+    "anomal": "anomalies",
+    "fill-mask": "words left out",
     "detect": "detection of objects",
     "bounding": "detection of objects",
     "yolo": "detection of objects",
+    "segment": "segmentation",
+    "mask": "segmentation",
     "token": "classes of words",
     "ner": "classes of words",
     "entit": "classes of words",
@@ -94,16 +99,23 @@ _ABSENT = {
     "translat": "writing text",
     "generat": "writing text",
     "caption": "writing text",
+    "to-text": "writing text",
     "chat": "writing text",
+    "to-image": "making images",
     "keypoint": "key points",
+    "landmark": "key points",
     "pose": "key points",
     "audio": "sound",
     "speech": "sound",
     "video": "video",
     "tabular": "tables of numbers",
-    "anomal": "anomalies",
     "ocr": "reading text in images",
     "depth": "depth",
+}
+_KINDS = {
+    "classification": "classification",
+    "multilabel": "multi-label",
+    "regression": "regression",
 }
 
 
@@ -114,19 +126,27 @@ def unknown_task(name: str) -> tuple[str, str | None]:
         The problem, and the right name or None.
     """
     plain = "-".join(name.strip().lower().replace("_", "-").split())
-    if plain in TASKS:
-        return "unknown task", f"did you mean `{plain}`?"
-    # Whole words count for short ones, lest `ner` be found in `general`.
+    meant = (plain,) if plain in TASKS else _CALLED.get(plain, ())
+    if not meant:
+        for part, what in _ABSENT.items():
+            # Whole words for short ones, lest `ner` be found in `nervous`.
+            end = "-" if len(part) < 4 else ""
+            if f"-{part}{end}" in f"-{plain}-":
+                return f"not in this version, which has no task for {what}", None
+        meant = _nearest(plain)
+    names = " or ".join(f"`{name}`" for name in meant)
+    return "unknown task", f"did you mean {names}?" if names else None
+
+
+def _nearest(plain: str) -> tuple[str, ...]:
+    """The tasks of the kind that a name ends in, and of the modality that it names, if it does."""
     words = plain.split("-")
-    for part, what in _ABSENT.items():
-        if part in words or (len(part) > 3 and part in plain):
-            return f"not in this version, which has no task for {what}", None
-    bare = plain.removeprefix("image-").removeprefix("text-")
-    meant = _CALLED.get(plain) or _CALLED.get(bare)
-    if meant:
-        same = [name for name in meant if name.partition("-")[0] == plain.partition("-")[0]]
-        return "unknown task", f"did you mean {' or '.join(f'`{n}`' for n in same or meant)}?"
-    return "unknown task", did_you_mean(plain, TASKS)
+    ends = words[-1], "".join(words[-2:])
+    near = [found for end in ends for found in get_close_matches(end, _KINDS, 1, 0.8)]
+    kind = "multi-label" if "multilabel" in "".join(words) else _KINDS[near[0]] if near else None
+    found = [spec for spec in TASKS.values() if spec.name.partition("-")[2] == kind]
+    named = [m for word in words for m in get_close_matches(word, ("image", "text"), 1, 0.75)]
+    return tuple(spec.name for spec in found if not named or spec.modality in named)
 
 
 @dataclass(frozen=True)
