@@ -18,7 +18,7 @@ from typing import Any
 from tltool.backbones.base import Features
 from tltool.recipe.schema import HeadSection
 from tltool.support.errors import HeadError, did_you_mean
-from tltool.support.imports import import_named, installed
+from tltool.support.imports import import_named, installed, load
 from tltool.tasks.table import Task
 
 Head = Callable[..., Any]
@@ -100,7 +100,7 @@ def find_head(name: str) -> Head:
         return import_named(name, "head.name", HeadError)
     others = installed("tltool.heads")
     if name in others:
-        return others[name].load()
+        return load(others[name], "head.name", HeadError)
     known = sorted({*HEADS, *others})
     raise HeadError(
         f"head.name: there is no head {name!r}; the heads are {', '.join(known)}.",

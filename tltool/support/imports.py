@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,27 @@ def import_named(name: str, field: str, error: type[TltoolError]) -> Any:
     return found
 
 
-def installed(group: str) -> dict[str, Any]:
-    """The entry points of a group in installed packages, by name; `.load()` imports one."""
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group in installed packages, by name; `load` imports one."""
     return {point.name: point for point in entry_points(group=group)}
+
+
+def load(point: EntryPoint, field: str, error: type[TltoolError]) -> Any:
+    """What an entry point names.
+
+    Args:
+        point: From `installed`.
+        field: Of the recipe, for messages.
+        error: What to raise.
+
+    Raises:
+        TltoolError: It can't be imported.
+    """
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as fault:
+        package = point.dist.name if point.dist else "a package"
+        raise error(
+            f"{field}: {point.name!r} of {package}, {point.value}, can't be imported: {fault}.",
+            hint=f"Install {package} anew, or ask who made it.",
+        ) from fault

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tltool.support.errors import TargetError, did_you_mean
-from tltool.support.imports import import_named, installed
+from tltool.support.imports import import_named, installed, load
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
@@ -71,7 +71,7 @@ def find_target(name: str) -> type[Target]:
     if ":" in name:
         found = import_named(name, "target", TargetError)
     elif name in others:
-        found = others[name].load()
+        found = load(others[name], "target", TargetError)
     else:
         known = sorted({*KINDS, *others})
         raise TargetError(
