@@ -157,13 +157,12 @@ def frozen_features_metrics(recipe: Recipe, examples: Examples) -> Mapping[str, 
         image_size_px=settings.image_size_px,
     )
     train, test = _rows(examples, {"train", "validation"}), _rows(examples, {"test"})
-    columns = recipe.data.label_columns or (recipe.data.label_column,)
     return features_baseline(
         raw_outputs(backbone.model, train, backbone.preprocessing),
         train.targets,
         raw_outputs(backbone.model, test, backbone.preprocessing),
         test.targets,
-        make_task(recipe.spec, examples, columns),
+        make_task(recipe.spec, examples),
         name="frozen backbone",
     ).metrics
 

@@ -18,10 +18,10 @@ TEXT, SETS, NUMBER = (
 )
 
 
-def table(targets, splits=None, kind=ClassTarget) -> Examples:
+def table(targets, splits=None, kind=ClassTarget, columns=()) -> Examples:
     n = len(targets)
-    origins = list("o" * n)
-    return Examples("text", list("x" * n), targets, splits or ["train"] * n, origins, kind=kind)
+    rows = list("x" * n), targets, splits or ["train"] * n, list("o" * n)
+    return Examples("text", *rows, kind=kind, columns=columns)
 
 
 def test_labels_come_from_training_alone():
@@ -56,8 +56,8 @@ def test_one_hot_keeps_the_order_where_a_class_is_missing():
 
 
 def test_regression_is_standardised_by_training_targets():
-    numbers = table([1.0, 3.0, 100.0], ["train", "train", "test"], NumbersTarget)
-    task = make_task(NUMBER, numbers, ("kg",))
+    numbers = table([1.0, 3.0, 100.0], ["train", "train", "test"], NumbersTarget, ("kg",))
+    task = make_task(NUMBER, numbers)
     assert task.target == NumbersTarget(("kg",), (2.0,), (1.0,))
     scaled = encode_targets(Task(NUMBER, NumbersTarget(mean=(2.0,), std=(4.0,))), [10.0, 2.0])
     assert scaled.dtype == np.float32

@@ -32,6 +32,7 @@ class Examples:
             (line counted from 1, header included), a file path, or `item 4`.
         skipped: What was left out under `data.on_error: skip`, one line each.
         kind: The kind of the targets.
+        columns: Names of the columns that the targets come from.
         tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
     """
 
@@ -42,6 +43,7 @@ class Examples:
     origins: Sequence[str]
     skipped: tuple[str, ...] = field(default=())
     kind: type[Target] = ClassTarget
+    columns: tuple[str, ...] = ()
     tokens: Tokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 MANIFEST_VERSION = 2
 
 
-def make_task(spec: TaskSpec, examples: Examples, names: Sequence[str] = ()) -> Task:
+def make_task(spec: TaskSpec, examples: Examples) -> Task:
     """The task on this data: its label order, or the scale of its targets.
 
     Args:
         spec: The row of `TASKS`.
         examples: Split examples; only those of "train" are looked at.
-        names: Of the columns that the targets come from.
 
     Raises:
         DataError: There are no training examples, or nothing to tell apart in them.
@@ -35,7 +34,7 @@ def make_task(spec: TaskSpec, examples: Examples, names: Sequence[str] = ()) -> 
     targets = [target for target in examples.split("train").targets if target is not None]
     if not targets:
         raise DataError("There are no labelled training examples.")
-    return Task(spec, spec.target.fit(targets, names))
+    return Task(spec, spec.target.fit(targets, examples.columns))
 
 
 def encode_targets(

@@ -118,8 +118,7 @@ def assemble(
     from tltool.training.distribution import make_strategy
 
     progress, clock = progress or Progress(), clock or Stopwatch()
-    columns = recipe.data.label_columns or (recipe.data.label_column,)
-    task = make_task(recipe.spec, examples, columns)
+    task = make_task(recipe.spec, examples)
     strategy = make_strategy(recipe.training)
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)

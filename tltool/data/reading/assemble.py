@@ -59,7 +59,8 @@ def join_rows(
     """
     decided = {"validation", "test"} <= set(parts)
     cells = [row.label for rows in parts.values() for row in rows if isinstance(row, Row)]
-    read = spec.target.reader(columns or LabelColumns(), cells)
+    columns = columns or LabelColumns()
+    read = spec.target.reader(columns, cells)
     filled, broken = _Columns(), []
     for split in SPLITS:
         for row in parts.get(split, []):
@@ -81,6 +82,7 @@ def join_rows(
         filled.origins,
         skipped,
         spec.target,
+        columns.names,
     )
 
 
@@ -97,7 +99,7 @@ def check_labels(examples: Examples, spec: TaskSpec) -> None:
             "There are no usable training examples."
             + (f" {len(examples.skipped)} were left out." if examples.skipped else "")
         )
-    spec.target.fit(training)
+    spec.target.fit(training, examples.columns)
     names_in = spec.target.names_in
     known = sorted({name for target in training for name in names_in(target)})
     learnt = set(known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tltool.data.examples import Split
@@ -38,7 +38,8 @@ def split_folders(folder: Path) -> dict[Split, Path]:
     found = {path.name.lower(): path for path in _subfolders(folder)}
     train = next((found[name] for name in SPLIT_FOLDERS["train"] if name in found), None)
     if train is None or not (_subfolders(train) or label_table(train)):
-        _refuse_other_layouts(folder, found)
+        _refuse_parts(folder)
+        _refuse_bare_splits(folder)
         return {"train": folder}
     known = {name for names in SPLIT_FOLDERS.values() for name in names}
     if strange := sorted(set(found) - known):
@@ -47,6 +48,8 @@ def split_folders(folder: Path) -> dict[Split, Path]:
             f"{', '.join(strange)}.",
             hint=f"move them elsewhere, or point data.train at {train} itself",
         )
+    if label_table(train) is None:
+        _refuse_parts(train)
     return {split: found[name] for split in SPLIT_FOLDERS if (name := _one(folder, found, split))}
 
 
@@ -54,8 +57,8 @@ LABEL_TABLE = "_classes.csv"
 """A table beside images: their file names, and a 0/1 column for each label, as Roboflow has it."""
 # What folders are called that hold no class, but a part of data of another kind.
 _PARTS = {
-    "segmentation": {"images", "image", "masks", "mask", "segmentations", "labels"},
     "detection": {"images", "image", "annotations", "labels", "bboxes", "xml", "annotation"},
+    "segmentation": {"images", "image", "masks", "mask", "segmentations", "labels"},
 }
 
 
@@ -65,24 +68,33 @@ def label_table(folder: Path) -> Path | None:
     return table if table.is_file() else None
 
 
-def _refuse_other_layouts(folder: Path, found: dict[str, Path]) -> None:
+def _refuse_parts(folder: Path) -> None:
     """Raises DataError where folders are named as parts of other data, and not as classes."""
-    names = set(found)
+    names = sorted(path.name for path in _subfolders(folder))
     for kind, parts in _PARTS.items():
-        if len(names) > 1 and names <= parts:
+        if len(names) > 1 and {name.lower() for name in names} <= parts:
             raise DataError(
-                f"{folder} holds {', '.join(f'{name}/' for name in sorted(names))}, which looks "
-                f"like data for {kind}, not like one folder for each class.",
+                f"{folder} holds {_with_slashes(names)}, which looks like data for {kind}, not "
+                "like one folder for each class.",
                 hint=f"there is no task for {kind} in this version; for classes, make one folder "
                 "for each",
             )
+
+
+def _refuse_bare_splits(folder: Path) -> None:
+    """Raises DataError where there are folders of splits without folders of classes in them."""
+    names = sorted(path.name for path in _subfolders(folder))
     splits = {name for known in SPLIT_FOLDERS.values() for name in known}
-    if len(names) > 1 and names <= splits:
+    if len(names) > 1 and {name.lower() for name in names} <= splits:
         raise DataError(
-            f"{folder} holds {', '.join(f'{name}/' for name in sorted(names))} with the files "
-            "directly in them, which looks like splits without folders for the classes.",
+            f"{folder} holds {_with_slashes(names)} with the files directly in them, which looks "
+            "like splits without folders for the classes.",
             hint="put one folder for each class into each of them, or name a table of labels",
         )
+
+
+def _with_slashes(names: Sequence[str]) -> str:
+    return ", ".join(f"{name}/" for name in names)
 
 
 def read_class_folder(
@@ -152,7 +164,9 @@ def _item(path: Path, label: str, suffixes: tuple[str, ...], encoding: str | Non
 
 def _no_classes(folder: Path, modality: Modality) -> DataError:
     tables = [path for path in _entries(folder) if path.suffix.lower() in TABLE_SUFFIXES]
-    if tables:
+    if label_table(folder):
+        hint = f"{LABEL_TABLE} has a column for each label: task={modality}-multi-label reads it"
+    elif tables:
         hint = f"to use a table, name the file, e.g. {tables[0]}"
     else:
         hint = "make one subfolder a class and put its files there, or name a table (CSV)"
