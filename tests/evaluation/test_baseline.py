@@ -11,6 +11,7 @@ from tltool.data.examples import Examples
 from tltool.evaluation import baseline
 from tltool.evaluation.baseline import features_baseline, text_baseline
 from tltool.support.errors import DataError, EvaluationError
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -103,6 +104,35 @@ def test_feature_regression_is_in_the_units_of_the_target():
     )
     assert result.metrics["pearson"] > 0.99
     assert result.setting.startswith("alpha = ")
+
+
+def test_several_labels_have_a_model_each():
+    inputs, sentiment = texts(80)
+    long = [len(text) > np.median([len(text) for text in inputs]) for text in inputs]
+    sets = [
+        (label, "long") if is_long else (label,)
+        for label, is_long in zip(sentiment, long, strict=True)
+    ]
+    sets[0] = ()
+    # The last label stands in no training row: it keeps its share, 0.
+    target = ClassSetTarget(("long", "negative", "positive", "unseen"))
+    task = Task(TASKS["text-multi-label"], target)
+    result = text_baseline(examples(inputs[:50], sets[:50]), examples(inputs[50:], sets[50:]), task)
+    assert result.name == "TF-IDF + logistic regression for each label"
+    assert result.value == result.metrics["mean_average_precision"] > 0.9
+    assert "cross-validation" in result.setting
+    assert result.metrics["classes_without_rows"] == ["unseen"]
+    assert result.metrics["per_class"][3]["predicted"] == 0
+
+
+def test_several_numbers_are_fitted_together():
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    targets = [(10 * a, 1e6 * b + 5) for a, b, _ in x]
+    target = NumbersTarget.fit(targets[::2], ("a", "b"))
+    task = Task(TASKS["image-regression"], target)
+    result = features_baseline(x[::2], targets[::2], x[1::2], targets[1::2], task)
+    assert [row["name"] for row in result.metrics["per_number"]] == ["a", "b"]
+    assert min(row["r2"] for row in result.metrics["per_number"]) > 0.95
 
 
 def test_features_that_do_not_fit_are_refused():

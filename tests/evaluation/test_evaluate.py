@@ -14,6 +14,7 @@ from tltool.evaluation.evaluate import (
 )
 from tltool.support.errors import DataError, EvaluationError
 from tltool.support.words import excerpt
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -145,3 +146,63 @@ def test_another_suffix_is_refused_and_failures_leave_the_old_file(tmp_path):
 def test_no_rows_leave_a_header(tmp_path):
     write_predictions([], tmp_path / "p.csv")
     assert (tmp_path / "p.csv").read_text() == "origin,input,target,prediction\n"
+
+
+SETS = Task(TASKS["image-multi-label"], ClassSetTarget(("a|b", "fog", "sea"), (0.5, 0.25, 0.5)))
+NUMBERS = Task(TASKS["text-regression"], NumbersTarget(("kg", "cm"), (0.0, 0.0), (1.0, 100.0)))
+
+
+def cells_of(rows, path):
+    write_predictions(rows, path)
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_several_labels_are_evaluated_and_written(tmp_path):
+    data = examples("wxyz", [("sea",), ("fog", "sea"), (), None])
+    outputs = np.array([[0.1, 0.3, 0.9], [0.9, 0.1, 0.2], [0, 0, 0], [0, 0.25, 0.5]], np.float32)
+    found = evaluate_outputs(outputs[:3], data.take([0, 1, 2]), SETS)
+    assert found.metrics["exact_match"] == pytest.approx(1 / 3)
+    assert [(m.true, m.predicted, m.confidence) for m in found.mistakes] == [
+        (("fog", "sea"), ["a|b"], None),  # three wrong labels before one
+        (("sea",), ["fog", "sea"], None),
+    ]
+    rows = predictions_table(outputs, data, SETS)
+    assert rows[0] == {
+        "origin": "reviews.csv:2",
+        "input": "w",
+        "target": ["sea"],
+        "prediction": ["fog", "sea"],
+        "probabilities": {"a|b": 0.1, "fog": 0.3, "sea": 0.9},
+    }
+    assert (rows[2]["target"], rows[2]["prediction"], rows[3]["target"]) == ([], [], None)
+    cells = cells_of(rows, tmp_path / "p.csv")
+    assert [row["prediction"] for row in cells] == ["fog|sea", '["a|b"]', "", "fog|sea"]
+    assert [row["target"] for row in cells] == ["sea", "fog|sea", "", ""]
+    assert cells[1]["probability_a|b"] == "0.9"
+    write_predictions(rows, tmp_path / "p.jsonl")
+    lines = (tmp_path / "p.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    with pytest.raises(DataError, match=r"reviews\.csv:5: there is no label"):
+        evaluate_outputs(outputs, data, SETS)
+
+
+def test_several_numbers_are_evaluated_and_written(tmp_path):
+    data = examples("xy", [(1.0, 100.0), (2.0, 50.0)])
+    outputs = np.array([[1.25, 110.0], [2.5, 50.0]])
+    found = evaluate_outputs(outputs, data, NUMBERS)
+    assert [row["mae"] for row in found.metrics["per_number"]] == [0.375, 5.0]
+    assert [(m.true, m.predicted) for m in found.mistakes] == [
+        ((2.0, 50.0), {"kg": 2.5, "cm": 50.0}),
+        ((1.0, 100.0), {"kg": 1.25, "cm": 110.0}),
+    ]
+    rows = predictions_table(outputs, data, NUMBERS)
+    assert rows[0]["target"] == {"kg": 1.0, "cm": 100.0}
+    assert rows[0]["prediction"] == {"kg": 1.25, "cm": 110.0}
+    (first, _) = cells_of(rows, tmp_path / "p.csv")
+    assert list(first) == [
+        "origin", "input", "target_kg", "target_cm", "prediction_kg", "prediction_cm",
+    ]  # fmt: skip
+    assert (first["target_cm"], first["prediction_cm"]) == ("100.0", "110.0")
+    with pytest.raises(EvaluationError, match=r"shape \(2, 2\)"):
+        predictions_table(outputs[:, :1], data, NUMBERS)

@@ -416,3 +416,20 @@ def test_a_mixed_row_s_loss_is_that_of_its_rows_with_their_weights():
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     expected = -(plain * weights * log_p).sum(1)
     np.testing.assert_allclose(-(targets * log_p).sum(1) * mixed_weights, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BATCH_LAYERS)
+def test_weights_of_single_labels_are_mixed_as_the_labels_are(name):
+    rng = np.random.default_rng(1)
+    truth = (rng.uniform(size=(6, 3)) < 0.5).astype("float32")
+    weights = rng.uniform(0.0, 3.0, (6, 3)).astype("float32")
+    ((_, targets, mixed_weights),) = mixed(name, weights, targets=truth)
+    ((_, shares, _),) = mixed(name)
+    logits = rng.normal(size=(6, 3))
+
+    def losses(wanted):
+        return np.logaddexp(0, logits) - wanted * logits
+
+    each = np.stack([losses(truth[row]) * weights[row] for row in range(6)], axis=1)
+    expected = (shares[:, :, None] * each).sum(axis=1)
+    np.testing.assert_allclose(losses(targets) * mixed_weights, expected, atol=1e-5)
