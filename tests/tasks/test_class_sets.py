@@ -439,6 +439,7 @@ def test_weights_of_rows_and_of_their_outputs():
     assert mean_loss(Sigmoid(), logits, truth, weights) == pytest.approx(expected, rel=1e-6)
     rows = weights[:, 0]
     expected = (by_hand(logits, truth) * rows[:, None]).mean()
+    assert float(loss(truth, logits, rows)) == pytest.approx(expected, rel=1e-5)
     assert mean_loss(Sigmoid(), logits, truth, rows) == pytest.approx(expected, rel=1e-6)
 
 

@@ -21,6 +21,7 @@ from tltool.recipe.schema import (
 )
 from tltool.support.errors import PlanError, RecipeError
 from tltool.support.progress import Progress
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -83,10 +84,14 @@ def test_the_solved_head_fits_no_worse_than_a_long_gradient_fit(tmp_path):
     assert stepped[0]["val_loss"] > best + 0.05, "the gradient fit was meant to have to learn"
 
 
-def test_the_loss_is_that_of_keras_with_weights_and_penalty(tmp_path):
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("kind", ["classification", "multi-label"])
+def test_the_loss_is_that_of_keras_with_weights_and_penalty(tmp_path, kind, gamma):
     """Solves a head with an L2 penalty and measures it again with `evaluate`."""
     keras.utils.set_random_seed(0)
-    task = Task(TASKS["image-classification"], ClassTarget(("blue", "red")))
+    several = kind == "multi-label"
+    labels = ("blue", "red")
+    task = Task(TASKS[f"image-{kind}"], (ClassSetTarget if several else ClassTarget)(labels))
     backbone = tiny.tiny_image_backbone()
     transfer = join(backbone, HeadSection(l2=0.5), task)
     (plan,) = plan_phases((PhaseSection(**SOLVED),), transfer.groups, "image")
@@ -95,13 +100,16 @@ def test_the_loss_is_that_of_keras_with_weights_and_penalty(tmp_path):
     images = rng.normal(size=(40, 32, 32, 3)).astype("float32")
     targets = np.eye(2, dtype="float32")[rng.integers(0, 2, 40)]
     weights = np.linspace(0.1, 4, 40).astype("float32")
+    if several:
+        targets[:5], weights = 1.0, rng.uniform(0.1, 4, (40, 2)).astype("float32")
     batches = tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(40)
-    training = TrainingSection(label_smoothing=0.2)
+    training = TrainingSection(label_smoothing=0.2, focal_gamma=gamma)
     row = solve(transfer, plan, task, training, batches, None, folder=tmp_path)
-    transfer.model.compile(loss=task.loss(0.2), metrics=task.training_metrics())
+    transfer.model.compile(loss=task.loss(0.2, gamma), metrics=task.training_metrics())
     expected = transfer.model.evaluate(batches, verbose=0, return_dict=True)
     assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-    assert row["accuracy"] == pytest.approx(expected["accuracy"])
+    metric = task.target.headline().key
+    assert row[metric] == pytest.approx(expected[metric])
 
 
 def test_with_augmentation_the_head_is_solved_on_changed_images(tmp_path):

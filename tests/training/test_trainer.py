@@ -25,7 +25,9 @@ from tltool.recipe.schema import (
 )
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.data import BatchedData
 from tltool.training.trainer import train
@@ -42,15 +44,24 @@ def image_data(rows: int = 32, batch_size: int = 8, seed: int = 0) -> BatchedDat
     return BatchedData(dataset, rows)
 
 
-def fit(tmp_path, *phases, backbone=None, data=None, validation=None, progress=None, **training):
+def fit(
+    tmp_path,
+    *phases,
+    backbone=None,
+    data=None,
+    validation=None,
+    progress=None,
+    task=TASK,
+    **training,
+):
     keras.utils.set_random_seed(0)
-    transfer = join(backbone or tiny.tiny_image_backbone(), HeadSection(), TASK)
+    transfer = join(backbone or tiny.tiny_image_backbone(), HeadSection(), task)
     before = {v.path: v.numpy() for v in transfer.model.variables}
     data = data or image_data()
     result = train(
         transfer,
         plan_phases(tuple(PhaseSection(**phase) for phase in phases), transfer.groups, "image"),
-        TASK,
+        task,
         TrainingSection(**training),
         data,
         validation or data,
@@ -177,6 +188,52 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(tmp_path):
     np.testing.assert_allclose(
         fresh.predict(images, verbose=0), transfer.model.predict(images, verbose=0), rtol=1e-5
     )
+
+
+def kinds_data(target, rows=64):
+    """Noise whose levels in three colours say what the targets are."""
+    rng = np.random.default_rng(0)
+    levels = rng.normal(size=(rows, 3))
+    images = (levels[:, None, None] + 0.1 * rng.normal(size=(rows, 32, 32, 3))).astype("float32")
+    if isinstance(target, NumbersTarget):
+        weights, truth = np.ones(rows, "float32"), levels[:, :2] * target.std
+    else:
+        truth = levels > (0.5, 0.0, -0.5)
+        sets = [tuple(np.array(target.labels)[row]) for row in truth]
+        weights = target.weights(sets, "balanced")
+    parts = (images, target.encode(truth), weights)
+    return BatchedData(tf.data.Dataset.from_tensor_slices(parts).batch(16), rows)
+
+
+@pytest.mark.parametrize(
+    ("task", "training"),
+    [
+        (
+            Task(
+                TASKS["image-multi-label"],
+                ClassSetTarget(("a", "b", "c"), frequencies=(0.3, 0.5, 0.7)),
+            ),
+            {"label_smoothing": 0.1, "focal_gamma": 1.0},
+        ),
+        (Task(TASKS["image-regression"], NumbersTarget(("a", "b"), (0, 0), (1.0, 50.0))), {}),
+    ],
+    ids=["multi-label", "numbers"],
+)
+def test_every_kind_of_target_learns_and_is_monitored_by_its_headline(tmp_path, task, training):
+    score = task.target.headline()
+    _, result, _ = fit(
+        tmp_path,
+        {"train": "all", "epochs": 6, "learning_rate": 0.01, "curve": "constant"},
+        task=task,
+        data=kinds_data(task.target),
+        monitor="metric",
+        **training,
+    )
+    values = [row[f"val_{score.key}"] for row in result.history]
+    best = (max if score.higher_is_better else min)(values)
+    assert result.best["epoch"] == values.index(best) + 1
+    assert values[-1] > 0.9 if score.higher_is_better else values[-1] < 0.5 * values[0]
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])

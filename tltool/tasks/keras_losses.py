@@ -30,6 +30,12 @@ class BinaryCrossentropyByOutput(keras.losses.Loss):
         self.label_smoothing = label_smoothing
         self.focal_gamma = focal_gamma
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """See Keras; weights of rows (n,), or of their outputs (n, outputs)."""
+        if sample_weight is not None and len(ops.shape(sample_weight)) == 1:
+            sample_weight = ops.expand_dims(sample_weight, -1)
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (n, outputs) of targets in 0..1 and logits of that shape."""
         logits = ops.cast(y_pred, "float32")

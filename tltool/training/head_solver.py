@@ -146,8 +146,8 @@ def solve_head(
         "phase": f"{plan.number} {plan.title}",
         "epoch": 1,
         "total_epoch": len(history) + 1,
-        **_values(head, layer, train, task, smoothing, ""),
-        **({} if validation is None else _values(head, layer, validation, task, smoothing, "val_")),
+        **_values(head, layer, train, task, training, ""),
+        **({} if validation is None else _values(head, layer, validation, task, training, "val_")),
         "learning_rate": None,
     }
     seconds = time.perf_counter() - started
@@ -203,12 +203,13 @@ def _values(
     layer: LinearLayer,
     rows: LinearRows,
     task: Task,
-    smoothing: float,
+    training: TrainingSection,
     prefix: str,
 ) -> dict[str, float]:
-    """Loss and metric as Keras computes them at the end of an epoch."""
+    """Loss and metric as Keras computes them at the end of an epoch of any phase."""
     outputs = tf.constant(layer.outputs(rows.features))
-    loss = float(task.loss(smoothing)(rows.targets, outputs, sample_weight=rows.weights))
+    function = task.loss(training.label_smoothing, training.focal_gamma)
+    loss = float(function(rows.targets, outputs, sample_weight=rows.weights))
     values = {f"{prefix}loss": loss + sum(float(penalty) for penalty in head.layer.losses)}
     for metric in task.training_metrics():
         metric.update_state(rows.targets, outputs)
