@@ -78,6 +78,17 @@ def test_rare_labels_stay_in_the_rest():
         assert trained["twice"] >= 1
 
 
+def test_each_label_is_left_once_even_where_little_is_left():
+    sets = [("usual",)] * 60 + [("once", "usual"), ("twice", "usual"), ("twice",), ("thrice",)]
+    sets += [("thrice", "twice"), ("thrice",)]
+    for order in range(10):
+        shuffled = [sets[row] for row in np.random.default_rng(order).permutation(len(sets))]
+        parts = over_label_sets(shuffled, [1] * len(sets), {"test": 0.4, "validation": 0.4})
+        trained = rows_of(shuffled, [1] * len(sets), parts, None)
+        assert set(trained) == {"usual", "once", "twice", "thrice"}
+        assert abs(parts.count(None) - 0.2 * len(sets)) <= 3
+
+
 def test_rows_without_a_label_are_divided_too():
     parts = over_label_sets([()] * 40, [1] * 40, SHARES)
     assert Counter(parts) == {"test": 4, "validation": 4, None: 32}

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from tltool.support.errors import DataError
 from tltool.support.words import natural_key
 
+TINY = 1e-9
+"""What is left of 1 by rounding alone when shares that add up to it are taken off."""
 NO_LABEL = ""
 """Stands for the label of rows that have none."""
 
@@ -67,7 +69,8 @@ def over_label_sets(
     Sechidis, Tsoumakas and Vlahavas 2011, "On the Stratification of
     Multi-Label Data" (ECML PKDD), figure 1, with groups of rows for examples
     and, in place of chance, the order of the draw. A part that is as wanted
-    for a label as another gets the group if it lacks more rows altogether.
+    for a label as another gets the group if it lacks more rows altogether, and
+    the first group of a label is left, where anything is.
 
     Args:
         label_sets: Of each group, in the order of the draw; may be empty.
@@ -92,6 +95,7 @@ def over_label_sets(
     }
     room = {part: share * sum(sizes) for part, share in wanted.items()}
     chosen: dict[int, str | None] = {}
+    kept = {NO_LABEL}
     left = dict(rows_of)
     while left:
         # Rows without labels go last: they fill up what the labels have left uneven.
@@ -100,8 +104,12 @@ def over_label_sets(
             if group in chosen:
                 continue
             wants = room if rarest == NO_LABEL else {p: lacking[p][rarest] for p in parts}
-            # Of equals the rest comes first: what is rare must be trained on.
             part = max(reversed(parts), key=lambda part: (wants[part], room[part]))
+            # What is rare must be trained on.
+            if rest > TINY and rarest not in kept:
+                part = None
+            if part is None:
+                kept.update(sets[group])
             chosen[group] = part
             room[part] -= sizes[group]
             for label in sets[group]:
