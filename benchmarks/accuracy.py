@@ -155,6 +155,7 @@ def frozen_features_metrics(recipe: Recipe, examples: Examples) -> Mapping[str, 
         modality=recipe.spec.modality,
         max_length=settings.max_length,
         image_size_px=settings.image_size_px,
+        image_fit=settings.image_fit,
     )
     train, test = _rows(examples, {"train", "validation"}), _rows(examples, {"test"})
     return features_baseline(

@@ -639,3 +639,11 @@ def test_efficientnet_lite0_at_another_size_and_untrained():
     assert backbone.features.feature_map.shape == (None, 3, 3, 1280)
     with pytest.raises(BackboneError, match="no dropout"):
         load_backbone("efficientnet-lite0", dropout=0.1)
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_how_an_image_becomes_square_can_be_chosen(fit):
+    own = load_backbone("efficientnet-lite0", weights="random").preprocessing
+    chosen = load_backbone("efficientnet-lite0", weights="random", image_fit=fit).preprocessing
+    assert own.fit == "crop"
+    assert chosen == own.model_copy(update={"fit": fit})

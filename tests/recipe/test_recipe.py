@@ -210,3 +210,12 @@ def test_the_json_schema_has_the_limits_of_numbers():
     training = recipe_schema()["$defs"]["TrainingSection"]["properties"]
     assert training["batch_size"]["minimum"] == 1
     assert training["seed"]["exclusiveMaximum"] == 2**31
+
+
+def test_how_images_become_square_is_not_for_texts():
+    with pytest.raises(RecipeError) as caught:
+        Recipe.of(
+            task="text-classification",
+            backbone={"name": "all-minilm-l6-v2", "image_fit": "stretch"},
+        )
+    assert [fault.path for fault in caught.value.faults] == ["backbone.image_fit"]

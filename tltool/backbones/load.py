@@ -28,6 +28,7 @@ from tltool.support.errors import BackboneError
 from tltool.tasks.table import Modality
 
 Weights = Literal["pretrained", "random"]
+ImageFit = Literal["crop", "stretch"]
 
 
 def load_backbone(
@@ -36,6 +37,7 @@ def load_backbone(
     modality: Modality | None = None,
     max_length: int | None = None,
     image_size_px: int | None = None,
+    image_fit: ImageFit | None = None,
     dropout: float | None = None,
     weights: Weights = "pretrained",
     weights_file: str | Path | None = None,
@@ -50,6 +52,8 @@ def load_backbone(
         max_length: Tokens of the longest text; None takes the card's.
         image_size_px: Height and width of the input of a CNN, a multiple of
             32; None takes the card's.
+        image_fit: How an image becomes square, as in `ImagePreprocessing.fit`;
+            None takes the card's.
         dropout: Dropout inside the backbone; None keeps its own.
         weights: "random" gives the same network with fresh random weights, to
             compare with (seed them by `keras.utils.set_random_seed`).
@@ -62,6 +66,20 @@ def load_backbone(
             does not fit the modality or an option.
     """
     wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
+    return _fitted(_chosen(wanted, weights_file), image_fit)
+
+
+def _fitted(backbone: Backbone, fit: ImageFit | None) -> Backbone:
+    contract = backbone.preprocessing
+    if fit is None or not isinstance(contract, ImagePreprocessing):
+        return backbone
+    changes = {"fit": fit, "resize_px": max(contract.resize_px, *contract.size_px)}
+    return replace(backbone, preprocessing=contract.model_copy(update=changes))
+
+
+def _chosen(wanted: _Wanted, weights_file: str | Path | None) -> Backbone:
+    """The backbone with its own weights, or with those of a file."""
+    name = wanted.name
     if weights_file is None:
         return _load(wanted)
     from tltool.backbones.formats.weights_file import TORCH_SUFFIXES, require_file

@@ -138,7 +138,11 @@ def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
         return text_baseline(train, test, run.task)
     section = run.recipe.backbone
     untrained = load_backbone(
-        section.name, modality="image", image_size_px=section.image_size_px, weights="random"
+        section.name,
+        modality="image",
+        image_size_px=section.image_size_px,
+        image_fit=section.image_fit,
+        weights="random",
     )
     return features_baseline(
         raw_outputs(untrained.model, train, untrained.preprocessing),

@@ -172,13 +172,13 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             "augment", "changes images, but the task's input is text", hint="leave `augment` out"
         )
     backbone = _section(values, "backbone")
-    foreign = {"image": "max_length", "text": "image_size_px"}
-    if spec is not None and backbone.get(foreign[spec.modality]) is not None:
-        yield Fault(
-            f"backbone.{foreign[spec.modality]}",
-            f"is not for {spec.modality}s",
-            _shown(backbone[foreign[spec.modality]]),
-        )
+    foreign = {"image": ("max_length",), "text": ("image_size_px", "image_fit")}
+    if spec is not None:
+        for key in foreign[spec.modality]:
+            if backbone.get(key) is not None:
+                yield Fault(
+                    f"backbone.{key}", f"is not for {spec.modality}s", _shown(backbone[key])
+                )
     if spec is not None:
         yield from _budget_faults(training.get("tokens_per_batch"), backbone, spec.modality)
         yield from export_faults(_section(values, "export"), spec)

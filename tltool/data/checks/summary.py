@@ -90,7 +90,12 @@ def _image_size(image: Any) -> tuple[int, int]:
 def _conflicts(examples: Examples, groups: Iterable[Sequence[int]]) -> Iterator[list[str]]:
     for rows in groups:
         if len({examples.targets[row] for row in rows}) > 1:
-            yield [f"{examples.origins[row]}: {examples.targets[row]}" for row in rows]
+            yield [f"{examples.origins[row]}: {_told(examples.targets[row])}" for row in rows]
+
+
+def _told(target: Any) -> str:
+    """A target in words; several labels or numbers of a row with commas."""
+    return ", ".join(map(str, target)) if isinstance(target, tuple) else str(target)
 
 
 def _across_splits(
