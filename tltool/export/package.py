@@ -223,6 +223,7 @@ def write_model(
         ExportError: The model cannot be made, or a label holds a line break.
     """
     form, path = target.form, folder / target.file
+    made = replace(made, task=made.task.held_in(target.precision))
     kept_float = form.write(made, target, path)
     contents = {IMAGE_INPUT: target.options.image}
     contract = Contract(

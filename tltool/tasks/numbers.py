@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError
@@ -26,6 +26,9 @@ BINS = 10
 # Where float32 cannot tell values apart that are this share of a standard deviation from each
 # other, the scale is undone outside of it: no model predicts nearly as finely.
 _FINEST = 1e-4
+# Of a standard deviation, what rounding to float16 may be off by where nothing else is lost.
+_FINEST_HALF = 0.01
+_HALF_RANGE = (1e-3, 3e4)
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ class NumbersTarget(Target):
         names: Of the columns they come from.
         mean, std: Of the training targets (population standard deviation, 1.0
             where that is 0).
-        offset_outside: Whether float32 is too coarse for `raw * std + mean`, so
-            that exported models give `raw` and who runs them undoes the scale
-            in float64.
+        offset_outside: Whether an exported model is too coarse for
+            `raw * std + mean`, so that it gives `raw` and who runs it undoes
+            the scale in float64. Of a trained model: whether float32 is.
     """
 
     names: tuple[str, ...] = ("label",)
@@ -357,6 +360,14 @@ class NumbersTarget(Target):
 
     raw_name = "standardised"
 
+    def held_in(self, precision: str) -> Self:
+        """The scale is left outside where float16 rounds it, or 8 bits have one for all numbers."""
+        coarse = {
+            "float16": not all(map(_in_float16, self.mean, self.std)),
+            "int8": len(self.names) > 1,
+        }
+        return replace(self, offset_outside=True) if coarse.get(precision) else self
+
     @property
     def result_name(self) -> str:
         """The number itself, or what it is before the scale is undone."""
@@ -475,6 +486,13 @@ class NumbersTarget(Target):
         ]
         return sum(rises) / len(rises)
 
+    def change(self, expected: Array, received: Array, *, raw: bool) -> float:
+        """In standard deviations of the answers, mean over rows and numbers."""
+        import numpy as np
+
+        spread = expected.std(axis=0)
+        return float((np.abs(received - expected) / np.where(spread > 0, spread, 1)).mean())
+
     def brief(self, output: Any, answer: Any = None) -> str:
         """`3.14159`."""
         import numpy as np
@@ -523,6 +541,14 @@ def _float32_step(value: float) -> float:
     if value >= 2.0**128:
         return math.inf
     return math.ldexp(1.0, max(math.frexp(value)[1], -125) - 24)
+
+
+def _in_float16(mean: float, std: float) -> bool:
+    """Whether float16 holds a scale, which a converter folds into weights and biases."""
+    smallest, largest = _HALF_RANGE
+    reach = abs(mean) + 3 * std
+    step = math.ldexp(1.0, math.frexp(reach)[1] - 11)
+    return smallest <= std and reach <= largest and step <= _FINEST_HALF * std
 
 
 def _ranks(targets: Sequence[Any]) -> list[float]:

@@ -171,6 +171,10 @@ class Task:
         """Width of the model's raw output: one logit a label, or one for each number."""
         return self.target.num_outputs
 
+    def held_in(self, precision: str) -> Task:
+        """The task as a model of this precision can hold it; see `Target.held_in`."""
+        return replace(self, target=self.target.held_in(precision))
+
     def outputs(self, raw: Any) -> Any:
         """Turns the model's raw outputs (batch, num_outputs) into what a user reads.
 

@@ -381,6 +381,16 @@ class Target(ABC):
 
     # ---- exports -----------------------------------------------------------------------------
 
+    def held_in(self, precision: str) -> Self:
+        """The target as a model with weights of this precision can hold it.
+
+        What it leaves to whoever runs the model is in its `to_json`.
+
+        Args:
+            precision: "float32", "float16", "dynamic_int8" or "int8".
+        """
+        return self
+
     @property
     @abstractmethod
     def result_name(self) -> str:
@@ -452,7 +462,7 @@ class Target(ABC):
     same_answer: ClassVar[str] = "same answer"
     """What `agrees` compares, in words."""
     drop_unit: ClassVar[str] = ""
-    """Unit of `drop`, in words with a space before it; empty for shares."""
+    """Unit of `differences` and `drop`, in words with a space before it; empty for shares."""
 
     def differences(self, expected: Array, received: Array) -> Array:
         """How far outputs are apart, (n, outputs), in units that one limit fits."""
