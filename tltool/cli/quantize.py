@@ -57,8 +57,9 @@ def quantize(
             none_within(sweep), hint="allow more with --max-drop or --max-latency, or ship float32"
         )
     if not as_json:
-        kept = sweep.chosen.report.kept_float if sweep.chosen.report else None
+        report = sweep.chosen.report
+        kept, unit = (report.kept_float, report.unit) if report else (None, "")
         typer.echo(
-            f"chosen: {sweep.chosen.precision}, the smallest within a drop of {max_drop:g}"
+            f"chosen: {sweep.chosen.precision}, the smallest within a drop of {max_drop:g}{unit}"
             + (f"; kept in float: {kept}" if kept else "")
         )

@@ -145,6 +145,7 @@ def compare(
         max_logit_difference=comparison.logit_difference,
         agreement=comparison.agreement,
         same=reference.task.target.same_answer,
+        unit=reference.task.target.drop_unit,
         metric=comparison.metric,
         tolerance=tolerance,
         spread=comparison.spread,

@@ -71,7 +71,11 @@ class Comparison:
 
     @cached_property
     def metric(self) -> MetricChange | None:
-        """The task's metric of both; None where a row has no label or an output is no number."""
+        """The task's metric of both.
+
+        None where a row has no target, an output is no number, or no row has
+        what the metric is of.
+        """
         both = (self.expected, self.received)
         if None in self.examples.targets or not all(np.isfinite(outputs).all() for outputs in both):
             return None
@@ -79,6 +83,8 @@ class Comparison:
         truth = target.truth(self.examples.targets, self.examples.origins)
         model, artifact = (target.metrics(target.comparable(outputs), truth) for outputs in both)
         name = target.headline().key
+        if model[name] is None or artifact[name] is None:
+            return None
         interval = artifact[f"{name}_interval"]
         return MetricChange(
             name=name,

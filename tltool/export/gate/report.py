@@ -77,6 +77,7 @@ class GateReport:
         agreement: Share of rows with the same answer by name (ties count as
             the same); None for numbers.
         same: What that compares, in words.
+        unit: Of differences, in words with a space before it; empty for probabilities.
         metric: None where a row has no label.
         tolerance: What was allowed.
         spread: Largest change of any output between two of the rows. Where it
@@ -102,6 +103,7 @@ class GateReport:
     worst: tuple[WorstRow, ...]
     kept_float: KeptFloat | None = None
     same: str = "same answer"
+    unit: str = ""
 
     @property
     def passed(self) -> bool:
@@ -136,7 +138,7 @@ class GateReport:
         allowed = self.tolerance
         yield (
             "largest difference",
-            f"{self.max_difference:.2g} (allowed {allowed.max_difference:.2g}), "
+            f"{self.max_difference:.2g}{self.unit} (allowed {allowed.max_difference:.2g}), "
             f"mean {self.mean_difference:.2g}",
         )
         if self.max_logit_difference is not None:
@@ -205,8 +207,9 @@ def _row(name: str, report: GateReport) -> dict[str, object]:
         "export": name,
         "size": size_text(report.size_bytes),
         "largest difference": f"{report.max_difference:.1e}",
-        report.same: None if report.agreement is None else f"{report.agreement:.1%}",
     }
+    if report.agreement is not None:
+        row[report.same] = f"{report.agreement:.1%}"
     if metric is not None:
         row[metric.name] = f"{metric.artifact:.4g}"
         row["trained model"] = f"{metric.model:.4g}"

@@ -133,9 +133,8 @@ def _row(candidate: Candidate, chosen: bool) -> dict[str, object]:
         row["worst class"] = (
             f"{worst.label} {worst.artifact:.2f} ({worst.artifact - worst.model:+.2f})"
         )
-    if report:
-        agreement = report.agreement
-        row[report.same] = None if agreement is None else f"{agreement:.1%}"
+    if report and report.agreement is not None:
+        row[report.same] = f"{report.agreement:.1%}"
     return row | {"verdict": _verdict(candidate, chosen)}
 
 
