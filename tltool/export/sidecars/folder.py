@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tltool.tasks.table import Task
 GOLDEN_FOLDER = "golden"
 GOLDEN_EXAMPLES = 3
 VOCABULARY_FILE = "vocab.txt"
-# Decimals of golden numbers: finer than any tolerance they are compared with.
+# Decimals of golden numbers in units of the target: finer than any tolerance of a comparison.
 DECIMALS = 7
 
 
@@ -96,15 +97,18 @@ def write_golden(
     rows = evenly_spaced(len(examples), GOLDEN_EXAMPLES)
     few, (values, labels) = examples.take(rows), outputs
     excerpts = _input_excerpts(few.inputs, contract.preprocessing)
-    name = contract.task.target.golden_name
+    target = contract.task.target
+    decimals = DECIMALS - min(0, math.floor(math.log10(np.min(target.units))))
     golden = []
     for i, (row, value) in enumerate(zip(rows, few.inputs, strict=True)):
         stored = value if few.modality == "text" else _stored_image(folder, value, i)
         entry: dict[str, Any] = {"input": stored}
         if isinstance(contract.preprocessing, ImagePreprocessing):
             entry["resized"] = _stored_pixels(folder, value, i, contract.preprocessing)
-        entry |= {"model_input": excerpts[i], name: _rounded(values[row])}
-        golden.append(entry | ({"label": labels[row]} if labels else {}))
+        entry |= {"model_input": excerpts[i], target.golden_name: _rounded(values[row], decimals)}
+        if labels:
+            entry["label" if isinstance(labels[row], str) else "labels"] = labels[row]
+        golden.append(entry)
     write_json(folder / GOLDEN_FILE, {"tolerance": tolerance, "examples": golden})
     return golden
 
@@ -151,5 +155,5 @@ def _pixels(image: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {"shape": list(image.shape), "pixels": pixels}
 
 
-def _rounded(values: Any) -> Any:
-    return np.round(np.asarray(values, np.float64), DECIMALS).tolist()
+def _rounded(values: Any, decimals: int = DECIMALS) -> Any:
+    return np.round(np.asarray(values, np.float64), decimals).tolist()
