@@ -119,6 +119,8 @@ def assemble(
 
     progress, clock = progress or Progress(), clock or Stopwatch()
     task = make_task(recipe.spec, examples)
+    # A label that is none is told of now, though thresholds are settled after the training.
+    task.target.settled(recipe.evaluation.thresholds, None)
     strategy = make_strategy(recipe.training)
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)
