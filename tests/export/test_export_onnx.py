@@ -18,10 +18,12 @@ import tensorflow as tf
 import trained
 from command import cli, succeed
 
+from tltool.evaluation.inference import model_outputs
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.onnx.export import export_onnx
+from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.package import export_and_check
-from tltool.recipe.export_section import ExportSection
+from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
@@ -42,7 +44,13 @@ def image_classifier(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, image_classifier):
     """Export folders of tiny models, which passed the check in a process of its own."""
-    made = {"text": trained.text_classifier(), "image": image_classifier}
+    made = {
+        "text": trained.text_classifier(),
+        "image": image_classifier,
+        "labels": trained.text_tagger(),
+        "numbers": trained.image_rater(tmp_path_factory.mktemp("rated")),
+        "moment": trained.text_clock(),
+    }
     folders = {name: tmp_path_factory.mktemp(name) for name in made}
     for name, folder in folders.items():
         parts = (*made[name].parts(), made[name].held_out, folder)
@@ -68,19 +76,79 @@ def test_batches_and_lengths_are_free(exported, name):
     np.testing.assert_allclose(whole, alone, atol=1e-6)
 
 
-@needs_onnx
-@pytest.mark.parametrize("name", ["text", "image"])
-def test_the_readmes_program_gives_the_golden_output(exported, name):
-    _, folder = exported[name]
+def program_says(folder) -> str:
     (program,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     guard = "import sys\nfor name in ['keras', 'tensorflow', 'tltool']: sys.modules[name] = None\n"
     command = [sys.executable, "-c", guard + program]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["text", "image"])
+def test_the_readmes_program_gives_the_golden_output(exported, name):
+    _, folder = exported[name]
+    label, number = program_says(folder).split()
     golden = json.loads((folder / "golden.json").read_text())["examples"][0]
-    label, number = done.stdout.split()
     assert label == golden["label"]
     assert float(number) == pytest.approx(max(golden["probabilities"]), abs=1e-5)
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["labels", "numbers", "moment"])
+def test_other_targets_are_the_models(exported, name):
+    made, folder = exported[name]
+    target = made.task.target
+    expected = model_outputs(made.model, made.held_out, made.task, made.preprocessing)
+    found, names = load_artifact(folder).predict_with_labels(made.held_out.inputs)
+    assert target.differences(expected, found).max() < 1e-4
+    assert names == target.answers(expected, target.labels)
+    (serve,) = json.loads((folder / "contract.json").read_text())["signatures"]
+    assert [t["name"] for t in serve["outputs"]] == [target.result_name]
+    # A moment to the second, though the file's float32 tells apart every 128 seconds only.
+    assert found.dtype == (np.float64 if name == "moment" else np.float32)
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["labels", "numbers", "moment"])
+def test_the_readmes_program_says_what_the_golden_file_says(exported, name):
+    made, folder = exported[name]
+    said = [line.rpartition(" ") for line in program_says(folder).strip().split("\n")]
+    golden = json.loads((folder / "golden.json").read_text())["examples"][0]
+    target, values = made.task.target, np.ravel(golden[made.task.target.golden_name])
+    names = target.labels or (target.names if name == "numbers" else ("",))
+    expected = dict(zip(names, values, strict=True))
+    if target.labels:
+        expected = {label: expected[label] for label in golden["labels"]}
+    assert [label for label, _, _ in said] == list(expected)
+    off = np.array([float(value) for *_, value in said]) - np.array([*expected.values()])
+    assert np.abs(off / target.units).max() < 1e-5
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["labels", "numbers", "moment"])
+def test_other_answers_are_refused(exported, name):
+    made, folder = exported[name]
+    reference = reference_of(
+        made.model, made.held_out, made.task, made.preprocessing, GateSection()
+    )
+
+    def passes(change):
+        def run(path, inputs):
+            values, names = load_artifact(path).predict_with_labels(inputs)
+            return change(values, names)
+
+        options = {"precision": "float32", "gate": GateSection(), "run": run}
+        return check_artifact(folder / "model.onnx", reference, **options).passed
+
+    assert passes(lambda values, names: (values, names))
+    wrong = {
+        "labels": lambda values, names: (values, names[::-1]),
+        "numbers": lambda values, names: (values[:, ::-1], names),
+        "moment": lambda values, names: (values.astype(np.float32), names),
+    }
+    assert not passes(wrong[name])
 
 
 @needs_onnx

@@ -17,7 +17,9 @@ from tltool.export.formats.base import Exported, ExportTarget, LiteRTOptions
 from tltool.export.formats.table import FORMATS
 from tltool.export.package import write_guide, write_model
 from tltool.export.sidecars.folder import write_golden
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 # Each branch of the image programs: filter, antialiasing, crop, channel order.
@@ -33,6 +35,17 @@ IMAGE_CONTRACTS = {
     "no antialias": {"interpolation": "bicubic", "antialias": False, "std": (99.0,) * 3},
 }
 LABELS = ("größer", "$mall", 'with "quotes"')
+# Each branch of what programs say: labels from a threshold on, several numbers, a scale undone.
+TARGETS = {
+    "labels": ClassSetTarget(LABELS, (0.5, 0.4, 0.5)),
+    "number": NumbersTarget(mean=(250.0,), std=(50.0,)),
+    "numbers": NumbersTarget(("größe", '$ "a"'), (3.0, 250_000.0), (2.0, 50_000.0)),
+    "moment": NumbersTarget(mean=(1.7e9,), std=(60.0,), offset_outside=True),
+    "moments": NumbersTarget(("from", "to"), (1.7e9, 1.8e9), (60.0, 600.0), True),
+}
+# Of `image_model`, which finds none of them likely.
+LABELS_OF_PICTURES = ClassSetTarget(LABELS, (0.075, 0.1, 0.06))
+_KINDS = {"class": "classification", "class_set": "multi-label", "numbers": "regression"}
 
 
 def litert_folder(made, folder: Path, *, length: int | None = None, **options) -> Path:
@@ -54,13 +67,19 @@ def export_folder(made, folder: Path, target: ExportTarget, length: int | None =
 
 
 def program_of(folder: Path) -> str:
-    """The Python program in a folder's README."""
+    """The Python program in a folder's README; of two the first, which does all."""
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    program, *_ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     return program
 
 
-def image_model(folder: Path, **changes) -> trained.TinyTrained:
+def task_of(modality: str, target) -> Task:
+    """A task with a target; None takes the classes `LABELS`."""
+    target = target or ClassTarget(LABELS)
+    return Task(TASKS[f"{modality}-{_KINDS[target.kind]}"], target)
+
+
+def image_model(folder: Path, target=None, **changes) -> trained.TinyTrained:
     """A model that any pixel makes a difference to, with pictures of odd sizes, one turned."""
     import keras
 
@@ -68,12 +87,12 @@ def image_model(folder: Path, **changes) -> trained.TinyTrained:
     keras.utils.set_random_seed(0)
     image = keras.Input((12, 16, 3), name="image")
     x = keras.layers.Rescaling(3 / 255 * min(contract.std))(keras.layers.Flatten()(image))
-    model = keras.Model(image, keras.layers.Dense(3)(x))
-    task = Task(TASKS["image-classification"], ClassTarget(LABELS))
+    task = task_of("image", target)
+    model = keras.Model(image, keras.layers.Dense(task.num_outputs)(x))
     return trained.TinyTrained(model, task, contract, examples("image", pictures(folder)))
 
 
-def text_model(contract) -> trained.TinyTrained:
+def text_model(contract, target=None) -> trained.TinyTrained:
     """A model that any token of a text makes a difference to."""
     import keras
 
@@ -87,13 +106,9 @@ def text_model(contract) -> trained.TinyTrained:
         embedded += keras.layers.Embedding(2, 8)(inputs["segment_ids"])
     weights = keras.layers.Reshape((-1, 1))(inputs["padding_mask"])
     summed = keras.ops.sum(embedded * keras.ops.cast(weights, "float32"), axis=1)
-    model = keras.Model(inputs, keras.layers.Dense(3)(summed))
-    return trained.TinyTrained(
-        model,
-        Task(TASKS["text-classification"], ClassTarget(LABELS)),
-        contract,
-        examples("text", texts()),
-    )
+    task = task_of("text", target)
+    model = keras.Model(inputs, keras.layers.Dense(task.num_outputs)(summed))
+    return trained.TinyTrained(model, task, contract, examples("text", texts()))
 
 
 def texts() -> list[str]:

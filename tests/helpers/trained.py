@@ -11,6 +11,7 @@ import numpy as np
 import tiny
 
 from tltool.data.examples import Examples
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -68,6 +69,100 @@ def image_classifier(folder: Path) -> TinyTrained:
     model = _trained(backbone, task, raw, targets[train], epochs=20)
     held_out = _examples("image", files[::2], [Path(file).parent.name for file in files[::2]])
     return TinyTrained(model, task, backbone.preprocessing, held_out)
+
+
+@cache
+def text_tagger() -> TinyTrained:
+    """Several labels: what a text is about, and whether it is praise; some texts have none."""
+    texts, sides = tiny.texts(128)
+    words = [text.split() for text in texts]
+    targets = [
+        tuple(
+            name
+            for name, found in (("film", "film" in row), ("food", "food" in row), ("praise", side))
+            if found is True or found == "positive"
+        )
+        for row, side in zip(words, sides, strict=True)
+    ]
+    target = ClassSetTarget(("film", "food", "praise"), thresholds=(0.35, 0.62, 0.5))
+    task = Task(TASKS["text-multi-label"], target)
+    return _text_model(task, texts, targets, epochs=12)
+
+
+def image_tagger(folder: Path) -> TinyTrained:
+    """Several labels: which channels of a picture are bright; every eighth is dark."""
+    labels = ("blue", "green", "red")
+    bright = [np.flatnonzero([i & 4, i & 2, i & 1]) for i in range(64)]
+    files = pictures(folder, bright)
+    targets = [tuple(labels[2 - channel] for channel in row)[::-1] for row in bright]
+    target = ClassSetTarget(labels, thresholds=(0.5, 0.3, 0.7))
+    return _image_model(Task(TASKS["image-multi-label"], target), files, targets, epochs=30)
+
+
+@cache
+def text_rater() -> TinyTrained:
+    """Two numbers of different scale: stars of 1 to 5, and a price that food makes high."""
+    texts, sides = tiny.texts(128)
+    stars = [5.0 if side == "positive" else 1.0 for side in sides]
+    prices = [300_000.0 if "food" in text.split() else 200_000.0 for text in texts]
+    targets = list(zip(stars, prices, strict=True))
+    target = NumbersTarget.fit(targets, ("stars", "price"))
+    return _text_model(Task(TASKS["text-regression"], target), texts, targets, epochs=12)
+
+
+def image_rater(folder: Path) -> TinyTrained:
+    """Two numbers of different scale: 0 to 1 by the blue, up to a million by the red."""
+    levels = np.random.default_rng(1).uniform(0, 150, (64, 2))
+    files = pictures(folder, [(0, 2)] * 64, levels)
+    targets = [(float(blue / 150), float(red / 150 * 1e6)) for red, blue in levels]
+    target = NumbersTarget.fit(targets, ("blue", "red"))
+    return _image_model(Task(TASKS["image-regression"], target), files, targets, epochs=30)
+
+
+@cache
+def text_clock() -> TinyTrained:
+    """Seconds since 1970, which float32 tells apart only by 128: praise came two minutes later."""
+    texts, sides = tiny.texts(96)
+    targets = [1_700_000_000.0 + (60.0 if side == "positive" else -60.0) for side in sides]
+    target = NumbersTarget.fit(targets, ("seconds",))
+    assert target.offset_outside
+    return _text_model(Task(TASKS["text-regression"], target), texts, targets, epochs=8)
+
+
+def _text_model(task, texts, targets, epochs) -> TinyTrained:
+    """Trained on two thirds of the rows."""
+    backbone = _seeded(tiny.tiny_text_backbone, layers=1, width=64)
+    cut = len(texts) * 2 // 3
+    encoded = task.target.encode(task.target.truth(targets[:cut]))
+    model = _trained(backbone, task, texts[:cut], encoded, epochs=epochs)
+    held_out = _examples("text", texts[cut:], targets[cut:])
+    return TinyTrained(model, task, backbone.preprocessing, held_out)
+
+
+def _image_model(task, files, targets, epochs) -> TinyTrained:
+    """Trained on the first half of the rows."""
+    backbone = _seeded(tiny.tiny_image_backbone)
+    cut = len(files) // 2
+    encoded = task.target.encode(task.target.truth(targets[:cut]))
+    raw = [Path(file).read_bytes() for file in files[:cut]]
+    model = _trained(backbone, task, raw, encoded, epochs=epochs)
+    held_out = _examples("image", files[cut:], targets[cut:])
+    return TinyTrained(model, task, backbone.preprocessing, held_out)
+
+
+def pictures(folder: Path, channels, levels=None) -> list[str]:
+    """Files of noise, in some channels brighter by 150 or by what `levels` says of each."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, files = np.random.default_rng(0), []
+    for number, bright in enumerate(channels):
+        pixels = rng.integers(0, 90, (40, 48, 3)).astype("float32")
+        pixels[..., list(bright)] += 150 if levels is None else levels[number]
+        file = folder / f"{number:03d}.png"
+        Image.fromarray(pixels.astype("uint8")).save(file)
+        files.append(str(file))
+    return files
 
 
 def _seeded(build, **options):
