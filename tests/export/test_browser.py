@@ -90,6 +90,42 @@ def test_the_page_says_what_the_artifact_says(folders, answers, name):
     assert [row["label"] for row in found["answers"]] == (labels or ["prediction"] * len(inputs))
 
 
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """Exports of other kinds of targets, and what their snippets say in one browser."""
+    root = tmp_path_factory.mktemp("kinds")
+    made = {
+        name: exported.text_model(wordpiece(), target) for name, target in exported.TARGETS.items()
+    }
+    pictures = root / "pictures"
+    made["labels of pictures"] = exported.image_model(pictures, exported.LABELS_OF_PICTURES)
+    made["numbers of pictures"] = exported.image_model(pictures, exported.TARGETS["numbers"])
+    found = {name: (exported.litert_folder(model, root / name), model.held_out.inputs)
+             for name, model in made.items()}  # fmt: skip
+    said = ask_browser(found.values(), direct=True)
+    return {name: (*found[name], answers) for name, answers in zip(found, said, strict=True)}
+
+
+@pytest.mark.parametrize("name", [*exported.TARGETS, "labels of pictures", "numbers of pictures"])
+def test_other_targets_are_the_artifacts(kinds, name):
+    """The page was ready, so it found the golden examples to be answered alike."""
+    folder, inputs, said = kinds[name]
+    assert not said["failed"], said["status"]
+    artifact = load_artifact(folder)
+    expected, labels = artifact.predict_with_labels(inputs)
+    target, answers = artifact.task.target, said["answers"]
+    if target.labels:
+        values = [row["probabilities"] for row in answers]
+        assert [tuple(row["labels"]) for row in answers] == labels
+        assert len(set(labels)) > 1
+    elif len(target.names) > 1:
+        assert all(tuple(row["prediction"]) == target.names for row in answers)
+        values = [list(row["prediction"].values()) for row in answers]
+    else:
+        values = [row["prediction"] for row in answers]
+    assert target.differences(expected, np.array(values)).max() < 1e-5
+
+
 def test_the_page_refuses_a_model_whose_golden_examples_differ(folders, tmp_path):
     """Also shows that the page prepares the input by the folder's own code."""
     import shutil

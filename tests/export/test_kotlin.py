@@ -14,7 +14,6 @@ from pathlib import Path
 import exported
 import numpy as np
 import pytest
-import trained
 from byte_pairs import trained_contract
 from odd_texts import ODD_TEXTS
 from test_programs import CONTRACTS, wordpiece
@@ -57,7 +56,8 @@ def cases(tmp_path_factory):
     for name in CONTRACTS:
         made[name] = "wordpiece", exported.text_model(wordpiece(**CONTRACTS[name]))
     made["byte pairs"] = "tokenizer", exported.text_model(trained_contract())
-    made["number"] = "wordpiece", trained.text_regressor()
+    for name, target in exported.TARGETS.items():
+        made[name] = "wordpiece", exported.text_model(wordpiece(), target)
     made["pixels"] = made["bgr"]
     found = {}
     for name, (kind, model) in made.items():
@@ -91,13 +91,14 @@ def write_inputs(kind, folder, model):
 def compile_and_run(cases, root):
     sources = [*HERE.glob("*.kt"), root / "Cases.kt"]
     calls = []
-    for number, (kind, folder, _) in enumerate(cases.values()):
+    for number, (kind, folder, model) in enumerate(cases.values()):
         package = f"case{number}"
         snippet = (folder / "snippets" / "Model.kt").read_text(encoding="utf-8")
         sources.append(root / f"{package}.kt")
         sources[-1].write_text(f"package {package}\n\n{snippet}", encoding="utf-8")
         body = KINDS[kind].replace("{package}", package)
-        calls.append(f'run {{\n    val at = "{folder}"{body}\n}}')
+        width = f"com.google.ai.edge.litert.CompiledModel.width = {model.task.num_outputs}"
+        calls.append(f'run {{\n    val at = "{folder}"\n    {width}{body}\n}}')
     (root / "Cases.kt").write_text("fun main() {\n" + "\n".join(calls) + "\n}\n", encoding="utf-8")
     java("org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "kotlin-compiler", root / "classes", [
         *("-no-stdlib", "-no-reflect", "-Werror", "-cp", LIBRARY / "kotlin-stdlib.jar"),
@@ -128,7 +129,7 @@ def test_pixels_go_in_as_they_are(cases):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", [*CONTRACTS, "byte pairs", "number"])
+@pytest.mark.parametrize("name", [*CONTRACTS, "byte pairs", *exported.TARGETS])
 def test_texts_become_the_trainings_tokens(cases, name):
     _, folder, model = cases[name]
     inputs = prepared_inputs(model.preprocessing, LENGTH)(TEXTS)
@@ -138,15 +139,22 @@ def test_texts_become_the_trainings_tokens(cases, name):
     assert different == []
 
 
-@pytest.mark.parametrize("name", ["bgr", "pixels", "uncased", "two inputs", "byte pairs", "number"])
+# What is said of the answer in `kotlin/LiteRt.kt`: 0.125, 0.75, 0.125.
+SAID = {
+    "labels": f"Prediction(labels=[{exported.LABELS[1]}], probabilities=",
+    "number": "0.125",
+    "numbers": '{größe=0.125, $ "a"=0.75}',
+    "moment": "1.7000000075E9",
+    "moments": "{from=1.7000000075E9, to=1.80000045E9}",
+}
+ASKED = ["bgr", "pixels", "uncased", "two inputs", "byte pairs"]
+
+
+@pytest.mark.parametrize("name", [*ASKED, *SAID])
 def test_the_model_is_asked_by_the_names_of_its_signature(cases, name):
     _, folder, model = cases[name]
     said, asked = (folder / "said.txt").read_text(encoding="utf-8").split("\n")
-    contract = model.preprocessing
-    names = ["image"] if name in {"bgr", "pixels"} else sorted(contract.inputs)
-    output = "prediction" if name == "number" else "probabilities"
+    names = ["image"] if name in {"bgr", "pixels"} else sorted(model.preprocessing.inputs)
+    output = model.task.target.result_name
     assert asked == f"model.tflite serving_default [{', '.join(names)}] [{output}]"
-    if name == "number":
-        assert said == "0.125"
-    else:
-        assert said.startswith(f"Prediction(label={exported.LABELS[1]}, score=0.75,")
+    assert said.startswith(SAID.get(name, f"Prediction(label={exported.LABELS[1]}, score=0.75,"))

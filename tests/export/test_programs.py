@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from ast import literal_eval
 from dataclasses import replace
 
 import exported
@@ -17,6 +18,7 @@ from jinja2 import UndefinedError
 from odd_texts import ODD_TEXTS
 
 from tltool.data.batches.pipeline import model_inputs
+from tltool.evaluation.inference import model_outputs
 from tltool.export.artifact import load_artifact
 from tltool.export.feeding import prepared_inputs, single_inputs
 from tltool.export.formats.base import ExportTarget, LiteRTOptions
@@ -137,6 +139,65 @@ def test_texts_of_any_length_are_not_padded(kind, tmp_path, monkeypatch, capsys)
         for key, values in program["preprocess"](text).items():
             np.testing.assert_array_equal(values, row[key], err_msg=repr(text))
     assert not (folder / "snippets" / "model.js").exists()
+
+
+FORMS = {
+    "litert_float32": ExportTarget(FORMATS["litert"]),
+    "litert_float16": ExportTarget(FORMATS["litert"], "float16"),
+    "saved_model": ExportTarget(FORMATS["saved_model"]),
+    "keras": ExportTarget(FORMATS["keras"]),
+}
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """Models of each kind of target, one of pictures among them."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    made = {
+        name: exported.text_model(wordpiece(), target) for name, target in exported.TARGETS.items()
+    }
+    made["labels of pictures"] = exported.image_model(pictures, exported.LABELS_OF_PICTURES)
+    made["numbers of pictures"] = exported.image_model(pictures, exported.TARGETS["numbers"])
+    return made
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", [*exported.TARGETS, "labels of pictures", "numbers of pictures"])
+def test_programs_say_what_the_golden_file_says(kinds, kind, form, tmp_path, monkeypatch, capsys):
+    made, target = kinds[kind], kinds[kind].task.target
+    folder = exported.export_folder(made, tmp_path / "export", FORMS[form])
+    (golden, *_) = json.loads((folder / "golden.json").read_text())["examples"]
+    capsys.readouterr()
+    namespace(folder, monkeypatch)
+    said = capsys.readouterr().out.strip()
+    if target.labels:
+        given = dict(zip(target.labels, golden["probabilities"], strict=True))
+        given = {name: given[name] for name in golden["labels"]}
+        if form.startswith("litert"):
+            lines = [line.rsplit(" ", 1) for line in said.split("\n")] if said else []
+            assert {name: pytest.approx(float(p), abs=1e-6) for name, p in lines} == given
+        else:
+            assert sorted(literal_eval(said)) == sorted(given)
+        return
+    names = target.names if len(target.names) > 1 else [""]
+    expected = dict(zip(names, np.ravel(golden["prediction"]), strict=True))
+    if form.startswith("litert"):
+        lines = [line.rpartition(" ") for line in said.split("\n")]
+        found = {name: float(value) for name, _, value in lines}
+    else:
+        found = literal_eval(said) if len(target.names) > 1 else {"": float(said)}
+    assert list(found) == list(expected)
+    off = np.abs(np.array([*found.values()]) - np.array([*expected.values()])) / target.units
+    assert off.max() < 1e-5
+
+
+def test_inputs_of_these_programs_have_different_labels(kinds):
+    """Otherwise a program that gave the same labels to all would not be found out."""
+    for name in ("labels", "labels of pictures"):
+        made = kinds[name]
+        outputs = model_outputs(made.model, made.held_out, made.task, made.preprocessing)
+        given = made.task.target.answers(outputs, made.task.labels)
+        assert len(set(given)) > 2
 
 
 def test_a_template_that_asks_for_what_is_not_known_is_an_error():

@@ -12,12 +12,10 @@ from tltool.export.contract import Contract, ModelSignature, ModelTensor
 from tltool.export.sidecars.facts import facts_of
 from tltool.export.sidecars.snippets import snippets
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 tree_sitter = pytest.importorskip("tree_sitter")
 LABELS = Task(TASKS["image-classification"], ClassTarget(exported.LABELS))
-NUMBER = Task(TASKS["text-regression"], NumbersTarget(mean=(1.0,), std=(2.0,)))
 
 
 def swift(preprocessing, *inputs: ModelTensor, length=None, task: Task = LABELS) -> str:
@@ -50,7 +48,10 @@ PROGRAMS = {
     "image of any size": image("uint8", None, "image"),
     **{f"text {name}": text(wordpiece(**changes)) for name, changes in CONTRACTS.items()},
     "text of any length": text(wordpiece(), None),
-    "text to a number": text(wordpiece(), task=NUMBER),
+    **{
+        f"text to {name}": text(wordpiece(), task=exported.task_of("text", target))
+        for name, target in exported.TARGETS.items()
+    },
 }
 
 
@@ -93,3 +94,9 @@ def test_what_differs_is_in_it():
     assert 'private let output = "out"' in PROGRAMS["text uncased"]
     assert "let missing = length - ids.count" in PROGRAMS["text uncased"]
     assert "let missing = 0" in PROGRAMS["text of any length"]
+    assert "private let thresholds: [Float] = [0.5, 0.4, 0.5]" in PROGRAMS["text to labels"]
+    assert 'private let names = ["größe", "$ \\"a\\""]' in PROGRAMS["text to numbers"]
+    assert "targetMean" not in PROGRAMS["text to numbers"]
+    assert "private let targetMean: [Double] = [1700000000.0]" in PROGRAMS["text to moment"]
+    assert "-> [String: Double]" in PROGRAMS["text to moments"]
+    assert "throws -> Float {" in PROGRAMS["text to number"]

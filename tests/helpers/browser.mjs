@@ -1,7 +1,8 @@
 // Opens the example page in headless Chromium and asks models what they say of every input.
 // node browser.mjs PAGE_FOLDER < questions.json > answers.json
-// Questions: [{ folder, inputs }] with export folders, and texts or the paths of images.
-// Answers: [{ status, failed, answers: [{ label, values }] }].
+// Questions: [{ folder, inputs, direct }] with export folders, and texts or the paths of images;
+// `direct` asks the folder's own snippet once the page is ready, and not by the page's form.
+// Answers: [{ status, failed, answers: [{ label, values }] }]; of a snippet what it says as it is.
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -23,14 +24,16 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
-/** The page at /, and the export folders at /model/0/, /model/1/ … */
+/** The page at /, export folders at /model/0/, /model/1/ …, and files by their paths at /file/. */
 async function serve() {
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     const [, number, rest] = path.match(/^\/model\/(\d+)(\/.*)/) ?? [];
     const file = number
       ? join(questions[number].folder, rest)
-      : join(page, path === "/" ? "index.html" : path);
+      : path.startsWith("/file/")
+        ? path.slice("/file".length)
+        : join(page, path === "/" ? "index.html" : path);
     const found = await stat(file).catch(() => null);
     if (!found?.isFile()) return response.writeHead(404).end();
     const type = TYPES[extname(file)] ?? "application/octet-stream";
@@ -87,6 +90,20 @@ async function ask(tab, input) {
   return answer(tab);
 }
 
+/** What the folder's own `Model` says of a text or of the image at a path. */
+const askSnippet = (tab, number, input) =>
+  tab.evaluate(
+    async (folder, value) => {
+      const { Model } = await import(`${folder}/snippets/model.js`);
+      const { task } = await (await fetch(`${folder}/contract.json`)).json();
+      globalThis.asked ??= await Model.load(folder);
+      const image = task.name.startsWith("image");
+      return globalThis.asked.predict(image ? await (await fetch(`/file${value}`)).blob() : value);
+    },
+    `/model/${number}`,
+    input,
+  );
+
 async function answersOf(chrome, address, number) {
   const tab = await chrome.newPage();
   tab.on("pageerror", (error) => console.error(error));
@@ -94,7 +111,8 @@ async function answersOf(chrome, address, number) {
   const ready = await settled(tab);
   const answers = [];
   for (const input of ready.failed ? [] : questions[number].inputs) {
-    answers.push(await ask(tab, input));
+    const { direct } = questions[number];
+    answers.push(await (direct ? askSnippet(tab, number, input) : ask(tab, input)));
   }
   await tab.close();
   return { ...ready, answers };

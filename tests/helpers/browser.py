@@ -17,13 +17,17 @@ installed = pytest.mark.skipif(
 )
 
 
-def ask_browser(questions) -> list[dict]:
+def ask_browser(questions, *, direct: bool = False) -> list[dict]:
     """What the page says: see `browser.mjs`.
 
     Args:
         questions: Pairs of an export folder and its raw inputs.
+        direct: Ask the folders' snippets, and not by the page's form.
     """
-    asked = [{"folder": str(folder), "inputs": list(inputs)} for folder, inputs in questions]
+    asked = [
+        {"folder": str(folder), "inputs": list(inputs), "direct": direct}
+        for folder, inputs in questions
+    ]
     done = subprocess.run(
         ["node", Path(__file__).with_name("browser.mjs"), PAGE],
         input=json.dumps(asked),
