@@ -20,6 +20,7 @@ from real_data import BANKING77, TRASH6, run_with_a_solved_head
 
 from tltool.data.batches.pipeline import model_inputs
 from tltool.evaluation.inference import model_outputs
+from tltool.export.feeding import single_inputs
 from tltool.export.formats.base import LiteRTOptions
 from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.export import export_litert
@@ -56,13 +57,14 @@ def exported(made, folder, **options) -> bytes:
     return (folder / "m.tflite").read_bytes()
 
 
-def mediapipe(kind: str, content: bytes, inputs, folder) -> dict:
-    """What `mediapipe_tasks.py` prints, its `scores` as an array."""
+def mediapipe(kind: str, content: bytes, inputs, folder, *threshold) -> dict:
+    """What `mediapipe_tasks.py` prints."""
     (folder / "model.tflite").write_bytes(content)
     np.savez(folder / "inputs.npz", inputs=np.asarray(inputs))
     program = Path(__file__).parents[1] / "helpers" / "mediapipe_tasks.py"
+    files = (folder / "model.tflite", folder / "inputs.npz")
     done = subprocess.run(
-        [sys.executable, program, kind, folder / "model.tflite", folder / "inputs.npz"],
+        [sys.executable, program, kind, *files, *map(str, threshold)],
         capture_output=True,
         text=True,
         check=False,
@@ -136,6 +138,39 @@ def test_text_classifier_says_what_keras_says_of_every_text(tmp_path):
     np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
     assert found["names"] == best(expected, made.task)
     assert set(found["names"]) == set(made.task.labels)
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_labels_are_given_that_reach_the_one_threshold_of_mediapipe(kind, tmp_path):
+    """It has one for all labels; those of `contract.json` are for an app to compare with."""
+    made = trained.text_tagger() if kind == "text" else trained.image_tagger(tmp_path / "pictures")
+    inputs, threshold = made.held_out.inputs, 0.4
+    if kind == "image":
+        inputs = pixels_of(inputs, made.preprocessing)
+    content = exported(made, tmp_path)
+    found = mediapipe(kind, content, inputs, tmp_path, threshold)["given"]
+    run = interpreter_of(content)
+    if kind == "image":
+        images = (inputs - np.float32(made.preprocessing.mean)) / np.float32(made.preprocessing.std)
+        rows = [run(image=image[None])["probabilities"][0] for image in images]
+    else:
+        arrays = single_inputs(made.preprocessing, made.preprocessing.max_length, "token_ids")
+        rows = [run(**row)["probabilities"][0] for row in arrays(inputs)]
+    expected = [
+        {name: p for name, p in zip(made.task.labels, row, strict=True) if p >= threshold}
+        for row in rows
+    ]
+    assert [set(row) for row in found] == [set(row) for row in expected]
+    for said, row in zip(found, expected, strict=True):
+        assert said == pytest.approx(row, abs=1e-5)
+    assert {} in expected
+    assert max(map(len, expected)) > 1
+
+
+def interpreter_of(content: bytes):
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(model_content=content).get_signature_runner("serving_default")
 
 
 def test_labels_of_any_characters_arrive(image_classifier, tmp_path):
