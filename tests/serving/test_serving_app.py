@@ -10,6 +10,8 @@ import io
 import json
 import os
 import re
+import shutil
+import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -142,6 +144,52 @@ def test_numbers_are_in_the_targets_units_and_not_named(tmp_path):
     with serving(export_tiny(made, tmp_path / "export")) as (client, _):
         found = predict(client, instances=made.held_out.inputs).json()["predictions"]
     np.testing.assert_allclose(found, expected_of(made), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_several_labels_are_given_with_empty_texts_after_them(kind, tmp_path):
+    made = trained.text_tagger() if kind == "text" else trained.image_tagger(tmp_path / "pictures")
+    inputs = made.held_out.inputs
+    rows = inputs if kind == "text" else [in_base64(Path(file).read_bytes()) for file in inputs]
+    with serving(export_tiny(made, tmp_path / "export")) as (client, _):
+        parts = [rows[at : at + 8] for at in range(0, len(rows), 8)]
+        answers = [predict(client, instances=part).json() for part in parts]
+        columns = predict(client, inputs=rows[:3]).json()["outputs"]
+    found, expected = [r for one in answers for r in one["predictions"]], expected_of(made)
+    np.testing.assert_allclose([row["probabilities"] for row in found], expected, atol=1e-6)
+    width = len(made.task.labels)
+    for row, outputs in zip(found, expected, strict=True):
+        given = [label for label in row["labels"] if label]
+        assert row["labels"] == given + [""] * (width - len(given))
+        assert set(given) == set(made.task.target.given(outputs))
+        values = [outputs[made.task.labels.index(label)] for label in given]
+        assert values == sorted(values, reverse=True)
+    assert columns["labels"] == [row["labels"] for row in found[:3]]
+    assert {sum(map(bool, row["labels"])) for row in found} >= {0, 1, 2}
+
+
+def test_several_numbers_are_one_list_a_row(tmp_path):
+    made = trained.text_rater()
+    with serving(export_tiny(made, tmp_path / "export")) as (client, _):
+        found = predict(client, instances=made.held_out.inputs[:32]).json()["predictions"]
+        alone = predict(client, instances=made.held_out.inputs[:1]).json()["predictions"]
+    expected = expected_of(made)[:32]
+    assert np.shape(found) == (32, 2)
+    assert np.abs((np.array(found) - expected) / made.task.target.std).max() < 1e-4
+    assert alone == [pytest.approx(found[0], rel=1e-5)]
+
+
+def test_numbers_of_double_precision_keep_their_digits(tmp_path):
+    made = trained.text_clock()
+    with serving(export_tiny(made, tmp_path / "export")) as (client, _):
+        answer = predict(client, instances=made.held_out.inputs)
+        definitions = client.get("/v1/models/tiny/metadata").json()["metadata"]
+    found = np.array(answer.json()["predictions"])
+    np.testing.assert_allclose(found, expected_of(made), rtol=0, atol=0.01)
+    assert np.ptp(found) < 1000  # float32 would tell apart seven of these
+    assert len(set(np.round(found))) > 10
+    main = definitions["signature_def"]["signature_def"]["serving_default"]
+    assert main["outputs"]["prediction"]["dtype"] == "DT_DOUBLE"
 
 
 def test_status_and_metadata(texts):
@@ -529,3 +577,55 @@ def test_the_page_shows_what_it_needs_to_those_who_cannot_see_it(texts):
     assert 'role="status"' in found
     assert '<html lang="en">' in found
     assert all(' alt="' in picture for picture in re.findall("<img[^>]*>", found))
+
+
+# Stands in for a browser: what the page's script needs of one, and what it then shows.
+DOCUMENT = """
+const node = (name) => ({
+  name, textContent: "", children: [], files: [],
+  append(...more) { this.children.push(...more); },
+  replaceChildren(...more) { this.children = more; },
+  addEventListener() {}, setAttribute() {},
+});
+const made = {};
+const document = {
+  body: { dataset: FACTS }, addEventListener() {},
+  getElementById: (id) => (made[id] ??= node(id)), createElement: node,
+};
+const text = ({ textContent, children }) =>
+  [textContent, ...children.map(text)].flat().filter(Boolean);
+const show_all = (show, predictions) => console.log(JSON.stringify(predictions.map((one) => {
+  show(one);
+  return text(document.getElementById("answer"));
+})));
+"""
+
+
+def shown(folder, answers) -> list[list[str]]:
+    """The texts that the page shows for each of a model's answers."""
+    content, _ = page(find_export(folder))
+    facts = dict(re.findall(r'data-(\w+)="(.*?)"', content))
+    facts = {name: html.unescape(value) for name, value in facts.items()}
+    (script,) = re.findall("<script>(.*?)</script>", content, re.DOTALL)
+    script = script.replace('"use strict";', "") + f"\nshow_all(show, {json.dumps(answers)});"
+    # In a function of its own: the page's script names things as the stand-in does.
+    program = DOCUMENT.replace("FACTS", json.dumps(facts)) + f"(() => {{{script}}})();"
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js runs the page's script")
+def test_the_page_shows_labels_that_are_given_and_numbers_by_name(text, tmp_path):
+    row = {"probabilities": [0.05, 0.9, 0.7], "labels": ["food", "praise", ""]}
+    none = {"probabilities": [0.05, 0.1, 0.2], "labels": ["", "", ""]}
+    folder = export_tiny(trained.text_tagger(), tmp_path / "labels")
+    given, nothing = shown(folder, [row, none])
+    assert given == ["food, praise", "food", "90.0 %", "praise", "70.0 %", "film", "5.0 %"]
+    assert nothing[0] == "no label"
+    folder = export_tiny(trained.text_rater(), tmp_path / "numbers")
+    assert shown(folder, [[4.5, 250_000.25]]) == [["stars: 4.5", "price: 250000.25"]]
+    folder = export_tiny(trained.text_clock(), tmp_path / "moment")
+    assert shown(folder, [1_700_000_031.25]) == [["Prediction: 1700000031.25"]]
+    one = {"probabilities": [0.2, 0.8], "label": "positive", "score": 0.8}
+    assert shown(text[1], [one])[0][:3] == ["positive", "positive", "80.0 %"]
