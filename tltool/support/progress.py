@@ -63,7 +63,10 @@ _NOT_MEASURED = {
 
 
 def _epoch_line(row: Row, best: bool) -> str:
-    measured = _values({key: value for key, value in row.items() if key not in _NOT_MEASURED})
+    keys = [key for key in row if key not in _NOT_MEASURED]
+    # The loss before the metrics, training before validation.
+    keys.sort(key=lambda key: (key.startswith("val_"), not key.endswith("loss")))
+    measured = _values({key: row[key] for key in keys})
     seconds = row.get("seconds") or 0.0
     speed = row.get("examples_per_second") or 0.0
     mark = "  best so far" if best else ""
