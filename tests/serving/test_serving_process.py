@@ -79,6 +79,22 @@ def test_the_gate_refuses_a_server_of_another_model(made, export, server):
     assert not gate(made, export, server, preprocessing=other).passed
 
 
+@pytest.mark.parametrize(
+    "make", [pytest.param(trained.text_rater, marks=pytest.mark.slow), trained.text_clock]
+)
+def test_the_gate_passes_numbers_that_a_server_answers(make, tmp_path):
+    made = make()
+    export = find_export(export_tiny(made, tmp_path / "export"))
+    with ServerProcess(export, Limits()) as process:
+        report = gate(made, export, process)
+        assert report.passed
+        assert report.conclusive
+        std = made.task.target.std
+        other = replace(made.task.target, mean=(made.task.target.mean[0] + std[0] / 50,
+                                                *made.task.target.mean[1:]))  # fmt: skip
+        assert not gate(made, export, process, task=replace(made.task, target=other)).passed
+
+
 def test_a_row_that_the_server_refuses_fails_the_check(export, server):
     with pytest.raises(ExportError, match="The server answers 400: row 0: not a JPEG"):
         server.run(export.model, [b"no image"])
