@@ -329,11 +329,12 @@ def test_answers_by_labels_in_another_order_than_its_own():
 def test_answers_at_a_threshold_agree_either_way():
     expected = np.array([[0.9, 0.2501, 0.1], [0.9, 0.26, 0.1]], np.float32)
     with_sea, without = ("fog", "sea"), ("fog",)
-    assert SEA.agrees(expected, [with_sea, with_sea]).tolist() == [True, True]
-    assert SEA.agrees(expected, [without, without]).tolist() == [True, False]
-    assert SEA.agrees(expected, [(), ("fog", "sea", "sky")]).tolist() == [False, False]
-    assert SEA.agrees(expected, [(*with_sea, "unknown")] * 2).tolist() == [False, False]
-    assert SEA.agrees(np.array([[0.0, 0.0, 0.0]], np.float32), [()]).tolist() == [True]
+    two_thirds = pytest.approx(2 / 3)
+    assert SEA.agrees(expected, [with_sea, with_sea]).tolist() == [1, 1]
+    assert SEA.agrees(expected, [without, without]).tolist() == [1, two_thirds]
+    assert SEA.agrees(expected, [(), ("fog", "sea", "sky")]).tolist() == [two_thirds, two_thirds]
+    assert SEA.agrees(expected, [(*with_sea, "unknown")] * 2).tolist() == [0, 0]
+    assert SEA.agrees(np.array([[0.0, 0.0, 0.0]], np.float32), [()]).tolist() == [1]
 
 
 def test_the_worst_rows_have_the_most_wrong_labels_and_were_surest():

@@ -513,14 +513,18 @@ class ClassSetTarget(LabelledTarget):
         return odds
 
     def agrees(self, expected: Array, answers: Sequence[Any]) -> Array:
-        """Where the labels given are the model's, but for those at their threshold."""
+        """The share of each row's labels that are given or not as the model does.
+
+        Those at their threshold count as the same; a row that names no label
+        of the model's has none.
+        """
         import numpy as np
 
         gaps = np.float32(expected) - np.float32(np.asarray(self.thresholds))
         known = set(self.labels)
         named = np.array([[label in answer for label in self.labels] for answer in answers])
         fits = (named == (gaps >= 0)) | (np.abs(gaps) <= TIE)
-        return fits.all(axis=1) & np.array([known.issuperset(answer) for answer in answers])
+        return fits.mean(axis=1) * np.array([known.issuperset(answer) for answer in answers])
 
     def grace(self, rows: int) -> float:
         """What one row's change of rank can make of a label's average precision."""

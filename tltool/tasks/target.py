@@ -484,7 +484,7 @@ class Target(ABC):
         return None
 
     def agrees(self, expected: Array, answers: Sequence[Any]) -> Array | None:
-        """Where an artifact names what the model does, or what is tied with it; None for numbers.
+        """How far an artifact names what the model does, 0..1 (n,); None for numbers.
 
         Args:
             expected: `outputs` of the trained model.

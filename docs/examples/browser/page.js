@@ -64,18 +64,26 @@ function listen(model) {
     askImage(event.dataTransfer.files[0]);
   });
 
-  /** Each label with its probability, the largest first; or the one number. */
-  function show({ probabilities, prediction }) {
+  /** Each label with its probability, the largest first, and whether it is given; or each number. */
+  function show({ probabilities, labels, prediction }) {
     const rows = probabilities
       ? probabilities.map((p, i) => [model.labels[i], p, `${(100 * p).toFixed(1)} %`, i])
-      : [["prediction", prediction, prediction.toPrecision(4), 0]];
-    rows.sort((a, b) => b[1] - a[1]);
-    table.replaceChildren(...rows.map(rowOf));
+      : numbersOf(prediction).map(([name, number], i) => [name, number, shortest(number), i]);
+    if (probabilities) rows.sort((a, b) => b[1] - a[1]);
+    table.replaceChildren(...rows.map((row) => rowOf(row, labels?.includes(row[0]))));
   }
 }
 
-function rowOf([label, value, shown, index]) {
+const numbersOf = (prediction) =>
+  Object.entries(typeof prediction === "object" ? prediction : { prediction });
+
+/** Four digits, or all before the point. */
+const shortest = (number) =>
+  Math.abs(number) < 1e4 ? String(Number(number.toPrecision(4))) : number.toFixed(0);
+
+function rowOf([label, value, shown, index], given) {
   const row = document.createElement("tr");
+  if (given) row.style.fontWeight = "bold";
   const number = document.createElement("data");
   Object.assign(number, { value, textContent: shown });
   number.dataset.index = index;

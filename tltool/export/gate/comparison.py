@@ -103,7 +103,7 @@ class Comparison:
         per_row = self.differences.max(axis=1)
         badness = np.nan_to_num(per_row, nan=np.inf)
         if self._agrees is not None:
-            badness += ~self._agrees
+            badness += 1 - self._agrees
         return tuple(
             WorstRow(
                 origin=self.examples.origins[row],
