@@ -2,7 +2,5 @@
 
 from __future__ import annotations
 
-from tltool.backbones.networks import (
-    layers,  # noqa: F401 - for what they register
-)
+from tltool.backbones.networks import disentangled, layers  # noqa: F401 - for what they register
 from tltool.tasks import result_layer  # noqa: F401 - the same
