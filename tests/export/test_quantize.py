@@ -29,6 +29,7 @@ def report(precision, megabytes, drop=0.0, breaches=(), rows=1000):
         0.9 - drop,
         (0.85, 0.95),
         drop,
+        grace=1 / rows,
         classes=(ClassChange("ant", 500, 0.95, 0.9), ClassChange("bee", 500, 0.85, 0.8)),
     )
     return GateReport(

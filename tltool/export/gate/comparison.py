@@ -92,6 +92,7 @@ class Comparison:
             artifact=artifact[name],
             interval=None if interval is None else tuple(interval),
             drop=target.drop(model, artifact),
+            grace=target.grace(len(self.examples)),
             model_calibration_error=model.get("calibration_error"),
             calibration_error=artifact.get("calibration_error"),
             classes=_classes(model, artifact),
@@ -131,7 +132,7 @@ def breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:
     metric = comparison.metric
     if metric is None:
         return
-    if metric.drop > max(tolerance.max_metric_drop, target.grace(rows)) + ROUNDING:
+    if metric.drop > max(tolerance.max_metric_drop, metric.grace) + ROUNDING:
         rise = "falls" if target.headline().higher_is_better else "rises"
         yield (
             f"{metric.name} {rise} by {metric.drop:.3g}{target.drop_unit}, "

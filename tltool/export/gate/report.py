@@ -47,6 +47,7 @@ class MetricChange:
         interval: 95 % of the artifact's; None where there is none.
         drop: How much worse the artifact is (negative: better): in shares, or
             in standard deviations of the training targets.
+        grace: A drop that one row makes, which is never a breach.
         model_calibration_error, calibration_error: Expected calibration error
             (see `tltool.tasks.metrics`); None where there is none.
         classes: Those that have rows, the one that lost most first.
@@ -57,6 +58,7 @@ class MetricChange:
     artifact: float
     interval: tuple[float, float] | None
     drop: float
+    grace: float = 0.0
     model_calibration_error: float | None = None
     calibration_error: float | None = None
     classes: tuple[ClassChange, ...] = ()

@@ -101,7 +101,7 @@ class Sweep:
         if report is None or drop is None or not report.passed:
             return False
         # As in the gate: of few rows one is never a breach.
-        grace = 1 / report.rows if report.agreement is not None else 0.0
+        grace = report.metric.grace if report.metric else 1 / report.rows
         if drop > max(self.max_drop, grace) + ROUNDING:
             return False
         limit, latency = self.max_latency_ms, candidate.latency_ms
