@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from pathlib import Path
+from typing import ClassVar
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +19,7 @@ from presets import write_image_preset, write_text_preset
 import tltool
 from tltool.data.texts.tokenizers.wordpiece import WordPieceTokenizer
 from tltool.support.errors import RecipeError, RunError, TltoolError
+from tltool.support.processes import mark
 from tltool.support.progress import Progress
 
 
@@ -178,6 +184,44 @@ def test_a_changed_model_file_is_refused(presets, tmp_path):
         file.write(b"x")
     with pytest.raises(RunError, match="sha256"):
         _ = tltool.load_run(run.path).model
+
+
+def died(run, folder) -> Path:
+    """A copy of a run as it would be if its process had been killed before the model was saved."""
+    path = shutil.copytree(run.path, folder / "1")
+    (path / "model.keras").unlink()
+    manifest = json.loads((path / "run.json").read_text())
+    start = f"{os.getpid()}-0-{mark().rpartition('-')[2]}"
+    (path / "run.json").write_text(json.dumps({**manifest, "status": "running", "process": start}))
+    return path
+
+
+def test_a_run_that_died_is_used_with_the_weights_it_kept_and_says_so(text_run, tmp_path):
+    class Notes(Progress):
+        lines: ClassVar[list[str]] = []
+
+        def note(self, text):
+            self.lines.append(text)
+
+    run = tltool.load_run(died(text_run, tmp_path), progress=Notes())
+    assert run.status == "died"
+    texts, _ = tiny.texts(20, seed=1)
+    with keras.name_scope("names_that_keras_gives_are_taken"):
+        keras.layers.Dense(1)(keras.Input((1,)))
+    for ours, theirs in zip(run.predict(texts), text_run.predict(texts), strict=True):
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-6)
+    best = text_run.folder.manifest()["best"]
+    assert f"epoch {best['epoch']} of phase 1 (all)" in Notes.lines[-1]
+    exported = run.export("keras", data=tiny.texts(20, seed=1))
+    assert exported.is_file()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x08" + bytes(7) + b"{}      "])
+def test_damaged_weights_of_a_run_that_died_are_an_error(damage, text_run, tmp_path):
+    path = died(text_run, tmp_path)
+    (path / "checkpoints" / "best.safetensors").write_bytes(damage)
+    with pytest.raises(RunError, match=r"best\.safetensors"):
+        tltool.load_run(path).model  # noqa: B018
 
 
 def test_images_as_arrays(presets, tmp_path):

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tltool.runs.folder import RunFolder, list_runs
+from tltool.runs.folder import RunFolder, list_runs, sweep_leftovers
 from tltool.support.errors import RunError
 from tltool.support.files import atomic_path, write_json
+from tltool.support.processes import mark
 
 
 def test_runs_of_a_name_are_numbered_and_start_as_running(tmp_path):
@@ -40,7 +42,7 @@ def test_facts_recorded_earlier_stay(tmp_path):
     assert folder.status == "finished"
 
 
-def test_a_name_opens_its_newest_run(tmp_path):
+def test_a_name_without_models_opens_its_newest_run(tmp_path):
     for _ in range(11):
         RunFolder.create(tmp_path, "a")
     assert RunFolder.open(tmp_path / "a").path.name == "11"
@@ -95,3 +97,70 @@ def test_a_folder_is_replaced_whole(tmp_path):
             (temporary / name).write_text(name)
     assert [p.name for p in target.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_name_opens_its_newest_run_that_has_a_model(tmp_path):
+    runs = [RunFolder.create(tmp_path, "a") for _ in range(5)]
+    runs[1].model.touch()
+    died, running = runs[2], runs[3]
+    for folder in (died, running):
+        folder.checkpoint.parent.mkdir()
+        folder.checkpoint.touch()
+    assert RunFolder.open(tmp_path / "a") == runs[1]
+    kill(died)
+    assert RunFolder.open(tmp_path / "a") == died
+    runs[4].manifest_path.write_text("{")
+    assert RunFolder.open(tmp_path / "a") == died
+
+
+def kill(folder):
+    """Makes a running run one of a process that is gone: the first one after the last boot."""
+    manifest = json.loads(folder.manifest_path.read_text())
+    write_json(folder.manifest_path, {**manifest, "process": ended_process()})
+
+
+def ended_process() -> str:
+    pid, start, machine = mark().split("-")
+    return f"{pid}-{int(start or '0', 16) + 1:x}-{machine}"
+
+
+def test_a_run_whose_process_is_gone_has_died(tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    assert folder.status == "running"
+    kill(folder)
+    assert folder.status == "died"
+    folder.record("interrupted")
+    assert folder.status == "interrupted"
+
+
+def test_of_a_process_of_another_machine_nothing_is_known(tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    manifest = {**folder.manifest(), "process": "1-abc-00000000"}
+    write_json(folder.manifest_path, manifest)
+    assert folder.status == "running"
+
+
+@pytest.mark.parametrize(
+    "change", [{"metrics": ["x"]}, {"metrics": {"a": "b"}}, {"status": "?"}, {"files": 3}]
+)
+def test_a_manifest_of_another_shape_is_damaged(change, tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    write_json(folder.manifest_path, {**folder.manifest(), **change})
+    with pytest.raises(RunError, match=f"damaged: {next(iter(change))}"):
+        RunFolder.open(folder.path)
+
+
+def test_only_what_ended_processes_left_is_swept(tmp_path):
+    run = RunFolder.create(tmp_path, "a").path
+    (run / "exports").mkdir()
+    for place in (run, run / "exports"):
+        for process in (ended_process(), mark(), "1-abc-00000000"):
+            (place / f".saved_model.{process}.xyz").mkdir()
+        (place / ".keep").mkdir()
+    week_old = run / ".old.1-abc-00000000.xyz"
+    week_old.mkdir()
+    os.utime(week_old, (0, 0))
+    sweep_leftovers(tmp_path)
+    left = {path.relative_to(run).as_posix() for path in run.rglob(".*")}
+    names = {".keep", f".saved_model.{mark()}.xyz", ".saved_model.1-abc-00000000.xyz"}
+    assert left == names | {f"exports/{name}" for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tltool.benchmarking.inputs import golden_inputs
 from tltool.benchmarking.processes import Worker
 from tltool.benchmarking.subjects import Subject
 from tltool.runs.folder import environment
+from tltool.support.files import scratch_folder
 
 ROUNDS = 5
 _PERCENTILES = (50, 90, 99)
@@ -151,8 +151,8 @@ def _stored_inputs(subjects: Sequence[Subject]) -> Iterator[Path | None]:
     if inputs is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="tltool-benchmark-") as folder:
-        file = Path(folder) / "inputs.npz"
+    with scratch_folder("benchmark") as folder:
+        file = folder / "inputs.npz"
         np.savez(file, **inputs)  # type: ignore[arg-type]
         yield file
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 from tltool.benchmarking.subjects import Subject
 from tltool.support.errors import ExportError
+from tltool.support.processes import child_environment
 
 _LAST_LINES = 3
 
@@ -73,7 +73,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             # GPUs are left alone, so that all runtimes use the same processor.
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": str(threads)},
+            env=child_environment(OMP_NUM_THREADS=str(threads)),
         )
         try:
             self.start = Start(**self._answer())

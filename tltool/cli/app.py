@@ -35,7 +35,9 @@ from tltool.cli import (
     tune_head,
     validate,
 )
+from tltool.support import stopping
 from tltool.support.errors import TltoolError
+from tltool.support.processes import end_with_parent
 
 ISSUES = "https://github.com/tltool/tltool/issues"
 
@@ -90,11 +92,22 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 def main() -> None:
     """Runs the command line and exits: 0 done, 1 tltool's fault or a failed check, 2 the user's."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    end_with_parent()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command and returns its exit code; errors are told on stderr."""
+    """Runs one command and returns its exit code; errors are told on stderr.
+
+    A signal that asked it to stop decides the code, as in shells: 130 for Ctrl-C, 143 for
+    SIGTERM, 129 for SIGHUP.
+    """
+    with stopping.stoppable():
+        code = _run(arguments)
+        return stopping.exit_code() or code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result = typer.main.get_command(app).main(
             arguments, prog_name="tltool", standalone_mode=False
@@ -107,18 +120,24 @@ def run(arguments: list[str]) -> int:
         _say(f"error: {error.format_message()}", f"hint: see {command} --help")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted")
-        return 130
+        return _interrupted()
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): not an error of ours.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
         return 0
     except Exception:
+        if stopping.exit_code():  # what the interruption became on its way through another library
+            return _interrupted()
         traceback.print_exc()
         _say(f"\nThis is a fault of tltool {__version__}. Please report it with the lines above:",
              ISSUES)  # fmt: skip
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _interrupted() -> int:
+    _say("interrupted")
+    return 130
 
 
 def _say(*lines: str) -> None:

@@ -28,8 +28,9 @@ def evaluate(
     load_tensorflow()
 
     from tltool.runs.run import load_run
+    from tltool.support.progress import terminal_progress
 
-    evaluation = load_run(run).evaluate(data)
+    evaluation = load_run(run, progress=terminal_progress()).evaluate(data)
     if as_json:
         print_json(dict(evaluation.metrics))
         return

@@ -80,8 +80,9 @@ def export(
     from tltool.export.formats.table import export_targets
     from tltool.export.gate.report import gate_rows
     from tltool.runs.run import load_run
+    from tltool.support.progress import terminal_progress
 
-    loaded = load_run(run)
+    loaded = load_run(run, progress=terminal_progress())
     own = loaded.recipe.export
     changes = {
         "formats": tuple(f.value for f in form),

@@ -42,7 +42,8 @@ RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of one of tltool's own.")
 ]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's folder, or runs/NAME for its newest run.")
+    str,
+    typer.Argument(metavar="RUN", help="A run's folder, or runs/NAME: its newest with a model."),
 ]
 
 

@@ -54,6 +54,7 @@ def predict(
     from tltool.export.artifact import is_artifact, load_artifact
     from tltool.runs.predict import collect_inputs, prediction_rows
     from tltool.runs.run import load_run
+    from tltool.support.progress import terminal_progress
 
     if is_artifact(model):
         artifact = load_artifact(model)
@@ -62,7 +63,7 @@ def predict(
         found = check_examples(found, on_error="stop")
         outputs = artifact.predict(found.inputs)
     else:
-        run = load_run(model)
+        run = load_run(model, progress=terminal_progress())
         task = run.task
         column = column or run.recipe.data.input_column
         found = collect_inputs(inputs, task.spec.modality, input_column=column)

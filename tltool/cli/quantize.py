@@ -38,8 +38,9 @@ def quantize(
     from tltool.export.sweep.sweep import SWEEP_FILE, SWEEP_PLOT
     from tltool.runs.run import load_run
     from tltool.support.errors import ExportError
+    from tltool.support.progress import terminal_progress
 
-    loaded = load_run(run)
+    loaded = load_run(run, progress=terminal_progress())
     sweep = loaded.quantize(
         max_drop=max_drop, max_latency_ms=max_latency, threads=threads, data=data
     )

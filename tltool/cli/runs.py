@@ -15,8 +15,15 @@ app = typer.Typer(help="List, show and compare runs.", no_args_is_help=True)
 def list_runs(output_dir: OutputDirOption = "runs", as_json: JsonOption = False) -> None:
     """List the runs in a folder."""
     from tltool.runs.folder import list_runs as find_runs
+    from tltool.support.errors import RunError
 
-    manifests = [(str(run.path), run.manifest()) for run in find_runs(output_dir)]
+    manifests: list[tuple[str, dict[str, Any]]] = []
+    for run in find_runs(output_dir):
+        try:
+            manifests.append((str(run.path), run.manifest()))
+        except RunError as error:
+            typer.echo(f"warning: {error.message}", err=True)
+            manifests.append((str(run.path), {"status": "damaged", "error": error.message}))
     if as_json:
         print_json([{"run": path, **manifest} for path, manifest in manifests])
         return
@@ -92,7 +99,7 @@ def _row(path: str, manifest: dict[str, Any]) -> dict[str, Any]:
         "backbone": manifest.get("backbone"),
         **{key: f"{value:.4f}" for key, value in metrics.items() if value is not None},
         "seconds": manifest.get("seconds"),
-        "created": manifest["created"],
+        "created": manifest.get("created"),
     }
 
 

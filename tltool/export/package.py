@@ -21,6 +21,7 @@ from tltool.export.sidecars.readme import readme
 from tltool.export.sidecars.snippets import write_snippets
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.export_section import ExportSection, GateSection
+from tltool.support import stopping
 from tltool.support.errors import ExportError, GateError, RecipeError
 from tltool.support.files import atomic_path, write_json, write_text
 from tltool.tasks.table import Task
@@ -128,6 +129,7 @@ def export_outcomes(
         made = Exported(model, task, preprocessing, length, calibration, section.int8, about)
         check = _Check(reference, section.gate, process.run, keep_failed)
         for target in export_targets(section):
+            stopping.check()
             try:
                 outcomes[target] = _export_one(made, target, folder / target.folder, check)
             except _RefusedError as refused:

@@ -34,6 +34,7 @@ from tltool.graph.folding import fold_batch_norms
 from tltool.model.lora import idle_adapters
 from tltool.recipe.augment_layers import BATCH_LAYERS
 from tltool.recipe.schema import AugmentSection, CacheSection
+from tltool.support import stopping
 from tltool.support.files import size_text
 from tltool.support.progress import Progress
 
@@ -318,6 +319,7 @@ def _run(
         return [_storable(x) for x in tf.nest.flatten(folded(inputs, training=False))]
 
     for start, inputs in zip(range(0, len(order), BATCH_SIZE), dataset, strict=True):
+        stopping.check()
         began = time.perf_counter()
         values = [value.numpy() for value in run(inputs)]
         seconds = time.perf_counter() - began

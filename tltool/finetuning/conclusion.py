@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
+from tltool.support import stopping
 from tltool.support.files import write_json, write_text
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
@@ -66,10 +67,12 @@ def conclude(
             written all the same.
     """
     clock = clock or Stopwatch()
+    stopping.check()
     held_out, warnings = _held_out(prepared)
     progress.stage(f"Evaluation on the {held_out} examples")
     with clock.measure("evaluation"):
         measured = _measure(run, prepared, held_out, clock)
+    stopping.check()
     with clock.measure("report"):
         picture = _draw(run, result, measured)
     with clock.measure("export"):
@@ -83,6 +86,7 @@ def conclude(
         seconds=time.perf_counter() - started,
     )
     _write_card(run, run.summary, picture)
+    stopping.check()
     run.folder.record(
         "finished", metrics=_headline(measured), seconds=round(run.summary.seconds, 1)
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.recipe.recipe import Recipe
-from tltool.runs.folder import RunFolder, Status, environment
+from tltool.runs.folder import RunFolder, Status, environment, sweep_leftovers
+from tltool.support import stopping
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
@@ -49,17 +50,32 @@ def finetune(
 
     Returns:
         The run: trained, evaluated, exported and checked, its files written.
-        After Ctrl-C, a run with the best epoch so far, marked as interrupted.
+        After Ctrl-C while it trains, a run with the best epoch so far, marked
+        as interrupted. SIGTERM and SIGHUP do the same and then end the process;
+        a handler of your own for any of them stays in place.
 
     Raises:
         TltoolError: One of its kinds, if the recipe, the data, the backbone or
             the machine doesn't allow it, or an artifact fails the gate. Faults
             of recipe and data, and operators that an exported model could not
             have, are found before anything is written.
+        KeyboardInterrupt: Ctrl-C before training, or after it.
     """
-    started = time.perf_counter()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress, clock = progress or Progress(), clock or Stopwatch()
+    with stopping.stoppable(pass_on=True):
+        return _finetune(recipe, data, progress, keep_failed, audit, clock)
+
+
+def _finetune(
+    recipe: Recipe,
+    data: Any,
+    progress: Progress,
+    keep_failed: bool,
+    audit: bool,
+    clock: Stopwatch,
+) -> Run:
+    started = time.perf_counter()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
     if audit:
         with clock.measure("audit"):
@@ -69,13 +85,12 @@ def finetune(
         with clock.measure("head search"):
             search = _search_head(recipe, prepared, progress)
         recipe, prepared = search.recipe, with_head(search.recipe, prepared)
+    stopping.check()
     folder = _open_folder(recipe, prepared)
     try:
         if search is not None:
             search.write(folder.head_search)
-        result = _train(recipe, prepared, folder, progress, clock)
-        with clock.measure("saving"):
-            run = _save_model(recipe, prepared, folder, result)
+        run, result = _train(recipe, prepared, folder, progress, clock)
         if not result.interrupted:
             from tltool.finetuning.conclusion import conclude
 
@@ -89,7 +104,7 @@ def finetune(
                 clock=clock,
             )
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
+        interrupted = isinstance(error, KeyboardInterrupt) or stopping.exit_code() is not None
         folder.record("interrupted" if interrupted else "failed", error=str(error))
         raise
     return run
@@ -123,6 +138,7 @@ def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:
     from tltool.data.labels import save_task
     from tltool.support.files import write_json, write_text
 
+    sweep_leftovers(recipe.output_dir)
     folder = RunFolder.create(recipe.output_dir, recipe.name)
     write_text(folder.recipe, recipe.to_yaml())
     save_task(prepared.task, folder.labels, prepared.examples)
@@ -138,7 +154,7 @@ def _train(
     folder: RunFolder,
     progress: Progress,
     clock: Stopwatch,
-) -> TrainingResult:
+) -> tuple[Run, TrainingResult]:
     from tltool.training.inputs import example_data, make_feature_cache
     from tltool.training.trainer import train
 
@@ -147,22 +163,25 @@ def _train(
         progress.note(units)
     data = example_data(recipe, prepared, "train")
     validation = example_data(recipe, prepared, "validation")
-    result = train(
-        prepared.transfer,
-        prepared.plans,
-        prepared.task,
-        recipe.training,
-        data,
-        validation if validation.num_examples else None,
-        strategy=prepared.strategy,
-        checkpoint=folder.checkpoint,
-        progress=progress,
-        cache=make_feature_cache(recipe, prepared, data, progress),
-        clock=clock,
-    )
-    if result.best is None and not result.interrupted:
-        raise TrainingError("Training ended without completing an epoch.")
-    return result
+    cache = make_feature_cache(recipe, prepared, data, progress)
+    with stopping.in_steps():
+        result = train(
+            prepared.transfer,
+            prepared.plans,
+            prepared.task,
+            recipe.training,
+            data,
+            validation if validation.num_examples else None,
+            strategy=prepared.strategy,
+            checkpoint=folder.checkpoint,
+            progress=progress,
+            cache=cache,
+            clock=clock,
+        )
+        if result.best is None and not result.interrupted:
+            raise TrainingError("Training ended without completing an epoch.")
+        with clock.measure("saving"):
+            return _save_model(recipe, prepared, folder, result), result
 
 
 def _save_model(

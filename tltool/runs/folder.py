@@ -10,21 +10,28 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ValidationError
+
 from tltool._version import __version__
 from tltool.support.errors import RunError, did_you_mean
-from tltool.support.files import sha256, write_json
+from tltool.support.files import sha256, sweep, write_json
+from tltool.support.processes import is_gone, mark
 
-Status = Literal["running", "finished", "interrupted", "failed"]
+# A run that died says "running" in its manifest, and its process is gone.
+Status = Literal["running", "finished", "interrupted", "failed", "died"]
 
 MANIFEST = "run.json"
 _FORMAT = 1
+_TRAIN = "Train again, or move that folder away."
 _PACKAGES = (
     "tensorflow",
     "keras",
@@ -35,6 +42,21 @@ _PACKAGES = (
     "scikit-learn",
     "pillow",
 )
+
+
+class _File(BaseModel):
+    sha256: str
+    bytes: int
+
+
+class _Manifest(BaseModel):
+    """What those who read a manifest rely on; there is more in it."""
+
+    status: Status
+    created: str
+    process: str = ""
+    metrics: dict[str, float | None] = {}
+    files: dict[str, _File] = {}
 
 
 @dataclass(frozen=True)
@@ -63,12 +85,14 @@ class RunFolder:
             except FileExistsError:
                 number += 1
         folder = cls(parent / str(number))
-        folder.record("running")
+        folder.record("running", process=mark())
         return folder
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Opens a run: its folder, or the folder of its name for the newest run.
+        """Opens a run: its folder, or the folder of its name for the newest run with a model.
+
+        Of a name whose runs have no model at all, the newest run.
 
         Raises:
             RunError: There is no run, or its manifest is damaged.
@@ -76,8 +100,9 @@ class RunFolder:
         given = Path(path)
         candidate = given
         if given.is_dir() and not (given / MANIFEST).is_file():
-            numbered = [p for _, p in _numbered(given) if (p / MANIFEST).is_file()]
-            candidate = numbered[-1] if numbered else given
+            numbered = runs_of(given)
+            usable = [folder for folder in numbered if folder.has_model]
+            candidate = (usable or numbered or [cls(given)])[-1].path
         if not (candidate / MANIFEST).is_file():
             siblings = [str(p) for p in given.parent.glob("*")] if given.parent.is_dir() else []
             raise RunError(
@@ -89,7 +114,7 @@ class RunFolder:
         return folder
 
     def manifest(self) -> dict[str, Any]:
-        """The contents of `run.json`.
+        """The contents of `run.json`; a run whose process is gone has the status "died".
 
         Raises:
             RunError: It is damaged or was written by a newer tltool.
@@ -99,10 +124,16 @@ class RunFolder:
             manifest = json.loads(file.read_text(encoding="utf-8"))
             number = int(manifest["format"])
             if number <= _FORMAT:
-                return {key: manifest[key] for key in ("status", "created")} | manifest
+                read = _Manifest.model_validate(manifest)
+                died = read.status == "running" and is_gone(read.process)
+                return {**manifest, "status": "died"} if died else dict(manifest)
             written_by = manifest["tltool"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise RunError(f"{file} is damaged: {error}", hint="Train again.") from error
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise RunError(f"{file} is damaged: {where}: {fault['msg']}", hint=_TRAIN) from error
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+            raise RunError(f"{file} is damaged: {error}", hint=_TRAIN) from error
         raise RunError(
             f"{file} was written by tltool {written_by}, this is {__version__}.",
             hint="Update tltool.",
@@ -146,6 +177,15 @@ class RunFolder:
         """How the run ended."""
         status: Status = self.manifest()["status"]
         return status
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a trained model can be had: saved at the end, or what a run that died kept."""
+        if self.model.is_file():
+            return True
+        with suppress(RunError):
+            return self.checkpoint.is_file() and self.status != "running"
+        return False
 
     @property
     def recipe(self) -> Path:
@@ -239,11 +279,23 @@ def list_runs(output_dir: str | Path) -> list[RunFolder]:
     if not root.is_dir():
         return []
     return [
-        RunFolder(path)
+        folder
         for name in sorted(p for p in root.iterdir() if p.is_dir())
-        for _, path in _numbered(name)
-        if (path / MANIFEST).is_file()
+        for folder in runs_of(name)
     ]
+
+
+def runs_of(parent: str | Path) -> list[RunFolder]:
+    """The runs of one name, oldest first."""
+    return [RunFolder(p) for _, p in _numbered(Path(parent)) if (p / MANIFEST).is_file()]
+
+
+def sweep_leftovers(output_dir: str | Path) -> None:
+    """Removes the temporary files of killed processes: of runs below a folder, and the system's."""
+    root = Path(output_dir)
+    for pattern in ("*/*/.*", "*/*/*/.*"):
+        sweep(root.glob(pattern))
+    sweep(Path(tempfile.gettempdir()).glob("tltool-*"))
 
 
 def environment() -> dict[str, Any]:

@@ -17,8 +17,9 @@ from tltool.data.preprocessing import (
 )
 from tltool.recipe.export_section import ExportFormat, ExportSection, LiteRTPrecision
 from tltool.recipe.recipe import Recipe
-from tltool.runs.folder import RunFolder
+from tltool.runs.folder import RunFolder, runs_of
 from tltool.support.errors import ExportError, HeadError, RunError
+from tltool.support.progress import Progress
 from tltool.tasks.table import Task
 from tltool.tasks.target import Prediction
 
@@ -49,12 +50,14 @@ class Run:
         task: Task,
         preprocessing: ImagePreprocessing | TextPreprocessing,
         model: keras.Model | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.folder = folder
         self.recipe = recipe
         self.task = task
         self.preprocessing = preprocessing
         self.summary: RunSummary | None = None
+        self._progress = progress or Progress()
         if model is not None:
             self.__dict__["model"] = model
 
@@ -68,7 +71,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run ended: "finished", "interrupted", "failed", or "running"."""
+        """How the run ended: "finished", "interrupted", "failed", "died", or "running"."""
         return str(self.folder.manifest()["status"])
 
     @property
@@ -86,10 +89,7 @@ class Run:
         """
         file = self.folder.model
         if not file.is_file():
-            raise RunError(
-                f"The run {str(self.path)!r} has no model (it is {self.status}).",
-                hint="It ended before its first epoch; train again.",
-            )
+            return self._rebuilt()
         if self.folder.is_damaged(file):
             raise RunError(
                 f"{file} is not the file the run wrote: its sha256 differs from the one in "
@@ -110,6 +110,28 @@ class Run:
                 hint="Import the module of its head first, and decorate every layer class in it "
                 "with keras.saving.register_keras_serializable.",
             ) from error
+
+    def _rebuilt(self) -> keras.Model:
+        """The model of the best epoch that a run kept which never came to saving its model."""
+        from tltool.model.joining import to_float32
+        from tltool.model.lora import merge_adapters
+        from tltool.training.best_weights import epoch_words, load_best
+        from tltool.training.preparation import rebuild
+
+        file = self.folder.checkpoint
+        if not file.is_file():
+            raise RunError(
+                f"The run {str(self.path)!r} has no model (it is {self.status}).",
+                hint="It has not come to the end of its first epoch; train again.",
+            )
+        model = rebuild(self.recipe, self.task, self.preprocessing).model
+        row = load_best(file, model)
+        self._progress.note(
+            f"{self.path} ({self.status}) has no {self.folder.model.name}: its model is built "
+            f"from {file.relative_to(self.path)}, {epoch_words(row)}"
+        )
+        merge_adapters(model)
+        return to_float32(model)
 
     def examples(self, split: Literal["train", "validation", "test"] = "test") -> Examples:
         """The rows of one split of the recipe's data, read again.
@@ -310,15 +332,22 @@ def _import_head(name: str) -> None:
         find_head(name)
 
 
-def load_run(path: str | Path) -> Run:
-    """Opens a run by its folder, or the newest run of `runs/NAME`.
+def load_run(path: str | Path, *, progress: Progress | None = None) -> Run:
+    """Opens a run by its folder, or the newest run of `runs/NAME` that has a model.
+
+    Args:
+        path: The folder.
+        progress: Is told where the model is not the one of a finished training.
 
     Raises:
         RunError: There is no run, or its files are damaged.
     """
     from tltool.data.labels import load_task
 
+    progress = progress or Progress()
     folder = RunFolder.open(path)
+    if folder.path != Path(path) and folder != (newest := runs_of(path)[-1]):
+        progress.note(f"{folder.path} is opened: {newest.path} is newer and has no model")
     try:
         recipe = Recipe.load(folder.recipe)
         preprocessing = preprocessing_from_json(folder.preprocessing.read_bytes())
@@ -328,4 +357,4 @@ def load_run(path: str | Path) -> Run:
             f"The run {str(folder.path)!r} can't be opened: {error}",
             hint="A file of it is missing or damaged; copy the run again, or train again.",
         ) from error
-    return Run(folder, recipe, task, preprocessing)
+    return Run(folder, recipe, task, preprocessing, progress=progress)

@@ -8,7 +8,6 @@ fastai's `lr_find`.
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tltool.model.joining import TransferModel
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import TrainingSection
 from tltool.support.errors import PlanError
+from tltool.support.files import scratch_folder
 from tltool.support.progress import Progress
 from tltool.tasks.table import Task
 from tltool.training.data import TrainingData
@@ -278,8 +278,8 @@ def _train_earlier(
     """Trains the phases before one, and leaves the model as that one would find it."""
     progress.stage("Training of the earlier phases" if phase > 2 else "Training of phase 1")
     validation = example_data(recipe, prepared, "validation")
-    with tempfile.TemporaryDirectory() as folder:
-        train(
+    with scratch_folder("lr-find") as folder:
+        result = train(
             prepared.transfer,
             prepared.plans[: phase - 1],
             prepared.task,
@@ -287,7 +287,9 @@ def _train_earlier(
             examples,
             validation if validation.num_examples else None,
             strategy=prepared.strategy,
-            checkpoint=Path(folder) / "best.safetensors",
+            checkpoint=folder / "best.safetensors",
             progress=progress,
             cache=cache,
         )
+    if result.interrupted:
+        raise KeyboardInterrupt

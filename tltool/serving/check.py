@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from tltool.runs.run import load_run
 from tltool.serving.exports import ServedExport
 from tltool.serving.limits import Limits
 from tltool.support.errors import ExportError, RunError
+from tltool.support.processes import child_environment
 from tltool.tasks.table import Modality
 
 _PATIENCE_SECONDS = 120.0
@@ -68,7 +68,7 @@ class ServerProcess:
             stderr=self._log,
             text=True,
             # This process may hold all the memory of a GPU.
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+            env=child_environment(),
         )
         self.address = ""
 

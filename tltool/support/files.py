@@ -7,10 +7,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from tltool.support.processes import is_gone, is_marked, mark
+
+# What another machine left is taken for abandoned after so long without a change.
+_OLD_SECONDS = 7 * 24 * 3600.0
 
 
 def cache_dir() -> Path:
@@ -33,18 +39,49 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yields a temporary path beside `target` and renames it to `target` on success.
 
     Works for files and folders. On any exception the temporary path is
-    removed and `target` stays as it was. An existing folder is replaced.
+    removed and `target` stays as it was; what a killed process leaves of it,
+    `sweep` removes. An existing folder is replaced. A file is on the disk
+    before it gets its name, so that a power cut leaves the old or the new one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{mark()}.", dir=target.parent))
     temporary = holder / target.name
     try:
         yield temporary
+        if temporary.is_file():
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         if target.is_dir() and temporary.is_dir():
             target.rename(holder / f"{target.name}.old")
         temporary.replace(target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
+    """A temporary folder, removed at the end; what a killed process leaves, `sweep` removes.
+
+    Args:
+        purpose: Part of its name.
+        parent: Where it is made; None takes the system's folder for temporary files.
+    """
+    prefix = f"{'.' if parent else 'tltool-'}{purpose}.{mark()}."
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
+        yield Path(folder)
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Removes those temporary files and folders of this module whose process has ended.
+
+    Of what a process of another machine made, only what is a week old.
+    """
+    for path in list(paths):
+        with suppress(OSError):
+            old = time.time() - path.stat().st_mtime > _OLD_SECONDS
+            gone = is_gone(path.name)
+            if gone or (gone is None and old and is_marked(path.name)):
+                shutil.rmtree(path)
 
 
 def size_of(path: Path) -> int:

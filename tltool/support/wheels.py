@@ -15,12 +15,18 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from tltool.support.errors import TltoolError
-from tltool.support.files import atomic_path, cache_dir, sha256, write_json, write_text
+from tltool.support.files import (
+    atomic_path,
+    cache_dir,
+    scratch_folder,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def offline() -> bool:
@@ -61,8 +67,8 @@ def fetch_wheel(project: str, version: str, sha256: str | None) -> Path:
             hint="unset TLTOOL_OFFLINE once, with a network, to fill the cache",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download.", dir=folder) as scratch:
-        fresh = _download(project, version, Path(scratch))
+    with scratch_folder("download", folder) as scratch:
+        fresh = _download(project, version, scratch)
         sha256 = sha256 or _pinned(fresh, pin)
         verify(fresh, sha256)
         target = folder / fresh.name

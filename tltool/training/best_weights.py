@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection
 from pathlib import Path
 
 import keras
 import numpy as np
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tltool.support.errors import RunError, first_line
 from tltool.support.files import atomic_path
+from tltool.support.progress import Progress
 
 HistoryRow = dict[str, str | int | float | None]
+# The history row of the weights in the file, and the places of its tensors among the variables of
+# the model: names that Keras gives depend on what else a process has built.
+_ROW, _PLACES = "row", "places"
 
 
 class BestWeights:
@@ -28,6 +35,7 @@ class BestWeights:
         monitor: Key of the history row that decides.
         higher_is_better: Direction of `monitor`.
         min_delta: Smallest change that counts as better.
+        progress: Is told where the file cannot be written.
     """
 
     def __init__(
@@ -37,6 +45,7 @@ class BestWeights:
         monitor: str,
         higher_is_better: bool,
         min_delta: float = 0.0,
+        progress: Progress | None = None,
     ) -> None:
         self.path = path
         self.monitor = monitor
@@ -46,6 +55,8 @@ class BestWeights:
         self._sign = 1.0 if higher_is_better else -1.0
         self._min_delta = min_delta
         self._best = -math.inf
+        self._progress = progress or Progress()
+        self._unwritten = False
 
     def begin_phase(self, changing: Collection[str]) -> None:
         """Notes the weights, by path, that a phase is about to change."""
@@ -53,18 +64,69 @@ class BestWeights:
             self._kept.setdefault(path, self._variables[path].numpy())
 
     def offer(self, row: HistoryRow) -> bool:
-        """Keeps the model's weights if this epoch is better than all before it."""
+        """Keeps the model's weights if this epoch is better than all before it.
+
+        Where they cannot be written, memory alone has them: training goes on.
+        """
         value = self._sign * float(row[self.monitor] or 0.0)
         if not value > self._best + (self._min_delta if self.row else 0.0):
             return False
-        self._kept = {path: self._variables[path].numpy() for path in self._kept}
-        with atomic_path(self.path) as temporary:
-            save_file(self._kept, temporary)
-        self._best, self.row = value, row
+        kept = {path: self._variables[path].numpy() for path in self._kept}
+        self._kept, self._best, self.row = kept, value, row
+        try:
+            self._write(row)
+        except (OSError, SafetensorError) as error:  # the library has a name of its own for both
+            if not self._unwritten:
+                self._progress.note(
+                    f"warning: {self.path} cannot be written ({first_line(error)}): the best "
+                    "weights are in memory alone until training ends"
+                )
+            self._unwritten = True
         return True
+
+    def _write(self, row: HistoryRow) -> None:
+        order = {path: place for place, path in enumerate(self._variables)}
+        places = {path: order[path] for path in self._kept}
+        metadata = {_ROW: json.dumps(row), _PLACES: json.dumps(places)}
+        with atomic_path(self.path) as temporary:
+            save_file(self._kept, temporary, metadata)
 
     def restore(self) -> None:
         """Puts the best weights back; does nothing before the first epoch's end."""
         if self.row is not None:
             for path, value in self._kept.items():
                 self._variables[path].assign(value)
+
+
+def load_best(path: Path, model: keras.Model) -> HistoryRow:
+    """Puts the weights of a file of `BestWeights` into a model built as the trained one was.
+
+    Args:
+        path: The file.
+        model: With the pretrained weights, which the file lacks where no phase trained them.
+
+    Returns:
+        The row of their epoch.
+
+    Raises:
+        RunError: The file is damaged, or of another model.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            row: HistoryRow = json.loads(metadata[_ROW])
+            variables = model.variables
+            for name, place in json.loads(metadata[_PLACES]).items():
+                variables[place].assign(file.get_tensor(name))
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise RunError(
+            f"The weights in {path} can't be put into the model: {first_line(error)}",
+            hint="The file is damaged, or not of this run; train again.",
+        ) from error
+    return row
+
+
+def epoch_words(row: HistoryRow) -> str:
+    """Which epoch a row is of, such as "epoch 3 of phase 2 (last 2 groups)"."""
+    number, _, title = str(row["phase"]).partition(" ")
+    return f"epoch {row['epoch']} of phase {number} ({title})"

@@ -1,4 +1,4 @@
-"""Keras callbacks of the trainer: history, a stop on NaN, progress."""
+"""Keras callbacks of the trainer: history, a stop on NaN or when asked, progress."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import keras
 
 from tltool.model.freezing import PhasePlan
 from tltool.recipe.schema import EarlyStoppingSection
+from tltool.support import stopping
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress, in_epochs
 from tltool.support.stopwatch import Stopwatch
@@ -43,6 +44,22 @@ class NanStop(keras.callbacks.Callback):
                 f"{self._plan.phase.learning_rate:g}, `training.gradient_clip_norm: 1.0`, a "
                 "warm-up, or `training.precision: float32`; look for extreme targets in the data.",
             )
+
+
+class StopAsked(keras.callbacks.Callback):
+    """Raises `Stopped` after a step or an epoch if a stop was asked for."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Between two steps."""
+        stopping.check()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Between two steps of validation."""
+        stopping.check()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Between two epochs."""
+        stopping.check()
 
 
 class EpochEnd(keras.callbacks.Callback):

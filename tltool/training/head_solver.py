@@ -19,6 +19,7 @@ from tltool.graph.cut import Cut
 from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel
 from tltool.recipe.schema import TrainingSection
+from tltool.support import stopping
 from tltool.support.errors import PlanError
 from tltool.support.progress import Progress
 from tltool.tasks.table import Task
@@ -185,6 +186,7 @@ def _rows(features: Callable[[Any], Any], batches: tf.data.Dataset) -> LinearRow
     """Reads a dataset once."""
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for batch in batches:
+        stopping.check()
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
         values = np.asarray(tf.cast(features(inputs), tf.float32))
         ones = np.ones(len(values), np.float32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
-from tltool.data.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.formats.table import check_export_installed
 from tltool.recipe.layer_faults import check_installed
 from tltool.recipe.recipe import Recipe
@@ -144,6 +144,23 @@ def assemble(
         summary = {**summary, "text_length": length.to_json()}
         progress.note(str(length))
     return Prepared(examples, task, summary, backbone, transfer, plans, strategy, length)
+
+
+def rebuild(
+    recipe: Recipe, task: Task, contract: ImagePreprocessing | TextPreprocessing
+) -> TransferModel:
+    """The model as `assemble` built it for a run, with its pretrained weights.
+
+    Args:
+        recipe: The run's resolved recipe.
+        task: With its labels or target scale.
+        contract: The run's preprocessing.
+    """
+    from tltool.model.joining import join, precision_scope
+
+    with precision_scope(recipe.training.precision):
+        backbone = _with_adapters(recipe, _load_backbone(recipe, "pretrained"))
+        return join(replace(backbone, preprocessing=contract), recipe.head, task)
 
 
 def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:

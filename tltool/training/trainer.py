@@ -20,12 +20,13 @@ from tltool.graph.cut import Cut, cut_model
 from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel, apply_plan
 from tltool.recipe.schema import TrainingSection
+from tltool.support import stopping
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.tasks.table import Task
 from tltool.training.best_weights import BestWeights, HistoryRow
-from tltool.training.callbacks import EpochEnd, NanStop, StageClock, StepProgress
+from tltool.training.callbacks import EpochEnd, NanStop, StageClock, StepProgress, StopAsked
 from tltool.training.data import ExampleData, TrainingData
 from tltool.training.distribution import divisible_batches
 from tltool.training.head_solver import HeadData, solve_head
@@ -44,7 +45,7 @@ class TrainingResult:
     Attributes:
         history: One row for each epoch of each phase.
         best: The row whose weights the model has; None if no epoch was completed.
-        interrupted: Whether Ctrl-C ended it.
+        interrupted: Whether Ctrl-C or another signal ended it.
     """
 
     history: tuple[HistoryRow, ...]
@@ -84,18 +85,22 @@ def train(
         cache: Stored outputs of frozen layers; None computes them in every epoch.
         clock: Counts the time of frozen layers, compiling, steps and validation.
 
+    Returns:
+        What was trained until the end, or until a stop was asked for.
+
     Raises:
         TrainingError: The loss is not a number, or memory ran out.
     """
     monitor, higher_is_better = _monitor(training, task, validation is not None)
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
-    best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta)
+    best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta, progress)
     clock = clock or Stopwatch()
     history: list[HistoryRow] = []
     interrupted = False
     for plan in plans:
-        best.begin_phase(plan.trainable | _statistics(transfer, plan))
         try:
+            stopping.check()
+            best.begin_phase(plan.trainable | _statistics(transfer, plan))
             with strategy.scope():
                 with clock.measure("frozen layers"):
                     phase = prepare_phase(transfer, plans, plan, data, validation, cache)
@@ -305,6 +310,7 @@ def _fit(
         NanStop(plan),
         EpochEnd(plan, history, best, training.early_stopping, phase.num_examples, progress),
         StepProgress(progress, round(phase.num_examples / steps)),
+        StopAsked(),
     ]
     wait = None if phase.vectors or phase.several_devices else InputWait()
     before = clock.so_far(*_TRAINING)

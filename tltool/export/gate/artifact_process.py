@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from tltool.support.errors import TltoolError
+from tltool.support.processes import end_with_parent
 
 
 def main() -> None:
     """Answers requests from stdin until it ends."""
+    end_with_parent()
     # Native code writes to descriptor 1; the answers go out by another one.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)

@@ -9,11 +9,10 @@ being written.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +22,8 @@ import numpy as np
 from tltool.export.feeding import encoded
 from tltool.export.outputs import Outputs
 from tltool.support.errors import ExportError
+from tltool.support.files import scratch_folder
+from tltool.support.processes import child_environment
 
 _LAST_LINES = 5
 
@@ -31,9 +32,9 @@ class FreshProcess:
     """A process for running artifacts; started when made, ended by leaving its `with` block."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="tltool-gate-")
-        self._root = Path(self._folder.name)
-        self._log = (self._root / "log").open("wb")
+        self._stack = ExitStack()
+        self._root = self._stack.enter_context(scratch_folder("gate"))
+        self._log = self._stack.enter_context((self._root / "log").open("wb"))
         self._process = self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -43,7 +44,7 @@ class FreshProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             # The training process may hold all the memory of a GPU.
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+            env=child_environment(),
         )
 
     def __enter__(self) -> Self:
@@ -57,8 +58,7 @@ class FreshProcess:
     ) -> None:
         self._process.kill()
         _end(self._process)
-        self._log.close()
-        self._folder.cleanup()
+        self._stack.close()
 
     def run(self, artifact_path: Path, inputs: Sequence[Any]) -> Outputs:
         """The artifact's outputs for raw inputs, as `Artifact.predict_with_labels` gives them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from tltool.export.sweep.latency import latencies
 from tltool.recipe.export_section import ExportSection
 from tltool.report.plots import TradeOff, trade_off
 from tltool.support.errors import ExportError
-from tltool.support.files import atomic_path, write_json
+from tltool.support.files import atomic_path, scratch_folder, write_json
 from tltool.tasks.reports import Score
 from tltool.tasks.table import Task
 
@@ -77,25 +76,25 @@ def sweep_precisions(
         calibration: Training rows.
         about: Name, origin and licence for the metadata.
     """
-    with tempfile.TemporaryDirectory(prefix=".quantize.", dir=folder) as made:
+    with scratch_folder("quantize", folder) as made:
         outcomes = export_outcomes(
             model,
             task,
             preprocessing,
             examples,
-            Path(made),
+            made,
             section=_all_precisions(section, limits.max_drop),
             about=about,
             # Also of those that are refused one wants to know how fast they are.
             keep_failed=True,
             calibration=calibration,
         )
-        candidates = _timed(outcomes, Path(made), examples, limits)
+        candidates = _timed(outcomes, made, examples, limits)
         sweep = Sweep(candidates, limits.max_drop, limits.max_latency_ms, limits.threads)
         for target, found in outcomes.items():
             if isinstance(found, GateReport) and found.passed:
                 with atomic_path(folder / "exports" / target.folder) as place:
-                    (Path(made) / target.folder).rename(place)
+                    (made / target.folder).rename(place)
     _write(sweep, folder, task.target.headline())
     return sweep
 

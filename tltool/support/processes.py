@@ -1,0 +1,94 @@
+"""Telling whether the process that left something is still there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import threading
+import time
+import zlib
+from functools import cache
+from pathlib import Path
+
+_MARK = re.compile(r"(?:^|\.)(\d+)-([0-9a-f]*)-([0-9a-f]{8})(?:\.|$)")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PARENT = "TLTOOL_PARENT"
+_LOOKING_SECONDS = 1.0
+
+
+def mark() -> str:
+    """What tells this process from every other one, of this machine and before: for file names.
+
+    Its number, its start (boot and clock ticks, where the system tells them) and its machine.
+    """
+    pid = os.getpid()
+    return f"{pid}-{_start(pid) or ''}-{_machine()}"
+
+
+def is_gone(text: str) -> bool | None:
+    """Whether the process whose `mark` is in a text has ended; None where that can't be known.
+
+    It can't where the text has no mark, and of a process of another machine.
+    """
+    found = _MARK.search(text)
+    if found is None or found[3] != _machine():
+        return None
+    return _start(int(found[1])) != found[2]
+
+
+def is_marked(text: str) -> bool:
+    """Whether a text has the mark of a process in it."""
+    return _MARK.search(text) is not None
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment for a child that ends with this process and leaves its GPUs alone."""
+    own = {_PARENT: str(os.getpid()), "CUDA_VISIBLE_DEVICES": "-1"}
+    return {**os.environ, **own, **changes}
+
+
+def end_with_parent() -> None:
+    """Ends a process with a `child_environment` within a second of its parent, whatever it does."""
+    parent = os.environ.pop(_PARENT, None)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(_LOOKING_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@cache
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _start(pid: int) -> str | None:
+    """When a process began, in hex; empty where the system does not say; None if it has ended."""
+    if not _BOOT.is_file():
+        return _exists(pid)
+    try:
+        # proc_pid_stat(5): the name, in brackets, may hold anything; state and start time follow.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if state in {"Z", "X"}:
+        return None
+    return _BOOT.read_text()[:8] + f"{int(fields[18]):x}"
+
+
+def _exists(pid: int) -> str | None:
+    if sys.platform == "win32":  # signal 0 would be a Ctrl-C there
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return ""

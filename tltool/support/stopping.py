@@ -1,0 +1,99 @@
+"""That this process was asked to stop: by Ctrl-C, SIGTERM or SIGHUP.
+
+An exception that a signal's handler raises is lost where TensorFlow calls Python, as it does while
+it traces a function. So the handler also notes the signal, and whoever works in steps calls
+`check` between two of them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# What each signal does where nobody has said otherwise.
+_DEFAULTS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL,
+             "SIGHUP": signal.SIG_DFL}  # fmt: skip
+_CTRL_C = 128 + signal.SIGINT
+
+_asked: int | None = None
+_in_steps = False
+
+
+class Stopped(KeyboardInterrupt):
+    """The work ends here because a stop was asked for."""
+
+    def __str__(self) -> str:
+        return "stopped by Ctrl-C" if _asked is None else f"stopped by {signal.strsignal(_asked)}"
+
+
+def check() -> None:
+    """Raises `Stopped` if a stop was asked for."""
+    if _asked is not None:
+        raise Stopped
+
+
+def exit_code() -> int | None:
+    """128 and the number of the signal that asked, as shells count; None where none did."""
+    return None if _asked is None else 128 + _asked
+
+
+@contextmanager
+def stoppable(*, pass_on: bool = False) -> Iterator[None]:
+    """While open, Ctrl-C, SIGTERM and SIGHUP raise `Stopped`, and are noted.
+
+    Only in the main thread, and only signals that have their default handlers: what a program
+    has settled itself (an own handler, `nohup`) stays as it is. The handlers of before are put
+    back at the end. Within another `stoppable` nothing changes.
+
+    Args:
+        pass_on: At the end, raise a SIGTERM or SIGHUP that was noted once more, for the default
+            handler: it ends the process.
+    """
+    global _asked  # noqa: PLW0603 - signals belong to the process
+    if threading.current_thread() is not threading.main_thread() or _is_open():
+        yield
+        return
+    _asked = None
+    replaced = {}
+    for name, default in _DEFAULTS.items():
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == default:
+            replaced[number] = signal.signal(number, _ask)
+    try:
+        yield
+    finally:
+        for number, before in replaced.items():
+            signal.signal(number, before)
+        asked, _asked = _asked, None
+        if pass_on and asked not in {None, signal.SIGINT}:
+            signal.raise_signal(asked)
+
+
+@contextmanager
+def in_steps() -> Iterator[None]:
+    """While open, the first signal is only noted, for `check`; a second one raises `Stopped`."""
+    global _in_steps  # noqa: PLW0603
+    before, _in_steps = _in_steps, True
+    try:
+        yield
+    finally:
+        _in_steps = before
+
+
+def _ask(number: int, frame: FrameType | None) -> None:
+    """The handler."""
+    global _asked
+    again, _asked = _asked is not None, _asked or number
+    if again or not _in_steps:
+        raise Stopped
+
+
+def _is_open() -> bool:
+    return any(
+        signal.getsignal(getattr(signal, name)) is _ask
+        for name in _DEFAULTS
+        if hasattr(signal, name)
+    )
