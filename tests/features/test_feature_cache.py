@@ -120,6 +120,19 @@ def test_the_head_s_features_are_computed_from_those_stored_for_a_later_phase(tm
     assert len(store.entries()) == 2
 
 
+def test_nothing_is_stored_for_a_later_phase_whose_layers_a_phase_in_between_changes(tmp_path):
+    head, last, everything = *PHASES, {"train": "all", "epochs": 1, "learning_rate": 0.01}
+    _, _, notes, store = fit("cnn", tmp_path, (head, everything, last, head), ALWAYS)
+    made = [line for line in notes if "computed once" in line]
+    assert [line.partition(":")[0] for line in made] == [
+        "frozen layers up to stage2",
+        "frozen layers up to stage1",
+        "frozen layers up to stage2",
+    ]
+    assert all("computed once for 2 epochs" in line for line in made)
+    assert len(store.entries()) == 3
+
+
 def test_auto_stores_nothing_where_computing_anew_is_cheaper(tmp_path, monkeypatch):
     from tltool.features import cache as feature_cache
     from tltool.features import store as feature_store

@@ -29,6 +29,7 @@ from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
+from tltool.training.best_weights import BestWeights
 from tltool.training.data import BatchedData
 from tltool.training.trainer import train
 
@@ -132,6 +133,31 @@ def test_phases_follow_each_other_and_the_model_holds_the_best_epoch(tmp_path):
     transfer.model.compile(loss=TASK.loss())
     reached = transfer.model.evaluate(wrong.dataset, verbose=0, return_dict=True)["loss"]
     assert reached == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_the_best_epochs_batch_norm_statistics_are_put_back(tmp_path):
+    right = image_data()
+    wrong = replace(right, dataset=right.dataset.map(lambda x, y: (x, 1.0 - y)))
+    phase = {"train": "all", "batch_norm": "train", "epochs": 3, "learning_rate": 0.3}
+    transfer, result, moved = fit(tmp_path, phase, data=right, validation=wrong, optimizer="sgd")
+    losses = [row["val_loss"] for row in result.history]
+    assert losses[-1] > min(losses), "the last epoch was meant not to be the best"
+    assert "stage2_bn/moving_mean" in moved
+    transfer.model.compile(loss=TASK.loss())
+    reached = transfer.model.evaluate(wrong.dataset, verbose=0, return_dict=True)["loss"]
+    assert reached == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_of_two_equally_good_epochs_the_earlier_one_is_kept(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    best = BestWeights(model, tmp_path / "best.safetensors", "val_accuracy", True)
+    best.begin_phase([v.path for v in model.variables])
+    for epoch, accuracy in enumerate((0.5, 0.75, 0.75, 0.5), start=1):
+        model.set_weights([np.full((1, 1), epoch), np.zeros(1)])
+        best.offer({"epoch": epoch, "val_accuracy": accuracy})
+    best.restore()
+    assert best.row["epoch"] == 2
+    assert model.get_weights()[0] == 2.0
 
 
 def test_early_stopping_ends_the_phase(tmp_path):

@@ -1,0 +1,316 @@
+"""What tltool makes of abuse. Linux only; every trial is a process of its own.
+
+    python benchmarks/abuse.py signals --trials 60 --seed 0
+
+`signals`: a tiny run gets SIGINT, SIGTERM, SIGHUP, SIGKILL or two signals at a random moment. It
+must leave a run that can be used or that says what it is, and no process, lock or temporary file;
+what SIGKILL leaves, the next run must remove.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from contest import markdown_table, say
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+KINDS = ("INT", "TERM", "HUP", "KILL", "two")
+CODES = {"INT": 130, "TERM": 143, "HUP": 129, "KILL": -9}
+PATIENCE_SECONDS = 120.0
+# A process that watches its parent looks once a second.
+LINGERING_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run that was disturbed.
+
+    Attributes:
+        kind: Of the disturbance.
+        after: Seconds from the start.
+        signals: What was sent.
+        code: Exit code; negative where a signal ended the process.
+        status: Of the run, or "none" before its folder was made.
+        usable: Whether its model predicts; None where it has no model.
+        faults: What is wrong.
+    """
+
+    kind: str
+    after: float
+    signals: tuple[str, ...]
+    code: int
+    status: str
+    usable: bool | None
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        use = {None: "no model", True: "usable", False: "NOT USABLE"}[self.usable]
+        faults = "".join(f"\n    FAULT: {fault}" for fault in self.faults)
+        return (
+            f"{' '.join(self.signals):8} after {self.after:5.1f} s: exit code {self.code:4}, "
+            f"{self.status}, {use}{faults}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("signals", help="signals at random moments of a tiny run")
+    command.add_argument("--trials", type=int, default=60)
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=signals)
+    options = parser.parse_args()
+    sys.exit(options.run(options))
+
+
+def signals(options: argparse.Namespace) -> int:
+    """Sends signals; returns how many trials had faults."""
+    chance = random.Random(options.seed)
+    with tempfile.TemporaryDirectory(prefix="abuse-") as folder:
+        bench = Bench(Path(folder))
+        bench.finetune()  # the first one computes features that the others find
+        started = time.perf_counter()
+        code = bench.wait(bench.finetune(wait=False))
+        length = time.perf_counter() - started
+        say(f"an undisturbed run: {length:.1f} s, exit code {code}")
+        trials = []
+        for number in range(options.trials):
+            kind = KINDS[number % len(KINDS)]
+            trials.append(disturbed(bench, kind, chance, length))
+            say(f"{number + 1:3} {trials[-1]}")
+        code = bench.finetune()
+        left = bench.leftovers()
+        say(f"\na last run, undisturbed: exit code {code}, left behind: {left or 'nothing'}")
+    say("\n" + table(trials))
+    return sum(bool(trial.faults) for trial in trials) + bool(code) + bool(left)
+
+
+def disturbed(bench: Bench, kind: str, chance: random.Random, length: float) -> Trial:
+    """Starts a run, sends signals, and looks at what is left."""
+    after = chance.uniform(0.0, length)
+    gap = chance.choice((0.0, 0.01, 0.1, 0.5))
+    sent = tuple(chance.choices(KINDS[:3], k=2)) if kind == "two" else (kind,)
+    before, marks = set(bench.runs()), set(bench.leftovers())
+    child = bench.finetune(wait=False)
+    time.sleep(after)
+    for number, name in enumerate(sent):
+        if number:
+            time.sleep(gap)
+        if bench.is_running(child):
+            os.kill(child, getattr(signal, f"SIG{name}"))
+    code = bench.wait(child)
+    faults = []
+    if code not in {
+        0,
+        *(CODES[name] for name in sent),
+        *(-getattr(signal, f"SIG{name}") for name in sent),
+    }:
+        faults.append(f"exit code {code}: {bench.last_words(child)}")
+    if alive := bench.processes_of(child):
+        faults.append(f"processes that did not end: {alive}")
+    # A second signal may end the cleaning up.
+    if kind not in {"KILL", "two"} and (left := set(bench.leftovers()) - marks):
+        faults.append(f"files left: {sorted(left)}")
+    new = sorted(set(bench.runs()) - before)
+    status, usable = "none", None
+    for run in new:
+        status = bench.status(run)
+        if status not in {"finished", "interrupted", "died"}:
+            faults.append(f"{run} says {status}")
+        usable = bench.predicts(run)
+        if usable is False:
+            faults.append(f"{run}: predict failed: {bench.last_words(0)}")
+    if code == 0 and status != "finished":
+        faults.append(f"exit code 0, but {status}")
+    return Trial(kind, after, sent, code, status, usable, tuple(faults))
+
+
+def table(trials: list[Trial]) -> str:
+    """The outcomes, a row for each kind of disturbance."""
+    rows = []
+    for kind in KINDS:
+        own = [trial for trial in trials if trial.kind == kind]
+        outcomes = Counter(t.status for t in own)
+        rows.append(
+            [
+                "two signals" if kind == "two" else f"SIG{kind}",
+                str(len(own)),
+                *(str(outcomes[s]) for s in ("none", "interrupted", "died", "finished")),
+                str(sum(t.usable is True for t in own)),
+                str(sum(t.usable is None and t.status != "none" for t in own)),
+                str(sum(bool(t.faults) for t in own)),
+            ]
+        )
+    header = ["signal", "trials", "no run yet", "interrupted", "died", "finished",
+              "usable model", "marked, no model", "faults"]  # fmt: skip
+    return markdown_table(header, rows)
+
+
+class Bench:
+    """A folder with data, a tiny pretrained model and a recipe; commands run in forked processes.
+
+    TensorFlow is imported once, here, and does nothing in this process: so its forks can use it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("tmp", "cache", "logs"):
+            (root / name).mkdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(root / "tmp")
+        os.environ["TLTOOL_CACHE"] = str(root / "cache")
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        from tltool.support.quiet import load_tensorflow
+
+        load_tensorflow()
+        import tltool.export.formats.litert.export
+        import tltool.finetuning.conclusion
+        import tltool.finetuning.job
+        import tltool.report.plots
+        import tltool.training.trainer  # noqa: F401
+
+        self.wait(self._forked(self._write))
+
+    def _write(self) -> int:
+        from presets import write_text_preset, write_texts
+
+        write_text_preset(self.root / "bert")
+        recipe = {
+            "task": "text-classification",
+            "name": "abused",
+            "data": {
+                "train": str(write_texts(self.root / "texts.csv")),
+                "validation_fraction": 0.2,
+                "test_fraction": 0.2,
+            },
+            "backbone": str(self.root / "bert"),
+            "schedule": [
+                {"train": "head", "epochs": 3, "learning_rate": 0.01},
+                {"train": "all", "epochs": 6, "learning_rate": 0.005},
+            ],
+            "training": {"batch_size": 8},
+            "export": {"formats": ["saved_model", "litert"]},
+            "output_dir": str(self.root / "runs"),
+        }
+        (self.root / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        return 0
+
+    def finetune(self, *, wait: bool = True) -> int:
+        """Runs the recipe; returns the exit code, or at once the number of the process."""
+        child = self._forked(lambda: self._command("finetune", str(self.root / "recipe.yaml")))
+        return self.wait(child) if wait else child
+
+    def _command(self, *arguments: str) -> int:
+        from tltool.cli.app import run
+
+        return run(list(arguments))
+
+    def _forked(self, work: Callable[[], int]) -> int:
+        child = os.fork()
+        if child:
+            return child
+        code = 70
+        try:
+            os.setsid()
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            log = os.open(self._log(os.getpid()), os.O_WRONLY | os.O_CREAT)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            code = work()
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _log(self, child: int) -> Path:
+        return self.root / "logs" / str(child)
+
+    def wait(self, child: int) -> int:
+        """The exit code; a process that does not end in time is killed."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                self._last = child
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        self._last = child
+        return 99
+
+    def is_running(self, child: int) -> bool:
+        """Whether a process has not ended."""
+        state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z"
+
+    def last_words(self, child: int) -> str:
+        """The end of what a process said; of 0 that of the last one."""
+        return " | ".join(self._log(child or self._last).read_text().splitlines()[-4:])
+
+    def processes_of(self, session: int) -> list[str]:
+        """Processes that a trial started and that are still there after a while."""
+        deadline = time.monotonic() + LINGERING_SECONDS
+        while (alive := _session(session)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return alive
+
+    def runs(self) -> list[Path]:
+        """The folders of the runs."""
+        return list((self.root / "runs" / "abused").glob("*"))
+
+    def leftovers(self) -> list[str]:
+        """Temporary files and folders, in the runs, the cache and the system's folder."""
+        hidden = [*(self.root / "runs").rglob(".*"), *(self.root / "cache").rglob(".*")]
+        found = [*hidden, *(self.root / "tmp").iterdir()]
+        return sorted(str(path.relative_to(self.root)) for path in found)
+
+    def status(self, run: Path) -> str:
+        """As `tltool runs list` says it."""
+        from tltool.runs.folder import RunFolder
+        from tltool.support.errors import RunError
+
+        try:
+            return RunFolder(run).status
+        except RunError as error:
+            return str(error)
+
+    def predicts(self, run: Path) -> bool | None:
+        """Whether `tltool predict` works; None where the run has no model, and predict says so."""
+        code = self.wait(self._forked(lambda: self._command("predict", str(run), "good film")))
+        said = self._log(self._last).read_text()
+        if code == 2 and re.search("has no model|no run in", said):
+            return None
+        return code == 0
+
+
+def _session(number: int) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(session) == number and state != "Z":
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()
