@@ -10,16 +10,17 @@ what SIGKILL leaves, the next run must remove.
 from __future__ import annotations
 
 import argparse
+import atexit
+import json
 import os
 import random
-import re
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 KINDS = ("INT", "TERM", "HUP", "KILL", "two")
 CODES = {"INT": 130, "TERM": 143, "HUP": 129, "KILL": -9}
+USABLE, NO_MODEL = "usable", "no model"
 PATIENCE_SECONDS = 120.0
 # A process that watches its parent looks once a second.
 LINGERING_SECONDS = 5.0
@@ -44,8 +46,9 @@ class Trial:
         signals: What was sent.
         code: Exit code; negative where a signal ended the process.
         status: Of the run, or "none" before its folder was made.
-        usable: Whether its model predicts; None where it has no model.
+        run: Its number, or empty.
         faults: What is wrong.
+        use: What `tltool predict` said of it, in short.
     """
 
     kind: str
@@ -53,16 +56,22 @@ class Trial:
     signals: tuple[str, ...]
     code: int
     status: str
-    usable: bool | None
+    run: str
     faults: tuple[str, ...]
+    use: str = ""
 
     def __str__(self) -> str:
-        use = {None: "no model", True: "usable", False: "NOT USABLE"}[self.usable]
         faults = "".join(f"\n    FAULT: {fault}" for fault in self.faults)
         return (
             f"{' '.join(self.signals):8} after {self.after:5.1f} s: exit code {self.code:4}, "
-            f"{self.status}, {use}{faults}"
+            f"{self.status}, {self.use or '-'}{faults}"
         )
+
+    def checked(self, said: dict[str, str]) -> Trial:
+        """With what `predict` says of its run."""
+        use = said.get(self.run, "") if self.run else ""
+        wrong = () if use in {"", USABLE, NO_MODEL} else (use,)
+        return replace(self, use=use, faults=self.faults + wrong)
 
 
 def main() -> None:
@@ -82,29 +91,43 @@ def signals(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="abuse-") as folder:
         bench = Bench(Path(folder))
         bench.finetune()  # the first one computes features that the others find
-        started = time.perf_counter()
-        code = bench.wait(bench.finetune(wait=False))
-        length = time.perf_counter() - started
-        say(f"an undisturbed run: {length:.1f} s, exit code {code}")
+        lengths = []
+        for export in (True, False):
+            started = time.perf_counter()
+            code = bench.finetune(export=export)
+            lengths.append(time.perf_counter() - started)
+            say(f"an undisturbed run: {lengths[-1]:.1f} s, exit code {code}")
+            if code:
+                say(bench.last_words(0))
+                return 1
         trials = []
         for number in range(options.trials):
             kind = KINDS[number % len(KINDS)]
-            trials.append(disturbed(bench, kind, chance, length))
+            # Every second one ends with its training: more signals meet that then.
+            trials.append(
+                disturbed(bench, kind, chance, lengths[number % 2], export=not number % 2)
+            )
             say(f"{number + 1:3} {trials[-1]}")
         code = bench.finetune()
         left = bench.leftovers()
+        usable = bench.predict_all()
+        trials = [trial.checked(usable) for trial in trials]
+        for number, trial in enumerate(trials, start=1):
+            say(f"{number:3} {trial}")
         say(f"\na last run, undisturbed: exit code {code}, left behind: {left or 'nothing'}")
     say("\n" + table(trials))
     return sum(bool(trial.faults) for trial in trials) + bool(code) + bool(left)
 
 
-def disturbed(bench: Bench, kind: str, chance: random.Random, length: float) -> Trial:
+def disturbed(
+    bench: Bench, kind: str, chance: random.Random, length: float, *, export: bool
+) -> Trial:
     """Starts a run, sends signals, and looks at what is left."""
     after = chance.uniform(0.0, length)
     gap = chance.choice((0.0, 0.01, 0.1, 0.5))
     sent = tuple(chance.choices(KINDS[:3], k=2)) if kind == "two" else (kind,)
     before, marks = set(bench.runs()), set(bench.leftovers())
-    child = bench.finetune(wait=False)
+    child = bench.finetune(wait=False, export=export)
     time.sleep(after)
     for number, name in enumerate(sent):
         if number:
@@ -125,17 +148,14 @@ def disturbed(bench: Bench, kind: str, chance: random.Random, length: float) -> 
     if kind not in {"KILL", "two"} and (left := set(bench.leftovers()) - marks):
         faults.append(f"files left: {sorted(left)}")
     new = sorted(set(bench.runs()) - before)
-    status, usable = "none", None
+    status = "none"
     for run in new:
         status = bench.status(run)
         if status not in {"finished", "interrupted", "died"}:
             faults.append(f"{run} says {status}")
-        usable = bench.predicts(run)
-        if usable is False:
-            faults.append(f"{run}: predict failed: {bench.last_words(0)}")
     if code == 0 and status != "finished":
         faults.append(f"exit code 0, but {status}")
-    return Trial(kind, after, sent, code, status, usable, tuple(faults))
+    return Trial(kind, after, sent, code, status, new[-1].name if new else "", tuple(faults))
 
 
 def table(trials: list[Trial]) -> str:
@@ -149,8 +169,8 @@ def table(trials: list[Trial]) -> str:
                 "two signals" if kind == "two" else f"SIG{kind}",
                 str(len(own)),
                 *(str(outcomes[s]) for s in ("none", "interrupted", "died", "finished")),
-                str(sum(t.usable is True for t in own)),
-                str(sum(t.usable is None and t.status != "none" for t in own)),
+                str(sum(t.use == USABLE for t in own)),
+                str(sum(t.use == NO_MODEL for t in own)),
                 str(sum(bool(t.faults) for t in own)),
             ]
         )
@@ -197,19 +217,22 @@ class Bench:
             },
             "backbone": str(self.root / "bert"),
             "schedule": [
-                {"train": "head", "epochs": 3, "learning_rate": 0.01},
-                {"train": "all", "epochs": 6, "learning_rate": 0.005},
+                {"train": "head", "epochs": 2, "learning_rate": 0.01},
+                {"train": "all", "epochs": 4, "learning_rate": 0.005},
             ],
             "training": {"batch_size": 8},
-            "export": {"formats": ["saved_model", "litert"]},
+            "evaluation": {"baseline": False},
+            "export": {"formats": ["litert"]},
             "output_dir": str(self.root / "runs"),
         }
         (self.root / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         return 0
 
-    def finetune(self, *, wait: bool = True) -> int:
+    def finetune(self, *, wait: bool = True, export: bool = True) -> int:
         """Runs the recipe; returns the exit code, or at once the number of the process."""
-        child = self._forked(lambda: self._command("finetune", str(self.root / "recipe.yaml")))
+        overrides = () if export else ("export.formats=[]",)
+        recipe = str(self.root / "recipe.yaml")
+        child = self._forked(lambda: self._command("finetune", recipe, *overrides))
         return self.wait(child) if wait else child
 
     def _command(self, *arguments: str) -> int:
@@ -224,6 +247,7 @@ class Bench:
         code = 70
         try:
             os.setsid()
+            atexit._clear()  # what this program would do at its end
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -234,6 +258,7 @@ class Bench:
         except KeyboardInterrupt:
             code = 130
         finally:
+            atexit._run_exitfuncs()  # as at the end of a process that was not forked
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
@@ -241,9 +266,9 @@ class Bench:
     def _log(self, child: int) -> Path:
         return self.root / "logs" / str(child)
 
-    def wait(self, child: int) -> int:
+    def wait(self, child: int, patience: float = PATIENCE_SECONDS) -> int:
         """The exit code; a process that does not end in time is killed."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
@@ -291,13 +316,27 @@ class Bench:
         except RunError as error:
             return str(error)
 
-    def predicts(self, run: Path) -> bool | None:
-        """Whether `tltool predict` works; None where the run has no model, and predict says so."""
-        code = self.wait(self._forked(lambda: self._command("predict", str(run), "good film")))
-        said = self._log(self._last).read_text()
-        if code == 2 and re.search("has no model|no run in", said):
-            return None
-        return code == 0
+    def predict_all(self) -> dict[str, str]:
+        """What predicting with each run gives: `USABLE`, `NO_MODEL`, or what went wrong."""
+        self.wait(self._forked(self._predict_all), patience=1800.0)
+        return dict(json.loads((self.root / "usable.json").read_text()))
+
+    def _predict_all(self) -> int:
+        from tltool.runs.run import load_run
+        from tltool.support.errors import RunError
+
+        said = {}
+        for folder in self.runs():
+            try:
+                load_run(folder).predict(["good film"])
+                said[folder.name] = USABLE
+            except RunError as error:
+                marked = "has no model" in error.message
+                said[folder.name] = NO_MODEL if marked else error.message
+            except Exception as error:
+                said[folder.name] = repr(error)
+        (self.root / "usable.json").write_text(json.dumps(said))
+        return 0
 
 
 def _session(number: int) -> list[str]:

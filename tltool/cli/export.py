@@ -15,6 +15,7 @@ from tltool.cli.output import (
     print_json,
     print_table,
 )
+from tltool.support.files import own_temporary_files
 
 # The values below are those of `tltool.recipe.schema`, which takes longer to import than `--help`.
 
@@ -47,6 +48,7 @@ EXAMPLES = examples(
 )
 
 
+@own_temporary_files()
 def export(
     run: RunArgument,
     form: Annotated[

@@ -17,6 +17,7 @@ from tltool.cli.output import (
     examples,
     print_json,
 )
+from tltool.support.files import own_temporary_files
 
 if TYPE_CHECKING:
     from tltool.runs.run import Run
@@ -30,6 +31,7 @@ EXAMPLES = examples(
 )
 
 
+@own_temporary_files()
 def finetune(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,

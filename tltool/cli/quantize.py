@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tltool.cli.output import JsonOption, RunArgument, examples, print_json, print_table
+from tltool.support.files import own_temporary_files
 
 EXAMPLES = examples(
     "tltool quantize runs/my-images",
@@ -14,6 +15,7 @@ EXAMPLES = examples(
 )
 
 
+@own_temporary_files()
 def quantize(
     run: RunArgument,
     max_drop: Annotated[

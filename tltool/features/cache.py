@@ -118,6 +118,7 @@ class FeatureCache:
         self._progress = progress or Progress()
         self._store = store or FeatureStore(max_bytes=int(section.max_gb * 10**9))
         self._known_sets: tuple[Rows, ...] = ()
+        self._out_of_order = False
 
     def serve(self, boundary: Boundary, shallower: Sequence[Boundary] = ()) -> Served | None:
         """Stored features for a phase, computed now where they are missing and it pays.
@@ -134,9 +135,20 @@ class FeatureCache:
         if reason := self._refusal():
             self._tell(boundary, reason)
             return None
+        if self._out_of_order:
+            return None
         entries = []
         for rows in self._sets():
-            entry = self._entry(boundary, rows, shallower)
+            try:
+                entry = self._entry(boundary, rows, shallower)
+            except OSError as error:
+                self._out_of_order = True
+                self._tell(
+                    boundary,
+                    f"computed in every epoch, as those of later phases: {self._store.folder} "
+                    f"can't be used ({error.strerror or error})",
+                )
+                return None
             if entry is None:
                 return None
             entries.append(entry)
@@ -227,9 +239,6 @@ class FeatureCache:
                 _run(model, source, rows.lengths, writer, meter)
         except _NotStoredError as decided:
             self._tell(boundary, f"computed in every epoch: {decided}")
-            return None
-        except OSError as error:
-            self._tell(boundary, f"computed in every epoch: storing failed ({error.strerror})")
             return None
         seconds = time.perf_counter() - started
         self._tell(

@@ -6,6 +6,8 @@ data → backbone + head → plan → training → evaluation → export → rep
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, Status, environment, sweep_leftovers
 from tltool.support import stopping
-from tltool.support.errors import TrainingError
+from tltool.support.errors import RunError, TrainingError, first_line
+from tltool.support.files import probe_room, size_text
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.training.preparation import Prepared, prepare, with_head
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from tltool.runs.run import Run
     from tltool.search.head_tuning import HeadSearchResult
     from tltool.training.trainer import TrainingResult
+
+
+# For metrics, predictions, plots and what else is small.
+_ROOM_FOR_THE_REST = 10_000_000
 
 
 def finetune(
@@ -86,6 +93,8 @@ def _finetune(
             search = _search_head(recipe, prepared, progress)
         recipe, prepared = search.recipe, with_head(search.recipe, prepared)
     stopping.check()
+    sweep_leftovers(recipe.output_dir)
+    _check_room(recipe, prepared, progress)
     folder = _open_folder(recipe, prepared)
     try:
         if search is not None:
@@ -134,11 +143,41 @@ def _search_head(recipe: Recipe, prepared: Prepared, progress: Progress) -> Head
     return search_head(recipe, prepared, progress)
 
 
+def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
+    """Refuses a run whose trained weights could not be kept; warns where its exports could not.
+
+    Raises:
+        RunError: There is no room in the recipe's `output_dir`, or it can't be written.
+    """
+    from tltool.export.formats.table import export_targets
+    from tltool.training.trainer import weight_bytes
+
+    model, changing = weight_bytes(prepared.transfer, prepared.plans)
+    folder = Path(recipe.output_dir)
+    try:
+        # The weights of the best epoch are there twice while they are replaced.
+        probe_room(folder, (changing, changing, model, _ROOM_FOR_THE_REST))
+    except OSError as error:
+        raise RunError(
+            f"output_dir: the trained model can't be kept in {str(folder)!r}: {error.strerror}.",
+            hint=f"It takes {size_text(2 * changing + model + _ROOM_FOR_THE_REST)} there; make "
+            "room, or choose another place with output_dir=…",
+        ) from error
+    exports = model * len(export_targets(recipe.export))
+    for place, needed in ((folder, 2 * changing + model + exports),
+                          (Path(tempfile.gettempdir()), model if exports else 0)):  # fmt: skip
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            progress.note(
+                f"warning: {size_text(free)} are free in {place}, but the exports take up to "
+                f"{size_text(needed)}: they may fail, the trained model is kept"
+            )
+
+
 def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:
     from tltool.data.labels import save_task
     from tltool.support.files import write_json, write_text
 
-    sweep_leftovers(recipe.output_dir)
     folder = RunFolder.create(recipe.output_dir, recipe.name)
     write_text(folder.recipe, recipe.to_yaml())
     save_task(prepared.task, folder.labels, prepared.examples)
@@ -196,8 +235,14 @@ def _save_model(
     merge_adapters(prepared.transfer.model)
     model = to_float32(prepared.transfer.model)
     if result.best is not None:
-        with atomic_path(folder.model) as temporary:
-            model.save(temporary)
+        try:
+            with atomic_path(folder.model) as temporary:
+                model.save(temporary)
+        except OSError as error:
+            raise RunError(
+                f"The trained model can't be written to {folder.model}: {first_line(error)}.",
+                hint=_what_is_kept(folder),
+            ) from error
     write_history(result.history, folder.history, folder.events)
     status: Status = "interrupted" if result.interrupted else "running"
     folder.record(status, task=recipe.task, backbone=recipe.backbone.name, best=result.best)
@@ -205,6 +250,17 @@ def _save_model(
     if result.best is not None:
         _settle(run, prepared)
     return run
+
+
+def _what_is_kept(folder: RunFolder) -> str:
+    if not folder.checkpoint.is_file():
+        return "Make room, or choose another output_dir, and train again."
+    from tltool.training.best_weights import best_row, epoch_words
+
+    return (
+        f"The weights of {epoch_words(best_row(folder.checkpoint))} are kept: evaluate, predict "
+        f"and export take them from {folder.path}, once there is room."
+    )
 
 
 def _settle(run: Run, prepared: Prepared) -> None:

@@ -293,7 +293,7 @@ def runs_of(parent: str | Path) -> list[RunFolder]:
 def sweep_leftovers(output_dir: str | Path) -> None:
     """Removes the temporary files of killed processes: of runs below a folder, and the system's."""
     root = Path(output_dir)
-    for pattern in ("*/*/.*", "*/*/*/.*"):
+    for pattern in (".*", "*/*/.*", "*/*/*/.*"):
         sweep(root.glob(pattern))
     sweep(Path(tempfile.gettempdir()).glob("tltool-*"))
 

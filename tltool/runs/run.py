@@ -115,7 +115,7 @@ class Run:
         """The model of the best epoch that a run kept which never came to saving its model."""
         from tltool.model.joining import to_float32
         from tltool.model.lora import merge_adapters
-        from tltool.training.best_weights import epoch_words, load_best
+        from tltool.training.best_weights import best_row, epoch_words, load_best
         from tltool.training.preparation import rebuild
 
         file = self.folder.checkpoint
@@ -125,10 +125,10 @@ class Run:
                 hint="It has not come to the end of its first epoch; train again.",
             )
         model = rebuild(self.recipe, self.task, self.preprocessing).model
-        row = load_best(file, model)
+        load_best(file, model)
         self._progress.note(
             f"{self.path} ({self.status}) has no {self.folder.model.name}: its model is built "
-            f"from {file.relative_to(self.path)}, {epoch_words(row)}"
+            f"from {file.relative_to(self.path)}, {epoch_words(best_row(file))}"
         )
         merge_adapters(model)
         return to_float32(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,45 @@ def scratch_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
         parent: Where it is made; None takes the system's folder for temporary files.
     """
     prefix = f"{'.' if parent else 'tltool-'}{purpose}.{mark()}."
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@contextmanager
+def own_temporary_files() -> Iterator[None]:
+    """Gives all temporary files of this process and its children a folder, removed at the end.
+
+    Those of TensorFlow among them, which leaves them behind when it is killed.
+    First removes such folders of processes that have ended. Where no folder
+    can be made, nothing changes.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            system = tempfile.gettempdir()
+            sweep(Path(system).glob("tltool-*"))
+            folder = str(stack.enter_context(scratch_folder("process")))
+            stack.callback(_use_for_temporary_files, system)
+            _use_for_temporary_files(folder)
+        yield
+
+
+def probe_room(folder: Path, sizes: Iterable[int]) -> None:
+    """Raises OSError where files of these sizes, in bytes, can't be written into a folder together.
+
+    Asks for the room itself, so that limits of the user and of the process count.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with scratch_folder("room", folder) as scratch:
+        for number, size in enumerate(sizes):
+            with (scratch / str(number)).open("wb") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)
+                elif shutil.disk_usage(folder).free < size:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _use_for_temporary_files(folder: str) -> None:
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
 
 
 def sweep(paths: Iterable[Path]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -98,32 +100,43 @@ class BestWeights:
                 self._variables[path].assign(value)
 
 
-def load_best(path: Path, model: keras.Model) -> HistoryRow:
+def load_best(path: Path, model: keras.Model) -> None:
     """Puts the weights of a file of `BestWeights` into a model built as the trained one was.
 
     Args:
         path: The file.
         model: With the pretrained weights, which the file lacks where no phase trained them.
 
-    Returns:
-        The row of their epoch.
-
     Raises:
         RunError: The file is damaged, or of another model.
     """
+    with _reading(path) as file:
+        variables = model.variables
+        for name, place in json.loads(file.metadata()[_PLACES]).items():
+            variables[place].assign(file.get_tensor(name))
+
+
+def best_row(path: Path) -> HistoryRow:
+    """The history row of the epoch whose weights are in a file of `BestWeights`.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    with _reading(path) as file:
+        row: HistoryRow = json.loads(file.metadata()[_ROW])
+    return row
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            row: HistoryRow = json.loads(metadata[_ROW])
-            variables = model.variables
-            for name, place in json.loads(metadata[_PLACES]).items():
-                variables[place].assign(file.get_tensor(name))
+            yield file
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise RunError(
             f"The weights in {path} can't be put into the model: {first_line(error)}",
             hint="The file is damaged, or not of this run; train again.",
         ) from error
-    return row
 
 
 def epoch_words(row: HistoryRow) -> str:

@@ -100,7 +100,7 @@ def train(
     for plan in plans:
         try:
             stopping.check()
-            best.begin_phase(plan.trainable | _statistics(transfer, plan))
+            best.begin_phase(_changing(transfer, plan))
             with strategy.scope():
                 with clock.measure("frozen layers"):
                     phase = prepare_phase(transfer, plans, plan, data, validation, cache)
@@ -195,9 +195,16 @@ def prepare_phase(
     )
 
 
-def _statistics(transfer: TransferModel, plan: PhasePlan) -> set[str]:
-    """Weights that training may change without learning them, such as moving averages."""
-    return {
+def weight_bytes(transfer: TransferModel, plans: Sequence[PhasePlan]) -> tuple[int, int]:
+    """Bytes of all weights of a model, and of those that some phase may change."""
+    sizes = {v.path: v.numpy().nbytes for v in transfer.model.variables}
+    changing = set().union(*(_changing(transfer, plan) for plan in plans))
+    return sum(sizes.values()), sum(sizes[path] for path in changing)
+
+
+def _changing(transfer: TransferModel, plan: PhasePlan) -> set[str]:
+    """Weights that a phase trains, or may change without learning them: moving averages."""
+    return plan.trainable | {
         weight.path
         for group in transfer.groups
         if group.name not in plan.frozen_prefix
