@@ -176,7 +176,7 @@ def regression(baseline=("TF-IDF + ridge regression", 1.0)) -> RunSummary:
 
 def test_regression_speaks_of_errors():
     text = printed(regression())
-    assert re.search(r"Mean absolute error +0\.5 \(95 % interval 0\.01", text)
+    assert re.search(r"Mean absolute error +0\.5 \(in the unit of \w+, 95 % interval 0\.01", text)
     assert "50.0 % smaller error than TF-IDF + ridge regression" in text
     assert "b.jpg is 3, predicted 2.25" in text
     assert "Classes" not in text
@@ -231,11 +231,49 @@ def test_several_numbers_speak_of_each():
     outputs = np.array([[1.25, 20.0], [2.25, 20.0]])
     found = evaluate_outputs(outputs, data, Task(TASKS["image-regression"], target))
     text = printed(summary(task="image-regression", evaluation=found, baseline=None))
-    assert re.search(r"Mean absolute error +2\.75 \(2 test images\)", text)
+    assert re.search(r"Mean absolute error +2\.75 \(the mean of kg and m, each in its own", text)
     assert re.search(r"kg +0\.5 ", text)
     assert re.search(r"m +5 ", text)
     # In standard deviations of each number, 0.75 kg is more than 10 m.
     assert text.index("b.jpg is kg 3, m 20, predicted kg 2.25, m 20") < text.index("a.jpg is kg 1")
+
+
+BEST = {"phase": "1 head", "epoch": 2, "total_epoch": 2}
+
+
+def test_which_weights_were_delivered_is_said():
+    said = "Its weights are those of epoch 2 of phase 1 (head)."
+    value = summary(best=BEST)
+    for text in (printed(value, width=400), to_markdown(value), model_card(value, {}, {})):
+        assert said in text
+    assert "weights are those of" not in printed(summary())
+
+
+def test_the_card_tells_what_is_needed_to_judge_the_training():
+    phases = (Phase("head", 770, 3, 1e-3, 0.1), Phase("all", 3_550_000, 1, None))
+    recipe = {
+        "data": {"train": "a.csv", "validation": None, "test": "b_test.csv"},
+        "augment": {"horizontal_flip": True, "zoom": 0.0, "rotation_degrees": 10.0},
+    }
+    card = model_card(summary(phases=phases), recipe, {}, curves="report/curves.png")
+    assert "- Source: a.csv\n" in card
+    assert "- Source of the validation examples: rows of the same source\n" in card
+    assert "- Source of the test examples: b_test.csv\n" in card
+    assert "| 1 | head | 770 | 3 | 0.001 | 10.0 % |" in card
+    assert "| 2 | all | 3,550,000 | solved |  |  |" in card
+    assert "| horizontal_flip | True |\n| rotation_degrees | 10.0 |\n" in card
+    assert "zoom" not in card
+    assert "![Learning curves](<report/curves.png>)" in card
+
+
+def test_scores_of_numbers_have_their_unit():
+    value = regression()
+    target = replace(value.evaluation.target, names=("price",))
+    value = replace(value, evaluation=replace(value.evaluation, target=target))
+    assert re.search(r"error +0\.5 \(in the unit of price, 95 % interval", printed(value))
+    card = model_card(value, {}, {})
+    assert "| Mean absolute error (in the unit of price) | 0.5 |" in card
+    assert "| R² | " in card
 
 
 def test_markdown_says_the_same_and_escapes_the_data():
@@ -264,7 +302,7 @@ def test_the_model_card_has_its_sections_and_facts():
         assert f"\n## {title}\n" in card
     assert "To be completed by the people" in card
     assert "| train | 1,200 |" in card
-    assert "| 2 | last 2 groups | 3,550,000 | 1 | 5e-05 |" in card
+    assert "| 2 | last 2 groups | 3,550,000 | 1 | 5e-05 | 0.0 % |" in card
     assert "| Accuracy | 90.0 % | 76.9 % to 96.0 % |" in card
     assert "| Baseline: TF-IDF + logistic regression | 83.8 % | – |" in card
     assert "| negative | 0.900 | 0.900 | 0.900 | 20 |" in card
@@ -344,7 +382,9 @@ def test_learning_curves(history, tmp_path):
 
 def test_learning_curves_of_numbers_have_their_unit(tmp_path):
     history = [{"phase": "all", "loss": 0.0, "mae": 1.0, "val_mae": 2.0, "learning_rate": 0.0}]
-    plots.learning_curves(history, tmp_path / "c.png", NumbersTarget.headline(), "mae is in $")
+    plots.learning_curves(
+        history, tmp_path / "c.png", NumbersTarget.headline(), "mae is in $", {"total_epoch": 1}
+    )
     assert opened(tmp_path / "c.png").std() > 1
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tltool._version import __version__
 from tltool.backbones.catalog import find_card
 from tltool.data.reading.samples import SAMPLES
 from tltool.data.reading.sources import SAMPLE_PREFIX
 from tltool.recipe.recipe import Recipe
+from tltool.report.history import weights_words
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,18 @@ class About:
     version: str = ""
 
 
-def about_run(recipe: Recipe, version: str) -> About:
+def about_run(recipe: Recipe, version: str, best: Mapping[str, Any] | None = None) -> About:
     """What a recipe and the card of its backbone say of the model that was trained.
 
     Args:
         recipe: The run's.
         version: Number of the run.
+        best: The history row of the epoch whose weights the model has.
     """
     backbone = recipe.backbone
     card = find_card(backbone.name)
     made = f"Fine-tuned with tltool {__version__} from {card.title if card else backbone.name}."
+    weights = "" if best is None else weights_words(best)
     author, licences = "", []
     # The card speaks for the weights that it names, and for no others.
     if card and backbone.weights_file is None:
@@ -49,7 +54,7 @@ def about_run(recipe: Recipe, version: str) -> About:
         licences.append(f"Data: {licence}")
     return About(
         name=recipe.name,
-        description=" ".join(filter(None, (recipe.description, made))),
+        description=" ".join(filter(None, (recipe.description, made, weights))),
         author=author,
         licence=". ".join(licences),
         version=version,

@@ -207,7 +207,8 @@ def _export_one(
             raise _RefusedError(report)
         golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
         title = f"{made.task.spec.name}: {target.folder}"
-        write_guide(folder, contract, title=title, example=golden[0]["input"])
+        origin = "" if made.about is None else made.about.description
+        write_guide(folder, contract, title=title, example=golden[0]["input"], origin=origin)
     return report
 
 
@@ -242,7 +243,9 @@ def write_model(
     return contract, kept_float
 
 
-def write_guide(folder: Path, contract: Contract, *, title: str, example: str) -> None:
+def write_guide(
+    folder: Path, contract: Contract, *, title: str, example: str, origin: str = ""
+) -> None:
     """Writes the README, and code for apps where the format has it.
 
     Args:
@@ -250,10 +253,13 @@ def write_guide(folder: Path, contract: Contract, *, title: str, example: str) -
         contract: Of the model in it.
         title: Heading.
         example: A text, or the path of an image in the export folder.
+        origin: What the model was made from, in sentences.
     """
     form = FORMATS[contract.form]
     snippets = form.snippets(contract)
     usage = form.usage(contract, example)
-    page = readme(contract, title=title, about=form.about, usage=usage, snippets=snippets)
+    page = readme(
+        contract, title=title, about=form.about, origin=origin, usage=usage, snippets=snippets
+    )
     write_text(folder / README_FILE, page)
     write_snippets(folder, snippets)

@@ -162,8 +162,9 @@ def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:
     from tltool.report.plots import draw, learning_curves
 
     target = run.task.target
-    curves = run.folder.report / "curves.png"
-    learning_curves(result.history, curves, target.headline(), target.training_units)
+    learning_curves(
+        result.history, run.folder.curves, target.headline(), target.training_units, result.best
+    )
     truth = target.truth(measured.examples.targets)
     picture = target.picture(measured.outputs, truth, measured.evaluation.metrics)
     draw(picture, run.folder.plot)
@@ -211,6 +212,7 @@ def _summary(
         next_commands=_next_commands(run),
         skipped=len(prepared.examples.skipped),
         text_length=prepared.text_length,
+        best=result.best,
         backbone_licence=prepared.backbone.licence,
         backbone_source=prepared.backbone.source,
         **_data_source(run),
@@ -227,6 +229,7 @@ def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
             parameters=plan.num_trainable,
             epochs=epochs.count(f"{plan.number} {plan.title}"),
             learning_rate=None if plan.phase.solver == "exact" else plan.phase.learning_rate,
+            warmup=plan.phase.warmup_fraction,
         )
         for plan in prepared.plans
     ]
@@ -291,6 +294,10 @@ def _write_card(run: Run, summary: RunSummary, picture: str) -> None:
     from tltool.runs.folder import environment
 
     versions = {"tltool": environment()["tltool"], **environment()["packages"]}
-    plot = f"report/{run.folder.plot.name}"
-    card = model_card(summary, run.recipe.to_values(), versions, plot=plot, plot_title=picture)
+    plot, curves = (
+        path.relative_to(run.path).as_posix() for path in (run.folder.plot, run.folder.curves)
+    )
+    card = model_card(
+        summary, run.recipe.to_values(), versions, plot=plot, plot_title=picture, curves=curves
+    )
     write_text(run.folder.card, card)

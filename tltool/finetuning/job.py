@@ -255,7 +255,8 @@ def _save_model(
 def _what_is_kept(folder: RunFolder) -> str:
     if not folder.checkpoint.is_file():
         return "Make room, or choose another output_dir, and train again."
-    from tltool.training.best_weights import best_row, epoch_words
+    from tltool.report.history import epoch_words
+    from tltool.training.best_weights import best_row
 
     return (
         f"The weights of {epoch_words(best_row(folder.checkpoint))} are kept: evaluate, predict "

@@ -8,6 +8,7 @@ from typing import Any
 
 from tltool.data.texts.text_length import TextLength
 from tltool.evaluation.evaluate import Evaluation, Mistake
+from tltool.report.history import weights_words
 from tltool.support.files import size_text
 from tltool.support.words import count, duration, excerpt, percent
 from tltool.tasks.reports import Score, Table
@@ -26,12 +27,14 @@ class Phase:
         parameters: Number of trained weights.
         epochs: Epochs that ran.
         learning_rate: Peak learning rate; None where the head was solved exactly.
+        warmup: Share of the steps in which the rate rises to its peak.
     """
 
     trained: str
     parameters: int
     epochs: int
     learning_rate: float | None
+    warmup: float = 0.0
 
     @property
     def length(self) -> str:
@@ -87,6 +90,7 @@ class RunSummary:
         split: Where `evaluation` was measured; another one than "test" only
             for want of it.
         text_length: How many tokens of a text the model reads; None for images.
+        best: The history row of the epoch whose weights the model has; None if it was not trained.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
     """
 
@@ -105,6 +109,7 @@ class RunSummary:
     warnings: Sequence[str] = ()
     split: str = "test"
     text_length: TextLength | None = None
+    best: Mapping[str, Any] | None = None
     backbone_licence: str = ""
     backbone_source: str = ""
     data_source: str = ""
@@ -148,7 +153,8 @@ def headline(summary: RunSummary) -> str:
     if phases:
         examples = count(summary.counts.get("train", 0), summary.unit)
         what = f"Fine-tuned {summary.backbone} on {examples}{classes} ({phases}) and tested it"
-    return f"{what} on {summary.measured}, in {duration(summary.seconds)}."
+    weights = "" if summary.best is None else f" {weights_words(summary.best)}"
+    return f"{what} on {summary.measured}, in {duration(summary.seconds)}.{weights}"
 
 
 def notes(summary: RunSummary) -> list[str]:
@@ -171,7 +177,9 @@ def result_lines(summary: RunSummary) -> list[tuple[str, str]]:
     """Pairs of a short label and a text: the main metric, the baseline, the difference."""
     score = summary.score
     value = score.text(summary.value)
-    lines = [(score.title, f"{value} ({_interval_words(summary)}{summary.measured})")]
+    unit = summary.evaluation.target.unit(score.key)
+    facts = f"{unit}, " * bool(unit) + _interval_words(summary) + summary.measured
+    lines = [(score.title, f"{value} ({facts})")]
     if summary.baseline:
         other, other_value = summary.baseline
         lines.append(("Baseline", f"{score.text(other_value)} ({other}, same rows)"))

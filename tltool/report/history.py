@@ -13,6 +13,17 @@ Row = Mapping[str, str | int | float | None]
 _NOT_MEASURED = {"phase", "epoch", "total_epoch"}
 
 
+def epoch_words(row: Row) -> str:
+    """Which epoch a row is of, such as "epoch 3 of phase 2 (last 2 groups)"."""
+    number, _, title = str(row["phase"]).partition(" ")
+    return f"epoch {row['epoch']} of phase {number} ({title})"
+
+
+def weights_words(row: Row) -> str:
+    """Which weights a model has, in a sentence, from the row of their epoch."""
+    return f"Its weights are those of {epoch_words(row)}."
+
+
 def write_history(rows: Sequence[Row], table: Path, events: Path) -> None:
     """Writes one row for each epoch to a CSV file, and its numbers as TensorBoard scalars.
 

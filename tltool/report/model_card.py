@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tltool.report.content import RunSummary, check_words, headline, notes, remarks, tables
+from tltool.report.history import weights_words
 from tltool.report.summary import markdown_table
 from tltool.report.wording import code, markdown, table
 from tltool.support.files import size_text
+from tltool.support.words import percent
 from tltool.tasks.reports import Score
 
 
@@ -22,22 +24,24 @@ def model_card(
     *,
     plot: str | None = None,
     plot_title: str = "What the held-out rows gave",
+    curves: str | None = None,
 ) -> str:
     """Writes the model card as Markdown.
 
     Args:
         summary: The facts of the run.
-        recipe: The resolved recipe as plain values; `description`, `data` and
-            `training` are used.
+        recipe: The resolved recipe as plain values; `description`, `data`,
+            `augment` and `training` are used.
         environment: Names to versions, such as `{"keras": "3.15.1"}`.
         plot: Path of the confusion matrix or another picture, relative to the card.
         plot_title: What it shows, for those who can't see it.
+        curves: Path of the learning curves, relative to the card.
     """
     sections = (
         ("Model details", _details(summary, recipe)),
         ("Intended use", _INTENDED_USE),
         ("Data", _data(summary, recipe)),
-        ("Training procedure", _training(summary, recipe)),
+        ("Training procedure", _training(summary, recipe, curves)),
         ("Evaluation", _evaluation(summary, plot, plot_title)),
         ("Limits", _bullets(_limits(summary))),
         ("Files", _files(summary)),
@@ -69,13 +73,20 @@ def _details(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
 def _data(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
     source = summary.data_source or recipe.get("data", {}).get("train") or "given in Python"
     counts = [[markdown(split), f"{rows:,}"] for split, rows in summary.counts.items()]
-    parts = [f"Source: {markdown(source)}", table(("Split", "Examples"), counts, right=(1,))]
+    own = {split: recipe.get("data", {}).get(split) for split in summary.counts}
+    sources = [f"Source: {markdown(source)}"]
+    for split in ("validation", "test"):
+        if split in own:
+            where = markdown(own[split]) if own[split] else "rows of the same source"
+            sources.append(f"Source of the {split} examples: {where}")
+    listed = "\n".join(f"- {line}" for line in sources)
+    parts = [listed, table(("Split", "Examples"), counts, right=(1,))]
     if said := notes(summary):
         parts.append(_bullets(said))
     return "\n\n".join(parts)
 
 
-def _training(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
+def _training(summary: RunSummary, recipe: Mapping[str, Any], curves: str | None) -> str:
     if not summary.phases:
         return "Not trained in this run."
     rows = [
@@ -84,15 +95,21 @@ def _training(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
             markdown(p.trained),
             f"{p.parameters:,}",
             *(
-                ("solved", "")
+                ("solved", "", "")
                 if p.learning_rate is None
-                else (str(p.epochs), f"{p.learning_rate:g}")
+                else (str(p.epochs), f"{p.learning_rate:g}", percent(p.warmup))
             ),
         ]
         for i, p in enumerate(summary.phases, start=1)
     ]
-    header = ("Phase", "Trained", "Parameters", "Epochs", "Learning rate")
-    parts = [table(header, rows, right=(2, 3, 4))]
+    header = ("Phase", "Trained", "Parameters", "Epochs", "Learning rate", "Warm-up")
+    parts = [table(header, rows, right=(2, 3, 4, 5))]
+    if summary.best is not None:
+        parts.append(markdown(weights_words(summary.best)))
+    if curves:
+        parts.append(f"![Learning curves](<{curves}>)")
+    if augment := {key: value for key, value in (recipe.get("augment") or {}).items() if value}:
+        parts.append(table(("Augmentation of training images", "Value"), _pairs(augment)))
     if training := recipe.get("training"):
         settings = {key: value for key, value in training.items() if value is not None}
         parts.append(table(("Setting", "Value"), _pairs(settings)))
@@ -101,8 +118,8 @@ def _training(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
 
 def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
     metrics = summary.evaluation.metrics
-    scores = summary.evaluation.target.scores
-    rows = [_metric_row(score, metrics) for score in scores if score.key in metrics]
+    target = summary.evaluation.target
+    rows = [_metric_row(s, target.unit(s.key), metrics) for s in target.scores if s.key in metrics]
     if summary.baseline:
         name, value = summary.baseline
         rows.append([f"Baseline: {markdown(name)}", summary.score.text(value), "–"])
@@ -117,12 +134,13 @@ def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
     return "\n\n".join(parts)
 
 
-def _metric_row(score: Score, metrics: Mapping[str, Any]) -> list[str]:
+def _metric_row(score: Score, unit: str, metrics: Mapping[str, Any]) -> list[str]:
+    title = f"{score.title} ({markdown(unit)})" if unit else score.title
     value, interval = metrics[score.key], metrics.get(f"{score.key}_interval")
     if value is None:
-        return [score.title, markdown(metrics.get(f"{score.key}_note") or "undefined"), "–"]
+        return [title, markdown(metrics.get(f"{score.key}_note") or "undefined"), "–"]
     bounds = " to ".join(map(score.text, interval)) if interval else "–"
-    return [score.title, score.text(value), bounds]
+    return [title, score.text(value), bounds]
 
 
 def _limits(summary: RunSummary) -> list[str]:

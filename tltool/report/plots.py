@@ -39,7 +39,11 @@ _MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS", "Micr
 
 
 def learning_curves(
-    history: Sequence[Mapping[str, Any]], path: Path, score: Score, unit: str = ""
+    history: Sequence[Mapping[str, Any]],
+    path: Path,
+    score: Score,
+    unit: str = "",
+    best: Mapping[str, Any] | None = None,
 ) -> None:
     """Draws loss, metric and learning rate over the epochs of all phases.
 
@@ -49,15 +53,17 @@ def learning_curves(
             values leave a gap.
         score: The metric.
         unit: Of its values, in words.
+        best: The row whose weights the model has: its epoch is marked.
         path: The PNG file; written whole or not at all.
     """
     figure = Figure(figsize=(10, 5.4), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(3.2, 1))
     loss = figure.add_subplot(grid[0, 0])
-    _curves(loss, history, "loss", "Loss")
+    _curves(loss, history, "loss", "Loss", best)
     if any(score.key in row for row in history):
         axes = figure.add_subplot(grid[0, 1], sharex=loss)
-        _curves(axes, history, score.key, f"{score.title} ({unit})" if unit else score.title)
+        title = f"{score.title} ({unit})" if unit else score.title
+        _curves(axes, history, score.key, title, best)
         if score.share:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     rate = figure.add_subplot(grid[1, :])
@@ -267,7 +273,13 @@ def trade_off(points: Sequence[TradeOff], score: Score, trained: float, path: Pa
     _save(figure, path)
 
 
-def _curves(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, name: str) -> None:
+def _curves(
+    axes: Axes,
+    history: Sequence[Mapping[str, Any]],
+    key: str,
+    name: str,
+    best: Mapping[str, Any] | None,
+) -> None:
     lines = (
         (key, "training", _BLUE, "-", "o"),
         (f"val_{key}", "validation", _ORANGE, "--", "s"),
@@ -288,6 +300,8 @@ def _curves(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, name: st
     axes.set_title(name, loc="left", fontsize=11, color=_INK, pad=20)
     _dress(axes, None, "Epoch")
     _mark_phases(axes, history, named=True)
+    if best is not None:
+        axes.axvline(best["total_epoch"], color=_INK, linewidth=1, label="weights of the model")
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
 

@@ -263,6 +263,11 @@ class RunFolder:
         return self.report / "held_out.png"
 
     @property
+    def curves(self) -> Path:
+        """Loss, metric and learning rate over the epochs."""
+        return self.report / "curves.png"
+
+    @property
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"

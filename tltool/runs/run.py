@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
     from tltool.evaluation.evaluate import Evaluation
+    from tltool.export.about import About
     from tltool.export.gate.report import GateReport
     from tltool.export.sweep.choice import Sweep
     from tltool.report.summary import RunSummary
@@ -115,7 +116,8 @@ class Run:
         """The model of the best epoch that a run kept which never came to saving its model."""
         from tltool.model.joining import to_float32
         from tltool.model.lora import merge_adapters
-        from tltool.training.best_weights import best_row, epoch_words, load_best
+        from tltool.report.history import epoch_words
+        from tltool.training.best_weights import best_row, load_best
         from tltool.training.preparation import rebuild
 
         file = self.folder.checkpoint
@@ -245,7 +247,6 @@ class Run:
                 run's training split.
             keep_failed: Keep an artifact that the gate refuses.
         """
-        from tltool.export.about import about_run
         from tltool.export.package import export_and_check
 
         examples = self.rows(data)
@@ -259,7 +260,7 @@ class Run:
                 examples,
                 self.folder.exports,
                 section=section,
-                about=about_run(self.recipe, self.path.name),
+                about=self._about(),
                 keep_failed=keep_failed,
                 calibration=calibration,
             )
@@ -286,7 +287,6 @@ class Run:
             threads: For the interpreters while they are timed.
             data: Labelled data to check on; None takes the run's test split.
         """
-        from tltool.export.about import about_run
         from tltool.export.sweep.sweep import Limits, sweep_precisions
 
         try:
@@ -299,10 +299,20 @@ class Run:
                 section=self.recipe.export,
                 limits=Limits(max_drop, max_latency_ms, threads),
                 calibration=self.examples("train"),
-                about=about_run(self.recipe, self.path.name),
+                about=self._about(),
             )
         finally:
             self.folder.record(self.folder.status)
+
+    def _about(self) -> About:
+        from tltool.export.about import about_run
+
+        best = self.folder.manifest().get("best")
+        if best is None and self.folder.checkpoint.is_file():
+            from tltool.training.best_weights import best_row
+
+            best = best_row(self.folder.checkpoint)
+        return about_run(self.recipe, self.path.name, best)
 
     def _labelled(self, data: Any) -> Examples:
         """Labelled rows of a folder, a table or Python objects, all splits together."""

@@ -236,7 +236,7 @@ class NumbersTarget(Target):
     @property
     def training_units(self) -> str:
         """The columns' names."""
-        return f"mae is in the unit of {' and '.join(self.names)}"
+        return f"mae is {self.unit('mae')}"
 
     # ---- what a user reads -------------------------------------------------------------------
 
@@ -299,6 +299,14 @@ class NumbersTarget(Target):
         return f"{value:.{max(0, 3 - math.floor(math.log10(std)))}f}"
 
     # ---- what a model is worth ---------------------------------------------------------------
+
+    def unit(self, key: str) -> str:
+        """That of the column, for errors."""
+        if key not in {"mae", "rmse"}:
+            return ""
+        if len(self.names) == 1:
+            return f"in the unit of {self.names[0]}"
+        return f"the mean of {' and '.join(self.names)}, each in its own unit"
 
     def metrics(self, outputs: Array, truth: Array) -> dict[str, Any]:
         """See `tltool.tasks.metrics.numbers`."""

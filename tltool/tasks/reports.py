@@ -18,14 +18,12 @@ class Score:
         title: For people.
         share: Whether it is a share, shown in per cent.
         higher_is_better: Which direction is better.
-        unit: Of its value, where it has one.
     """
 
     key: str
     title: str
     share: bool = False
     higher_is_better: bool = True
-    unit: str = ""
 
     def text(self, value: float | None) -> str:
         """A value of it for people."""

@@ -319,6 +319,10 @@ class Target(ABC):
         """The score that sums a model up."""
         return cls.scores[0]
 
+    def unit(self, key: str) -> str:
+        """The unit of a score, in words such as "in the unit of price"; empty where it has none."""
+        return ""
+
     @abstractmethod
     def metrics(self, outputs: Array, truth: Array) -> dict[str, Any]:
         """Everything the reports say, as JSON values, with the keys of `scores` and `n`.

@@ -137,9 +137,3 @@ def _reading(path: Path) -> Iterator[Any]:
             f"The weights in {path} can't be put into the model: {first_line(error)}",
             hint="The file is damaged, or not of this run; train again.",
         ) from error
-
-
-def epoch_words(row: HistoryRow) -> str:
-    """Which epoch a row is of, such as "epoch 3 of phase 2 (last 2 groups)"."""
-    number, _, title = str(row["phase"]).partition(" ")
-    return f"epoch {row['epoch']} of phase {number} ({title})"

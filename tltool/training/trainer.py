@@ -198,11 +198,11 @@ def prepare_phase(
 def weight_bytes(transfer: TransferModel, plans: Sequence[PhasePlan]) -> tuple[int, int]:
     """Bytes of all weights of a model, and of those that some phase may change."""
     sizes = {v.path: v.numpy().nbytes for v in transfer.model.variables}
-    changing = set().union(*(_changing(transfer, plan) for plan in plans))
+    changing = frozenset[str]().union(*(_changing(transfer, plan) for plan in plans))
     return sum(sizes.values()), sum(sizes[path] for path in changing)
 
 
-def _changing(transfer: TransferModel, plan: PhasePlan) -> set[str]:
+def _changing(transfer: TransferModel, plan: PhasePlan) -> frozenset[str]:
     """Weights that a phase trains, or may change without learning them: moving averages."""
     return plan.trainable | {
         weight.path

@@ -11,11 +11,12 @@ from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import Contract
 from tltool.export.sidecars.snippets import SNIPPETS_FOLDER
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
+from tltool.report.wording import markdown
 
 _README = """\
 # $title
 
-Made by tltool $version. $gives
+Made by tltool $version. $origin$gives
 
 | File | What it is |
 | --- | --- |
@@ -33,6 +34,7 @@ def readme(
     title: str,
     about: str,
     usage: Iterable[str],
+    origin: str = "",
     snippets: Collection[str] = (),
 ) -> str:
     """The README of an export folder, as Markdown.
@@ -41,6 +43,7 @@ def readme(
         contract: Of the model in it.
         title: Heading.
         about: What the model's file is, in a few words.
+        origin: What the model was made from, in sentences.
         usage: How to use it, in paragraphs.
         snippets: Files of code for apps that lie in the folder too.
     """
@@ -48,6 +51,7 @@ def readme(
     return Template(_README).substitute(
         title=title,
         version=__version__,
+        origin=f"{markdown(origin)} " if origin else "",
         gives=contract.task.target.gives(),
         files="\n".join(f"| `{name}` | {what} |" for name, what in files),
         usage="\n\n".join(usage),
