@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -179,22 +180,51 @@ def test_ctrl_c_keeps_the_best_epoch_and_says_so(place, monkeypatch):
     assert succeed("evaluate", path, "--json").json()["accuracy"] > 0
 
 
-@pytest.mark.usefixtures("heeds_ctrl_c")
-def test_ctrl_c_before_the_first_epoch_leaves_no_model_but_a_record(place, monkeypatch):
+def test_sigterm_before_the_first_epoch_leaves_no_model_but_a_record(place, monkeypatch):
     from tltool.support import progress
 
     class VeryImpatient(progress.Progress):
         def step(self, epoch, step, examples, values):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(progress, "terminal_progress", VeryImpatient)
     done = cli("finetune", place / "text.yaml", "name=at_once")
     path = place / "runs" / "at_once" / "1"
-    assert done.code == 130
+    assert done.code == 143
     assert json.loads((path / "run.json").read_text())["status"] == "interrupted"
     evaluated = cli("evaluate", path)
     assert evaluated.code == 2
     assert "no model" in evaluated.err
+
+
+def test_an_interruption_that_another_library_turned_into_an_error_is_none(monkeypatch):
+    from tltool.runs import folder
+
+    def swallow(_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise ValueError("tracing failed")
+
+    monkeypatch.setattr(folder, "list_runs", swallow)
+    done = cli("runs", "list")
+    assert (done.code, done.err) == (143, "interrupted\n")
+
+
+def test_damaged_runs_are_listed_and_named(tmp_path):
+    from tltool.runs.folder import RunFolder
+
+    contents = (b"", b'{"format": 1, "status": []}', b"\xff" * 9)
+    broken = [RunFolder.create(tmp_path, "a") for _ in contents]
+    for folder, content in zip(broken, contents, strict=True):
+        folder.manifest_path.write_bytes(content)
+    sound = RunFolder.create(tmp_path, "b")
+    done = succeed("runs", "list", "--runs", tmp_path)
+    rows = {path: status for path, status, *_ in map(str.split, done.out.splitlines()[1:])}
+    assert rows == {**dict.fromkeys((str(b.path) for b in broken), "damaged"),
+                    str(sound.path): "running"}  # fmt: skip
+    assert all(f"{folder.manifest_path} is damaged" in done.err for folder in broken)
+    listed = succeed("runs", "list", "--runs", tmp_path, "--json").json()
+    assert [row["status"] for row in listed] == ["damaged"] * 3 + ["running"]
 
 
 # plan and validate
