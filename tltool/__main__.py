@@ -1,5 +1,12 @@
 """Makes `python -m tltool` the same as the `tltool` command."""
 
-from tltool.cli.app import main
+import sys
+from pathlib import Path
+
+# `-m` has the current folder searched for modules first; the command never does.
+if not sys.flags.safe_path and sys.path[0] == str(Path.cwd()):
+    del sys.path[0]
+
+from tltool.cli.app import main  # noqa: E402
 
 main()

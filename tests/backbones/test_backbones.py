@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -364,6 +365,21 @@ def test_hub_preset_is_downloaded_once(cache, tmp_path, monkeypatch):
     load_backbone("resnet_50_imagenet")
     assert len(asked) == 1
     assert asked[0].startswith("keras/")
+
+
+def test_a_downloaded_preset_that_changed_is_refused(cache, tmp_path, monkeypatch):
+    folder = tmp_path / "download"
+    save_preset("resnet", folder)
+    monkeypatch.setattr("kagglehub.model_download", lambda _: str(folder))
+    weights = folder / "model.weights.h5"
+    fetch.fetch_preset("resnet_50_imagenet")
+    before, content = weights.stat(), bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(BackboneError, match=r"model\.weights\.h5 has changed") as caught:
+        fetch.fetch_preset("resnet_50_imagenet")
+    assert str(folder) in str(caught.value.hint)
 
 
 def test_hub_preset_without_network_says_what_to_do(cache, monkeypatch):

@@ -29,9 +29,10 @@ def test_the_manifest_lists_every_file_and_finds_a_changed_one(tmp_path):
     write_json(folder.metrics, {"accuracy": 1.0})
     folder.record("finished", seconds=3)
     assert set(folder.manifest()["files"]) == {"metrics.json"}
-    assert not folder.is_damaged(folder.metrics)
+    folder.check(folder.metrics, folder.model)
     folder.metrics.write_text("{}")
-    assert folder.is_damaged(folder.metrics)
+    with pytest.raises(RunError, match=r"metrics\.json has changed"):
+        folder.check(folder.metrics)
 
 
 def test_facts_recorded_earlier_stay(tmp_path):

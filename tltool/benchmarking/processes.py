@@ -68,7 +68,7 @@ class Worker:
             "began": time.time(),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tltool.benchmarking.worker", json.dumps(request)],
+            [sys.executable, "-P", "-m", "tltool.benchmarking.worker", json.dumps(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tltool.export.contract import CONTRACT_FILE, read_fields
+from tltool.export.contract import CONTRACT_FILE, check_files, read_fields
 from tltool.runs.folder import RunFolder
 from tltool.support.errors import ExportError, RunError
 
@@ -82,6 +82,7 @@ def _of_folder(folder: Path) -> Subject:
 
 
 def _contract(folder: Path) -> dict[str, Any]:
+    check_files(folder)
     return read_fields(folder / CONTRACT_FILE, {"file", "format", "preprocessing"})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, examples, print_json, print_table
+from tltool.cli.output import JsonOption, TrustOption, examples, print_json, print_table
 
 if TYPE_CHECKING:
     from tltool.benchmarking.measure import Benchmark, Footprint, Speed
@@ -53,6 +53,7 @@ def benchmark(
         bool, typer.Option("--alone", help="Not beside the run's Keras model and SavedModel.")
     ] = False,
     as_json: JsonOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Measure exported models beside each other: latency, throughput, memory, cold start."""
     from tltool.benchmarking.subjects import subjects_of

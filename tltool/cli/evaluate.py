@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, RunArgument, examples, print_json, print_table
+from tltool.cli.output import (
+    JsonOption,
+    RunArgument,
+    TrustOption,
+    examples,
+    print_json,
+    print_table,
+)
 
 EXAMPLES = examples(
     "tltool evaluate runs/quickstart",
@@ -21,6 +28,7 @@ def evaluate(
         typer.Option(help="A folder or a table with labels; default: the run's test split."),
     ] = None,
     as_json: JsonOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Measure a trained model on labelled data."""
     from tltool.support.quiet import load_tensorflow

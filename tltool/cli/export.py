@@ -11,6 +11,7 @@ from tltool.cli.output import (
     JsonOption,
     KeepFailedOption,
     RunArgument,
+    TrustOption,
     examples,
     print_json,
     print_table,
@@ -73,6 +74,7 @@ def export(
     ] = None,
     keep_failed: KeepFailedOption = False,
     as_json: JsonOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Export a trained model and check it against itself."""
     from tltool.support.quiet import load_tensorflow

@@ -14,6 +14,7 @@ from tltool.cli.output import (
     OfflineOption,
     OverridesArgument,
     RecipeArgument,
+    TrustOption,
     examples,
     print_json,
 )
@@ -42,6 +43,7 @@ def finetune(
     ] = False,
     as_json: JsonOption = False,
     _: OfflineOption = False,
+    _trust: TrustOption = False,
 ) -> int:
     """Fine-tune a model, measure it, export it and check the exports."""
     from tltool.recipe.recipe import Recipe

@@ -13,6 +13,7 @@ from tltool.cli.output import (
     OfflineOption,
     OverridesArgument,
     RecipeArgument,
+    TrustOption,
     examples,
     print_json,
     print_table,
@@ -43,6 +44,7 @@ def lr_find(
     ] = Path("lr_find.png"),
     as_json: JsonOption = False,
     _: OfflineOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Find a learning rate by a range test; trains nothing that is kept."""
     from dataclasses import asdict

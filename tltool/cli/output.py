@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tltool.support.imports import TRUST
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeepFailedOption = Annotated[
     bool, typer.Option("--keep-failed", help="Keep an export that differs too much.")
@@ -31,6 +33,22 @@ OfflineOption = Annotated[
     bool,
     typer.Option(
         "--offline", callback=_go_offline, is_eager=True, help="Ask no server for anything."
+    ),
+]
+
+
+def _trust(wanted: bool) -> None:
+    if wanted:
+        os.environ[TRUST] = "1"
+
+
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        callback=_trust,
+        is_eager=True,
+        help="Import modules that a recipe or a model names from the current folder.",
     ),
 ]
 OutputDirOption = Annotated[str, typer.Option("--runs", help="The folder that holds the runs.")]

@@ -12,6 +12,7 @@ from tltool.cli.output import (
     OfflineOption,
     OverridesArgument,
     RecipeArgument,
+    TrustOption,
     examples,
     print_json,
     print_table,
@@ -35,6 +36,7 @@ def plan(
     audit: AuditOption = True,
     as_json: JsonOption = False,
     _: OfflineOption = False,
+    _trust: TrustOption = False,
 ) -> int:
     """Print the freezing plan: what each phase trains, and how fast; and what cannot be exported.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tltool.cli.output import examples
+from tltool.cli.output import TrustOption, examples
 
 EXAMPLES = examples(
     'tltool predict runs/quickstart "The crew was lovely."',
@@ -43,6 +43,7 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Give the probabilities of only the best N classes.")
     ] = None,
+    _trust: TrustOption = False,
 ) -> None:
     """Predict images or texts; writes CSV or JSON lines."""
     from tltool.support.quiet import load_tensorflow

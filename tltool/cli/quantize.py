@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, RunArgument, examples, print_json, print_table
+from tltool.cli.output import (
+    JsonOption,
+    RunArgument,
+    TrustOption,
+    examples,
+    print_json,
+    print_table,
+)
 from tltool.support.files import own_temporary_files
 
 EXAMPLES = examples(
@@ -30,6 +37,7 @@ def quantize(
         typer.Option(help="Labelled data to check on; default: the run's test split."),
     ] = None,
     as_json: JsonOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Make every LiteRT precision, compare them and pick the smallest that is good enough."""
     from tltool.support.quiet import load_tensorflow

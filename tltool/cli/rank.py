@@ -11,6 +11,7 @@ from tltool.cli.output import (
     OfflineOption,
     OverridesArgument,
     RecipeArgument,
+    TrustOption,
     examples,
     print_json,
     print_table,
@@ -37,6 +38,7 @@ def rank(
     ] = None,
     as_json: JsonOption = False,
     _: OfflineOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Rank backbones by a linear probe on their frozen features; the test rows are not used."""
     from dataclasses import asdict

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tltool.cli.output import JsonOption, OutputDirOption, RunArgument, print_json, print_table
+from tltool.cli.output import (
+    JsonOption,
+    OutputDirOption,
+    RunArgument,
+    TrustOption,
+    print_json,
+    print_table,
+)
 
 app = typer.Typer(help="List, show and compare runs.", no_args_is_help=True)
 
@@ -53,9 +61,31 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def accept(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_EXPORT", help="A run's folder, or the folder of an exported model."
+        ),
+    ],
+) -> None:
+    """Take the files of a run or an export as they are now, after a change on purpose."""
+    from tltool.export.contract import CONTRACT_FILE
+    from tltool.runs.folder import RunFolder
+    from tltool.support.sums import write_sums
+
+    if (path / CONTRACT_FILE).is_file():
+        write_sums(path)
+    else:
+        folder = RunFolder.open(path)
+        folder.record(folder.status)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs.")],
     as_json: JsonOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Compare runs: their figures, and what differs between their recipes."""
     from tltool.recipe.recipe import Recipe
@@ -67,6 +97,8 @@ def compare(
             "tltool runs compare needs at least two runs.", hint="`tltool runs list` shows them."
         )
     folders = [RunFolder.open(run) for run in runs]
+    for folder in folders:
+        folder.check(folder.recipe)
     recipes = [_flat(Recipe.load(folder.recipe).to_values()) for folder in folders]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     differing = [key for key in keys if len({repr(recipe.get(key)) for recipe in recipes}) > 1]

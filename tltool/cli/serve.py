@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tltool.cli.output import examples
+from tltool.cli.output import TrustOption, examples
 from tltool.support.errors import TltoolError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def serve(
         str | None,
         typer.Option(help="Labelled data for --check; default: the run's test split."),
     ] = None,
+    _trust: TrustOption = False,
 ) -> int:
     """Serve an exported model over HTTP, as TensorFlow Serving does, with a page to try it."""
     _need_the_extra()

@@ -12,6 +12,7 @@ from tltool.cli.output import (
     OfflineOption,
     OverridesArgument,
     RecipeArgument,
+    TrustOption,
     examples,
     print_json,
     print_table,
@@ -33,6 +34,7 @@ def tune_head(
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
     as_json: JsonOption = False,
     _: OfflineOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Try dozens of heads on the frozen backbone's features and print the best as a recipe."""
     from tltool.recipe.recipe import Recipe

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from tltool.cli.output import JsonOption, OverridesArgument, RecipeArgument, examples, print_json
+from tltool.cli.output import (
+    JsonOption,
+    OverridesArgument,
+    RecipeArgument,
+    TrustOption,
+    examples,
+    print_json,
+)
 
 EXAMPLES = examples(
     "tltool validate my_recipe.yaml",
@@ -13,7 +20,10 @@ EXAMPLES = examples(
 
 
 def validate(
-    recipe: RecipeArgument, overrides: OverridesArgument = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    as_json: JsonOption = False,
+    _trust: TrustOption = False,
 ) -> None:
     """Check a recipe and list every fault at once."""
     from dataclasses import asdict

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.contract import CONTRACT_FILE, Contract
+from tltool.export.contract import CONTRACT_FILE, Contract, check_files
 from tltool.export.feeding import BATCH_SIZE
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.outputs import Outputs, Run
@@ -95,8 +95,12 @@ def read_contract(path: Path) -> tuple[Path, Contract]:
 
     Takes the paths that `load_artifact` takes, and raises what it raises.
     """
-    path = _model_path(Path(path))
-    contract = Contract.read(path.parent)
+    path = Path(path)
+    folder = path if (path / CONTRACT_FILE).is_file() else _folder_of(path)
+    check_files(folder)
+    contract = Contract.read(folder)
+    if path == folder:
+        path = folder / contract.file
     form = format_of(path)
     if form is None or form != contract.form:
         raise ExportError(
@@ -111,12 +115,10 @@ def is_artifact(path: Path) -> bool:
     return format_of(path) is not None or (path / CONTRACT_FILE).is_file()
 
 
-def _model_path(path: Path) -> Path:
-    """The model itself, also when its export folder is given."""
+def _folder_of(path: Path) -> Path:
+    """The export folder of a model that is named itself."""
     if path.exists() and format_of(path) is not None:
-        return path
-    if (path / CONTRACT_FILE).is_file():
-        return path / Contract.read(path).file
+        return path.parent
     kinds = ", ".join(f.suffix for f in FORMATS.values() if f.suffix)
     raise ExportError(
         f"{path} is not an exported model.",

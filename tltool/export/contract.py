@@ -14,6 +14,7 @@ from tltool.export.signatures import Signature, TensorInfo
 from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import write_json
+from tltool.support.sums import SUMS_FILE, changes_in
 from tltool.tasks.table import Modality, Task
 
 CONTRACT_FILE = "contract.json"
@@ -144,15 +145,9 @@ class Contract:
         """Reads `contract.json`.
 
         Raises:
-            ExportError: It is missing, damaged or of an older version.
+            ExportError: It is damaged or of an older version.
         """
         file = folder / CONTRACT_FILE
-        if not file.is_file():
-            raise ExportError(
-                f"{file} is missing.",
-                hint="keep the whole export folder together: the contract says what goes in and "
-                "comes out",
-            )
         values = read_fields(file, _REQUIRED)
         return cls(
             form=values["format"],
@@ -163,6 +158,26 @@ class Contract:
             length=values["length"],
             signatures=tuple(map(_signature_from_json, values["signatures"])),
             modules=tuple(values["modules"]),
+        )
+
+
+def check_files(folder: Path) -> None:
+    """Sees that the files of an export folder are those that were written there.
+
+    Raises:
+        ExportError: Names all that changed, are missing, or were added; or it is no export folder.
+    """
+    if not (folder / CONTRACT_FILE).is_file():
+        raise ExportError(
+            f"{folder / CONTRACT_FILE} is missing.",
+            hint="keep the whole export folder together: the contract says what goes in and "
+            "comes out",
+        )
+    if changed := changes_in(folder):
+        raise ExportError(
+            "\n  ".join([f"The export {str(folder)!r} is not as {SUMS_FILE} lists it:", *changed]),
+            hint="copy the whole folder again, or export again; after a change on purpose: "
+            f"tltool runs accept {folder}",
         )
 
 

@@ -24,6 +24,7 @@ from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support import stopping
 from tltool.support.errors import ExportError, GateError, RecipeError
 from tltool.support.files import atomic_path, write_json, write_text
+from tltool.support.sums import write_sums
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _export_one(
 def write_model(
     made: Exported, target: ExportTarget, folder: Path
 ) -> tuple[Contract, KeptFloat | None]:
-    """Writes a model and what is needed to run it: contract, labels, tokenizer.
+    """Writes a model and what is needed to run it: contract, labels, tokenizer, sums.
 
     Args:
         made: What is exported.
@@ -240,13 +241,14 @@ def write_model(
         modules=form.modules(path),
     )
     write_contract(folder, contract)
+    write_sums(folder)
     return contract, kept_float
 
 
 def write_guide(
     folder: Path, contract: Contract, *, title: str, example: str, origin: str = ""
 ) -> None:
-    """Writes the README, and code for apps where the format has it.
+    """Writes the README, code for apps where the format has it, and the sums of all files.
 
     Args:
         folder: The export folder.
@@ -263,3 +265,4 @@ def write_guide(
     )
     write_text(folder / README_FILE, page)
     write_snippets(folder, snippets)
+    write_sums(folder)

@@ -184,6 +184,7 @@ def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:
     write_text(folder.preprocessing, prepared.backbone.preprocessing.model_dump_json() + "\n")
     write_json(folder.environment, environment())
     write_json(folder.data_summary, prepared.data_summary)
+    folder.record("running")
     return folder
 
 
@@ -244,11 +245,11 @@ def _save_model(
                 hint=_what_is_kept(folder),
             ) from error
     write_history(result.history, folder.history, folder.events)
-    status: Status = "interrupted" if result.interrupted else "running"
-    folder.record(status, task=recipe.task, backbone=recipe.backbone.name, best=result.best)
     run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, model)
     if result.best is not None:
         _settle(run, prepared)
+    status: Status = "interrupted" if result.interrupted else "running"
+    folder.record(status, task=recipe.task, backbone=recipe.backbone.name, best=result.best)
     return run
 
 

@@ -11,7 +11,6 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,8 +22,9 @@ from pydantic import BaseModel, ValidationError
 
 from tltool._version import __version__
 from tltool.support.errors import RunError, did_you_mean
-from tltool.support.files import sha256, sweep, write_json
+from tltool.support.files import sweep, write_json
 from tltool.support.processes import is_gone, mark
+from tltool.support.sums import differences, sum_of
 
 # A run that died says "running" in its manifest, and its process is gone.
 Status = Literal["running", "finished", "interrupted", "failed", "died"]
@@ -32,6 +32,7 @@ Status = Literal["running", "finished", "interrupted", "failed", "died"]
 MANIFEST = "run.json"
 _FORMAT = 1
 _TRAIN = "Train again, or move that folder away."
+_COPY_AGAIN = "copy the run again from where it was trained, or train again"
 _PACKAGES = (
     "tensorflow",
     "keras",
@@ -152,7 +153,7 @@ class RunFolder:
             **facts,
             "files": {
                 p.relative_to(self.path).as_posix(): {
-                    "sha256": sha256(p),
+                    "sha256": sum_of(p),
                     "bytes": p.stat().st_size,
                 }
                 for p in sorted(self.path.rglob("*"))
@@ -161,11 +162,31 @@ class RunFolder:
         }
         write_json(file, manifest)
 
-    def is_damaged(self, file: Path) -> bool:
-        """Whether a file is not the one that the manifest lists, by its sha256."""
-        files: Mapping[str, Mapping[str, Any]] = self.manifest().get("files", {})
-        listed = files.get(file.relative_to(self.path).as_posix(), {})
-        return not file.is_file() or sha256(file) != listed.get("sha256")
+    def check(self, *files: Path) -> None:
+        """Sees that files are those that the manifest lists, by their sha256.
+
+        Args:
+            files: Of this folder; those that neither are there nor are listed are passed over.
+
+        Raises:
+            RunError: Names all that changed, are missing, or were added.
+        """
+        names = [file.relative_to(self.path).as_posix() for file in files]
+        entries = self.manifest().get("files", {})
+        try:
+            listed = {name: str(entries[name]["sha256"]) for name in names if name in entries}
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.manifest_path} is damaged: `files` lists no sums.", hint=_COPY_AGAIN
+            ) from error
+        present = [name for name in names if (self.path / name).exists()]
+        if changed := differences(self.path, listed, present):
+            raise RunError(
+                "\n  ".join(
+                    [f"The run {str(self.path)!r} is not as {MANIFEST} lists it:", *changed]
+                ),
+                hint=f"{_COPY_AGAIN}; after a change on purpose: tltool runs accept {self.path}",
+            )
 
     @property
     def manifest_path(self) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,28 +88,25 @@ class Run:
             RunError: The run has no model, or its file is damaged.
         """
         file = self.folder.model
+        self.folder.check(file)
         if not file.is_file():
             return self._rebuilt()
-        if self.folder.is_damaged(file):
-            raise RunError(
-                f"{file} is not the file the run wrote: its sha256 differs from the one in "
-                f"{self.folder.manifest_path.name}.",
-                hint="Copy the run again from where it was trained, or train again.",
-            )
-        import keras
-
         import tltool.backbones.networks.registered
         import tltool.training.optimizers  # noqa: F401 - both register what the file may name
+        from tltool.graph.keras_file import load_keras_file
 
-        _import_head(self.recipe.head.name)
+        lacking = _import_head(self.recipe.head.name)
         try:
-            return keras.saving.load_model(file, compile=False)
-        except TypeError as error:
-            raise RunError(
-                f"The model of {str(self.path)!r} can't be rebuilt: {str(error).splitlines()[0]}",
-                hint="Import the module of its head first, and decorate every layer class in it "
-                "with keras.saving.register_keras_serializable.",
-            ) from error
+            return load_keras_file(
+                file,
+                RunError,
+                hint="a layer class of a head's own module must be decorated with "
+                "keras.saving.register_keras_serializable; else train again",
+            )
+        except RunError as error:
+            if lacking is None:
+                raise
+            raise RunError(f"{error.message}\n  {lacking.message}", hint=lacking.hint) from error
 
     def _rebuilt(self) -> keras.Model:
         """The model of the best epoch that a run kept which never came to saving its model."""
@@ -330,16 +326,19 @@ class Run:
         return check_examples(examples, on_error=section.on_error)
 
 
-def _import_head(name: str) -> None:
+def _import_head(name: str) -> HeadError | None:
     """Imports the module of a head of one's own, which registers the layers a model may name.
 
-    One that was registered in the script that trained it can't be found from
-    here; its model still loads where it has Keras' own layers only.
+    Returns:
+        Why it can't be found. A model may load all the same, where it has Keras' own layers only.
     """
     from tltool.model.heads import find_head
 
-    with suppress(HeadError):
+    try:
         find_head(name)
+    except HeadError as error:
+        return error
+    return None
 
 
 def load_run(path: str | Path, *, progress: Progress | None = None) -> Run:
@@ -358,6 +357,7 @@ def load_run(path: str | Path, *, progress: Progress | None = None) -> Run:
     folder = RunFolder.open(path)
     if folder.path != Path(path) and folder != (newest := runs_of(path)[-1]):
         progress.note(f"{folder.path} is opened: {newest.path} is newer and has no model")
+    folder.check(folder.recipe, folder.labels, folder.preprocessing, folder.model)
     try:
         recipe = Recipe.load(folder.recipe)
         preprocessing = preprocessing_from_json(folder.preprocessing.read_bytes())

@@ -58,7 +58,7 @@ class ServerProcess:
     def __init__(self, export: ServedExport, limits: Limits) -> None:
         self._export, self._limits = export, limits
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed at exit
-        command = [sys.executable, "-m", "tltool", "serve", str(export.model), "--port", "0"]
+        command = [sys.executable, "-P", "-m", "tltool", "serve", str(export.model), "--port", "0"]
         command += ["--name", export.name]
         for option, value in _OPTIONS.items():
             command += [option, str(value(limits))]

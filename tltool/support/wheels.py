@@ -8,7 +8,6 @@ unpacked as the zip archive it is: never installed, imported or executed.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -16,17 +15,14 @@ import stat
 import subprocess
 import sys
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tltool.support.errors import TltoolError
-from tltool.support.files import (
-    atomic_path,
-    cache_dir,
-    scratch_folder,
-    sha256,
-    write_json,
-    write_text,
-)
+from tltool.support.files import atomic_path, cache_dir, scratch_folder, write_text
+from tltool.support.sums import sum_of
 
 
 def offline() -> bool:
@@ -73,44 +69,36 @@ def fetch_wheel(project: str, version: str, sha256: str | None) -> Path:
         verify(fresh, sha256)
         target = folder / fresh.name
         fresh.replace(target)
-    verify(target, sha256)
     return target
 
 
 def _pinned(wheel: Path, pin: Path) -> str:
     """The checksum of a wheel, noted so that another file is refused from now on."""
-    found = sha256(wheel)
+    found = sum_of(wheel)
     write_text(pin, found + "\n")
     return found
 
 
 def verify(path: Path, expected: str) -> None:
-    """Checks a file's sha256, remembering the result beside it by size and time of change.
+    """Checks a file's sha256.
 
     Args:
-        path: The file. Its record is `<path>.verified.json`.
+        path: The file.
         expected: The sha256 it must have, in hex.
 
     Raises:
         TltoolError: The file differs. It is removed, so that the next fetch
             gets a fresh copy.
     """
-    record = path.with_name(path.name + ".verified.json")
-    info = path.stat()
-    state = {"sha256": expected, "size": info.st_size, "mtime_ns": info.st_mtime_ns}
-    if _recorded(record) == state:
-        return
-    found = sha256(path)
+    found = sum_of(path)
     if found != expected:
         path.unlink(missing_ok=True)
-        record.unlink(missing_ok=True)
         raise TltoolError(
             f"{path.name} is damaged or is not the file tltool was made for: its sha256 is "
             f"{found}, expected {expected}. It was removed from {path.parent}.",
             hint="run the command again to download a fresh copy; if the sum differs again, "
             "the registry or mirror serves another file",
         )
-    write_json(record, state)
 
 
 def extract_members(wheel: Path, prefix: str, target: Path) -> Path:
@@ -130,25 +118,49 @@ def extract_members(wheel: Path, prefix: str, target: Path) -> Path:
         TltoolError: Not a zip archive, nothing below `prefix`, or a member
             that is a link or would land outside `target`.
     """
+    with _members(wheel, prefix) as (archive, members), atomic_path(target) as temporary:
+        for relative, info in members.items():
+            path = temporary / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as source, path.open("wb") as out:
+                shutil.copyfileobj(source, out)
+    return target
+
+
+def is_extracted(wheel: Path, prefix: str, target: Path) -> bool:
+    """Whether a folder holds what `extract_members` unpacked there, by size and CRC-32."""
+    with _members(wheel, prefix) as (_, members):
+        return all(_is_member(target / path, info) for path, info in members.items())
+
+
+def _is_member(path: Path, info: zipfile.ZipInfo) -> bool:
+    if not path.is_file() or path.stat().st_size != info.file_size:
+        return False
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            found = zlib.crc32(chunk, found)
+    return found == info.CRC
+
+
+@contextmanager
+def _members(
+    wheel: Path, prefix: str
+) -> Iterator[tuple[zipfile.ZipFile, dict[PurePosixPath, zipfile.ZipInfo]]]:
+    """An open wheel, and what it holds below a folder, by its path there."""
     inside = prefix.strip("/") + "/"
     try:
         with zipfile.ZipFile(wheel) as archive:
-            members = [
-                info
+            members = {
+                _safe_relative(info, inside, wheel): info
                 for info in archive.infolist()
                 if info.filename.startswith(inside) and not info.is_dir()
-            ]
+            }
             if not members:
                 raise TltoolError(f"{wheel.name} holds nothing below {inside!r}.")
-            with atomic_path(target) as temporary:
-                for info in members:
-                    path = temporary / _safe_relative(info, inside, wheel)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.open(info) as source, path.open("wb") as out:
-                        shutil.copyfileobj(source, out)
+            yield archive, members
     except zipfile.BadZipFile as error:
         raise TltoolError(f"{wheel} is not a readable wheel: {error}.") from error
-    return target
 
 
 def _find(folder: Path, project: str, version: str) -> Path | None:
@@ -163,13 +175,6 @@ def _find(folder: Path, project: str, version: str) -> Path | None:
 def _normalise(project: str) -> str:
     """The form in which registries compare names (PEP 503)."""
     return re.sub(r"[-_.]+", "-", project).lower()
-
-
-def _recorded(record: Path) -> object:
-    try:
-        return json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _download(project: str, version: str, folder: Path) -> Path:

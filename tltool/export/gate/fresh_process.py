@@ -23,6 +23,7 @@ from tltool.export.feeding import encoded
 from tltool.export.outputs import Outputs
 from tltool.support.errors import ExportError
 from tltool.support.files import scratch_folder
+from tltool.support.imports import TRUST
 from tltool.support.processes import child_environment
 
 _LAST_LINES = 5
@@ -39,12 +40,13 @@ class FreshProcess:
 
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "tltool.export.gate.artifact_process"],
+            [sys.executable, "-P", "-m", "tltool.export.gate.artifact_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            # The training process may hold all the memory of a GPU.
-            env=child_environment(),
+            # The training process may hold all the memory of a GPU. It has imported, and so trusts,
+            # the modules that its own artifacts name.
+            env={**child_environment(), TRUST: "1"},
         )
 
     def __enter__(self) -> Self:

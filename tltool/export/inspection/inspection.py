@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tltool.export.contract import CONTRACT_FILE, read_fields
+from tltool.export.contract import CONTRACT_FILE, check_files, read_fields
 from tltool.export.formats.inspection import Inspection
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.gate.report import GATE_FILE
@@ -32,6 +32,8 @@ def inspect_artifact(path: Path) -> Inspection:
         ExportError: There is no model that can be read here, or it is damaged.
     """
     model, form = _model_and_format(path)
+    if (model.parent / CONTRACT_FILE).is_file():
+        check_files(model.parent)
     try:
         found = FORMATS[form].inspect(model)
     except DamagedError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import keras
 from tltool.export.contract import Contract
 from tltool.export.feeding import prepared_inputs
 from tltool.export.outputs import Outputs, Run, named_by
-from tltool.support.errors import ExportError, first_line
-from tltool.support.quiet import quiet
+from tltool.graph.keras_file import load_keras_file
+from tltool.support.errors import ExportError
+from tltool.support.imports import import_hint, import_module
 
 
 def keras_runner(path: Path, contract: Contract) -> Run:
@@ -25,17 +25,13 @@ def keras_runner(path: Path, contract: Contract) -> Run:
     """
     for module in contract.modules:
         try:
-            importlib.import_module(module)
+            import_module(module)
         except ImportError as error:
             raise ExportError(
                 f"{path.name} has layers of the module {module}, which cannot be imported: {error}",
-                hint="install it, or put its folder on PYTHONPATH",
+                hint=import_hint(error),
             ) from error
-    try:
-        with quiet():
-            model = keras.saving.load_model(path, compile=False)
-    except (OSError, TypeError, ValueError) as error:
-        raise ExportError(f"{path} cannot be loaded: {first_line(error)}") from error
+    model = load_keras_file(path, ExportError, hint="export again")
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
     named = named_by(path, contract.task)
 
