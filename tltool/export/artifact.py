@@ -54,7 +54,7 @@ class Artifact:
             inputs: Texts; or images as paths, encoded bytes or uint8 arrays.
 
         Raises:
-            DataError: An input that cannot be read.
+            DataError: They are one input alone, or some of them cannot be read.
         """
         return self.predict_with_labels(inputs)[0]
 
@@ -67,6 +67,9 @@ class Artifact:
         """
         import numpy as np
 
+        from tltool.data.reading.in_memory import inputs_from_python
+
+        inputs = inputs_from_python(inputs, self.task.spec.modality, encoded=True)
         outputs: list[np.ndarray[Any, Any]] = []
         labels: list[str] = []
         for start in range(0, len(inputs), BATCH_SIZE):

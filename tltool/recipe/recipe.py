@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tltool.recipe.schema import (
     TrainingSection,
 )
 from tltool.support.errors import Fault, RecipeError, did_you_mean
+from tltool.support.items import items_of
 from tltool.support.shipped import find_shipped, list_shipped
 from tltool.tasks.table import TASKS, TaskSpec
 
@@ -226,9 +227,9 @@ def _expand_shorthands(values: Values) -> dict[str, Any]:
     }
 
 
-def _override(values: Values, overrides: Iterable[str]) -> dict[str, Any]:
+def _override(values: Values, overrides: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(json.dumps(_expand_shorthands(values), default=str))
-    for text in overrides:
+    for text in map(str, items_of(overrides, "overrides", RecipeError)):
         key, equals, raw = text.partition("=")
         if not equals or not key:
             raise RecipeError(

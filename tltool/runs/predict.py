@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.examples import Examples
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, check_image_path
-from tltool.data.reading.rows import SHOWN, Broken, Row, input_of
+from tltool.data.reading.rows import Broken, Row, input_of, refused
 from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.words import natural_key
@@ -195,11 +195,8 @@ def _row(value: Any, origin: str, modality: Modality) -> Row | Broken:
 
 
 def _examples(rows: Sequence[Row | Broken], modality: Modality) -> Examples:
-    broken = [str(row) for row in rows if isinstance(row, Broken)]
-    if broken:
-        more = [f"and {len(broken) - SHOWN} more"] if len(broken) > SHOWN else []
-        lines = [f"{len(broken)} of the inputs cannot be used:", *broken[:SHOWN], *more]
-        raise DataError("\n  ".join(lines), hint="mend them or leave them out")
+    if broken := [row for row in rows if isinstance(row, Broken)]:
+        raise refused(broken, "inputs", "mend them or leave them out")
     good = [row for row in rows if isinstance(row, Row)]
     if not good:
         raise DataError("There is nothing to predict.", hint="name files, folders or texts, or -")

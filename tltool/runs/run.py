@@ -183,8 +183,13 @@ class Run:
         Args:
             inputs: Texts; or images as file paths or uint8 arrays of shape
                 (height, width[, channels]).
+
+        Raises:
+            DataError: They are one input alone, or some of them cannot be used.
         """
-        inputs = [str(value) if isinstance(value, Path) else value for value in inputs]
+        from tltool.data.reading.in_memory import inputs_from_python
+
+        inputs = inputs_from_python(inputs, self.task.spec.modality)
         unknown = [None] * len(inputs)
         origins = [f"item {i}" for i in range(len(inputs))]
         examples = Examples(self.task.spec.modality, inputs, unknown, unknown, origins)

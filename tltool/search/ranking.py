@@ -17,6 +17,7 @@ import numpy as np
 from tltool.data.examples import Examples
 from tltool.recipe.recipe import HeadSection, Recipe
 from tltool.support.errors import BackboneError, HeadError
+from tltool.support.items import items_of
 from tltool.support.progress import Progress
 from tltool.training.preparation import Prepared, assemble, load_data
 
@@ -94,6 +95,7 @@ def rank(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress = progress or Progress()
+    backbones = items_of(backbones, "backbones", BackboneError)
     if not backbones:
         raise BackboneError("There is no backbone to rank.", hint="name at least one")
     examples, summary = load_data(recipe, data=data, progress=progress)

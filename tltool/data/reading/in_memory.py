@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.rows import Broken, Row, input_of, refused
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
-from tltool.tasks.table import TaskSpec
+from tltool.support.items import items_of
+from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns
+from tltool.tasks.values import BadValueError, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +55,34 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
     else:
         parts["train"] = list(_rows(data, spec, section, "item"))
     return examples_of(parts, spec, section.on_error, _labels(section))
+
+
+def inputs_from_python(inputs: Any, modality: Modality, *, encoded: bool = False) -> list[Any]:
+    """Inputs without labels: texts; or image paths and uint8 images.
+
+    Args:
+        inputs: A list or anything else with an order; see `items_of`.
+        modality: What they are.
+        encoded: Whether an image may be the bytes of its file.
+
+    Raises:
+        DataError: They are one text or image alone, or some of them cannot be used.
+    """
+    usable: list[Any] = []
+    broken = []
+    for i, value in enumerate(items_of(inputs, "inputs", DataError)):
+        try:
+            if modality == "text":
+                usable.append(as_text(value))
+            elif encoded and isinstance(value, bytes):
+                usable.append(value)
+            else:
+                usable.append(input_of(value, modality))
+        except BadValueError as error:
+            broken.append(Broken(f"item {i}", str(error)))
+    if broken:
+        raise refused(broken, "inputs", "mend them or leave them out")
+    return usable
 
 
 def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Examples:
@@ -134,13 +164,18 @@ def _sequence_pairs(data: Any) -> Iterable[tuple[Any, Any]]:
             hint="give (inputs, labels), a pandas DataFrame, a tf.data.Dataset, or a mapping "
             "with 'train', 'validation' and 'test'",
         )
-    inputs, labels = data
-    for name, value in (("inputs", inputs), ("labels", labels)):
-        if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
-            raise DataError(f"data: the {name} are a {type(value).__name__}, not a sequence.")
+    inputs = items_of(data[0], "data: the inputs", DataError)
+    labels = _labels_of(data[1])
     if len(inputs) != len(labels):
         raise DataError(f"data: there are {len(inputs)} inputs but {len(labels)} labels.")
     return zip(inputs, labels, strict=True)
+
+
+def _labels_of(labels: Any) -> list[Any]:
+    """One for each input; a matrix has a row for each, of several labels or numbers."""
+    if getattr(labels, "ndim", None) == 2 and not _is_frame(labels):
+        return list(labels)
+    return items_of(labels, "data: the labels", DataError)
 
 
 def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:

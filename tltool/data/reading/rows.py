@@ -47,15 +47,24 @@ def settle(broken: Sequence[Broken], on_error: OnError, *, what: str = "rows") -
         DataError: Something is broken and `on_error` is "stop".
     """
     if broken and on_error == "stop":
-        lines = [str(item) for item in broken[:SHOWN]]
-        if len(broken) > SHOWN:
-            lines.append(f"and {len(broken) - SHOWN} more")
-        message = f"{len(broken)} of the {what} cannot be used:"
-        raise DataError(
-            "\n  ".join([message, *lines]),
-            hint="mend or remove them, or set data.on_error=skip to list them and leave them out",
-        )
+        hint = "mend or remove them, or set data.on_error=skip to list them and leave them out"
+        raise refused(broken, what, hint)
     return tuple(map(str, broken))
+
+
+def refused(broken: Sequence[Broken], what: str, hint: str) -> DataError:
+    """One error for several rows, the first of them listed.
+
+    Args:
+        broken: At least one.
+        what: The plural noun of the message.
+        hint: What to do.
+    """
+    lines = [str(item) for item in broken[:SHOWN]]
+    if len(broken) > SHOWN:
+        lines.append(f"and {len(broken) - SHOWN} more")
+    message = f"{len(broken)} of the {what} cannot be used:"
+    return DataError("\n  ".join([message, *lines]), hint=hint)
 
 
 def input_of(value: Any, modality: Modality) -> Any:
