@@ -1,6 +1,6 @@
 """A kind of target of your own: classes with an order, small < medium < large.
 
-    tltool finetune my_images data.train=photos/ target=ordered_classes:OrderedClasses
+    tltool finetune my_images data.train=photos/ target=ordered_classes:OrderedClasses --trust
 
 A model that takes large for small is more wrong than one that takes it for medium. So the
 model learns one question between each two neighbours, "is it above this one?", each with a logit

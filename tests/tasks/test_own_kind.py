@@ -23,6 +23,7 @@ from tltool.serving.exports import find_export
 from tltool.serving.limits import Limits
 from tltool.serving.observe import Log
 from tltool.serving.service import Service
+from tltool.support.imports import TRUST
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "ordered_classes.py"
 SIZES = {"large": 26, "medium": 14, "small": 5}
@@ -59,7 +60,7 @@ def place(tmp_path_factory):
     (folder / "sizes.yaml").write_text(json.dumps(recipe))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.syspath_prepend(folder)
+        patch.setenv(TRUST, "1")
         yield folder
     sys.modules.pop("ordered_classes", None)
 

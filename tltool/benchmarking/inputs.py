@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tltool.benchmarking.subjects import Subject
-from tltool.data.preprocessing import TextPreprocessing, preprocessing_from_json
+from tltool.data.preprocessing import TextPreprocessing
 from tltool.export.contract import GOLDEN_FILE
 from tltool.export.feeding import prepared_inputs
+from tltool.support.errors import ExportError
+from tltool.support.files import read_json
 
 
 def golden_inputs(subjects: Iterable[Subject]) -> dict[str, np.ndarray[Any, Any]] | None:
@@ -24,15 +24,22 @@ def golden_inputs(subjects: Iterable[Subject]) -> dict[str, np.ndarray[Any, Any]
     Returns:
         Name of an input to the rows of all examples; None where no model has any.
     """
-    contracts = {s: s.contract for s in subjects if s.folder and (s.folder / GOLDEN_FILE).is_file()}
-    for subject, contract in contracts.items():
-        folder = subject.folder or Path()
-        golden = json.loads((folder / GOLDEN_FILE).read_text(encoding="utf-8"))
-        preprocessing = preprocessing_from_json(json.dumps(contract["preprocessing"]))
-        raw = [row["input"] for row in golden["examples"]]
-        length = None
+    contracts = {
+        s.folder: contract
+        for s in subjects
+        if s.folder and (s.folder / GOLDEN_FILE).is_file() and (contract := s.contract)
+    }
+    for folder, contract in contracts.items():
+        try:
+            golden = read_json(folder / GOLDEN_FILE)
+            raw = [row["input"] for row in golden["examples"]]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ExportError(
+                f"The golden examples of {folder} cannot be used: {error}", hint="export again"
+            ) from error
+        preprocessing, length = contract.preprocessing, None
         if isinstance(preprocessing, TextPreprocessing):
-            fixed = [n for other in contracts.values() if (n := other.get("length"))]
+            fixed = [n for other in contracts.values() if (n := other.length)]
             length = fixed[0] if fixed else preprocessing.max_length
         else:
             raw = [str(folder / name) for name in raw]

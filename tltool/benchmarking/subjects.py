@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from tltool.export.contract import CONTRACT_FILE, check_files, read_fields
+from tltool.export.contract import CONTRACT_FILE, ContractFields, check_files, read_fields
 from tltool.runs.folder import RunFolder
 from tltool.support.errors import ExportError, RunError
 
@@ -31,9 +31,9 @@ class Subject:
     folder: Path | None = None
 
     @property
-    def contract(self) -> dict[str, Any]:
-        """What lies beside it as `contract.json`; empty where there is none."""
-        return {} if self.folder is None else _contract(self.folder)
+    def contract(self) -> ContractFields | None:
+        """What lies beside it as `contract.json`; None where there is none."""
+        return None if self.folder is None else _contract(self.folder)
 
 
 def subjects_of(path: Path, *, alone: bool = False) -> tuple[Subject, ...]:
@@ -66,24 +66,24 @@ def _artifact(path: Path) -> Subject | None:
     is_saved_model = (path / "saved_model.pb").is_file()
     if not is_saved_model and not (path.suffix == ".tflite" and path.is_file()):
         return None
-    if (path.parent / CONTRACT_FILE).is_file() and _contract(path.parent)["file"] == path.name:
+    if (path.parent / CONTRACT_FILE).is_file() and _contract(path.parent).file == path.name:
         return _of_folder(path.parent)
     return Subject(path.name, "saved_model" if is_saved_model else "litert", path)
 
 
 def _of_folder(folder: Path) -> Subject:
     contract = _contract(folder)
-    if (form := contract["format"]) not in FORMS:
+    if contract.format == "onnx":
         raise ExportError(
-            f"{folder} holds a model of the format {form!r}, which is not measured.",
+            f"{folder} holds a model of the format {contract.format!r}, which is not measured.",
             hint=f"measured are {', '.join(FORMS)}",
         )
-    return Subject(folder.resolve().name, form, folder / str(contract["file"]), folder)
+    return Subject(folder.resolve().name, contract.format, folder / contract.file, folder)
 
 
-def _contract(folder: Path) -> dict[str, Any]:
+def _contract(folder: Path) -> ContractFields:
     check_files(folder)
-    return read_fields(folder / CONTRACT_FILE, {"file", "format", "preprocessing"})
+    return read_fields(folder / CONTRACT_FILE, ContractFields)
 
 
 def _run_at(path: Path) -> RunFolder:
@@ -117,4 +117,4 @@ def _keras(run: RunFolder) -> Subject:
 
 def _exports(run: RunFolder) -> list[Subject]:
     folders = sorted(file.parent for file in run.exports.glob(f"*/{CONTRACT_FILE}"))
-    return [_of_folder(folder) for folder in folders if _contract(folder)["format"] in FORMS]
+    return [_of_folder(folder) for folder in folders if _contract(folder).format in FORMS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples
 from tltool.support.errors import DataError, RunError
-from tltool.support.files import write_json
+from tltool.support.files import read_json, write_json
 from tltool.tasks.table import Task, TaskSpec
 from tltool.tasks.values import sort_labels
 
@@ -92,12 +91,15 @@ def load_task(path: Path) -> Task:
         TargetError: Its kind of target can't be found.
     """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         version = manifest["version"]
         if version == MANIFEST_VERSION:
             return Task.from_json(manifest["task"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise RunError(f"{path} is not a readable label manifest: {error}.") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path} is not a readable label manifest: {error}.",
+            hint="copy the run again from where it was trained, or train again",
+        ) from error
     raise RunError(
         f"{path} is a label manifest of version {version}; this tltool reads {MANIFEST_VERSION}.",
         hint="use the version of tltool that wrote it, or train again",

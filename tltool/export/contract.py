@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from tltool._version import __version__
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, preprocessing_from_json
+from tltool.data.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from tltool.export.signatures import Signature, TensorInfo
 from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 from tltool.support.errors import ExportError
-from tltool.support.files import write_json
+from tltool.support.files import read_json, write_json
 from tltool.support.sums import SUMS_FILE, changes_in
 from tltool.tasks.table import Modality, Task
 
@@ -45,16 +46,7 @@ _OF_INPUT_NAMES = {
     "images": "image_file",
     IMAGE_INPUT: "normalized_image",
 }
-_REQUIRED = {
-    "format",
-    "precision",
-    "file",
-    "length",
-    "modules",
-    "signatures",
-    "task",
-    "preprocessing",
-}
+AnyFields = TypeVar("AnyFields", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -118,6 +110,14 @@ class Contract:
         """What the main input means, a key of `CONTENTS`."""
         return self.inputs[0].content
 
+    @property
+    def result_width(self) -> tuple[int | None, ...] | None:
+        """Sizes of the result for a row by the signature; None where that does not say it."""
+        for tensor in self.signatures[0].outputs:
+            if tensor.name == self.task.target.result_name:
+                return tensor.shape[1:]
+        return None
+
     def write(self, folder: Path) -> None:
         """Writes `contract.json`."""
         values = {
@@ -148,17 +148,51 @@ class Contract:
             ExportError: It is damaged or of an older version.
         """
         file = folder / CONTRACT_FILE
-        values = read_fields(file, _REQUIRED)
-        return cls(
-            form=values["format"],
-            precision=values["precision"],
-            file=values["file"],
-            task=_task_from_json(file, values["task"]),
-            preprocessing=preprocessing_from_json(json.dumps(values["preprocessing"])),
-            length=values["length"],
-            signatures=tuple(map(_signature_from_json, values["signatures"])),
-            modules=tuple(values["modules"]),
+        values = read_fields(file, ContractFields)
+        try:
+            task = Task.from_json(values.task.model_dump())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ExportError(
+                f"{file}: its task is damaged, or of an older tltool: {error}", hint="export again"
+            ) from error
+        contract = cls(
+            form=values.format,
+            precision=values.precision,
+            file=values.file,
+            task=task,
+            preprocessing=values.preprocessing,
+            length=values.length,
+            signatures=values.signatures,
+            modules=values.modules,
         )
+        if contract.result_width not in (None, task.target.result_shape[1:]):
+            raise ExportError(
+                f"{file}: its task has {task.target.result_shape[1:]} results for each row, its "
+                f"model gives {contract.result_width}.",
+                hint="export again",
+            )
+        return contract
+
+
+class TaskFields(BaseModel, extra="allow"):
+    """What `contract.json` must hold of the task; the rest is for the kind of target."""
+
+    name: str
+    target: str
+    labels: tuple[str, ...] = ()
+
+
+class ContractFields(BaseModel):
+    """What `contract.json` must hold."""
+
+    format: ExportFormat
+    precision: LiteRTPrecision
+    file: Annotated[str, Field(pattern=r"^[\w.-]*\w$")]
+    task: TaskFields
+    preprocessing: Preprocessing
+    length: PositiveInt | None
+    signatures: Annotated[tuple[ModelSignature, ...], Field(min_length=1)]
+    modules: tuple[str, ...]
 
 
 def check_files(folder: Path) -> None:
@@ -217,41 +251,23 @@ def described_signatures(
     )
 
 
-def _signature_from_json(value: dict[str, Any]) -> ModelSignature:
-    def tensors(ways: list[dict[str, Any]]) -> tuple[ModelTensor, ...]:
-        return tuple(
-            ModelTensor(way["name"], way["dtype"], tuple(way["shape"]), way["content"])
-            for way in ways
-        )
-
-    return ModelSignature(value["name"], tensors(value["inputs"]), tensors(value["outputs"]))
-
-
-def _task_from_json(file: Path, value: dict[str, Any]) -> Task:
-    try:
-        return Task.from_json(value)
-    except (ValueError, LookupError, TypeError) as error:
-        raise ExportError(
-            f"{file}: its task is damaged, or of an older tltool: {error}", hint="export again"
-        ) from error
-
-
-def read_fields(file: Path, required: Set[str] = frozenset()) -> dict[str, Any]:
+def read_fields(file: Path, shape: type[AnyFields]) -> AnyFields:
     """The fields of a JSON file in an export folder.
 
     Args:
         file: Exists.
-        required: Fields that it must have.
+        shape: What it must hold.
 
     Raises:
-        ExportError: It is damaged, or lacks one.
+        ExportError: It is damaged, or lacks a field.
     """
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return shape.model_validate(read_json(file))
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, f['loc'])) or 'all'}: {f['msg']}" for f in error.errors()]
+        raise ExportError(
+            "\n  ".join([f"{file} is damaged, or of an older tltool:", *faults]),
+            hint="export again",
+        ) from error
+    except (OSError, ValueError) as error:
         raise ExportError(f"{file} is damaged: {error}", hint="export again") from error
-    if not isinstance(values, dict):
-        raise ExportError(f"{file} is damaged: it holds no fields.", hint="export again")
-    if missing := required - values.keys():
-        raise ExportError(f"{file} lacks {', '.join(sorted(missing))}.", hint="export again")
-    return values

@@ -22,7 +22,7 @@ Run = Callable[[Sequence[Any]], Outputs]
 def named_by(path: Path, task: Task) -> Callable[[np.ndarray[Any, Any]], Outputs]:
     """From the one output of a model to what a user reads, by the `labels.txt` beside the model."""
     target = task.target
-    labels = _read_labels(path.parent / LABELS_FILE) if target.labels else []
+    labels = _read_labels(path.parent / LABELS_FILE, len(target.labels)) if target.labels else []
 
     def named(result: np.ndarray[Any, Any]) -> Outputs:
         outputs = target.from_result(result)
@@ -31,7 +31,14 @@ def named_by(path: Path, task: Task) -> Callable[[np.ndarray[Any, Any]], Outputs
     return named
 
 
-def _read_labels(path: Path) -> list[str]:
+def _read_labels(path: Path, count: int) -> list[str]:
+    hint = "keep the export folder together, or export again"
     if not path.is_file():
-        raise ExportError(f"{path} is missing.", hint="keep the export folder together")
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        raise ExportError(f"{path} is missing.", hint=hint)
+    try:
+        labels = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ExportError(f"{path} is damaged: it is not in UTF-8.", hint=hint) from error
+    if len(labels) != count:
+        raise ExportError(f"{path} has {len(labels)} labels, the model {count}.", hint=hint)
+    return labels

@@ -6,7 +6,6 @@ a run can be checked, compared, exported again and moved to another machine.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -22,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from tltool._version import __version__
 from tltool.support.errors import RunError, did_you_mean
-from tltool.support.files import sweep, write_json
+from tltool.support.files import read_json, sweep, write_json
 from tltool.support.processes import is_gone, mark
 from tltool.support.sums import differences, sum_of
 
@@ -122,7 +121,7 @@ class RunFolder:
         """
         file = self.path / MANIFEST
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            manifest = read_json(file)
             number = int(manifest["format"])
             if number <= _FORMAT:
                 read = _Manifest.model_validate(manifest)
@@ -133,7 +132,7 @@ class RunFolder:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"]))
             raise RunError(f"{file} is damaged: {where}: {fault['msg']}", hint=_TRAIN) from error
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise RunError(f"{file} is damaged: {error}", hint=_TRAIN) from error
         raise RunError(
             f"{file} was written by tltool {written_by}, this is {__version__}.",
@@ -173,12 +172,7 @@ class RunFolder:
         """
         names = [file.relative_to(self.path).as_posix() for file in files]
         entries = self.manifest().get("files", {})
-        try:
-            listed = {name: str(entries[name]["sha256"]) for name in names if name in entries}
-        except (KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.manifest_path} is damaged: `files` lists no sums.", hint=_COPY_AGAIN
-            ) from error
+        listed = {name: entries[name]["sha256"] for name in names if name in entries}
         present = [name for name in names if (self.path / name).exists()]
         if changed := differences(self.path, listed, present):
             raise RunError(

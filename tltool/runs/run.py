@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from tltool.recipe.export_section import ExportFormat, ExportSection, LiteRTPrec
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, runs_of
 from tltool.support.errors import ExportError, HeadError, RunError
+from tltool.support.files import read_json
 from tltool.support.progress import Progress
 from tltool.tasks.table import Task
 from tltool.tasks.target import Prediction
@@ -78,7 +78,14 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The saved metrics by split; empty if the run was not evaluated."""
         file = self.folder.metrics
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        if not file.is_file():
+            return {}
+        try:
+            return dict(read_json(file))
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(
+                f"{file} is damaged: {error}", hint="measure the run again: tltool evaluate"
+            ) from error
 
     @cached_property
     def model(self) -> keras.Model:
@@ -97,7 +104,7 @@ class Run:
 
         lacking = _import_head(self.recipe.head.name)
         try:
-            return load_keras_file(
+            model = load_keras_file(
                 file,
                 RunError,
                 hint="a layer class of a head's own module must be decorated with "
@@ -107,6 +114,13 @@ class Run:
             if lacking is None:
                 raise
             raise RunError(f"{error.message}\n  {lacking.message}", hint=lacking.hint) from error
+        if model.output_shape != (None, self.task.num_outputs):
+            raise RunError(
+                f"{file} gives outputs of shape {model.output_shape}, but by "
+                f"{self.folder.labels.name} they are {self.task.num_outputs} for each row.",
+                hint="copy the run again from where it was trained, or train again",
+            )
+        return model
 
     def _rebuilt(self) -> keras.Model:
         """The model of the best epoch that a run kept which never came to saving its model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from tltool.serving.image_size import declared_pixels
 from tltool.serving.limits import Limits, RefusedError
 from tltool.serving.tensors import DTYPES, Array, PredictRequest, Spec
 from tltool.support.errors import ExportError
+from tltool.support.files import read_json
 from tltool.support.quiet import load_tensorflow, quiet
 
 
@@ -149,7 +149,7 @@ class ServedModel:
         file = folder / GOLDEN_FILE
         hint = "keep the export folder together, or export again"
         try:
-            golden = json.loads(file.read_text(encoding="utf-8"))
+            golden = read_json(file)
             rows, tolerance = golden["examples"], float(golden["tolerance"])
             raw = [row["input"] for row in rows]
             if task.spec.modality == "image":

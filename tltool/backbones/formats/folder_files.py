@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from tltool.backbones.formats.torch.file import read_torch_file
 from tltool.support.errors import BackboneError
+from tltool.support.files import read_json as read_json_value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def read_json(path: Path) -> dict[str, Any]:
         BackboneError: It is missing, no JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_value(path)
     except OSError as error:
         raise BackboneError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:

@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tltool.export.contract import CONTRACT_FILE, check_files, read_fields
+from pydantic import BaseModel
+
+from tltool.export.contract import CONTRACT_FILE, ContractFields, check_files, read_fields
 from tltool.export.formats.inspection import Inspection
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.gate.report import GATE_FILE
 from tltool.recipe.export_section import ExportFormat
 from tltool.support.errors import DamagedError, ExportError
+from tltool.support.files import read_json
 
 # What is shown of the files beside a model; `None` where an older version did not write it.
 _CONTRACT_KEYS = (
@@ -22,7 +25,14 @@ _CONTRACT_KEYS = (
     "task",
     "preprocessing_digest",
 )
-_GATE_KEYS = ("passed", "rows", "max_difference", "agreement", "breaches")
+
+
+class _GateFields(BaseModel):
+    passed: bool | None = None
+    rows: int | None = None
+    max_difference: float | None = None
+    agreement: float | None = None
+    breaches: tuple[str, ...] | None = None
 
 
 def inspect_artifact(path: Path) -> Inspection:
@@ -44,8 +54,8 @@ def inspect_artifact(path: Path) -> Inspection:
         raise ExportError(f"{model} cannot be read: {error.strerror}.") from error
     return replace(
         found,
-        contract=_beside(model, CONTRACT_FILE, _CONTRACT_KEYS),
-        gate=_beside(model, GATE_FILE, _GATE_KEYS),
+        contract=_beside(model, CONTRACT_FILE, ContractFields, _CONTRACT_KEYS),
+        gate=_beside(model, GATE_FILE, _GateFields, tuple(_GateFields.model_fields)),
     )
 
 
@@ -60,9 +70,8 @@ def _model_and_format(path: Path) -> tuple[Path, ExportFormat]:
     if not path.exists():
         raise ExportError(f"{path} does not exist.", hint=_HINT)
     if (path / CONTRACT_FILE).is_file():
-        contract = read_fields(path / CONTRACT_FILE)
-        model = path / str(contract.get("file", ""))
-        if "file" not in contract or not model.exists():
+        model = path / read_fields(path / CONTRACT_FILE, ContractFields).file
+        if not model.exists():
             raise ExportError(f"{path / CONTRACT_FILE} names no model that is there.", hint=_HINT)
         path = model
     if (form := format_of(path)) is not None:
@@ -72,9 +81,12 @@ def _model_and_format(path: Path) -> tuple[Path, ExportFormat]:
     raise ExportError(f"{path} is not an exported model.", hint=hint)
 
 
-def _beside(model: Path, name: str, keys: tuple[str, ...]) -> dict[str, Any] | None:
+def _beside(
+    model: Path, name: str, shape: type[BaseModel], keys: tuple[str, ...]
+) -> dict[str, Any] | None:
     file = model.parent / name
     if not file.is_file():
         return None
-    values = read_fields(file)
+    read_fields(file, shape)
+    values = read_json(file)
     return {key: values.get(key) for key in keys}

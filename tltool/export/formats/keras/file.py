@@ -7,7 +7,6 @@ Source: https://keras.io/guides/serialization_and_saving/
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import h5py
 from tltool.export.formats.inspection import Inspection
 from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.errors import DamagedError
-from tltool.support.files import size_of
+from tltool.support.files import parse_json, size_of
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 
@@ -34,7 +33,7 @@ def read_keras(path: Path) -> Inspection:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read(_CONFIG))
+            config = parse_json(archive.read(_CONFIG))
             weights = archive.read(_WEIGHTS)
         with h5py.File(io.BytesIO(weights)) as file:
             sizes = _weights(file)
@@ -57,7 +56,7 @@ def read_keras(path: Path) -> Inspection:
 def modules_in(path: Path) -> dict[str, str]:
     """Names of everything in a `.keras` file that Keras looks up, and the modules they name."""
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read(_CONFIG))
+        config = parse_json(archive.read(_CONFIG))
     return {
         str(part.get("registered_name") or part["class_name"]): str(part.get("module") or "")
         for part in _objects(config)
@@ -66,13 +65,15 @@ def modules_in(path: Path) -> dict[str, str]:
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
     """Every serialized object in a config, nested ones too."""
-    if isinstance(config, dict):
-        if isinstance(config.get("class_name"), str):
-            yield config
-        config = list(config.values())
-    if isinstance(config, list):
-        for value in config:
-            yield from _objects(value)
+    left = [config]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("class_name"), str):
+                yield part
+            part = list(part.values())
+        if isinstance(part, list):
+            left += reversed(part)
 
 
 def _is_keras(module: Any) -> bool:
