@@ -7,6 +7,6 @@ from pathlib import Path
 if not sys.flags.safe_path and sys.path[0] == str(Path.cwd()):
     del sys.path[0]
 
-from tltool.cli.app import main  # noqa: E402
+from tltool.cli.app import main
 
 main()

@@ -109,7 +109,7 @@ def test_code_in_a_model_is_not_run(tmp_path):
     path = tmp_path / "lambda.keras"
     image = keras.Input((SIZE_PX, SIZE_PX, 3))
     keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save(path)
-    with pytest.raises(BackboneError, match="cannot be loaded: .*`Lambda`"):
+    with pytest.raises(BackboneError, match=r"cannot be loaded: .*`Lambda`"):
         load_backbone(NAME, weights_file=path)
 
 

@@ -413,6 +413,7 @@ def test_export_past_the_tolerance_fails_and_is_removed(place, image_run):
     assert "max_difference: {}" in recipe
     strict_recipe = recipe.replace("max_difference: {}", "max_difference: {dynamic_int8: 1.0e-12}")
     (strict / "recipe.yaml").write_text(strict_recipe)
+    succeed("runs", "accept", strict)
     done = cli("export", strict, "--format", "litert", "--precision", "dynamic_int8")
     assert done.code == 1
     assert "FAILED" in done.err

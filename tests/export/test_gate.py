@@ -23,6 +23,7 @@ from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import DataError, ExportError, GateError
+from tltool.support.sums import write_sums
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
 
@@ -239,6 +240,7 @@ def test_what_is_not_an_artifact_is_named(exported, tmp_path):
     with pytest.raises(ExportError, match=r"contract\.json is missing"):
         load_artifact(tmp_path / "model.tflite")
     (tmp_path / "contract.json").write_text("{")
+    write_sums(tmp_path)
     with pytest.raises(ExportError, match="damaged"):
         load_artifact(tmp_path / "model.tflite")
 

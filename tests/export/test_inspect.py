@@ -18,6 +18,7 @@ from tltool.export.inspection.inspection import inspect_artifact
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.support.quiet import quiet
+from tltool.support.sums import write_sums
 
 SECTION = ExportSection(precisions=("float32", "dynamic_int8"))
 
@@ -82,6 +83,7 @@ def test_a_failed_check_is_told_with_its_reasons(exports, tmp_path):
     report = json.loads((folder / "gate.json").read_text())
     report |= {"passed": False, "breaches": ["the accuracy falls by 0.3"]}
     (folder / "gate.json").write_text(json.dumps(report))
+    write_sums(folder)
     shown = succeed("inspect", folder).out
     assert "FAILED on 32 rows" in shown
     assert "the accuracy falls by 0.3" in " ".join(shown.split())
@@ -244,9 +246,12 @@ def test_a_folder_whose_contract_is_wrong_is_refused(exports, tmp_path):
     folder = shutil.copytree(exports / "litert_float32", tmp_path / "export")
     (folder / "model.tflite").rename(folder / "renamed.tflite")
     assert "names no model that is there" in refused(folder)
+    assert "renamed.tflite was added" in refused(folder / "renamed.tflite")
+    write_sums(folder)
     succeed("inspect", folder / "renamed.tflite")
     for broken in ("{", "[]"):
         (folder / "contract.json").write_text(broken)
+        write_sums(folder)
         assert "contract.json is damaged" in refused(folder)
 
 

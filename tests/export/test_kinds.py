@@ -27,6 +27,7 @@ from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.package import export_and_check
 from tltool.export.sidecars.folder import GOLDEN_EXAMPLES
 from tltool.recipe.export_section import ExportSection, GateSection
+from tltool.support.sums import write_sums
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.stratify import evenly_spaced
 
@@ -265,9 +266,11 @@ def test_what_lies_beside_a_model_is_checked_with_it(kind, broken, tmp_path):
         values = json.loads(file.read_text())
         values["task"]["thresholds"] = [0.01, 0.5, 0.5]
         file.write_text(json.dumps(values))
+    write_sums(folder)
     path, options = folder / "model.tflite", {"precision": "float32", "gate": GateSection()}
     assert not check_artifact(path, kind.reference, **options).passed
     shutil.copy(kind.folder / "litert_float32" / broken, file)
+    write_sums(folder)
     assert check_artifact(path, kind.reference, **options).passed
 
 

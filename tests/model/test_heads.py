@@ -130,9 +130,10 @@ def test_a_head_in_a_recipe_is_trained_saved_and_loaded_again(head_module, tmp_p
     # As another process would: the layer's class is known only once its module is imported.
     sys.modules.pop(head_module)
     assert keras.saving.get_custom_objects().pop(f"{head_module}>Doubled")
-    with monkeypatch.context() as patch, pytest.raises(RunError, match=head_module) as caught:
+    with monkeypatch.context() as patch:
         patch.delenv(TRUST)
-        tltool.load_run(run.path).model  # noqa: B018
+        with pytest.raises(RunError, match=head_module) as caught:
+            tltool.load_run(run.path).predict(["great film"])
     assert "--trust" in caught.value.hint
     again = tltool.load_run(run.path)
     texts = ["great film", "awful food"]

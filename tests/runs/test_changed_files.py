@@ -44,7 +44,9 @@ def test_what_was_written_is_taken(run):
     assert cli("predict", run / "exports" / "litert", TEXT).code == 0
 
 
-@pytest.mark.parametrize("name", ["recipe.yaml", "labels.json", "preprocessing.json", "model.keras"])
+@pytest.mark.parametrize(
+    "name", ["recipe.yaml", "labels.json", "preprocessing.json", "model.keras"]
+)
 @pytest.mark.parametrize(
     "command", [("predict", TEXT), ("evaluate",), ("export", "--format", "litert")]
 )

@@ -38,6 +38,7 @@ from tltool.serving.paths import parse_path
 from tltool.serving.service import Service
 from tltool.serving.tensors import Spec
 from tltool.support.errors import ExportError
+from tltool.support.sums import write_sums
 from tltool.tasks.classes import ClassTarget
 
 SMALL = Limits(request_bytes=100_000, rows=40, text_bytes=500, image_pixels=2 * 40 * 48)
@@ -451,9 +452,11 @@ def test_a_model_that_answers_its_golden_examples_otherwise_is_not_served(tmp_pa
     golden = json.loads((folder / "golden.json").read_text())
     golden["examples"][0]["probabilities"].reverse()
     (folder / "golden.json").write_text(json.dumps(golden))
+    write_sums(folder)
     with pytest.raises(ExportError, match="golden examples otherwise"):
         ServedModel(find_export(folder), SMALL)
     (folder / "golden.json").unlink()
+    write_sums(folder)
     with pytest.raises(ExportError, match=r"golden\.json cannot be used"):
         ServedModel(find_export(folder), SMALL)
 

@@ -29,6 +29,7 @@ from tltool.serving.exports import find_export
 from tltool.serving.limits import Limits
 from tltool.serving.server import listen
 from tltool.support.errors import ExportError
+from tltool.support.sums import write_sums
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import Task
 
@@ -160,6 +161,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(export, tmp_path):
     folder = Path(shutil.copytree(export.folder, tmp_path / "damaged"))
     for file in (folder / "model" / "variables").iterdir():
         file.unlink()
+    write_sums(folder)
     told = r"it ended with exit code 2\. .*cannot be loaded.*hint: export again"
     with pytest.raises(ExportError, match=told), ServerProcess(find_export(folder), Limits()):
         pass

@@ -7,10 +7,10 @@ import pytest
 
 import tltool
 from tltool.support.errors import TargetError
+from tltool.support.imports import TRUST
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
-from tltool.support.imports import TRUST
 from tltool.tasks.registry import KINDS, find_target, name_of, register_target
 from tltool.tasks.table import TASKS, Task
 

@@ -10,7 +10,9 @@ from tltool.support.errors import TltoolError, first_line
 from tltool.support.quiet import quiet
 
 
-def load_keras_file(path: Path, error: type[TltoolError], *, hint: str | None = None) -> keras.Model:
+def load_keras_file(
+    path: Path, error: type[TltoolError], *, hint: str | None = None
+) -> keras.Model:
     """The model in a `.keras` file, not compiled.
 
     Keras makes objects of its own classes, of KerasHub's and KerasCV's, and of

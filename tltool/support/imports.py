@@ -20,7 +20,7 @@ from typing import Any
 from tltool.support.errors import TltoolError, did_you_mean
 
 TRUST = "TLTOOL_TRUST"
-"""Environment variable: set, and neither empty nor 0, modules in the current folder are imported."""
+"""Environment variable: where it is neither empty nor 0, the current folder is searched too."""
 
 
 class UntrustedError(ImportError):
