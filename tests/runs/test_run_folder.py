@@ -165,3 +165,13 @@ def test_only_what_ended_processes_left_is_swept(tmp_path):
     left = {path.relative_to(run).as_posix() for path in run.rglob(".*")}
     names = {".keep", f".saved_model.{mark()}.xyz", ".saved_model.1-abc-00000000.xyz"}
     assert left == names | {f"exports/{name}" for name in names}
+
+
+def test_a_run_that_did_not_end_may_have_more_than_it_lists(tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    write_json(folder.labels, {})
+    folder.check(folder.labels)
+    folder.record("finished")
+    write_json(folder.preprocessing, {})
+    with pytest.raises(RunError, match=r"preprocessing\.json was added"):
+        folder.check(folder.labels, folder.preprocessing)

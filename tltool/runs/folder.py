@@ -171,9 +171,12 @@ class RunFolder:
             RunError: Names all that changed, are missing, or were added.
         """
         names = [file.relative_to(self.path).as_posix() for file in files]
-        entries = self.manifest().get("files", {})
+        manifest = self.manifest()
+        entries = manifest.get("files", {})
         listed = {name: entries[name]["sha256"] for name in names if name in entries}
-        present = [name for name in names if (self.path / name).exists()]
+        # A run that was killed may have written more than it came to list.
+        ended = manifest["status"] not in {"running", "died"}
+        present = [name for name in names if ended and (self.path / name).exists()]
         if changed := differences(self.path, listed, present):
             raise RunError(
                 "\n  ".join(

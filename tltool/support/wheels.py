@@ -183,7 +183,7 @@ def _download(project: str, version: str, folder: Path) -> Path:
             f"{project} {version} cannot be downloaded: this Python ({sys.executable}) has no pip.",
             hint=f"add it with `{sys.executable} -m ensurepip` (or `uv pip install pip`)",
         )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--no-input", "--quiet", "--retries", "2"]
     command += ["--dest", str(folder), f"{project}=={version}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -46,7 +46,7 @@ class FreshProcess:
             stderr=self._log,
             # The training process may hold all the memory of a GPU. It has imported, and so trusts,
             # the modules that its own artifacts name.
-            env={**child_environment(), TRUST: "1"},
+            env=child_environment(**{TRUST: "1"}),
         )
 
     def __enter__(self) -> Self:
