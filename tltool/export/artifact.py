@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from tltool.export.contract import CONTRACT_FILE, Contract, check_files
 from tltool.export.feeding import BATCH_SIZE
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.outputs import Outputs, Run
-from tltool.support.errors import ExportError
+from tltool.support.errors import ExportError, TltoolError, first_line
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Artifact:
         outputs: list[np.ndarray[Any, Any]] = []
         labels: list[str] = []
         for start in range(0, len(inputs), BATCH_SIZE):
-            values, names = self._run(inputs[start : start + BATCH_SIZE])
+            with _told(self.path, "run"):
+                values, names = self._run(inputs[start : start + BATCH_SIZE])
             outputs.append(values)
             labels.extend(names)
         if not outputs:
@@ -90,7 +92,23 @@ def load_artifact(path: Path) -> Artifact:
             beside it, or what its format needs is not installed.
     """
     path, contract = read_contract(path)
-    return Artifact(path, contract, FORMATS[contract.form].load(path, contract))
+    with _told(path, "loaded"):
+        run = FORMATS[contract.form].load(path, contract)
+    return Artifact(path, contract, run)
+
+
+@contextmanager
+def _told(path: Path, done: str) -> Iterator[None]:
+    """Tells of what a runtime raises on a file that it can't use; which errors, none documents."""
+    try:
+        yield
+    except TltoolError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"{path} cannot be {done}: {first_line(error)}",
+            hint="export again; `tltool inspect` shows what is in the file",
+        ) from error
 
 
 def read_contract(path: Path) -> tuple[Path, Contract]:

@@ -13,7 +13,7 @@ from tltool.export.formats.inspection import Inspection
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.gate.report import GATE_FILE
 from tltool.recipe.export_section import ExportFormat
-from tltool.support.errors import DamagedError, ExportError
+from tltool.support.errors import DamagedError, ExportError, first_line
 from tltool.support.files import read_json
 
 # What is shown of the files beside a model; `None` where an older version did not write it.
@@ -51,7 +51,13 @@ def inspect_artifact(path: Path) -> Inspection:
             f"{model} is damaged: {error.message}.", hint="copy it again, or export again"
         ) from error
     except OSError as error:
-        raise ExportError(f"{model} cannot be read: {error.strerror}.") from error
+        raise ExportError(
+            f"{model} cannot be read: {error.strerror}.", hint="see who may read it"
+        ) from error
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ExportError(
+            f"{model} is damaged: {first_line(error)}", hint="copy it again, or export again"
+        ) from error
     return replace(
         found,
         contract=_beside(model, CONTRACT_FILE, ContractFields, _CONTRACT_KEYS),

@@ -10,20 +10,16 @@ from tltool.export.contract import Contract
 from tltool.export.feeding import prepared_inputs
 from tltool.export.formats.onnx.extras import import_onnx
 from tltool.export.outputs import Outputs, Run, named_by
-from tltool.support.errors import ExportError, first_line
 
 
 def onnx_runner(path: Path, contract: Contract) -> Run:
     """Runs an ONNX file with onnxruntime on preprocessed inputs.
 
     Raises:
-        ExportError: onnxruntime is not installed, or cannot load the file.
+        ExportError: onnxruntime is not installed.
     """
     onnxruntime = import_onnx("onnxruntime")
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ExportError(f"{path} cannot be loaded: {first_line(error)}") from error
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
     output, named = contract.task.target.result_name, named_by(path, contract.task)
 

@@ -1,0 +1,149 @@
+"""Damaged runs and exports whose sums agree: an error with a hint, whatever is in their files."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import shutil
+
+import pytest
+import stored
+
+import tltool
+from tltool.export.contract import Contract
+from tltool.export.inspection.inspection import inspect_artifact
+from tltool.support.errors import TltoolError
+from tltool.support.files import parse_json
+from tltool.support.sums import write_sums
+
+OTHER_VALUES = [None, 3, -1, "x", "../x", [], {}, [1], {"a": 1}, 1.5, True]
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return stored.write_run(tmp_path_factory.mktemp("runs"), "litert", "keras").path
+
+
+@pytest.fixture
+def run(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "1")
+
+
+def places(value, path=()):
+    """The path of every value in a JSON value, of lists the first two."""
+    items = value.items() if isinstance(value, dict) else ()
+    items = list(enumerate(value))[:2] if isinstance(value, list) else items
+    for key, below in items:
+        yield (*path, key)
+        yield from places(below, (*path, key))
+
+
+def mutations(text, count, seed=0):
+    """JSON texts with a value removed or of another kind, and what is no JSON at all."""
+    whole = json.loads(text)
+    yield from ("", "[]", "null", '"x"', text[: len(text) // 2], "\0" * len(text), DEEP)
+    yield text.replace("{", '{"twice": 1, "twice": 2, ', 1)
+    yield text.replace("{", '{"n": NaN, ', 1)
+    rng, found = random.Random(seed), list(places(whole))
+    for _ in range(count):
+        changed = copy.deepcopy(whole)
+        *path, last = rng.choice(found)
+        place = changed
+        for key in path:
+            place = place[key]
+        if rng.random() < 0.3:
+            del place[last]
+        else:
+            place[last] = rng.choice(OTHER_VALUES)
+        yield json.dumps(changed)
+
+
+def told(function, *arguments) -> bool:
+    """Whether it refuses; anything but an error with a hint fails the test."""
+    try:
+        function(*arguments)
+    except TltoolError as error:
+        if not error.hint:
+            pytest.fail(f"no hint: {error.message}")
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["run.json", "labels.json", "preprocessing.json"])
+def test_json_of_a_run(run, name):
+    file = run / name
+    refused = 0
+    for text in mutations(file.read_text(encoding="utf-8"), 60):
+        file.write_text(text, "utf-8")
+        if name != "run.json" and not told(tltool.load_run, run):
+            pytest.fail("the sum differs")
+        refused += told(load_unchecked, run, name)
+    assert refused > 10
+
+
+def load_unchecked(run, name):
+    """As `load_run`, with the sum of a file renewed."""
+    if name == "run.json":
+        tltool.load_run(run)
+        return
+    manifest = run / "run.json"
+    before = manifest.read_text()
+    values = json.loads(before)
+    del values["files"][name]
+    manifest.write_text(json.dumps({**values, "status": "running"}))
+    try:
+        tltool.load_run(run)
+    finally:
+        manifest.write_text(before)
+
+
+@pytest.mark.parametrize("name", ["contract.json", "gate.json"])
+def test_json_of_an_export(run, name):
+    folder = run / "exports" / "litert"
+    file = folder / name
+    if name == "gate.json":
+        file.write_text('{"passed": true, "rows": 3, "breaches": []}')
+    for text in mutations(file.read_text(encoding="utf-8"), 60):
+        file.write_text(text, "utf-8")
+        write_sums(folder)
+        told(inspect_artifact, folder)
+        if name == "contract.json":
+            told(Contract.read, folder)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "labels.json", "run.json"])
+def test_a_folder_in_place_of_a_file(run, name):
+    (run / name).unlink()
+    (run / name).mkdir()
+    assert told(tltool.load_run, run)
+
+
+@pytest.mark.parametrize("form", ["litert", "keras"])
+def test_a_model_file(run, form):
+    folder = run / "exports" / form
+    (file,) = folder.glob("model.*")
+    content = file.read_bytes()
+    for damaged in (b"", content[:1000], b"\0" * len(content), b"x" * 99):
+        file.write_bytes(damaged)
+        write_sums(folder)
+        assert told(tltool.load_artifact, folder)
+        told(inspect_artifact, folder)
+
+
+def test_a_model_that_gives_other_outputs_than_the_labels(run):
+    labels = run / "labels.json"
+    values = json.loads(labels.read_text(encoding="utf-8"))
+    values["task"]["labels"].append("one more")
+    labels.write_text(json.dumps(values))
+    loaded = stored.RunFolder.open(run)
+    loaded.record("finished")
+    with pytest.raises(TltoolError, match=r"labels\.json they are 4"):
+        tltool.load_run(run).predict(["good film"])
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "NaN", "[Infinity]", DEEP, "{", b"\xff"])
+def test_what_is_no_json(text):
+    with pytest.raises(ValueError, match=r".+"):
+        parse_json(text)
