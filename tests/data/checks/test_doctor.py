@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
+import image_zoo as zoo
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,13 +69,42 @@ def test_truncation_is_found_in_every_format(tmp_path, form):
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"II*\0rest", "TIFF"), (b"\0\0\0\x18ftypheic", "HEIC"), (b"RIFF\0\0\0\0WAVE", "RIFF")],
+    [
+        (b"II*\0rest", "TIFF"),
+        (b"\0\0\0\x18ftypheic", "a HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "an AVIF"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "a video"),
+        (b"RIFF\0\0\0\0WAVE", "RIFF"),
+    ],
 )
 def test_other_formats_under_a_wrong_name(tmp_path, data, reason):
     folder = write_images(tmp_path, per_class=1)
     (folder / "red" / "x.jpg").write_bytes(data)
     with pytest.raises(DataError, match=rf"x\.jpg: not an image but .*{reason}"):
         check_examples(load(folder), on_error="stop")
+
+
+def test_what_the_decoder_takes_no_later_step_refuses(tmp_path):
+    """Damage beside the pixels, and texts that are larger than other libraries read."""
+    folder = write_images(tmp_path, per_class=1)
+    plain = zoo.encode(zoo.picture(), "PNG")
+    text = zoo.chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000)))
+    damaged = zoo.chunk(b"tEXt", b"Comment\0hello")[:-1] + b"?"
+    (folder / "red" / "text.png").write_bytes(zoo.with_chunk(plain, text))
+    (folder / "red" / "damaged.png").write_bytes(zoo.with_chunk(plain, damaged))
+    examples = check_examples(load(folder), on_error="stop")
+    assert describe(examples)["image_width_px"]["min"] == 31
+
+
+def test_a_picture_that_is_too_large_is_a_broken_file(tmp_path):
+    folder = write_images(tmp_path, per_class=2)
+    line = bytes(20_000 // 8 + 1)
+    bomb = zoo.png(20_000, 20_000, line * 20_000, depth=1, colour=0)
+    (folder / "red" / "huge.png").write_bytes(bomb)
+    with pytest.raises(DataError, match=r"huge\.png: a PNG that is too large: 20000 x 20000 pix"):
+        check_examples(load(folder), on_error="stop")
+    kept = check_examples(load(folder), on_error="skip")
+    assert (len(kept), len(kept.skipped)) == (4, 1)
 
 
 def test_a_class_may_not_vanish(tmp_path):

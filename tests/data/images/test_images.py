@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import io
+import itertools
+import struct
+
 import image_zoo as zoo
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from tltool.data.images.preprocessor import (
     normalize,
     preprocess_image,
     resize_and_crop,
+    stored_size,
 )
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.errors import DataError
@@ -82,15 +87,78 @@ def test_compressed_bmp_is_refused():
         decode_image(data[:30] + b"\x01" + data[31:])
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_the_size_of_a_file_is_read_from_its_header(kind):
+    with Image.open(io.BytesIO(FILES[kind])) as image:
+        assert stored_size(FILES[kind]) == image.size
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "form"),
+    [
+        ("jpeg", b"\xff\xc0\0\x11\x08", ">HH"),
+        ("png", b"IHDR", ">II"),
+        ("gif", b"GIF87a", "<HH"),
+        ("bmp 24", b"\x28\0\0\0", "<ii"),
+        ("bmp top down", b"\x28\0\0\0", "<ii"),
+    ],
+)
+@pytest.mark.parametrize("size", [(20_000, 20_000), (16_385, 16_384)])
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header(kind, place, form, size):
+    """Before it is decoded: these files hold next to nothing."""
+    data = FILES[kind]
+    start = data.index(place) + len(place)
+    sides = size if kind != "bmp top down" else (size[0], -size[1])
+    forged = data[:start] + struct.pack(form, *sides) + data[start + struct.calcsize(form) :]
+    for decode in (decode_image, tf.function(decode_image)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="too large: .* at most 268,435,"):
+            decode(tf.constant(forged))
+
+
+def test_a_webp_and_a_long_strip_of_too_many_pixels_are_refused():
+    data = FILES["webp animated"]
+    place = data.index(b"VP8X") + 12
+    forged = data[:place] + b"\xff\xff\0\xff\xff\0" + data[place + 6 :]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large: 65536 x 65536"):
+        decode_image(forged)
+    strip = zoo.png(70_000, 1, bytes(70_000), colour=0, depth=1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no side over 65,535"):
+        decode_image(strip)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "PNG marked", "WEBP"])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_an_orientation_in_exif_equals_pillow(form, big_endian):
+    for kind, orientation in itertools.product([1, 3, 4, 8, 9], range(10)):
+        block = zoo.exif_block(orientation, big_endian=big_endian, kind=kind)
+        data = zoo.with_orientation(form, exif=block)
+        np.testing.assert_array_equal(
+            decode_image(data), zoo.reference(data), err_msg=f"type {kind}: {orientation}"
+        )
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("endian", ["<", ">"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_equals_pillow(form, endian, orientation):
+def test_among_other_tags_the_orientation_is_found(form):
     exif = Image.Exif()
-    exif.endian = endian
-    exif[0x010F], exif[0x0112], exif[0x9003] = "a maker", orientation, "2024:01:01 00:00:00"
+    exif[0x010F], exif[0x0112], exif[0x9003] = "a maker", 6, "2024:01:01 00:00:00"
     options = {"lossless": True} if form == "WEBP" else {}
     data = zoo.encode(zoo.picture(), form, exif=exif.tobytes(), **options)
+    np.testing.assert_array_equal(decode_image(data), zoo.reference(data))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("element", [False, True])
+def test_an_orientation_in_xmp_equals_pillow(form, element):
+    for orientation in range(10):
+        data = zoo.with_orientation(form, xmp=zoo.xmp_packet(orientation, element=element))
+        np.testing.assert_array_equal(decode_image(data), zoo.reference(data))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 8, 0])
+def test_exif_goes_before_xmp(form, orientation):
+    exif = zoo.exif_block(orientation, big_endian=True, kind=3)
+    data = zoo.with_orientation(form, exif=exif, xmp=zoo.xmp_packet(6, element=False))
     np.testing.assert_array_equal(decode_image(data), zoo.reference(data))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tltool.data.checks.checked_images import checked_contents, remember
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
-from tltool.data.images.signatures import image_format
+from tltool.data.images.signatures import TOO_LARGE, image_format
 from tltool.data.reading.rows import Broken, OnError, settle
 from tltool.support.errors import DataError
 from tltool.support.threads import map_in_threads
@@ -23,9 +23,20 @@ Decode = Callable[[Any], Any]
 _FOREIGN = (
     (b"II*\0", "a TIFF image"),
     (b"MM\0*", "a TIFF image"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a zip archive"),
 )
+_BRANDS = {
+    b"avif": "an AVIF image",
+    b"avis": "an AVIF image",
+    b"heic": "a HEIC image",
+    b"heix": "a HEIC image",
+    b"mif1": "a HEIC image",
+}
 
 
 def check_examples(
@@ -100,6 +111,8 @@ def image_problem(path: Path, decode: Decode) -> str | None:
         decode(tf.constant(data))
     except tf.errors.OpError as error:
         reason = error.message.splitlines()[0] if error.message else type(error).__name__
+        if reason.startswith(TOO_LARGE):
+            return f"a {form} that is {reason}"
         return f"damaged or truncated {form} ({_shorten(reason)})"
     return None
 
@@ -121,8 +134,9 @@ def _default_decode() -> Decode:
 
 
 def _foreign(data: bytes) -> str:
-    if data[4:8] == b"ftyp":
-        return "a HEIC, AVIF or video file"
+    if data[4:8] == b"ftyp":  # Brands of ISO base media files: https://mp4ra.org
+        brands = {data[place : place + 4] for place in (8, *range(16, data[3] or 16, 4))}
+        return next((name for brand, name in _BRANDS.items() if brand in brands), "a video")
     for start, name in _FOREIGN:
         if data.startswith(start):
             return name

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tltool.data.checks.fingerprints import content_keys, groups_of
 from tltool.data.examples import SPLITS, Examples
 from tltool.data.labels import count_targets
+from tltool.support.threads import map_in_threads
 from tltool.support.words import plural
 
 QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
@@ -73,7 +76,8 @@ def _sizes(examples: Examples) -> dict[str, dict[str, float]]:
         return {}
     if examples.modality == "text":
         return {"text_length_characters": quantiles([len(text) for text in examples.inputs])}
-    widths, heights = zip(*map(_image_size, examples.inputs), strict=True)
+    sizes = map_in_threads(_image_size, examples.inputs, os.cpu_count() or 1)
+    widths, heights = zip(*sizes, strict=True)
     return {"image_width_px": quantiles(widths), "image_height_px": quantiles(heights)}
 
 
@@ -81,10 +85,9 @@ def _image_size(image: Any) -> tuple[int, int]:
     """Width and height as stored; of a file only the header is read."""
     if not isinstance(image, str):
         return int(image.shape[1]), int(image.shape[0])
-    from PIL import Image
+    from tltool.data.images.preprocessor import stored_size
 
-    with Image.open(image) as opened:
-        return opened.size
+    return stored_size(Path(image).read_bytes())
 
 
 def _conflicts(examples: Examples, groups: Iterable[Sequence[int]]) -> Iterator[list[str]]:

@@ -75,7 +75,7 @@ def decode_bmp(data: Any) -> Any:
         & (rows > 0)
         & (stride * rows <= tf.cast(tf.strings.length(data), tf.int64))
     )
-    rows += _zero_or_fail(
+    rows += zero_or_fail(
         supported, "BMP is truncated, compressed or not of 1, 4, 8, 24 or 32 bits a pixel"
     )
     lines = tf.reshape(_read_exactly(data, field(10), stride * rows), tf.stack([rows, stride]))
@@ -87,7 +87,7 @@ def decode_bmp(data: Any) -> Any:
     return tf.cond(height > 0, lambda: image[::-1], lambda: image)
 
 
-def _zero_or_fail(condition: Any, message: str) -> Any:
+def zero_or_fail(condition: Any, message: Any) -> Any:
     """int64 zero, or InvalidArgumentError with `message` unless `condition` holds.
 
     `tf.debugging.Assert` would make the graph stateful, and `tf.data` then
@@ -108,13 +108,13 @@ def _bmp_true_colour(lines: Any, width: Any, channels: Any) -> Any:
 
 def _bmp_palette(data: Any, lines: Any, width: Any, bits: Any, header: Any, used: Any) -> Any:
     bits = tf.maximum(bits, 1)  # else tf.range fails before the check above can say why
-    shifts = tf.range(8 - bits, -1, -bits)
-    indices = tf.bitwise.right_shift(tf.cast(lines, tf.int64)[..., None], shifts)
-    indices = tf.bitwise.bitwise_and(indices, tf.bitwise.left_shift(tf.ones_like(bits), bits) - 1)
+    shifts = tf.cast(tf.range(8 - bits, -1, -bits), tf.uint8)
+    mask = tf.cast(tf.bitwise.left_shift(tf.ones_like(bits), bits) - 1, tf.uint8)
+    indices = tf.bitwise.bitwise_and(tf.bitwise.right_shift(lines[..., None], shifts), mask)
     indices = tf.reshape(indices, tf.stack([tf.shape(lines, tf.int64)[0], -1]))[:, :width]
     colours = tf.where(tf.equal(used, 0), tf.bitwise.left_shift(tf.ones_like(bits), bits), used)
     palette = _read_exactly(data, _BMP_FILE_HEADER + header, colours * 4)
-    return tf.gather(tf.reshape(palette, [-1, 4])[:, 2::-1], indices)
+    return tf.gather(tf.reshape(palette, [-1, 4])[:, 2::-1], tf.cast(indices, tf.int32))
 
 
 def decode_webp(data: Any) -> Any:

@@ -7,7 +7,7 @@ these functions, so that they cannot differ.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +15,7 @@ import tensorflow as tf
 from tltool.data.images.exif import jpeg_orientation, png_orientation, upright, webp_orientation
 from tltool.data.images.formats import decode_bmp, decode_webp, substring
 from tltool.data.images.signatures import SIGNATURES, image_format
+from tltool.data.images.sizes import SIZES, within_bounds
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.errors import DataError
 
@@ -26,9 +27,9 @@ def decode_image(data: Any) -> Any:
 
     Of an animation the first frame is taken; alpha is dropped (transparent
     pixels of a GIF become black); 16-bit levels keep their upper 8 bits; the
-    EXIF orientation of JPEG, PNG and WebP files is applied. JPEGs are decoded
-    with the accurate inverse transform, so that they equal libjpeg's (and
-    Pillow's) output exactly.
+    orientation that JPEG, PNG and WebP files name in EXIF or XMP is applied.
+    JPEGs are decoded with the accurate inverse transform, so that they equal
+    libjpeg's (and Pillow's) output exactly.
 
     Args:
         data: Scalar string tensor (or bytes) with the file's content.
@@ -37,8 +38,8 @@ def decode_image(data: Any) -> Any:
         uint8 (height, width, 3).
 
     Raises:
-        tf.errors.InvalidArgumentError: Empty, truncated, damaged, or no image
-            of these formats. Its message is one line that says what is wrong.
+        tf.errors.InvalidArgumentError: Empty, truncated, damaged, no image of
+            these formats, or larger than `tltool.data.images.sizes` allows. Its message is one line that says what is wrong.
     """
     if not tf.executing_eagerly():
         return _decode(data)
@@ -54,7 +55,7 @@ def decoder_of(content: bytes) -> Any:
 
     It is ready in a fifth of the time that all formats together take.
     """
-    return _DECODERS.get(image_format(content) or "", _decode_other)
+    return _DECODERS.get(image_format(content) or "", _no_image)
 
 
 def decode_one_of(data: Any, decoders: Collection[Any]) -> Any:
@@ -74,7 +75,7 @@ def decode_one_of(data: Any, decoders: Collection[Any]) -> Any:
         )
         for name in known
     ]
-    branches = [*known.values(), _decode_other]
+    branches = [*known.values(), _no_image]
     index = tf.argmax(tf.cast([*found, True], tf.int32), output_type=tf.int32)
     return _rgb(tf.switch_case(index, [lambda d=d: d(data) for d in branches]))
 
@@ -89,46 +90,66 @@ def plain_message(error: tf.errors.OpError) -> str:
 _traced = tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
-@_traced
+def _decoder(form: str, decode: Callable[[Any], Any]) -> Any:
+    """From a file's content to RGB, refused by its header where it is too large."""
+
+    @_traced
+    def bounded(data: Any) -> Any:
+        return _rgb(decode(within_bounds(data, SIZES[form](data))))
+
+    return bounded
+
+
 def _decode_jpeg(data: Any) -> Any:
     image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return _rgb(upright(image, jpeg_orientation(data)))
+    return upright(image, jpeg_orientation(data))
 
 
-@_traced
 def _decode_png(data: Any) -> Any:
-    return _rgb(upright(tf.io.decode_png(data, channels=3), png_orientation(data)))
+    return upright(tf.io.decode_png(data, channels=3), png_orientation(data))
 
 
-@_traced
-def _decode_bmp(data: Any) -> Any:
-    return _rgb(decode_bmp(data))
-
-
-@_traced
 def _decode_webp(data: Any) -> Any:
-    return _rgb(upright(decode_webp(data), webp_orientation(data)))
+    return upright(decode_webp(data), webp_orientation(data))
+
+
+def _decode_gif(data: Any) -> Any:
+    return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+
+_DECODERS = {
+    "JPEG": _decoder("JPEG", _decode_jpeg),
+    "PNG": _decoder("PNG", _decode_png),
+    "GIF": _decoder("GIF", _decode_gif),
+    "BMP": _decoder("BMP", decode_bmp),
+    "WebP": _decoder("WebP", _decode_webp),
+}
 
 
 @_traced
-def _decode_other(data: Any) -> Any:
-    """GIF, and the error for what is none of the formats."""
+def _no_image(data: Any) -> Any:
+    """The error for what is none of the formats."""
     return _rgb(tf.io.decode_image(data, channels=3, expand_animations=False))
-
-
-# What has no decoder of its own is left to `_decode_other`.
-_DECODERS = {
-    "JPEG": _decode_jpeg,
-    "PNG": _decode_png,
-    "BMP": _decode_bmp,
-    "WebP": _decode_webp,
-}
 
 
 @_traced
 def _decode(data: Any) -> Any:
     """Any of the formats, in one graph."""
-    return decode_one_of(data, [*_DECODERS.values(), _decode_other])
+    return decode_one_of(data, [*_DECODERS.values(), _no_image])
+
+
+def stored_size(content: bytes) -> tuple[int, int]:
+    """Width and height of an image file in pixels as they are stored, from its header alone.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The header is damaged.
+        KeyError: It is none of the formats.
+    """
+    width, height = _STORED_SIZES[image_format(content)](tf.constant(content))
+    return int(width), int(height)
+
+
+_STORED_SIZES = {name: _traced(size) for name, size in SIZES.items()}
 
 
 def _rgb(image: Any) -> Any:
@@ -187,9 +208,9 @@ def resize_and_crop(image: Any, contract: ImagePreprocessing) -> Any:
         full = tf.cast(shape, tf.int64) * contract.resize_px
         full = tf.cast(full // tf.cast(tf.reduce_min(shape), tf.int64), tf.int32)
     corner = tf.round(tf.cast(full - contract.size_px, tf.float32) / 2)
-    image = tf.cast(image, tf.float32)
     if contract.interpolation == "nearest":
         image = _nearest(image, full, tf.cast(corner, tf.int32), contract.size_px)
+        image = tf.cast(image, tf.float32)
     else:
         image = tf.raw_ops.ScaleAndTranslate(
             images=image[None],

@@ -1,4 +1,4 @@
-"""How image files of each format begin."""
+"""How image files of each format begin, and how the error for one that is too large does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
 
 LONGEST_SIGNATURE = 12
 """First bytes that are enough to know a file by."""
+
+TOO_LARGE = "too large"
 
 
 def image_format(content: bytes) -> str | None:
