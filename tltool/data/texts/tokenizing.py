@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.data.texts.tokens import Tokens, rules_of
 from tltool.support.errors import DataError
 
-_CHUNK = 4096
+# Rows and characters that are tokenized at a time.
+_ROWS, _CHARACTERS = 4096, 1 << 20
 
 
 def tokens_of(examples: Examples, contract: TextPreprocessing) -> Tokens:
@@ -46,23 +47,39 @@ def strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
     """
     import tensorflow as tf
 
+    _check_texts(texts, origins)
+    return tf.constant([text.encode("utf-8", "surrogatepass") for text in texts], tf.string)
+
+
+def _check_texts(texts: Sequence[Any], origins: Sequence[str]) -> None:
     for text, origin in zip(texts, origins, strict=True):
         if not isinstance(text, str):
             raise DataError(
                 f"{origin}: the input is of type {type(text).__name__}, not a text.",
                 hint="fill or leave out empty fields, and check data.input_column",
             )
-    return tf.constant([text.encode("utf-8", "surrogatepass") for text in texts], tf.string)
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[slice]:
+    """Neighbouring rows to tokenize together: one at least, then as many as the bounds allow."""
+    start, characters = 0, 0
+    for row, text in enumerate(texts):
+        full = row - start == _ROWS or characters + len(text) > _CHARACTERS
+        if full and row > start:
+            yield slice(start, row)
+            start, characters = row, 0
+        characters += len(text)
+    yield slice(start, len(texts))
 
 
 def _tokenize(texts: Sequence[Any], origins: Sequence[str], contract: TextPreprocessing) -> Tokens:
     from tltool.data.texts.tokenizers.choose import tokenizer_for
 
     tokenizer = tokenizer_for(contract)
-    raw = strings(texts, origins)
+    _check_texts(texts, origins)
     values, kept, lengths = [], [], []
-    for start in range(0, max(len(texts), 1), _CHUNK):
-        pieces = tokenizer.tokenize(raw[start : start + _CHUNK])
+    for rows in _pieces(texts):
+        pieces = tokenizer.tokenize(strings(texts[rows], origins[rows]))
         whole = tokenizer.enclose(pieces)
         values.append(whole.flat_values.numpy())
         kept.append(whole.row_lengths().numpy())

@@ -20,6 +20,7 @@ from tltool.data.preprocessing import BytePairPreprocessing
 from tltool.data.texts.tokenizers.base import Tokenizer, lookup_table
 from tltool.data.texts.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
 from tltool.data.texts.tokenizers.merges import byte_ids, merge_table
+from tltool.data.texts.tokenizers.rows import row_numbers
 
 # Kinds of characters; the last stands for the end of a text.
 _OTHER, _LETTER, _NUMBER, _SPACE, _END = range(5)
@@ -66,7 +67,7 @@ class BytePairTokenizer(Tokenizer):
         flat = tf.concat([codes, ends], axis=1).flat_values
         begins = tf.boolean_mask(self._begins(flat), flat != _END_CODE)
         words = tf.RaggedTensor.from_row_starts(codes.flat_values, tf.where(begins)[:, 0])
-        counts = tf.math.segment_sum(tf.cast(begins, tf.int64), codes.value_rowids())
+        counts = tf.math.segment_sum(tf.cast(begins, tf.int64), row_numbers(codes))
         counts = tf.pad(counts, [[0, codes.nrows() - tf.size(counts, tf.int64)]])
         return tf.RaggedTensor.from_row_lengths(tf.strings.unicode_encode(words, "UTF-8"), counts)
 
@@ -100,7 +101,7 @@ class BytePairTokenizer(Tokenizer):
         yet. A piece is known by the place of its first byte.
         """
         split = tf.strings.bytes_split(words)
-        rows = split.value_rowids()
+        rows = tf.cast(row_numbers(split), tf.int64)
         ids = self._byte_ids.lookup(split.flat_values)
         none = tf.zeros([0, 2], tf.int32)
         # A list, since there may be as many steps as a word has bytes.

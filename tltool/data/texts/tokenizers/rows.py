@@ -16,7 +16,10 @@ def row_starts(codes: Any) -> Any:
 
 
 def row_numbers(codes: Any) -> Any:
-    """The number of each character's row, int32 (characters,)."""
+    """The number of each character's row, int32 (characters,).
+
+    `value_rowids`, like `tf.repeat`, takes memory for all rows as if each were the longest.
+    """
     count = tf.size(codes.flat_values, tf.int64)
     ends = codes.row_splits[1:, None]
     marks = tf.scatter_nd(ends, tf.ones_like(ends[:, 0], tf.int32), (count + 1)[None])

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tltool.data.preprocessing import WordPiecePreprocessing
 from tltool.data.texts.tokenizers.base import Tokenizer, lookup_table
 from tltool.data.texts.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
+from tltool.data.texts.tokenizers.rows import row_numbers
 
 _PRIVATE = 0xF0000
 # What is done to a character; a higher number is a line of the replacements.
@@ -60,7 +61,7 @@ class WordPieceTokenizer(Tokenizer):
         replaced = tf.gather(self._replacements, tf.maximum(action - _REPLACE, 0))
         new = tf.where(action < _REPLACE, new, replaced)
         cleaned = tf.strings.unsorted_segment_join(
-            tf.gather(new, which), codes.value_rowids(), codes.nrows()
+            tf.gather(new, which), row_numbers(codes), codes.nrows()
         )
         return tf.strings.split(cleaned)
 
