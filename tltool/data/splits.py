@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tltool.data.checks.fingerprints import content_keys, groups_of
+from tltool.data.checks.fingerprints import content_keys, each_content_key, groups_of
 from tltool.data.examples import Examples
 from tltool.support.errors import DataError
 from tltool.support.words import listed, natural_key
@@ -92,35 +90,65 @@ def limit_examples(examples: Examples, max_examples: int | None, seed: int) -> E
     rows = [row for row, split in enumerate(examples.splits) if split in {None, "train"}]
     if max_examples is None or len(rows) <= max_examples:
         return examples
-    groups = _groups(examples.take(rows), seed)
-    strata: dict[str, list[_Group]] = defaultdict(list)
-    names = examples.kind.strata([group.target for group in groups])
-    for name, group in zip(names, groups, strict=True):
-        strata[name].append(group)
-    if max_examples < len(strata):
-        raise DataError(
-            f"data.max_examples={max_examples} is fewer than the {len(strata)} classes.",
-            hint="ask for a few examples of each class at least",
-        )
-    ranked = []
-    for name, members in strata.items():
-        ordered = _distinct_first(members)
-        for place, row in enumerate(ordered):
-            early = place if place < 3 else 3
-            ranked.append((early, (place + 0.5) / len(ordered), natural_key(name), row))
-    kept = {rows[row] for *_, row in sorted(ranked)[:max_examples]}
+    kept = {rows[place] for place in _chosen(examples.take(rows), max_examples, seed)}
     chosen_from = set(rows)
     return examples.where(lambda row: row in kept or row not in chosen_from)
+
+
+def _chosen(examples: Examples, most: int, seed: int) -> list[int]:
+    """The rows that `limit_examples` keeps; it takes few bytes for each of the others."""
+    import numpy as np
+
+    digests = bytearray()
+    for key in each_content_key(examples):
+        digests += _rank(seed, key).digest()
+    # Duplicates make a group; groups are numbered in the order of the seed.
+    drawn, group, sizes = np.unique(
+        np.frombuffer(digests, "S32"), return_inverse=True, return_counts=True
+    )
+    targets: list[Any] = [None] * len(drawn)
+    for number, target in zip(group.tolist(), examples.targets, strict=True):
+        if targets[number] is None or target < targets[number]:
+            targets[number] = target
+    names = examples.kind.strata(targets)
+    numbers = {name: number for number, name in enumerate(sorted(set(names), key=natural_key))}
+    if most < len(numbers):
+        raise DataError(
+            f"data.max_examples={most} is fewer than the {len(numbers)} classes.",
+            hint="ask for a few examples of each class at least",
+        )
+    stratum = np.array([numbers[name] for name in names])[group]
+    copy = _places(group, np.argsort(group, kind="stable"), sizes)
+    in_stratum = np.bincount(stratum)
+    # In a stratum one of each group first, then the second of each, and so on.
+    place = _places(stratum, np.lexsort((group, copy, stratum)), in_stratum)
+    share = (place + 0.5) / in_stratum[stratum]
+    ordered = np.lexsort((stratum, share, np.minimum(place, 3)))
+    return ordered[:most].tolist()
+
+
+def _places(part: Any, order: Any, sizes: Any) -> Any:
+    """The place of each row within its part, (n,), where `order` has one part after the other."""
+    import numpy as np
+
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order)) - (np.cumsum(sizes) - sizes)[part[order]]
+    return places
 
 
 def _groups(examples: Examples, seed: int) -> list[_Group]:
     """The groups of duplicates in the order of the seed."""
     groups = []
     for key, rows in groups_of(content_keys(examples)).items():
-        rank = hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
+        rank = _rank(seed, key).hexdigest()
         # Duplicates that disagree are filed under the first of their targets.
         groups.append(_Group(tuple(rows), rank, min(examples.targets[row] for row in rows)))
     return sorted(groups, key=lambda group: group.rank)
+
+
+def _rank(seed: int, key: str) -> Any:
+    """The sha256 that decides the place of a content in the draw."""
+    return hashlib.sha256(f"{seed}:{key}".encode())
 
 
 def _check_all_learnable(examples: Examples) -> None:
@@ -135,13 +163,3 @@ def _check_all_learnable(examples: Examples) -> None:
             "their inputs occur with other labels too.",
             hint="mend the labels of those duplicates",
         )
-
-
-def _distinct_first(groups: Sequence[_Group]) -> list[int]:
-    """All rows of a stratum: one of each group first, then the second of each, and so on."""
-    pairs = [
-        (copy, place, row)
-        for place, group in enumerate(groups)
-        for copy, row in enumerate(group.rows)
-    ]
-    return [row for *_, row in sorted(pairs)]

@@ -113,7 +113,8 @@ class ClassTarget(LabelledTarget):
     @classmethod
     def strata(cls, targets: Sequence[Any]) -> list[str]:
         """The class; see `Target.strata`."""
-        return [f"The class {target!r}" for target in targets]
+        names = {target: f"The class {target!r}" for target in set(targets)}
+        return [names[target] for target in targets]
 
     def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """Stratified by class; a class with fewer rows than folds is missing from some."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,12 @@ def content_keys(examples: Examples) -> list[str]:
     Raises:
         DataError: An image file cannot be read.
     """
-    return [_key(value, examples.modality) for value in examples.inputs]
+    return list(each_content_key(examples))
+
+
+def each_content_key(examples: Examples) -> Iterator[str]:
+    """The same one by one."""
+    return (_key(value, examples.modality) for value in examples.inputs)
 
 
 def groups_of(keys: Sequence[str]) -> dict[str, list[int]]:

@@ -13,6 +13,9 @@ OnError = Literal["stop", "skip"]
 SHOWN = 20
 """How many broken rows one error lists in full."""
 
+MAX_CHARACTERS = 10_000_000
+"""Longest text of an example; it takes some 0.7 GB while it is tokenized."""
+
 
 class Row(NamedTuple):
     """An input and its label as they stand in the source, and where that is."""
@@ -82,6 +85,10 @@ def input_of(value: Any, modality: Modality) -> Any:
         raise BadValueError(f"the {noun} {error}") from None
     if not text.strip():
         raise BadValueError(f"the {noun} is empty")
+    if len(text) > MAX_CHARACTERS:
+        raise BadValueError(
+            f"the {noun} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read"
+        )
     return text
 
 
