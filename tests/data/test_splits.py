@@ -151,6 +151,12 @@ def test_limit_is_stratified_and_can_still_be_split():
     divide(limit_examples(rare, 20, 0))
 
 
+def test_a_limit_takes_different_texts_before_duplicates():
+    examples = table([f"t{i % 40}" for i in range(200)], ["a", "b"] * 100)
+    assert len(set(limit_examples(examples, 40, 0).inputs)) == 40
+    assert len(set(limit_examples(examples, 100, 0).inputs)) == 40
+
+
 def test_limit_leaves_given_splits_and_few_rows_alone():
     examples = table([f"t{i}" for i in range(9)], list("abababaab"), ["train"] * 6 + ["test"] * 3)
     limited = limit_examples(examples, 4, 0)

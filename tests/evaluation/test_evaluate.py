@@ -8,8 +8,8 @@ import pytest
 
 from tltool.data.examples import Examples
 from tltool.evaluation.evaluate import (
+    PredictionRows,
     evaluate_outputs,
-    predictions_table,
     write_predictions,
 )
 from tltool.support.errors import DataError, EvaluationError
@@ -76,7 +76,7 @@ def test_excerpts_are_one_harmless_line():
 
 def test_predictions_hold_everything_even_without_labels():
     data = examples(["x", "y"], [None, "good"])
-    rows = predictions_table(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32), data, CLASSIFY)
+    rows = PredictionRows(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32), data, CLASSIFY)
     assert rows[0] == {
         "origin": "reviews.csv:2",
         "input": "x",
@@ -86,23 +86,23 @@ def test_predictions_hold_everything_even_without_labels():
         "probabilities": {"bad": 0.25, "good": 0.75},
     }
     assert rows[1]["probabilities"] == {"bad": 0.9, "good": 0.1}  # no float32 digits
-    (number,) = predictions_table(np.array([2.5]), examples("x", [None]), REGRESS)
+    (number,) = PredictionRows(np.array([2.5]), examples("x", [None]), REGRESS)
     assert number == {"origin": "reviews.csv:2", "input": "x", "target": None, "prediction": 2.5}
 
 
 def test_outputs_that_do_not_fit_are_refused():
     with pytest.raises(EvaluationError, match=r"shape \(1, 2\)"):
-        predictions_table(np.zeros((2, 2)), examples("x", [None]), CLASSIFY)
+        PredictionRows(np.zeros((2, 2)), examples("x", [None]), CLASSIFY)
     with pytest.raises(EvaluationError, match=r"shape \(1, 2\)"):
-        predictions_table(np.zeros((1, 3)), examples("x", [None]), CLASSIFY)
+        PredictionRows(np.zeros((1, 3)), examples("x", [None]), CLASSIFY)
     with pytest.raises(EvaluationError, match=r"1 of 2 rows.*reviews\.csv:3"):
-        predictions_table(np.array([1.0, np.nan]), examples("xy", [None, None]), REGRESS)
+        PredictionRows(np.array([1.0, np.nan]), examples("xy", [None, None]), REGRESS)
 
 
 def test_csv_gives_back_odd_texts(tmp_path):
     # A lone "\r" is quoted just where it is part of the writer's line end.
     texts = [NASTY, "lone\rreturn", "", "=1+1", 'quote " in it']
-    rows = predictions_table(np.tile([[0.25, 0.75]], (5, 1)), examples(texts, [None] * 5), CLASSIFY)
+    rows = PredictionRows(np.tile([[0.25, 0.75]], (5, 1)), examples(texts, [None] * 5), CLASSIFY)
     path = tmp_path / "out" / "predictions.csv"
     write_predictions(rows, path)
     with path.open(encoding="utf-8", newline="") as file:
@@ -114,18 +114,18 @@ def test_csv_gives_back_odd_texts(tmp_path):
 
 
 def test_jsonl_gives_back_odd_texts(tmp_path):
-    rows = predictions_table(
+    rows = PredictionRows(
         np.array([[0.25, 0.75]] * 2), examples([NASTY, "x\u2028y"], [None, "bad"]), CLASSIFY
     )
     path = tmp_path / "predictions.JSONL"
     write_predictions(rows, path)
     lines = path.read_bytes().split(b"\n")
-    assert [json.loads(line) for line in lines[:-1]] == rows
+    assert [json.loads(line) for line in lines[:-1]] == list(rows)
     assert "猫".encode() in lines[0]
 
 
 def test_file_names_that_are_not_unicode_are_written(tmp_path):
-    rows = predictions_table(np.array([1.0]), examples(["photo\udcff.jpg"], [None]), REGRESS)
+    rows = PredictionRows(np.array([1.0]), examples(["photo\udcff.jpg"], [None]), REGRESS)
     for name in ("p.csv", "p.jsonl"):
         write_predictions(rows, tmp_path / name)
     assert json.loads((tmp_path / "p.jsonl").read_text("utf-8"))["input"] == "photo\udcff.jpg"
@@ -167,7 +167,7 @@ def test_several_labels_are_evaluated_and_written(tmp_path):
         (("fog", "sea"), ["a|b"], None),  # three wrong labels before one
         (("sea",), ["fog", "sea"], None),
     ]
-    rows = predictions_table(outputs, data, SETS)
+    rows = PredictionRows(outputs, data, SETS)
     assert rows[0] == {
         "origin": "reviews.csv:2",
         "input": "w",
@@ -182,7 +182,7 @@ def test_several_labels_are_evaluated_and_written(tmp_path):
     assert cells[1]["probability_a|b"] == "0.9"
     write_predictions(rows, tmp_path / "p.jsonl")
     lines = (tmp_path / "p.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == rows
+    assert [json.loads(line) for line in lines] == list(rows)
     with pytest.raises(DataError, match=r"reviews\.csv:5: there is no label"):
         evaluate_outputs(outputs, data, SETS)
 
@@ -196,7 +196,7 @@ def test_several_numbers_are_evaluated_and_written(tmp_path):
         ((2.0, 50.0), {"kg": 2.5, "cm": 50.0}),
         ((1.0, 100.0), {"kg": 1.25, "cm": 110.0}),
     ]
-    rows = predictions_table(outputs, data, NUMBERS)
+    rows = PredictionRows(outputs, data, NUMBERS)
     assert rows[0]["target"] == {"kg": 1.0, "cm": 100.0}
     assert rows[0]["prediction"] == {"kg": 1.25, "cm": 110.0}
     (first, _) = cells_of(rows, tmp_path / "p.csv")
@@ -205,4 +205,20 @@ def test_several_numbers_are_evaluated_and_written(tmp_path):
     ]  # fmt: skip
     assert (first["target_cm"], first["prediction_cm"]) == ("100.0", "110.0")
     with pytest.raises(EvaluationError, match=r"shape \(2, 2\)"):
-        predictions_table(outputs[:, :1], data, NUMBERS)
+        PredictionRows(outputs[:, :1], data, NUMBERS)
+
+
+def test_predictions_of_many_classes_hold_the_best_few(tmp_path):
+    labels = tuple(f"class {number}" for number in range(1001))
+    task = Task(TASKS["text-classification"], ClassTarget(labels))
+    outputs = np.full((2, 1001), 0.5 / 1000, np.float32)
+    outputs[[0, 1], [7, 400]] = 0.5
+    data = examples(["one", "two"], ["class 7", None])
+    rows = PredictionRows(task.target.kept(outputs, data.targets), data, task)
+    assert rows[1]["best"][0] == {"label": "class 400", "probability": 0.5}
+    assert (len(rows[1]["best"]), rows[1]["prediction"]) == (20, "class 400")
+    assert list(PredictionRows(outputs, data, task))[1]["best"][0] == rows[1]["best"][0]
+    cells = cells_of(rows, tmp_path / "p.csv")
+    assert list(cells[0]) == ["origin", "input", "target", "prediction", "confidence", "best"]
+    assert json.loads(cells[0]["best"])[0] == {"label": "class 7", "probability": 0.5}
+    assert (cells[0]["confidence"], cells[0]["target"]) == ("0.5", "class 7")

@@ -113,7 +113,9 @@ def with_orientation(form: str, *, exif: bytes = b"", xmp: bytes = b"") -> bytes
     options = {"lossless": True} if form == "WEBP" else {}
     if exif:
         options["exif"] = b"Exif\0\0" + exif
-    return encode(picture(), form, xmp=xmp, **options) if xmp else encode(picture(), form, **options)
+    return (
+        encode(picture(), form, xmp=xmp, **options) if xmp else encode(picture(), form, **options)
+    )
 
 
 def bmp_top_down() -> bytes:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tltool.support.errors import EvaluationError
+from tltool.tasks.best_classes import BEST, MANY_CLASSES, best_classes
+from tltool.tasks.classes import ClassTarget
 from tltool.tasks.metrics.classes import calibration_error, classification_metrics
 from tltool.tasks.metrics.common import wilson_interval
 
@@ -144,3 +146,67 @@ def test_a_hundred_classes_of_half_precision():
 def test_what_is_no_classification_is_refused(probabilities, targets, message):
     with pytest.raises(EvaluationError, match=message):
         classification_metrics(probabilities, targets, ["a", "b"])
+
+
+# Very many classes --------------------------------------------------------------------------
+
+
+def many(rows: int = 60, classes: int = MANY_CLASSES + 500):
+    """Probabilities, true classes, of which the best is right in half of the rows, and names."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, classes, rows)
+    logits = rng.normal(size=(rows, classes))
+    logits[np.arange(rows), np.where(rng.random(rows) < 0.5, truth, truth // 2)] += 9
+    odds = np.exp(logits).astype(np.float32)
+    return odds / odds.sum(axis=1, keepdims=True), truth, [f"class {i}" for i in range(classes)]
+
+
+def test_the_best_classes_are_as_sorting_all_gives_them():
+    probabilities, truth, _ = many()
+    probabilities[3] = 1 / probabilities.shape[1]  # The first of equals, as by argmax.
+    kept = best_classes(probabilities, [*truth[:-1], -1])
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :BEST]
+    sound = np.arange(len(truth)) != 3
+    np.testing.assert_array_equal(kept["classes"][sound], order[sound])
+    assert kept["classes"][3, 0] == 0
+    np.testing.assert_array_equal(
+        kept["probabilities"], np.take_along_axis(probabilities, order, 1)
+    )
+    np.testing.assert_array_equal(kept["likely"][:-1], probabilities[np.arange(59), truth[:-1]])
+    assert kept["likely"][-1] == 0
+
+
+def test_metrics_of_many_classes_need_the_best_of_each_row_alone():
+    probabilities, truth, labels = many()
+    found = classification_metrics(best_classes(probabilities, truth), truth, labels)
+    dense = classification_metrics(probabilities, truth, labels)
+    assert found["accuracy"] == (probabilities.argmax(axis=1) == truth).mean()
+    assert found["log_loss"] == pytest.approx(
+        -np.log(probabilities[np.arange(60), truth]).mean(), rel=1e-5
+    )
+    assert found["confusion_matrix"] is found["roc_auc"] is found["pr_auc"] is None
+    assert found["roc_auc_note"] == "not computed for more than 1,000 classes"
+    for key in ("accuracy", "macro_f1", "per_class", "confusions"):
+        assert found[key] == dense[key]
+    assert found["calibration_error"] == pytest.approx(dense["calibration_error"], rel=1e-5)
+    json_ready(found)
+
+
+def test_a_row_of_many_classes_that_is_not_finite_is_refused():
+    probabilities, truth, labels = many()
+    probabilities[2, 700] = np.nan
+    with pytest.raises(EvaluationError, match="1 of 60 outputs are not finite"):
+        classification_metrics(best_classes(probabilities, truth), truth, labels)
+
+
+def test_mistakes_and_the_picture_of_many_classes():
+    probabilities, truth, labels = many()
+    target = ClassTarget(tuple(labels))
+    names = [labels[number] for number in truth]
+    kept = target.kept(probabilities, names)
+    np.testing.assert_array_equal(target.worst(kept, truth), target.worst(probabilities, truth))
+    picture = target.picture(kept, truth, target.metrics(kept, truth))
+    assert len(picture.labels) == 30
+    assert picture.shares["Recall"][0] == 0
+    few = ClassTarget(("a", "b"))
+    assert few.kept(probabilities[:, :2], ["a"] * 60).shape == (60, 2)

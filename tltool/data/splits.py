@@ -91,8 +91,7 @@ def limit_examples(examples: Examples, max_examples: int | None, seed: int) -> E
     if max_examples is None or len(rows) <= max_examples:
         return examples
     kept = {rows[place] for place in _chosen(examples.take(rows), max_examples, seed)}
-    chosen_from = set(rows)
-    return examples.where(lambda row: row in kept or row not in chosen_from)
+    return examples.where(lambda row: row in kept or examples.splits[row] in {"validation", "test"})
 
 
 def _chosen(examples: Examples, most: int, seed: int) -> list[int]:

@@ -7,8 +7,9 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def evaluate_outputs(
     """Measures outputs against the examples' targets.
 
     Args:
-        outputs: From `Task.outputs`.
+        outputs: From `Task.outputs`, or what `Target.kept` leaves of them.
         examples: The n rows, all labelled.
         task: With its target.
         mistakes: How many mistakes are listed, at most.
@@ -81,40 +82,59 @@ def evaluate_outputs(
     return Evaluation(metrics, listed, target)
 
 
-def predictions_table(outputs: np.ndarray, examples: Examples, task: Task) -> list[dict[str, Any]]:
-    """One row an example, labelled or not, in the order of `examples`.
+class PredictionRows(Sequence[dict[str, Any]]):
+    """One row an example, labelled or not, in their order; each is made when it is asked for.
 
-    Returns:
-        Rows with `origin`, `input` (text or path), `target` (or None) and
-        `prediction`; with labels also `probabilities` (by name), and
-        `confidence` where there is one class.
+    Rows have `origin`, `input` (text or path), `target` (or None) and
+    `prediction`; with labels also `probabilities` (by name), or of very many
+    the `best`, and `confidence` where there is one class.
+
+    Args:
+        outputs: From `Task.outputs`, or what `Target.kept` leaves of them.
+        examples: The n rows.
+        task: With its target.
 
     Raises:
         EvaluationError: Not one output for every example, or one that is not finite.
     """
-    outputs = np.asarray(outputs)
-    shape = (len(examples), *task.target.result_shape[1:])
-    if outputs.shape != shape:
-        raise EvaluationError(f"Outputs of shape {shape} are needed. Received: {outputs.shape}.")
-    if bad := np.flatnonzero(~np.isfinite(outputs.reshape(len(examples), -1)).all(axis=1)).tolist():
-        raise EvaluationError(
-            f"The model's output is not a finite number for {len(bad)} of {len(examples)} rows, "
-            f"the first is {examples.origins[bad[0]]}."
-        )
-    rows = []
-    for i, output in enumerate(outputs):
-        value, target = examples.inputs[i], examples.targets[i]
-        row = {
-            "origin": examples.origins[i],
+
+    def __init__(self, outputs: np.ndarray, examples: Examples, task: Task) -> None:
+        self._outputs, self._examples, self._target = np.asarray(outputs), examples, task.target
+        columns = self._outputs.dtype.names
+        shape = (len(examples), *(() if columns else task.target.result_shape[1:]))
+        if self._outputs.shape != shape:
+            raise EvaluationError(
+                f"Outputs of shape {shape} are needed. Received: {self._outputs.shape}."
+            )
+        parts = [self._outputs[name] for name in columns] if columns else [self._outputs]
+        finite = [np.isfinite(part.reshape(len(examples), -1)).all(axis=1) for part in parts]
+        if bad := np.flatnonzero(~np.all(finite, axis=0)).tolist():
+            raise EvaluationError(
+                f"The model's output is not a finite number for {len(bad)} of {len(examples)} "
+                f"rows, the first is {examples.origins[bad[0]]}."
+            )
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        value, target = self._examples.inputs[index], self._examples.targets[index]
+        return {
+            "origin": self._examples.origins[index],
             "input": value if isinstance(value, str) else excerpt(value),
-            "target": None if target is None else task.target.shown(target),
+            "target": None if target is None else self._target.shown(target),
+            **self._target.row(self._outputs[index]),
         }
-        rows.append(row | task.target.row(output))
-    return rows
 
 
 def write_predictions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes `predictions_table` rows as UTF-8 CSV or JSON lines, by the suffix of `path`.
+    """Writes `PredictionRows` as UTF-8 CSV or JSON lines, by the suffix of `path`.
 
     In CSV the probabilities are columns named `probability_LABEL`, several
     labels stand in one cell with `|` between them, and several numbers in columns
@@ -147,12 +167,11 @@ def format_rows(rows: Sequence[Mapping[str, Any]], form: Literal["csv", "jsonl"]
         for row in rows:
             yield json.dumps(row, ensure_ascii=False, allow_nan=False)
         return
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row)) or list(_COLUMNS)
+    columns = list(dict.fromkeys(key for row in rows for key in _flat(row))) or list(_COLUMNS)
     buffer = io.StringIO()
     # The csv module quotes a lone carriage return just where it is part of the line end.
     writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator=CSV_LINE_END)
-    for row in [dict(zip(columns, columns, strict=True)), *flat]:
+    for row in chain([dict(zip(columns, columns, strict=True))], map(_flat, rows)):
         writer.writerow(row)
         yield buffer.getvalue().removesuffix(CSV_LINE_END)
         buffer.seek(0)
@@ -182,7 +201,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _joined(labels: Sequence[str]) -> str:
-    if any(_SEPARATOR in label for label in labels):
+def _joined(labels: Sequence[Any]) -> str:
+    if any(not isinstance(label, str) or _SEPARATOR in label for label in labels):
         return json.dumps(labels, ensure_ascii=False)
     return _SEPARATOR.join(labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
@@ -26,6 +27,18 @@ def raw_outputs(
     backbone alone, whose outputs are its features.
     """
     import numpy as np
+
+    numbers, parts = zip(*_batches(model, examples, preprocessing, batch_size), strict=True)
+    return np.concatenate(parts)[np.argsort(np.concatenate(numbers))]
+
+
+def _batches(
+    model: keras.Model,
+    examples: Examples,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    batch_size: int,
+) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+    """Row numbers and what the model returns for them, float32, batch by batch."""
     import tensorflow as tf
 
     from tltool.data.batches.pipeline import make_dataset
@@ -42,8 +55,11 @@ def raw_outputs(
     def run(inputs: Any) -> Any:
         return tf.cast(model(inputs, training=False), tf.float32)
 
-    outputs = np.concatenate([run(inputs).numpy() for inputs in dataset])
-    return outputs[np.argsort(order)]
+    start = 0
+    for inputs in dataset:
+        found = run(inputs).numpy()
+        yield order[start : start + len(found)], found
+        start += len(found)
 
 
 def by_length(examples: Examples) -> list[int]:
@@ -70,3 +86,21 @@ def model_outputs(
     import numpy as np
 
     return np.asarray(task.outputs(raw_outputs(model, examples, preprocessing, batch_size)))
+
+
+def kept_outputs(
+    model: keras.Model,
+    examples: Examples,
+    task: Task,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    batch_size: int = 32,
+) -> npt.NDArray[Any]:
+    """What evaluation needs of `model_outputs`, as `Target.kept` gives it."""
+    import numpy as np
+
+    parts, numbers = [], []
+    for rows, raw in _batches(model, examples, preprocessing, batch_size):
+        targets = [examples.targets[row] for row in rows]
+        parts.append(task.target.kept(np.asarray(task.outputs(raw)), targets))
+        numbers += rows
+    return np.concatenate(parts)[np.argsort(numbers)]

@@ -110,7 +110,7 @@ def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
 
 def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) -> _Measured:
     """Evaluates the validation and the held-out split, writes metrics and predictions."""
-    from tltool.evaluation.evaluate import evaluate_outputs, predictions_table, write_predictions
+    from tltool.evaluation.evaluate import PredictionRows, evaluate_outputs, write_predictions
 
     settings = run.recipe.evaluation
     metrics: dict[str, Any] = {}
@@ -122,7 +122,7 @@ def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) ->
     outputs = run.outputs(examples)
     evaluation = evaluate_outputs(outputs, examples, run.task, mistakes=settings.mistakes)
     metrics[held_out] = evaluation.metrics
-    write_predictions(predictions_table(outputs, examples, run.task), run.folder.predictions)
+    write_predictions(PredictionRows(outputs, examples, run.task), run.folder.predictions)
     with clock.measure("baseline"):
         baseline = _baseline(run, prepared, held_out) if settings.baseline else None
     if baseline is not None:

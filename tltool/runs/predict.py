@@ -79,15 +79,17 @@ def prediction_rows(
         top: Keep the probabilities of this many classes, highest first; None
             keeps all, in label order.
     """
-    from tltool.evaluation.evaluate import predictions_table
+    from tltool.evaluation.evaluate import PredictionRows
 
-    rows = predictions_table(outputs, examples, task)
+    rows = list(PredictionRows(outputs, examples, task))
     for row in rows:
         if row["target"] is None:
             del row["target"]
         if top is not None and "probabilities" in row:
             ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
             row["probabilities"] = dict(ranked[:top])
+        if top is not None and "best" in row:
+            row["best"] = row["best"][:top]
     return rows
 
 

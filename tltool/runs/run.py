@@ -186,10 +186,10 @@ class Run:
         )
 
     def outputs(self, examples: Examples) -> Any:
-        """What the model says of examples, as `Task.outputs` gives it."""
-        from tltool.evaluation.inference import model_outputs
+        """What the model says of examples, as `Target.kept` gives it."""
+        from tltool.evaluation.inference import kept_outputs
 
-        return model_outputs(self.model, examples, self.task, self.preprocessing)
+        return kept_outputs(self.model, examples, self.task, self.preprocessing)
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
         """Predicts raw inputs.
@@ -209,7 +209,10 @@ class Run:
         examples = Examples(self.task.spec.modality, inputs, unknown, unknown, origins)
         if not inputs:
             return []
-        return [self.task.target.prediction(row) for row in self.outputs(examples)]
+        from tltool.evaluation.inference import model_outputs
+
+        outputs = model_outputs(self.model, examples, self.task, self.preprocessing)
+        return [self.task.target.prediction(row) for row in outputs]
 
     def export(
         self,

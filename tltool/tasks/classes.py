@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError, EvaluationError
 from tltool.support.words import excerpt, percent, short
+from tltool.tasks.best_classes import MANY_CLASSES, best_classes
 from tltool.tasks.labelled import LabelledTarget, at_least_two_folds, stratified_folds
-from tltool.tasks.reports import Matrix, Score
+from tltool.tasks.reports import Bars, Matrix, Score
 from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
 from tltool.tasks.values import label_text, sort_labels
 
@@ -248,13 +249,31 @@ class ClassTarget(LabelledTarget):
         return Prediction(self.labels[best], float(output[best]), probabilities)
 
     def row(self, output: Any) -> dict[str, Any]:
-        """The class, its probability as `confidence`, and all `probabilities`."""
+        """The class, its probability as `confidence`, and all `probabilities`.
+
+        Of more than `MANY_CLASSES` the `best` few, the first of them first.
+        """
+        if len(self.labels) > MANY_CLASSES:
+            kept = output if output.dtype.names else best_classes(output[None], [-1])[0]
+            few = [
+                {"label": self.labels[number], "probability": short(value)}
+                for number, value in zip(kept["classes"], kept["probabilities"], strict=True)
+            ]
+            label, probability = few[0].values()
+            return {"prediction": label, "confidence": probability, "best": few}
         best = int(output.argmax())
         return {
             "prediction": self.labels[best],
             "confidence": short(output[best]),
             "probabilities": dict(zip(self.labels, map(short, output), strict=True)),
         }
+
+    def kept(self, outputs: Array, targets: Sequence[Any]) -> Array:
+        """Of more than `MANY_CLASSES` the best few; see `best_classes`."""
+        if len(self.labels) <= MANY_CLASSES:
+            return outputs
+        numbers = {label: i for i, label in enumerate(self.labels)}
+        return best_classes(outputs, [numbers.get(target, -1) for target in targets])
 
     # ---- what a model is worth ---------------------------------------------------------------
 
@@ -268,8 +287,12 @@ class ClassTarget(LabelledTarget):
         """The most confident wrong ones first."""
         import numpy as np
 
-        wrong = np.flatnonzero(outputs.argmax(axis=1) != truth)
-        return wrong[np.argsort(-outputs[wrong].max(axis=1), kind="stable")]
+        if outputs.dtype.names:
+            best, confidence = outputs["classes"][:, 0], outputs["probabilities"][:, 0]
+        else:
+            best, confidence = outputs.argmax(axis=1), outputs.max(axis=1)
+        wrong = np.flatnonzero(best != truth)
+        return wrong[np.argsort(-confidence[wrong], kind="stable")]
 
     def remarks(self, metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         """The most frequent confusions."""
@@ -292,8 +315,14 @@ class ClassTarget(LabelledTarget):
             "The model always answers with one of its classes, also for input that fits none.",
         ]
 
-    def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Matrix:
-        """The confusion matrix."""
+    def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Matrix | Bars:
+        """The confusion matrix; of more than `MANY_CLASSES` the scores of the weakest."""
+        if metrics["confusion_matrix"] is None:
+            rows = [row for row in metrics["per_class"] if row["support"]]
+            weakest = sorted(rows, key=lambda row: float(row["f1"]))[:_MANY_NUMBERS]
+            shares = {name.capitalize(): [row[name] for row in weakest]
+                      for name in ("precision", "recall")}  # fmt: skip
+            return Bars([row["label"] for row in weakest], shares, "Scores of the weakest classes")
         return Matrix(metrics["confusion_matrix"], self.labels)
 
     # ---- linear models -----------------------------------------------------------------------

@@ -304,6 +304,18 @@ class Target(ABC):
     def row(self, output: Any) -> dict[str, Any]:
         """One row of `outputs` for a table of predictions: `prediction` and more columns."""
 
+    def kept(self, outputs: Array, targets: Sequence[Any]) -> Array:
+        """What evaluation keeps of the outputs of some rows, (n, …): all, unless that is too much.
+
+        Args:
+            outputs: As `outputs` gives them.
+            targets: Of these rows, None where unknown.
+
+        Returns:
+            An array of n rows that `metrics`, `worst`, `picture` and `row` take as well.
+        """
+        return outputs
+
     def shown(self, target: Any) -> Any:
         """A target as a table of predictions shows it."""
         return target

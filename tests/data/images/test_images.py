@@ -111,7 +111,7 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header(kind, place, form
     sides = size if kind != "bmp top down" else (size[0], -size[1])
     forged = data[:start] + struct.pack(form, *sides) + data[start + struct.calcsize(form) :]
     for decode in (decode_image, tf.function(decode_image)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="too large: .* at most 268,435,"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"too large: .* at most 268,435,"):
             decode(tf.constant(forged))
 
 

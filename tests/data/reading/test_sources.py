@@ -294,3 +294,13 @@ def test_real_sets_load_as_they_are(name, spec, counts):
     sizes = (examples.splits.count(None), examples.splits.count("test"), len(set(examples.targets)))
     assert counts in {None, sizes}
     assert min(sizes) > 2
+
+
+def test_a_text_that_is_too_long_is_a_broken_row(tmp_path, monkeypatch):
+    from tltool.data.reading import rows
+
+    monkeypatch.setattr(rows, "MAX_CHARACTERS", 1000)
+    path = tmp_path / "texts.csv"
+    path.write_text(f"text,label\ngood,a\n{'long ' * 300},b\nbad,b\n")
+    with pytest.raises(DataError, match=r"csv:3: the text has 1,500 characters; at most 1,000 are"):
+        load_examples(DataSection(train=str(path)), TASKS["text-classification"])

@@ -5,6 +5,7 @@ import pytest
 from tiny import TINY_TEXT, texts
 
 from tltool.data.examples import Examples
+from tltool.data.texts import tokenizing
 from tltool.data.texts.text_length import choose_length, fit_length
 from tltool.data.texts.tokenizers.wordpiece import WordPieceTokenizer
 from tltool.data.texts.tokenizing import tokenized, tokens_of
@@ -29,6 +30,25 @@ def table(lengths: dict[str, list[int]]) -> Examples:
 def ragged(tokens, max_length: int) -> list[list[int]]:
     values, lengths = tokens.cut(max_length)
     return [part.tolist() for part in np.split(values, np.cumsum(lengths)[:-1])]
+
+
+def test_one_long_text_among_short_ones_takes_no_more_memory_than_its_characters():
+    """As rows times the longest, these would take 1.3 GB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    inputs = ["good"] * 300 + ["good " * 100_000]
+    found = tokens_of(Examples("text", inputs, inputs, [None] * 301, inputs), CONTRACT)
+    assert found.lengths.tolist() == [3] * 300 + [100_002]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 500_000
+
+
+def test_texts_are_tokenized_in_pieces_of_so_many_characters(monkeypatch):
+    data = table({"train": [3, 9, 30, 3, 3, 12, 3]})
+    whole = tokens_of(data, CONTRACT)
+    monkeypatch.setattr(tokenizing, "_CHARACTERS", 60)
+    assert [len(range(7)[rows]) for rows in tokenizing._pieces(data.inputs)] == [2, 1, 3, 1]
+    assert ragged(tokens_of(data, CONTRACT), 40) == ragged(whole, 40)
 
 
 @pytest.mark.parametrize("limit", [4, 8, 16, 40])

@@ -132,7 +132,10 @@ def _exif_value(data: Any, start: Any) -> Any:
     directory = start + unsigned(read_bytes(data, start + 4, 4), big_endian=big)
     count = tf.maximum(unsigned(read_bytes(data, directory, 2), big_endian=big), 1)
     entries = tf.reshape(read_bytes(data, directory + 2, 12 * count), [-1, 12])
-    kind, many = unsigned(entries[:, 2:4], big_endian=big), unsigned(entries[:, 4:8], big_endian=big)
+    kind, many = (
+        unsigned(entries[:, 2:4], big_endian=big),
+        unsigned(entries[:, 4:8], big_endian=big),
+    )
     width = tf.gather(tf.constant(_WIDTHS, tf.int64), tf.minimum(kind, len(_WIDTHS) - 1))
     whole = (width > 0) & (width * many <= _FIELD)
     field = unsigned(entries[:, 8:], big_endian=big)

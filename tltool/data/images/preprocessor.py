@@ -39,7 +39,8 @@ def decode_image(data: Any) -> Any:
 
     Raises:
         tf.errors.InvalidArgumentError: Empty, truncated, damaged, no image of
-            these formats, or larger than `tltool.data.images.sizes` allows. Its message is one line that says what is wrong.
+            these formats, or larger than `tltool.data.images.sizes` allows.
+            Its message is one line that says what is wrong.
     """
     if not tf.executing_eagerly():
         return _decode(data)
@@ -145,7 +146,7 @@ def stored_size(content: bytes) -> tuple[int, int]:
         tf.errors.InvalidArgumentError: The header is damaged.
         KeyError: It is none of the formats.
     """
-    width, height = _STORED_SIZES[image_format(content)](tf.constant(content))
+    width, height = _STORED_SIZES[image_format(content) or ""](tf.constant(content))
     return int(width), int(height)
 
 

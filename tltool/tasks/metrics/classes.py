@@ -9,9 +9,11 @@ import numpy as np
 from sklearn import metrics as sk
 
 from tltool.support.errors import EvaluationError
+from tltool.tasks.best_classes import MANY_CLASSES, best_classes
 from tltool.tasks.metrics.common import check_rows, mean, wilson_interval
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017, section 3
+_TOO_MANY = f"not computed for more than {MANY_CLASSES:,} classes"
 _SUM_TOLERANCE = 1e-2  # half-precision probabilities do not add up to 1 exactly
 
 
@@ -25,7 +27,7 @@ def classification_metrics(
     averages; one that has rows but is never predicted counts with precision 0.
 
     Args:
-        probabilities: (n, classes), each row adding up to 1.
+        probabilities: (n, classes), each row adding up to 1, or `best_classes` of them.
         targets: (n,) class numbers.
         labels: Class names in the order of the columns, at least two.
 
@@ -37,17 +39,31 @@ def classification_metrics(
         `calibration_error`, `log_loss` (nats), `per_class` (rows with `label`,
         `precision`, `recall`, `f1`, `support`, `predicted`),
         `classes_without_rows`, `confusion_matrix` (rows: true, columns:
-        predicted) and `confusions` (the same off the diagonal, worst first).
+        predicted; None with more than `MANY_CLASSES`, as the areas are then)
+        and `confusions` (the same off the diagonal, worst first).
 
     Raises:
         EvaluationError: No rows, shapes or class numbers that do not fit, or
             rows that are not probabilities.
     """
-    probabilities, targets = _checked(probabilities, targets, labels)
-    predicted = probabilities.argmax(axis=1)
-    classes = np.arange(len(labels))
-    matrix = sk.confusion_matrix(targets, predicted, labels=classes)
-    correct, n = int(matrix.trace()), len(targets)
+    outputs = np.asarray(probabilities)
+    if outputs.dtype.names is None:
+        outputs, targets = _checked(outputs, targets, labels)
+        many = len(labels) > MANY_CLASSES
+        outputs = best_classes(outputs, targets) if many else outputs
+    if outputs.dtype.names:
+        targets = _class_numbers(np.asarray(targets), labels)
+        predicted, confidence = outputs["classes"][:, 0], outputs["probabilities"][:, 0]
+        likely, areas, matrix = outputs["likely"], _no_areas(_TOO_MANY), None
+        check_rows(confidence, targets)
+    else:
+        predicted, confidence = outputs.argmax(axis=1), outputs.max(axis=1)
+        likely = outputs[np.arange(len(targets)), targets]
+        areas = _areas(outputs, targets, labels)
+        matrix = sk.confusion_matrix(targets, predicted, labels=np.arange(len(labels))).tolist()
+    hits = predicted == targets
+    correct, n = int(hits.sum()), len(targets)
+    least = np.finfo(np.float64).eps
     per_class = _per_class(targets, predicted, labels)
     present = [row for row in per_class if row["support"]]
     return {
@@ -57,13 +73,13 @@ def classification_metrics(
         "accuracy_interval": list(wilson_interval(correct, n)),
         **{f"macro_{key}": mean([row[key] for row in present]) for key in _SCORES},
         **{f"weighted_{key}": _weighted(present, key) for key in _SCORES},
-        **_areas(probabilities, targets, labels),
-        "calibration_error": calibration_error(probabilities, targets),
-        "log_loss": float(sk.log_loss(targets, probabilities, labels=classes)),
+        **areas,
+        "calibration_error": _calibration_error(confidence, hits),
+        "log_loss": float(-np.log(np.clip(likely, least, 1 - least, dtype=np.float64)).mean()),
         "per_class": per_class,
         "classes_without_rows": [row["label"] for row in per_class if not row["support"]],
-        "confusion_matrix": matrix.tolist(),
-        "confusions": _confusions(matrix, labels),
+        "confusion_matrix": matrix,
+        "confusions": _confusions(targets, predicted, labels),
     }
 
 
@@ -73,12 +89,14 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
     15 bins of equal width (lower bound excluded, upper bound included), each
     weighted by its rows: Guo et al. 2017 (arXiv:1706.04599), equation 3.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == targets
+    return _calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
+
+
+def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     edges = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)[1:-1]
     bins = np.digitize(confidence, edges, right=True)
     gaps = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(targets))
+    return float(np.abs(gaps).sum() / len(correct))
 
 
 _SCORES = ("precision", "recall", "f1")
@@ -96,13 +114,7 @@ def _checked(
             f"2 classes, are needed. Received: {probabilities.shape}."
         )
     check_rows(probabilities, targets)
-    if targets.ndim != 1:
-        raise EvaluationError(f"One class number a row is needed. Received: {targets.shape}.")
-    if targets.min() < 0 or targets.max() >= len(labels) or targets.dtype.kind not in "iu":
-        raise EvaluationError(
-            f"Targets must be class numbers in 0..{len(labels) - 1}. "
-            f"Received: {targets.min()}..{targets.max()} ({targets.dtype})."
-        )
+    targets = _class_numbers(targets, labels)
     sums = probabilities.sum(axis=1)
     if probabilities.min() < 0 or np.abs(sums - 1).max() > _SUM_TOLERANCE:
         raise EvaluationError(
@@ -110,7 +122,19 @@ def _checked(
             f"{probabilities.min():.3g}, sums from {sums.min():.3g} to {sums.max():.3g}.",
             hint="apply the softmax first: Task.outputs(logits)",
         )
-    return probabilities / sums[:, None], targets.astype(np.int64)
+    return probabilities / sums[:, None], targets
+
+
+def _class_numbers(targets: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """Class numbers as int64 (n,), or EvaluationError where they are none."""
+    if targets.ndim != 1:
+        raise EvaluationError(f"One class number a row is needed. Received: {targets.shape}.")
+    if targets.min() < 0 or targets.max() >= len(labels) or targets.dtype.kind not in "iu":
+        raise EvaluationError(
+            f"Targets must be class numbers in 0..{len(labels) - 1}. "
+            f"Received: {targets.min()}..{targets.max()} ({targets.dtype})."
+        )
+    return targets.astype(np.int64)
 
 
 def _per_class(
@@ -150,26 +174,33 @@ def _areas(
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         note = f"undefined: no rows of class {absent[0]!r}{more}"
-        return {"roc_auc": None, "roc_auc_note": note, "pr_auc": None, "pr_auc_note": note}
-    one_hot = np.eye(len(labels), dtype=np.int64)[targets]
+        return _no_areas(note)
     # Two complementary columns rank alike; one avoids ties made by rounding.
     columns = [1] if len(labels) == 2 else range(len(labels))
-    roc = [sk.roc_auc_score(one_hot[:, i], probabilities[:, i]) for i in columns]
-    pr = sk.average_precision_score(one_hot, probabilities, average="macro")
-    return {"roc_auc": mean(roc), "roc_auc_note": None, "pr_auc": float(pr), "pr_auc_note": None}
+    roc = [sk.roc_auc_score(targets == i, probabilities[:, i]) for i in columns]
+    pr = [sk.average_precision_score(targets == i, probabilities[:, i]) for i in range(len(labels))]
+    return {"roc_auc": mean(roc), "roc_auc_note": None, "pr_auc": mean(pr), "pr_auc_note": None}
 
 
-def _confusions(matrix: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Wrong cells with their count and share of the true class, most rows first."""
-    support = matrix.sum(axis=1)
+def _no_areas(note: str) -> dict[str, float | str | None]:
+    return {"roc_auc": None, "roc_auc_note": note, "pr_auc": None, "pr_auc_note": note}
+
+
+def _confusions(
+    targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Pairs of classes taken for each other, with their count and share of the true one."""
+    support = np.bincount(targets, minlength=len(labels))
+    wrong = targets != predicted
+    pairs = np.stack([targets[wrong], predicted[wrong]])
+    found, counts = np.unique(pairs, axis=1, return_counts=True)
     cells = [
         {
             "true": labels[i],
             "predicted": labels[j],
-            "count": int(matrix[i, j]),
-            "share": float(matrix[i, j] / support[i]),
+            "count": number,
+            "share": float(number / support[i]),
         }
-        for i, j in np.argwhere(matrix)
-        if i != j
+        for (i, j), number in zip(found.T.tolist(), counts.tolist(), strict=True)
     ]
     return sorted(cells, key=lambda cell: (-cell["count"], -cell["share"]))
