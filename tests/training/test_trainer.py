@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +25,7 @@ from tltool.recipe.schema import (
     PhaseSection,
     TrainingSection,
 )
+from tltool.support import stopping
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.tasks.class_sets import ClassSetTarget
@@ -214,6 +217,37 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(tmp_path):
     np.testing.assert_allclose(
         fresh.predict(images, verbose=0), transfer.model.predict(images, verbose=0), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("moment", ["between phases", "while tracing"])
+def test_a_signal_is_heeded_where_nothing_can_raise_it(moment, tmp_path):
+    class Signalling(Progress):
+        def phase(self, title, epochs, steps_per_epoch):
+            if (moment, title) == ("between phases", "2 all"):
+                signal.raise_signal(signal.SIGTERM)
+            return super().phase(title, epochs, steps_per_epoch)
+
+    class Traced(ClassTarget):
+        """Its loss sends the signal, and what that raises is lost."""
+
+        def loss(self, **settings):
+            own = super().loss(**settings)
+
+            def loss(truth, raw):
+                if moment == "while tracing":
+                    with contextlib.suppress(BaseException):
+                        signal.raise_signal(signal.SIGTERM)
+                return own(truth, raw)
+
+            return loss
+
+    task = replace(TASK, target=Traced(("a", "b")))
+    with stopping.stoppable(), stopping.in_steps():
+        phases = ({"epochs": 1}, {"train": "all", "epochs": 1})
+        _, result, _ = fit(tmp_path, *phases, task=task, progress=Signalling())
+        assert stopping.exit_code() == 143
+    assert result.interrupted
+    assert len(result.history) == (1 if moment == "between phases" else 0)
 
 
 def kinds_data(target, rows=64):

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from tltool.support.files import atomic_path, cache_dir, write_json
+from tltool.support.files import atomic_path, cache_dir, sweep, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,7 +174,7 @@ class FeatureStore:
                 continue
             freed += entry.num_bytes
             shutil.rmtree(entry.path, ignore_errors=True)
-        self._sweep()
+        sweep(self.folder.glob(".*"))
         return freed
 
     def room(self) -> int:
@@ -190,20 +190,8 @@ class FeatureStore:
         from filelock import FileLock
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._lock(key)):
+        with FileLock(self.folder / f"{key}.lock"):
             yield
-
-    def _lock(self, key: str) -> Path:
-        return self.folder / f"{key}.lock"
-
-    def _sweep(self) -> None:
-        """Removes what processes that died while writing have left."""
-        from filelock import FileLock, Timeout
-
-        for path in self.folder.glob(".*") if self.folder.is_dir() else ():
-            key = path.name.removeprefix(".").partition(".")[0]
-            with suppress(Timeout), FileLock(self._lock(key), timeout=0):
-                shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
     def writing(
@@ -227,7 +215,7 @@ class FeatureStore:
             ValueError: Not every row was written.
             OSError: The disk is full.
         """
-        self._sweep()
+        sweep(self.folder.glob(".*"))
         with atomic_path(self.folder / key) as temporary:
             temporary.mkdir()
             with Writer(temporary, tensors, rows, lengths) as writer:

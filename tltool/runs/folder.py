@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from tltool._version import __version__
 from tltool.support.errors import RunError, did_you_mean
-from tltool.support.files import read_json, sweep, write_json
+from tltool.support.files import cache_dir, read_json, sweep, write_json
 from tltool.support.processes import is_gone, mark
 from tltool.support.sums import differences, sum_of
 
@@ -314,10 +314,10 @@ def runs_of(parent: str | Path) -> list[RunFolder]:
 
 
 def sweep_leftovers(output_dir: str | Path) -> None:
-    """Removes the temporary files of killed processes: of runs below a folder, and the system's."""
-    root = Path(output_dir)
+    """Removes what killed processes left: in the runs below a folder, the cache, the system's."""
     for pattern in (".*", "*/*/.*", "*/*/*/.*"):
-        sweep(root.glob(pattern))
+        sweep(Path(output_dir).glob(pattern))
+    sweep(cache_dir().glob("*/.*"))
     sweep(Path(tempfile.gettempdir()).glob("tltool-*"))
 
 
