@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,8 @@ def _finetune(
             )
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt) or stopping.exit_code() is not None
-        folder.record("interrupted" if interrupted else "failed", error=str(error))
+        with suppress(OSError):  # the disk may be full: then the run says that it died
+            folder.record("interrupted" if interrupted else "failed", error=str(error))
         raise
     return run
 
