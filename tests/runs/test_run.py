@@ -192,7 +192,9 @@ def died(run, folder) -> Path:
     (path / "model.keras").unlink()
     manifest = json.loads((path / "run.json").read_text())
     start = f"{os.getpid()}-0-{mark().rpartition('-')[2]}"
-    (path / "run.json").write_text(json.dumps({**manifest, "status": "running", "process": start}))
+    (path / "run.json").write_text(
+        json.dumps({**manifest, "status": "running", "process": start, "files": {}})
+    )
     return path
 
 
