@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import html
 import io
@@ -35,6 +36,7 @@ from tltool.serving.model import ServedModel
 from tltool.serving.observe import Log
 from tltool.serving.page import page
 from tltool.serving.paths import parse_path
+from tltool.serving.server import listen, names_of
 from tltool.serving.service import Service
 from tltool.serving.tensors import Spec
 from tltool.support.errors import ExportError
@@ -42,12 +44,6 @@ from tltool.support.sums import write_sums
 from tltool.tasks.classes import ClassTarget
 
 SMALL = Limits(request_bytes=100_000, rows=40, text_bytes=500, image_pixels=2 * 40 * 48)
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    made = trained.text_classifier()
-    return made, export_tiny(made, tmp_path_factory.mktemp("text") / "export")
 
 
 @pytest.fixture(scope="module")
@@ -250,12 +246,108 @@ def test_a_request_that_does_not_fit_says_why(texts):
     assert "not of expected type: string" in answer.json()["error"]
 
 
-def test_what_the_graph_refuses_is_the_askers_fault(texts):
-    """The inputs fit the signature one by one, and not together."""
-    inputs = {"token_ids": [[1, 2]], "padding_mask": [[1, 1, 1]], "segment_ids": [[0, 0]]}
-    answer = predict(texts[2], signature_name="model", inputs=inputs)
+TOKENS = {"token_ids": [[2, 5, 3]], "padding_mask": [[1, 1, 1]], "segment_ids": [[0, 0, 0]]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"padding_mask": [[1, 1]]}, "padding_mask: 2, segment_ids: 3, token_ids: 3"),
+        ({"padding_mask": [[1]]}, "as long as each other"),
+        ({"token_ids": [[2, -5, 3]]}, "row 0: token_ids has -5; send 0 to "),
+        ({"token_ids": [[2, 10_000, 3]]}, "row 0: token_ids has 10000; send 0 to "),
+        ({"padding_mask": [[0, 0, 0]]}, "row 0: padding_mask hides every token"),
+        ({"padding_mask": [[1, 2, 1]]}, "row 0: padding_mask has 2; send 0 to 1"),
+        ({"segment_ids": [[0, -1, 0]]}, "row 0: segment_ids has -1; send 0 to 0"),
+        ({name: [[1] * 17] for name in TOKENS}, "rows of 17 tokens; send 1 to 16"),
+        ({name: [[]] for name in TOKENS}, "rows of 0 tokens; send 1 to 16"),
+    ],
+)
+def test_tokens_that_would_be_answered_wrongly_are_refused(texts, changed, told):
+    assert predict(texts[2], signature_name="model", inputs=TOKENS).status_code == 200
+    answer = predict(texts[2], signature_name="model", inputs={**TOKENS, **changed})
     assert answer.status_code == 400
-    assert "[[" not in answer.json()["error"]
+    assert told in answer.json()["error"]
+
+
+@pytest.mark.parametrize("empty", ["", " \t\n", {"b64": ""}])
+def test_an_empty_text_is_refused(texts, empty):
+    for body in ({"instances": ["good", empty]}, {"inputs": {"texts": ["good", empty]}}):
+        answer = predict(texts[2], **body)
+        assert answer.status_code == 400
+        assert "row 1: the text is empty" in answer.json()["error"]
+
+
+def test_rows_are_computed_in_groups_within_the_limit_of_tokens(text, monkeypatch):
+    made, folder = text
+    with serving(folder, replace(SMALL, tokens=35)) as (client, _):
+        sizes, run = [], ServedModel._run
+
+        def counted(self, signature, inputs):
+            sizes.append(len(next(iter(inputs.values()))))
+            return run(self, signature, inputs)
+
+        monkeypatch.setattr(ServedModel, "_run", counted)
+        answer = predict(client, instances=made.held_out.inputs[:5]).json()["predictions"]
+        ids = {name: rows * 3 for name, rows in TOKENS.items()}
+        assert predict(client, signature_name="model", inputs=ids).status_code == 200
+    assert sizes == [2, 2, 1, 3]  # a text may have 16 tokens; these rows have 3
+    found = [row["probabilities"] for row in answer]
+    np.testing.assert_allclose(found, expected_of(made)[:5], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "told"),
+    [
+        (gzip.compress(b'{"instances": ["good"]}'), {}, 400, "it looks like gzip"),
+        (b"{}", {"content-encoding": "gzip"}, 415, "Content-Encoding 'gzip' is not read"),
+        (b"--x\r\nContent-Disposition: form-data", {}, 400, "it looks like multipart form data"),
+        (b"instances=good", {}, 400, "it looks like form data"),
+        (b"\xff\xd8\xff\xe0", {"content-type": "image/jpeg"}, 400, "it looks like JPEG"),
+        ('{"instances": ["é"]}'.encode("utf-16"), {}, 400, "'utf-8' codec can't decode"),
+        (b'{"instances": ["a"], "instances": ["b"]}', {}, 400, "'instances' stands twice"),
+        (b'{"instances": [{"texts": "a", "texts": "b"}]}', {}, 400, "'texts' stands twice"),
+    ],
+)
+def test_what_is_no_json_is_told_what_to_send(texts, content, headers, status, told):
+    answer = texts[2].post("/v1/models/tiny:predict", content=content, headers=headers)
+    assert answer.status_code == status
+    assert told in answer.json()["error"]
+    assert "JSON" in answer.json()["error"]
+
+
+def test_who_only_looks_is_answered_without_a_body(texts):
+    for path in ("/", "/healthz", "/readyz", "/metrics", "/v1/models/tiny"):
+        answer = texts[2].head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        options = texts[2].options(path)
+        assert options.status_code == 405
+        assert "GET" in options.headers["allow"]
+
+
+def test_a_server_of_this_machine_is_not_asked_by_other_names(text):
+    with listen("127.0.0.1", 0) as here, listen("0.0.0.0", 0) as everywhere:
+        local = names_of(here, "127.0.0.1", [])
+        assert names_of(everywhere, "0.0.0.0", []) is None
+        assert names_of(here, "127.0.0.1", ["*"]) is None
+        assert names_of(everywhere, "0.0.0.0", ["Models.example"]) == {"models.example"}
+    with closing(Log()) as log:
+        service = Service(find_export(text[1], name="tiny"), SMALL, log, load=ready_model)
+        client = TestClient(make_app(service, names=local), base_url="http://localhost:8501")
+        for known in ("localhost:8501", "LocalHost", "127.0.0.1:1", "[::1]:8501"):
+            assert client.get("/healthz", headers={"host": known}).status_code == 200
+        for other in ("evil.example", "localhost.evil.example:8501", "[::1", "", "127.0.0.1.x"):
+            answer = client.get("/healthz", headers={"host": other})
+            assert answer.status_code == 421
+            assert "--allowed-host" in answer.json()["error"]
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(text):
+    with (
+        Path("/dev/full").open("wb") as full,
+        serving(text[1], load=ready_model, ready=False, log=full.fileno()) as (client, _),
+    ):
+        assert client.get("/healthz").status_code == 200
 
 
 def test_more_than_the_limits_is_refused(texts):

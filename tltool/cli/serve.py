@@ -37,6 +37,13 @@ def serve(
         list[str] | None,
         typer.Option(help="A name for this version, as /labels/NAME; may be given several times."),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name by which it may be asked (Host), or * for any; may be given several "
+            "times. Default: localhost where --host is this machine alone, else any."
+        ),
+    ] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Rows a request may have.")] = 128,
     max_request_mb: Annotated[
         float, typer.Option(min=0.001, help="Megabytes a request's body may have.")
@@ -86,7 +93,7 @@ def serve(
     export = find_export(model, name=name, version_labels=tuple(label or ()))
     if check:
         return _check(export, limits, data)
-    _serve(export, limits, host, port)
+    _serve(export, limits, host, port, allowed_host or [])
     return 0
 
 
@@ -102,9 +109,9 @@ def _need_the_extra() -> None:
         ) from error
 
 
-def _serve(export: ServedExport, limits: Limits, host: str, port: int) -> None:
+def _serve(export: ServedExport, limits: Limits, host: str, port: int, allowed: list[str]) -> None:
     from tltool.serving.observe import Log
-    from tltool.serving.server import address_of, listen, run_server
+    from tltool.serving.server import address_of, listen, names_of, run_server
     from tltool.serving.service import Service
 
     listening = listen(host, port)
@@ -113,7 +120,8 @@ def _serve(export: ServedExport, limits: Limits, host: str, port: int) -> None:
     def tell() -> None:
         typer.echo(f"{export.name}, version {export.version}: {address_of(listening)}")
 
-    run_server(service, listening, on_listening=tell)
+    names = names_of(listening, host, allowed)
+    run_server(service, listening, names, on_listening=tell)
 
 
 def _check(export: ServedExport, limits: Limits, data: str | None) -> int:

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,7 @@ from tltool.serving.paths import parse_path
 from tltool.serving.service import Service
 
 JSON = "application/json"
+_READ = ["GET", "HEAD"]
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -29,31 +31,60 @@ _HEADERS = {
 }
 
 
-def make_app(service: Service, *, on_fault: Callable[[], None] = lambda: None) -> FastAPI:
+def make_app(
+    service: Service,
+    *,
+    names: frozenset[str] | None = None,
+    on_fault: Callable[[], None] = lambda: None,
+) -> FastAPI:
     """The application of a service: TensorFlow Serving's REST API, health, metrics and a page.
 
     Args:
         service: What it serves. It is started and stopped with the application.
+        names: By which it may be asked (`Host`, without its port); None for any.
         on_fault: Called where the model cannot be loaded.
     """
 
+    def tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Such as of connections that cannot be accepted, for want of file descriptors.
+        service.log("fault", message=context["message"], error=str(context.get("exception")))
+
+    def check_name(request: Request) -> None:
+        asked = request.headers.get("host")
+        if names is None or asked is None:  # without it, no browser asks
+            return
+        if _name_in(asked) not in names:
+            raise RefusedError(
+                421,
+                f"this server answers to {', '.join(sorted(names))}, not to {asked!r}; "
+                "more names are allowed with: tltool serve --allowed-host NAME",
+            )
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(tell)
         loading = asyncio.create_task(service.start(on_fault))
         yield
         await loading
         await service.stop()
 
     # Its own documentation pages fetch scripts from elsewhere.
-    app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        lifespan=lifespan,
+        dependencies=[Depends(check_name)],
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _no_such_address)
     app.add_middleware(Observed, service=service)
     _add_page_and_health(app, service)
 
-    @app.api_route("/v1/{path:path}", methods=["GET", "POST"])
+    @app.api_route("/v1/{path:path}", methods=["GET", "HEAD", "POST"])
     async def rest(request: Request) -> Response:
-        asked = parse_path(request.method, request.scope["path"])
+        method = "GET" if request.method == "HEAD" else request.method
+        asked = parse_path(method, request.scope["path"])
         request.scope["tltool.route"] = asked.verb
         if asked.verb == "status":
             return _json(service.status(asked))
@@ -61,6 +92,9 @@ def make_app(service: Service, *, on_fault: Callable[[], None] = lambda: None) -
             return _json(service.metadata(asked))
         if asked.verb != "predict":
             service.refuse_examples(asked)
+        if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+            message = f"Content-Encoding {encoding!r} is not read; send the JSON as it is"
+            raise RefusedError(415, message, unread=True)
         length = request.headers.get("content-length")
         announced = int(length) if length is not None else None
         too_large = announced is not None and announced > service.limits.request_bytes
@@ -75,24 +109,32 @@ def make_app(service: Service, *, on_fault: Callable[[], None] = lambda: None) -
 def _add_page_and_health(app: FastAPI, service: Service) -> None:
     html, policy = page(service.export)
 
-    @app.get("/")
+    @app.api_route("/", methods=_READ)
     async def show_page() -> Response:
         headers = {"content-security-policy": policy, "x-frame-options": "DENY"}
         return Response(html, media_type="text/html", headers=headers)
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=_READ)
     async def alive() -> Response:
         return Response("alive\n", media_type="text/plain")
 
-    @app.get("/readyz")
+    @app.api_route("/readyz", methods=_READ)
     async def ready() -> Response:
         if service.state != "AVAILABLE":
             raise RefusedError(503, f"the model is not available: {service.state}", retry=True)
         return Response("ready\n", media_type="text/plain")
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=_READ)
     async def metrics() -> Response:
         return Response(service.metrics.page(), headers={"content-type": METRICS_TYPE})
+
+
+def _name_in(host: str) -> str | None:
+    """The name in a `Host` header, without port and brackets; None where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -171,7 +213,7 @@ class Observed:
     def _record(self, scope: Scope, seen: _Seen, seconds: float) -> None:
         metrics, method = self._service.metrics, scope["method"]
         route = scope.get("tltool.route") or _ROUTES.get(scope["path"], "other")
-        known = method if method in ("GET", "POST") else "other"
+        known = method if method in ("GET", "HEAD", "POST") else "other"
         metrics.requests.labels(route, known, str(seen.status)).inc()
         metrics.seconds.labels(route).observe(seconds)
         client = scope.get("client")

@@ -18,9 +18,14 @@ class Limits:
             decoded at once for a request: photographs that are larger together
             run one group after the other.
         text_bytes: Of one text, in UTF-8.
+        tokens: Computed at once for a request, padding included: rows that have
+            more together run one group after the other.
         in_flight: Requests for predictions at the same time, those that wait included.
         concurrency: Of these, how many are computed at the same time.
-        upload_seconds: For a request's body to arrive.
+        connections: Open at the same time.
+        head_seconds: For the head of a request to arrive, and for what is left of a
+            body once its request was answered.
+        upload_seconds: For a request's body to arrive, and for a client to take its answer.
         grace_seconds: For requests under way to finish once the server is told to stop.
     """
 
@@ -28,8 +33,11 @@ class Limits:
     rows: int = 128
     image_pixels: int = 25_000_000
     text_bytes: int = 100_000
+    tokens: int = 16_384
     in_flight: int = 32
     concurrency: int = 2
+    connections: int = 512
+    head_seconds: float = 10.0
     upload_seconds: float = 30.0
     grace_seconds: int = 30
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tltool.data.preprocessing import TextPreprocessing
 from tltool.export.contract import GOLDEN_FILE, MAIN_SIGNATURE, RAW_INPUT
 from tltool.serving.exports import ServedExport
 from tltool.serving.image_size import declared_pixels
 from tltool.serving.limits import Limits, RefusedError
 from tltool.serving.tensors import DTYPES, Array, PredictRequest, Spec
+from tltool.serving.tokens import checked_tokens
 from tltool.support.errors import ExportError
 from tltool.support.files import read_json
 from tltool.support.quiet import load_tensorflow, quiet
@@ -95,23 +97,33 @@ class ServedModel:
         return request.inputs[RAW_INPUT[self.export.task.spec.modality]]
 
     def _parts(self, request: PredictRequest) -> Iterator[Mapping[str, Array]]:
-        """The inputs, in groups of rows that are decoded at once."""
-        raw = self._raw(request)
-        if raw is None:
-            yield request.inputs
-        elif self.export.task.spec.modality == "text":
-            self._check_texts(raw)
-            yield request.inputs
+        """The inputs, in groups of rows that are computed at once."""
+        raw, preprocessing = self._raw(request), self.export.preprocessing
+        if isinstance(preprocessing, TextPreprocessing):
+            if raw is None:
+                tokens = checked_tokens(request.inputs, preprocessing)
+            else:
+                tokens = self._most_tokens(raw, preprocessing.max_length)
+            most = max(1, self._limits.tokens // tokens)
+            groups = _groups([1] * request.rows, most)
+        elif raw is None:
+            groups = iter([(0, request.rows)])
         else:
-            (name,) = request.inputs
-            for start, stop in _groups(self._checked_pixels(raw), self._limits.image_pixels):
-                yield {name: raw[start:stop]}
+            groups = _groups(self._checked_pixels(raw), self._limits.image_pixels)
+        for start, stop in groups:
+            yield {name: array[start:stop] for name, array in request.inputs.items()}
 
-    def _check_texts(self, texts: Array) -> None:
+    def _most_tokens(self, texts: Array, max_length: int) -> int:
+        """Tokens that the longest of the texts may have; none is empty or past the limit."""
         most = self._limits.text_bytes
         for row, text in enumerate(texts):
             if len(text) > most:
                 raise RefusedError(413, f"row {row}: a text of {len(text)} bytes, allowed {most}")
+            if not text.decode("utf-8", "replace").strip():
+                raise RefusedError(400, f"row {row}: the text is empty; send one with words in it")
+        # A token is a byte or more, but for those added around, and in the rare characters that
+        # a tokenizer spells out (NFKC), which only make a group larger.
+        return min(max_length, max(map(len, texts)) + 3)
 
     def _checked_pixels(self, images: Array) -> list[int]:
         """Pixels of each image, all of them within the limit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -62,24 +63,29 @@ class Log:
     """Events, one JSON object a line.
 
     Goes to a copy of a file descriptor, so that lines written while TensorFlow
-    is loaded, which holds back what its native code prints, are not lost.
+    is loaded, which holds back what its native code prints, are not lost. A
+    line that cannot be written (a full disk, a reader that went away) is: the
+    server goes on.
 
     Args:
         descriptor: Where to; 2 is stderr.
     """
 
     def __init__(self, descriptor: int = 2) -> None:
-        self._stream: IO[str] = os.fdopen(os.dup(descriptor), "w", encoding="utf-8")
+        self._stream: IO[str] = os.fdopen(
+            os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace"
+        )
         self._lock = threading.Lock()
 
     def __call__(self, event: str, **facts: Any) -> None:
         """Writes one line: the time (UTC), the event and its facts."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **facts}, ensure_ascii=False, default=str)
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._stream.write(f"{line}\n")
             self._stream.flush()
 
     def close(self) -> None:
         """Closes the copy."""
-        self._stream.close()
+        with suppress(OSError):
+            self._stream.close()

@@ -9,6 +9,7 @@ from typing import Literal
 from tltool.serving.limits import RefusedError
 
 Verb = Literal["status", "metadata", "predict", "classify", "regress"]
+_SHOWN = 200
 _LARGEST_VERSION = 2**63 - 1
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 # As in tensorflow_serving/model_servers/http_rest_api_util.cc.
@@ -41,9 +42,9 @@ def parse_path(method: str, path: str) -> Asked:
     if found is None:
         if method == "GET" and path.rstrip("/").lower() == "/v1/models":
             raise RefusedError(400, "Missing model name in request.")
-        raise RefusedError(400, f"Malformed request: {method} {path}")
+        raise RefusedError(400, f"Malformed request: {method} {path[:_SHOWN]}")
     version = found["version"]
     if version is not None and (len(version) > 19 or int(version) > _LARGEST_VERSION):
-        raise RefusedError(400, f"Failed to convert version: {version} to numeric.")
+        raise RefusedError(400, f"Failed to convert version: {version[:_SHOWN]} to numeric.")
     verb: Verb = (found["verb"] or "status").lower()  # type: ignore[assignment]
     return Asked(found["name"], None if version is None else int(version), found["label"], verb)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import uvicorn
 
 from tltool.serving.app import make_app
+from tltool.serving.connections import Connection
 from tltool.serving.service import Service
 from tltool.support.errors import TltoolError
 
@@ -55,32 +58,70 @@ def address_of(listening: socket.socket) -> str:
     return f"http://{shown}:{port}/"
 
 
-def run_server(
-    service: Service, listening: socket.socket, *, on_listening: Callable[[], None]
-) -> None:
-    """Serves until SIGTERM or SIGINT; requests under way are finished first.
+def names_of(listening: socket.socket, host: str, allowed: Iterable[str]) -> frozenset[str] | None:
+    """The names by which a server may be asked; None for any.
+
+    A page of another site can have its own name point at this machine (DNS
+    rebinding), and then read what is answered here; its requests name that site.
+
+    Args:
+        listening: Where it listens.
+        host: As the user names it.
+        allowed: Names that the user allows; if there are none, a server that
+            only this machine can reach allows this machine's, and another any.
+    """
+    if allowed := frozenset(name.lower().strip("[]") for name in allowed):
+        return None if "*" in allowed else allowed
+    address = listening.getsockname()[0]
+    if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return None
+    return frozenset({"localhost", "127.0.0.1", "::1", address, host.lower()})
+
+
+def make_server(service: Service, names: frozenset[str] | None) -> uvicorn.Server:
+    """A server of a service, not run yet.
 
     Args:
         service: What to serve.
-        listening: Closed at the end.
-        on_listening: Called before the first request is taken.
-
-    Raises:
-        TltoolError: The model cannot be loaded.
+        names: By which it may be asked; None for any.
     """
 
     def stop() -> None:
         server.should_exit = True
 
     config = uvicorn.Config(
-        make_app(service, on_fault=stop),
+        make_app(service, names=names, on_fault=stop),
+        http=partial(Connection, service.limits),
         log_config=None,  # the service has a log of its own
+        log_level="critical",
         access_log=False,
         server_header=False,
         ws="none",
         timeout_graceful_shutdown=service.limits.grace_seconds,
     )
     server = uvicorn.Server(config)
+    return server
+
+
+def run_server(
+    service: Service,
+    listening: socket.socket,
+    names: frozenset[str] | None,
+    *,
+    on_listening: Callable[[], None],
+) -> None:
+    """Serves until SIGTERM or SIGINT; requests under way are finished first.
+
+    Args:
+        service: What to serve.
+        listening: Closed at the end.
+        names: By which it may be asked; None for any.
+        on_listening: Called before the first request is taken.
+
+    Raises:
+        TltoolError: The model cannot be loaded.
+    """
+    server = make_server(service, names)
     # uvicorn raises the signal that stopped it once more at its end, for who handled it before.
     previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

@@ -49,6 +49,7 @@ class Service:
         self._load = load
         self._model: ServedModel | None = None
         self._in_flight = 0
+        self._arriving = 0
         self._threads = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="predict")
 
     async def start(self, on_fault: Callable[[], None]) -> None:
@@ -136,8 +137,10 @@ class Service:
             RefusedError: It is wrong, too large, or too much for now.
         """
         model = self._servable(asked)
+        self._check_place()
+        # A place is taken once the body is there: slow clients keep no one out.
+        content = await self._read(announced, body)
         with self._admitted():
-            content = await self._read(announced, body)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._answer, model, content)
 
@@ -173,12 +176,15 @@ class Service:
         if asked.label not in self.export.version_labels:
             raise RefusedError(400, f"Unrecognized servable version label: {asked.label}")
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """A place among the requests in flight."""
+    def _check_place(self) -> None:
         if self._in_flight >= self.limits.in_flight:
             message = f"{self._in_flight} requests are in flight already, which is the limit"
             raise RefusedError(429, message, retry=True)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """A place among the requests in flight."""
+        self._check_place()
         self._in_flight += 1
         self.metrics.in_flight.set(self._in_flight)
         try:
@@ -203,15 +209,25 @@ class Service:
                         size += len(part)
                         if size <= most:
                             parts.append(part)
+                            self._keep(len(part))
                         elif size > _DISCARDED * most:
                             break
         except TimeoutError as error:
             message = "the request's body took too long to arrive"
             raise RefusedError(408, message, unread=True) from error
+        finally:
+            self._arriving -= sum(map(len, parts))
         if max(size, announced or 0) > most:
             message = f"the request's body is larger than {most} bytes"
             raise RefusedError(413, message, unread=True)
         return b"".join(parts)
+
+    def _keep(self, size: int) -> None:
+        """Counts bytes of bodies that arrive, which are bounded together."""
+        self._arriving += size
+        if self._arriving > self.limits.in_flight * self.limits.request_bytes:
+            message = "too many requests arrive at the same time"
+            raise RefusedError(429, message, retry=True, unread=True)
 
     def _answer(self, model: ServedModel, content: bytes) -> bytes:
         """Reads, computes and writes; runs in a thread."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tltool.data.images.signatures import image_format
 from tltool.export.contract import MAIN_SIGNATURE
 from tltool.serving.limits import RefusedError
 
@@ -97,22 +98,51 @@ def read_request(body: bytes, signatures: Signatures, *, max_rows: int) -> Predi
         sizes = ", ".join(f"{name}: {count}" for name, count in rows.items())
         raise _wrong(f"inputs have different numbers of rows: {sizes}")
     (count,) = set(rows.values())
+    if not count:
+        raise _wrong("no values in 'inputs'")
     _check_rows(count, max_rows)
     return PredictRequest(signature, form, inputs, count)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
     if not body:
-        raise _wrong("JSON Parse error: The document is empty")
+        raise _no_json("The document is empty")
     try:
-        values = json.loads(body.decode("utf-8"))
+        values = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except RecursionError as error:
-        raise _wrong("JSON Parse error: nested too deeply") from error
+        raise _no_json("nested too deeply") from error
     except ValueError as error:  # also of text that is not UTF-8, and of numbers of many digits
-        raise _wrong(f"JSON Parse error: {_cut(str(error))}") from error
+        found = next((name for sign, name in _NO_JSON.items() if body.startswith(sign)), None)
+        found = found or image_format(body)
+        what = f" (it looks like {found})" if found else ""
+        raise _no_json(_cut(str(error)) + what) from error
     if not isinstance(values, dict):
-        raise _wrong(f"JSON Value: {_shown(values)} Is not object")
+        raise _wrong(f"JSON Value: {_shown(values)} Is not object; {_SEND}")
     return values
+
+
+_SEND = 'send {"instances": [...]} as JSON, files in it as {"b64": "their content in base64"}'
+_NO_JSON = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "a ZIP file",
+    b"--": "multipart form data",
+    b"instances=": "form data",
+    b"inputs=": "form data",
+}
+"""First bytes of what is sent in place of JSON."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {_shown(twice)} stands twice in an object")
+    return values
+
+
+def _no_json(reason: str) -> RefusedError:
+    return _wrong(f"JSON Parse error: {reason}; {_SEND}")
 
 
 def _signature_of(values: Mapping[str, Any], signatures: Signatures) -> str:
