@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool._version import __version__
 from tltool.support.errors import DataError, TltoolError
+from tltool.support.keras_settings import choose_backend
 
 if TYPE_CHECKING:
     from tltool.backbones.base import Features
@@ -90,6 +91,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
+        choose_backend()
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'tltool' has no attribute {name!r}")
 

@@ -17,7 +17,6 @@ import yaml
 from command import Done, cli, succeed
 from presets import write_image_preset, write_text_preset, write_texts
 
-from tltool.cli.app import run
 from tltool.recipe.recipe import Recipe
 
 TEXT_RECIPE = """\
@@ -592,19 +591,6 @@ def test_predict_names_a_missing_file_and_a_damaged_run(place, text_run):
     done = cli("predict", damaged, "great film")
     assert done.code == 2
     assert "sha256" in done.err
-
-
-def test_an_error_of_our_own_asks_for_a_report(monkeypatch, capsys):
-    from tltool.support import shipped
-
-    def broken(kind):
-        raise ZeroDivisionError("a fault of ours")
-
-    monkeypatch.setattr(shipped, "list_shipped", broken)
-    assert run(["recipes", "list"]) == 1
-    told = capsys.readouterr().err
-    assert "Traceback" in told
-    assert "report it" in told
 
 
 def test_help_and_version_succeed():

@@ -5,7 +5,6 @@ Those of tltool are `models/*.yaml`; `tltool models add` writes a user's own.
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.errors import BackboneError, did_you_mean
+from tltool.support.files import folder_variable
 from tltool.support.shipped import shipped_dir
 from tltool.tasks.table import Modality
 
@@ -198,8 +198,8 @@ class ModelCard(_Value):
 
 def own_models_dir() -> Path:
     """Where a user's own cards are: `TLTOOL_MODELS`, else the user's data folder."""
-    if override := os.environ.get("TLTOOL_MODELS"):
-        return Path(override).expanduser()
+    if override := folder_variable("TLTOOL_MODELS"):
+        return override
     import platformdirs
 
     return Path(platformdirs.user_data_dir("tltool", appauthor=False)) / "models"

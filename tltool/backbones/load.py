@@ -25,6 +25,7 @@ from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
 from tltool.backbones.sources.torchvision import TorchvisionWeights, fetch_torchvision
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.errors import BackboneError
+from tltool.support.keras_settings import check_keras
 from tltool.tasks.table import Modality
 
 Weights = Literal["pretrained", "random"]
@@ -64,7 +65,9 @@ def load_backbone(
     Raises:
         BackboneError: There is no such backbone, it cannot be fetched, or it
             does not fit the modality or an option.
+        TltoolError: Keras has other settings than tltool needs.
     """
+    check_keras()
     wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
     return _fitted(_chosen(wanted, weights_file), image_fit)
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import traceback
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tltool._version import __version__
 from tltool.cli import (
@@ -35,14 +38,28 @@ from tltool.cli import (
     tune_head,
     validate,
 )
+from tltool.cli.streams import abandon_streams, settle_streams
 from tltool.support import stopping
-from tltool.support.errors import TltoolError
+from tltool.support.errors import TltoolError, first_line
+from tltool.support.machine import machine_error
 from tltool.support.processes import end_with_parent
 
-ISSUES = "https://github.com/tltool/tltool/issues"
+
+class _ReaderGoneError(Exception):
+    """Nobody reads stdout any more."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would exit with 1
+            raise _ReaderGoneError from error
+
 
 app = typer.Typer(
     name="tltool",
+    cls=_Commands,
     help="Transfer learning: from labelled images or texts to a checked, exported model.",
     epilog="Start with:  tltool finetune quickstart",
     no_args_is_help=True,
@@ -93,7 +110,16 @@ def main() -> None:
     """Runs the command line and exits: 0 done, 1 tltool's fault or a failed check, 2 the user's."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     end_with_parent()
-    sys.exit(run(sys.argv[1:]))
+    settle_streams()
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        code = code or _tell_of(error)
+    abandon_streams()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -112,26 +138,17 @@ def _run(arguments: list[str]) -> int:
         result = typer.main.get_command(app).main(
             arguments, prog_name="tltool", standalone_mode=False
         )
-    except TltoolError as error:
-        _say(f"error: {error.message}", f"hint: {error.hint}" if error.hint else "")
-        return error.exit_code
     except typer.TyperException as error:
-        command = " ".join(["tltool", *arguments[:1]]) if arguments else "tltool"
-        _say(f"error: {error.format_message()}", f"hint: see {command} --help")
+        _say(*_usage_lines(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
-    except BrokenPipeError:
-        # The reader of stdout went away (`| head`): not an error of ours.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-        return 0
-    except Exception:
-        if stopping.exit_code():  # what the interruption became on its way through another library
-            return _interrupted()
-        traceback.print_exc()
-        _say(f"\nThis is a fault of tltool {__version__}. Please report it with the lines above:",
-             ISSUES)  # fmt: skip
-        return 1
+    except _ReaderGoneError:
+        return 0  # the reader of stdout went away (`| head`): not an error of ours
+    except Exception as error:
+        if stopping.exit_code() and not isinstance(error, TltoolError):
+            return _interrupted()  # what that became on its way through another library
+        return _tell_of(error)
     return result if isinstance(result, int) else 0
 
 
@@ -140,7 +157,36 @@ def _interrupted() -> int:
     return 130
 
 
+def _usage_lines(error: typer.TyperException) -> tuple[str, ...]:
+    context = getattr(error, "ctx", None)
+    if context is not None and not context.args and error.format_message() == context.get_help():
+        return (error.format_message(),)  # a command that does nothing by itself
+    place = context.command_path if context else "tltool"
+    return f"error: {error.format_message()}", f"hint: see {place} --help"
+
+
+def _tell_of(error: Exception) -> int:
+    """Tells of an error on stderr; returns the exit code."""
+    known = error if isinstance(error, TltoolError) else machine_error(error)
+    if known is not None:
+        _say(f"error: {known.message}", f"hint: {known.hint}" if known.hint else "")
+        return known.exit_code
+    lines = "".join(traceback.format_exception(error))
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="tltool-fault-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(lines)
+        kept = f"its traceback is kept in {name}"
+    except OSError:
+        kept = f"its traceback:\n{lines}"
+    _say(
+        f"error: a fault of tltool {__version__}: {type(error).__name__}: {first_line(error)}", kept
+    )
+    return 1
+
+
 def _say(*lines: str) -> None:
-    for line in lines:
-        if line:
-            typer.echo(line, err=True)
+    with suppress(OSError):  # there may be no one to tell
+        for line in lines:
+            if line:
+                typer.echo(line, err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from tltool.support.errors import TltoolError, first_line
+from tltool.support.keras_settings import check_keras
 from tltool.support.quiet import quiet
 
 
@@ -25,8 +26,10 @@ def load_keras_file(
         hint: What to do about a file that cannot be loaded.
 
     Raises:
-        TltoolError: It is damaged, holds code, or has layers that are not known.
+        TltoolError: It is damaged, holds code, or has layers that are not known; or
+            Keras has other settings than tltool needs.
     """
+    check_keras()
     try:
         with quiet():
             model: keras.Model = keras.saving.load_model(path, compile=False, safe_mode=True)

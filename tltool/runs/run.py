@@ -93,6 +93,7 @@ class Run:
 
         Raises:
             RunError: The run has no model, or its file is damaged.
+            TltoolError: Keras has other settings than tltool needs.
         """
         file = self.folder.model
         self.folder.check(file)

@@ -14,19 +14,39 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tltool.support.errors import TltoolError
 from tltool.support.processes import is_gone, is_marked, mark
 
 # What another machine left is taken for abandoned after so long without a change.
 _OLD_SECONDS = 7 * 24 * 3600.0
+# Of a file's name, in that of the folder it is written in: both must be allowed.
+_SHOWN = 40
 
 
 def cache_dir() -> Path:
-    """The folder for downloads and caches: `TLTOOL_CACHE`, else the user's cache folder."""
-    if override := os.environ.get("TLTOOL_CACHE"):
-        return Path(override).expanduser()
+    """The folder for downloads and caches: `TLTOOL_CACHE`, else the user's cache folder.
+
+    Raises:
+        TltoolError: `TLTOOL_CACHE` begins with a home folder that there is not.
+    """
+    if override := folder_variable("TLTOOL_CACHE"):
+        return override
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("tltool", appauthor=False))
+
+
+def folder_variable(name: str) -> Path | None:
+    """The folder that an environment variable names, or None.
+
+    Raises:
+        TltoolError: It begins with a home folder that there is not.
+    """
+    value = os.environ.get(name)
+    try:
+        return Path(value).expanduser() if value else None
+    except RuntimeError as error:
+        raise TltoolError(f"{name}={value}: {error}", hint="name the whole path") from error
 
 
 def sha256(path: Path) -> str:
@@ -43,9 +63,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
     removed and `target` stays as it was; what a killed process leaves of it,
     `sweep` removes. An existing folder is replaced. A file is on the disk
     before it gets its name, so that a power cut leaves the old or the new one.
+
+    Raises:
+        OSError: Named by `target`, not by the temporary path.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{mark()}.", dir=target.parent))
+    try:
+        prefix = f".{target.name[:_SHOWN]}.{mark()}."
+        holder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    except OSError as error:
+        error.filename = str(target)
+        raise
     temporary = holder / target.name
     try:
         yield temporary
@@ -176,9 +204,12 @@ def _no_number(name: str) -> Any:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Writes UTF-8 text atomically.
+
+    Bytes in file names that are no text are escaped, as JSON escapes them.
+    """
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: Path, value: Any, *, default: Callable[[Any], Any] | None = None) -> None:

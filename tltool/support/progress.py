@@ -130,7 +130,7 @@ class RichProgress(Progress):
 
     def stage(self, title: str) -> None:
         """Prints the title in bold."""
-        self._console.print(f"[bold]{title}[/]", highlight=False)
+        self._console.print(title, style="bold", highlight=False, markup=False)
 
     def note(self, text: str) -> None:
         """Prints the note, indented."""
@@ -141,10 +141,10 @@ class RichProgress(Progress):
         """Shows a bar over all steps of the phase."""
         self._steps_per_epoch, self._epochs, self._speed = steps_per_epoch, epochs, _Speed()
         columns = (
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             TimeRemainingColumn(compact=True),
         )
         with RichBars(*columns, console=self._console, transient=True) as bars:
@@ -170,7 +170,7 @@ class RichProgress(Progress):
     def epoch_end(self, row: Row, best: bool) -> None:
         """Prints the epoch's values above the bar."""
         console = self._bars.console if self._bars is not None else self._console
-        console.print(f"  {row['phase']}  {_epoch_line(row, best)}", highlight=False)
+        console.print(f"  {row['phase']}  {_epoch_line(row, best)}", highlight=False, markup=False)
 
 
 def terminal_progress(stream: TextIO | None = None) -> Progress:

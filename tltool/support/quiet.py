@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from tltool.support.keras_settings import choose_backend, pin_keras
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -24,6 +26,8 @@ def quiet() -> Iterator[None]:
     try:
         with ExitStack() as stack:
             for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+                if stream is None:  # it was closed when Python began
+                    continue
                 stream.flush()
                 stack.enter_context(_discarded(descriptor))
                 stack.callback(stream.flush)
@@ -47,11 +51,14 @@ def _discarded(descriptor: int) -> Iterator[None]:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without the lines its libraries log while they load.
+    """Imports TensorFlow for a process of tltool's own, without what it logs meanwhile.
 
     Its Python warnings are silenced too: a command tells of what matters itself.
+    Keras gets the settings that tltool needs.
     """
+    choose_backend()
     with quiet():
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
+        pin_keras()

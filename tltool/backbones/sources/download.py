@@ -204,7 +204,7 @@ def _bar(part: Path, start: int, total: int | None) -> Iterator[Any]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (
-        TextColumn(f"  {part.name.removesuffix('.part')}"),
+        TextColumn("  {task.description}", markup=False),
         BarColumn(bar_width=24),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -213,5 +213,5 @@ def _bar(part: Path, start: int, total: int | None) -> Iterator[Any]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bars:
-        task = bars.add_task("", total=total, completed=start)
+        task = bars.add_task(part.name.removesuffix(".part"), total=total, completed=start)
         yield lambda count: bars.advance(task, count)

@@ -1,0 +1,189 @@
+"""What the disk, the system and the streams do to a command is told, with no traceback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+import typer
+from command import cli, succeed
+
+from tltool.cli.app import app
+from tltool.support import shipped
+
+ERRORS = {
+    errno.ENOSPC: "free some space",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "choose another place",
+    errno.ENOTDIR: "choose another path",
+    errno.EISDIR: "name a file",
+    errno.ENAMETOOLONG: "shorter name",
+    errno.EMFILE: "ulimit -n",
+    errno.EIO: "fails",
+}
+
+
+def failing(monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(shipped, "list_shipped", fail)
+    return cli("recipes", "list")
+
+
+@pytest.mark.parametrize("number", ERRORS)
+def test_what_the_system_refuses_is_told_with_its_place(monkeypatch, number):
+    done = failing(monkeypatch, OSError(number, "x", "some/place"))
+    assert done.code == 2
+    assert done.err.startswith(f"error: some/place: {os.strerror(number)}\nhint: ")
+    assert ERRORS[number] in done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("Can't write data (file write failed: errno = 28, error message = ...)"), "free"),
+        (RuntimeError("UNKNOWN: /x/variables: No space left on device"), "free some space"),
+        (MemoryError(), "out of memory: MemoryError"),
+        (OSError(errno.ENOMEM, "x"), "out of memory"),
+        (ValueError("embedded null byte"), "NUL"),
+        (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), "rename"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/x']"), "TMPDIR"),
+    ],
+    ids=range(7),
+)
+def test_other_errors_of_the_machine_are_told(monkeypatch, error, told):
+    done = failing(monkeypatch, error)
+    assert done.code == 2
+    assert told in done.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("ours"),
+        UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range(128)"),
+        OSError("a reader's own words"),
+    ],
+)
+def test_a_fault_of_our_own_is_short_and_keeps_its_traceback(monkeypatch, tmp_path, error):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    done = failing(monkeypatch, error)
+    assert done.code == 1
+    assert type(error).__name__ in done.err
+    assert "http" not in done.err
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in done.err
+    assert "in list_recipes" in kept.read_text()
+
+
+def test_a_fault_shows_its_traceback_where_it_cannot_be_kept(monkeypatch, capsys):
+    from tltool.cli.app import run
+
+    def nowhere(**_):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    def fail(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tempfile, "mkstemp", nowhere)
+    monkeypatch.setattr(shipped, "list_shipped", fail)
+    assert run(["recipes", "list"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def commands(group=None, path=()):
+    """Every command as words, such as ("runs", "list")."""
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_a_misspelt_option_leads_to_the_help_of_its_command(words):
+    done = cli(*words, "--no-such-option")
+    assert done.code == 2
+    assert "No such option: --no-such-option" in done.err
+    assert done.err.endswith(f"hint: see tltool {' '.join(words)} --help\n")
+    assert succeed(*words, "--help").out
+
+
+def test_what_is_no_command_leads_to_a_help_that_there_is():
+    for words, place in (
+        (["finetun"], "tltool"),
+        (["runs", "lst"], "tltool runs"),
+        (["--"], "tltool"),
+    ):
+        done = cli(*words)
+        assert done.code == 2
+        assert done.err.endswith(f"hint: see {place} --help\n")
+    assert "'finetune'" in cli("finetun").err
+    assert "'list'" in cli("runs", "lst").err
+    for words in ([], ["runs"]):
+        done = cli(*words)
+        assert done.code == 2
+        assert done.err.strip().startswith("Usage: tltool")
+        assert "hint" not in done.err
+
+
+def shell(script, **variables):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+    done = subprocess.run(
+        ["bash", "-c", script.replace("tltool", f"{sys.executable} -m tltool", 1)],
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert b"Exception ignored" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("script", "code", "told"),
+    [
+        ("tltool recipes list > /dev/full", 2, b"No space left on device"),
+        ("tltool recipes list > /dev/full 2>&1", 2, b""),
+        ("tltool nonsense 2> /dev/full", 2, b""),
+        ("tltool recipes list | head -0; exit ${PIPESTATUS[0]}", 0, b""),
+        ("tltool recipes list >&-", 0, b""),
+        ("tltool recipes list <&- >&- 2>&-", 0, b""),
+    ],
+)
+def test_streams_that_are_full_or_closed(script, code, told):
+    done = shell(script)
+    assert (done.returncode, told in done.stderr) == (code, True)
+    assert not told or done.stderr.startswith(b"error: ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_json_is_json_in_any_encoding_and_with_names_that_are_no_text(tmp_path, encoding):
+    root = tmp_path / "é→\U0001f600"
+    run = root / os.fsdecode(b"\xff") / "1"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text('{"format": 1, "status": "finished", "created": "now"}')
+    done = shell(
+        'tltool runs list --json --runs "$FOLDER"', FOLDER=str(root), PYTHONIOENCODING=encoding
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout.decode(encoding.replace("ascii", "utf-8")))
+    assert found["run"] == str(run)
+    table = shell('tltool runs list --runs "$FOLDER"', FOLDER=str(root), PYTHONIOENCODING=encoding)
+    assert table.returncode == 0
+
+
+def test_a_working_folder_that_is_gone(tmp_path):
+    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && "
+                 "tltool recipes copy quickstart")  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: ")
