@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -578,6 +579,24 @@ def test_a_mistake_is_named_with_a_way_out(place, text_run, arguments, shown):
     assert done.code == 2
     assert "error: " in done.err
     assert shown in done.err
+
+
+def test_predict_images_of_names_that_are_no_text(place, image_run, tmp_path):
+    path, _ = image_run
+    source = next((place / "photos").rglob("*.jpg"))
+    photo = tmp_path / os.fsdecode(b"bad\xff [x].jpg")
+    shutil.copy(source, photo)
+    by_name, plain = (
+        json.loads(succeed("predict", path, file, "--format", "jsonl").out)
+        for file in (photo, source)
+    )
+    assert by_name["probabilities"] == plain["probabilities"]
+    assert by_name["input"] == str(photo)
+    copied = shutil.copytree(path, tmp_path / os.fsdecode(b"\xff") / "1")
+    for form in ("saved_model", "litert"):
+        done = cli("export", copied, "--format", form)
+        assert done.code == 2
+        assert "not valid Unicode" in done.err
 
 
 def test_predict_names_a_missing_file_and_a_damaged_run(place, text_run):

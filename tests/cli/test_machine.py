@@ -182,6 +182,13 @@ def test_json_is_json_in_any_encoding_and_with_names_that_are_no_text(tmp_path, 
     assert table.returncode == 0
 
 
+def test_a_folder_of_runs_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    done = cli("runs", "list", "--runs", tmp_path / "file")
+    assert (done.code, done.err.splitlines()[0]) == (2, f"error: {tmp_path / 'file'} is a file.")
+    assert "did you mean" not in cli("runs", "show", tmp_path / "file").err
+
+
 def test_a_working_folder_that_is_gone(tmp_path):
     done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && "
                  "tltool recipes copy quickstart")  # fmt: skip

@@ -14,6 +14,7 @@ from tltool.export.feeding import BATCH_SIZE
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.outputs import Outputs, Run
 from tltool.support.errors import ExportError, TltoolError, first_line
+from tltool.support.files import require_text
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def read_contract(path: Path) -> tuple[Path, Contract]:
     Takes the paths that `load_artifact` takes, and raises what it raises.
     """
     path = Path(path)
+    require_text(path)
     folder = path if (path / CONTRACT_FILE).is_file() else _folder_of(path)
     check_files(folder)
     contract = Contract.read(folder)

@@ -23,7 +23,7 @@ from tltool.recipe.export_faults import export_faults
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support import stopping
 from tltool.support.errors import ExportError, GateError, RecipeError
-from tltool.support.files import atomic_path, write_json, write_text
+from tltool.support.files import atomic_path, require_text, write_json, write_text
 from tltool.support.sums import write_sums
 from tltool.tasks.table import Task
 
@@ -114,8 +114,10 @@ def export_outcomes(
     Raises:
         RecipeError: Options that are not for the task, or a missing extra.
         ExportError: There are no examples.
+        TltoolError: The folder's path is not valid Unicode.
     """
     check_options(section, task)
+    require_text(folder)
     if isinstance(preprocessing, TextPreprocessing):
         length = length or preprocessing.max_length
     # TensorFlow is imported by this.

@@ -104,10 +104,11 @@ class RunFolder:
             usable = [folder for folder in numbered if folder.has_model]
             candidate = (usable or numbered or [cls(given)])[-1].path
         if not (candidate / MANIFEST).is_file():
-            siblings = [str(p) for p in given.parent.glob("*")] if given.parent.is_dir() else []
+            siblings = given.parent.glob("*") if given.parent.is_dir() else []
+            others = [str(path) for path in siblings if path != given]
             raise RunError(
                 f"There is no run in {str(given)!r} (no {MANIFEST}).",
-                hint=did_you_mean(str(given), siblings) or "`tltool runs list` shows the runs.",
+                hint=did_you_mean(str(given), others) or "`tltool runs list` shows the runs.",
             )
         folder = cls(candidate)
         folder.manifest()
@@ -297,8 +298,14 @@ class RunFolder:
 
 
 def list_runs(output_dir: str | Path) -> list[RunFolder]:
-    """All runs below a folder, oldest first within each name."""
+    """All runs below a folder, oldest first within each name.
+
+    Raises:
+        RunError: It is a file.
+    """
     root = Path(output_dir)
+    if root.is_file():
+        raise RunError(f"{root} is a file.", hint="name the folder that holds the runs")
     if not root.is_dir():
         return []
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import signal
@@ -45,8 +46,11 @@ def listen(host: str, port: int) -> socket.socket:
             listening.close()
             raise
     except (OSError, OverflowError, UnicodeError) as error:
+        elsewhere = isinstance(error, socket.gaierror | UnicodeError)
+        elsewhere = elsewhere or getattr(error, "errno", None) == errno.EADDRNOTAVAIL
         raise TltoolError(
-            f"{host}:{port} cannot be listened on: {error}", hint="choose another with --port"
+            f"{host}:{port} cannot be listened on: {error}",
+            hint=f"choose another with {'--host' if elsewhere else '--port'}",
         ) from error
     return listening
 

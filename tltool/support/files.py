@@ -83,6 +83,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         if target.is_dir() and temporary.is_dir():
             target.rename(holder / f"{target.name}.old")
         temporary.replace(target)
+    except OSError as error:
+        if isinstance(error.filename, str):
+            error.filename = error.filename.replace(str(holder), str(target.parent), 1)
+        raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
@@ -148,6 +152,21 @@ def sweep(paths: Iterable[Path]) -> None:
             gone = is_gone(path.name)
             if gone or (gone is None and old and is_marked(path.name)):
                 shutil.rmtree(path)
+
+
+def require_text(path: Path) -> None:
+    """Refuses a path with bytes that are no text: TensorFlow and LiteRT cannot open it.
+
+    Raises:
+        TltoolError: Names it.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise TltoolError(
+            f"{str(path)!r} is not valid Unicode, and no model can be kept there.",
+            hint="rename the file or the folder",
+        ) from error
 
 
 def size_of(path: Path) -> int:

@@ -81,7 +81,8 @@ class ImageStore:
         decoders = {decoder_of(_start(image)) for image in self._images}
         data = tf.constant([_encoded(image) for image in self._images], tf.string)
         is_file = tf.constant([not isinstance(x, (bytes, np.ndarray)) for x in self._images])
-        names = tf.constant([self._name(row) for row in range(len(self._images))], tf.string)
+        names = [os.fsencode(self._name(row)) for row in range(len(self._images))]
+        names = tf.constant(names, tf.string)
 
         @tf.autograph.experimental.do_not_convert
         def load(row: Any) -> tuple[Any, Any]:
@@ -136,7 +137,7 @@ class _Resizer:
         if isinstance(image, np.ndarray):
             function = self._function(tf.identity, tf.TensorSpec([None, None, 3], tf.uint8))
             return np.asarray(function(array_to_rgb(image)))
-        content = image if isinstance(image, bytes) else tf.io.read_file(os.fspath(image)).numpy()
+        content = image if isinstance(image, bytes) else tf.io.read_file(os.fsencode(image)).numpy()
         function = self._function(decoder_of(content), tf.TensorSpec([], tf.string))
         return np.asarray(function(tf.constant(content)))
 
@@ -169,4 +170,4 @@ def _encoded(image: Any) -> Any:
     """What the graph starts from: a path, or the bytes of an image file (lossless for arrays)."""
     if isinstance(image, np.ndarray):
         return tf.io.encode_png(array_to_rgb(image), compression=1).numpy()
-    return image if isinstance(image, bytes) else os.fspath(image)
+    return image if isinstance(image, bytes) else os.fsencode(image)

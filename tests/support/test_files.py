@@ -1,0 +1,49 @@
+"""Files are whole or not there, and errors name what was to be written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tltool.support.errors import TltoolError
+from tltool.support.files import atomic_path, cache_dir, require_text, write_json, write_text
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "x" * 300, "\N{PILE OF POO}" * 100):
+        with pytest.raises(OSError, match=r".*") as caught:
+            write_text(tmp_path / name, "new")
+        place = caught.value.filename2 or caught.value.filename
+        assert place == str(tmp_path / name)
+    with pytest.raises(OSError, match=r".*") as caught, atomic_path(tmp_path / "new") as temporary:
+        (temporary / "inside" / "missing").write_text("x")
+    assert caught.value.filename == str(tmp_path / "new" / "inside" / "missing")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_name_as_long_as_a_name_may_be_is_written(tmp_path):
+    for name in ("x" * 255, "é" * 127):
+        write_text(tmp_path / name, "whole")
+        assert (tmp_path / name).read_text() == "whole"
+
+
+def test_names_of_files_that_are_no_text_come_back_from_json(tmp_path):
+    value = {"file": os.fsdecode(b"\xff/\xc3\xa9")}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
+
+
+def test_a_path_that_is_no_text_is_refused():
+    require_text(Path("é"))
+    with pytest.raises(TltoolError, match="not valid Unicode"):
+        require_text(Path(os.fsdecode(b"\xff")))
+
+
+def test_a_home_that_there_is_not_is_named(monkeypatch):
+    monkeypatch.setenv("TLTOOL_CACHE", "~no-such-user/cache")
+    with pytest.raises(TltoolError, match="TLTOOL_CACHE=~no-such-user/cache"):
+        cache_dir()
