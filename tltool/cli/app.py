@@ -117,7 +117,6 @@ def main() -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        error.filename = "stdout"
         code = code or _tell_of(error)
     abandon_streams()
     sys.exit(code)
