@@ -11,6 +11,7 @@ from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.formats.table import FORMATS
 from tltool.export.package import write_model
 from tltool.export.sidecars.folder import write_golden
+from tltool.support.sums import write_sums
 
 
 def export_tiny(made: TinyTrained, folder: Path) -> Path:
@@ -19,4 +20,5 @@ def export_tiny(made: TinyTrained, folder: Path) -> Path:
     contract, _ = write_model(Exported(*made.parts()), ExportTarget(FORMATS["saved_model"]), folder)
     outputs = load_artifact(folder).predict_with_labels(made.held_out.inputs)
     write_golden(folder, contract, made.held_out, outputs, 1e-4)
+    write_sums(folder)
     return folder
