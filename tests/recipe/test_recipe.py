@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tltool.recipe.reading import read_recipe
 from tltool.recipe.recipe import Recipe, recipe_schema
 from tltool.recipe.schema import Last
 from tltool.support.errors import RecipeError
@@ -183,14 +184,10 @@ def test_every_shipped_recipe_is_valid_and_opens_with_its_command(file):
 
 def test_the_json_schema_accepts_shipped_recipes_and_refuses_faults():
     jsonschema = pytest.importorskip("jsonschema")
-    import yaml
-
-    from tltool.recipe.recipe import _Loader
-
     schema = recipe_schema()
     json.dumps(schema)
     for file in list_shipped("recipes"):
-        jsonschema.validate(yaml.load(file.read_text(), _Loader), schema)
+        jsonschema.validate(read_recipe(file)[0], schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"task": "nonsense", "backbone": "x"}, schema)
     with pytest.raises(jsonschema.ValidationError):
@@ -219,3 +216,95 @@ def test_how_images_become_square_is_not_for_texts():
             backbone={"name": "all-minilm-l6-v2", "image_fit": "stretch"},
         )
     assert [fault.path for fault in caught.value.faults] == ["backbone.image_fit"]
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.train=photos #2", "photos #2"),
+        ("data.train=2024-01-01", "2024-01-01"),
+        ("data.train=0123", "0123"),
+        ("data.train=~", "~"),
+        ("data.train=no", "no"),
+        ("data.train= a: [b", " a: [b"),
+        ("data.train=*.csv", "*.csv"),
+        ('data.train="null"', "null"),
+        ("data.train=null", None),
+        ("data.train=", None),
+        ("data.delimiter=|", "|"),
+        ('data.delimiter="\\t"', "\t"),
+        ("data.label_column=1", "1"),
+        ("data.label_columns=[2024, no, 1.0]", ("2024", "no", "1.0")),
+        ("backbone=nets #2", "nets #2"),
+        ("backbone.name=1e3", "1e3"),
+        ("backbone={name: 7, max_length: 9}", "7"),
+        ("name=null", "null"),
+        ("name=12", "12"),
+        ("description=", ""),
+    ],
+)
+def test_a_text_in_an_override_is_its_own_characters(override, value):
+    recipe = Recipe.of(task="text-multi-label", backbone="x").with_overrides(override)
+    field = override.partition("=")[0]
+    found = recipe.backbone.name if field.startswith("backbone") else recipe
+    for key in () if field.startswith("backbone") else field.split("."):
+        found = getattr(found, key)
+    assert found == value
+
+
+def test_texts_of_a_file_are_its_own_characters_too(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "task: text-classification\nbackbone: 2024-01-01\nname: no\ndescription: ~\n"
+        "data: {train: 007, validation: ~, label_column: 1, input_column: null}\n"
+    )
+    recipe = Recipe.load(file)
+    assert (recipe.backbone.name, recipe.name, recipe.description) == ("2024-01-01", "no", "~")
+    assert (recipe.data.train, recipe.data.validation) == ("007", None)
+    assert (recipe.data.label_column, recipe.data.input_column) == ("1", None)
+
+
+@pytest.mark.parametrize(
+    ("written", "weights"),
+    [
+        ("{0: 1, 1: 3}", {"0": 1, "1": 3}),
+        ("{no: 1, yes: 3}", {"no": 1, "yes": 3}),
+        ("{2024-01-01: 1, ~: 2, 1.0: 3, 007: 4}", {"2024-01-01": 1, "~": 2, "1.0": 3, "007": 4}),
+    ],
+)
+def test_keys_that_name_labels_are_read_as_labels_are(written, weights, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        f"task: text-classification\nbackbone: x\ntraining: {{class_weights: {written}}}"
+    )
+    recipe = Recipe.load(file)
+    assert recipe.training.class_weights == weights
+    assert recipe.with_overrides(f"training.class_weights={written}") == recipe
+    several = Recipe.of(task="text-multi-label", backbone="x")
+    shares = ", ".join(f"{key}: 0.{value}" for key, value in weights.items())
+    changed = several.with_overrides(f"evaluation.thresholds={{{shares}}}")
+    assert list(changed.evaluation.thresholds) == list(weights)
+
+
+def test_keys_from_python_that_name_labels_are_read_as_labels_are():
+    recipe = Recipe.of(
+        task="text-classification",
+        backbone="x",
+        training={"class_weights": {0: 1, True: 2, 2.0: 3, " a ": 4}},
+    )
+    assert recipe.training.class_weights == {"0": 1, "true": 2, "2": 3, "a": 4}
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", ".nan", ".inf"])
+def test_a_weight_that_is_not_positive_is_refused_where_it_stands(weight, tmp_path):
+    text = (
+        f"task: text-classification\nbackbone: x\ntraining: {{class_weights: {{'a[1]': {weight}}}}}"
+    )
+    assert list(faults(text, tmp_path)) == ["training.class_weights.a[1]"]
+
+
+def test_a_text_that_is_not_unicode_is_refused():
+    with pytest.raises(RecipeError) as error:
+        Recipe.of(task="text-classification", backbone="x", data={"train": "caf\udce9"})
+    (fault,) = error.value.faults
+    assert (fault.path, fault.problem) == ("data.train", "not Unicode text")

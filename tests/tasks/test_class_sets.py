@@ -212,8 +212,6 @@ def test_a_weight_by_name_is_that_of_rows_that_have_the_label():
         assert SEA.weights(targets, setting).tolist() == [[1.0] * 3] * 3
     with pytest.raises(DataError, match="Class weights: there is no label 'see'; the labels are"):
         SEA.weights(targets, {"see": 2.0})
-    with pytest.raises(DataError, match="weight of 'sea' must be positive, received 0"):
-        SEA.weights(targets, {"sea": 0})
 
 
 def test_balanced_weights_of_a_label_without_rows_are_finite():

@@ -40,12 +40,9 @@ def test_weights_by_name():
     target = ClassTarget(("cat", "dog"))
     assert target.weights(["cat", "dog"], {"dog": 3}).tolist() == [1.0, 3.0]
     assert target.weights(["cat", "dog"], None).tolist() == [1.0, 1.0]
-    with pytest.raises(DataError, match="no class 'dgo'") as caught:
-        target.weights(["cat"], {"dgo": 1.0})
+    with pytest.raises(DataError, match="no class 'dgo', 'cta'; the classes are") as caught:
+        target.weights(["cat"], {"dgo": 1.0, "cat": 2.0, "cta": 1.0})
     assert caught.value.hint == "did you mean `dog`?"
-    for weight in (-1.0, 0.0, float("nan"), float("inf")):
-        with pytest.raises(DataError, match="positive"):
-            target.weights(["cat"], {"dog": weight})
 
 
 def test_labels_that_are_numbers_are_noticed():

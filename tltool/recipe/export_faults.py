@@ -17,9 +17,9 @@ def export_faults(export: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
         spec: The task.
     """
     given, length = export.get("litert_input"), export.get("litert_length")
-    if spec.modality == "text" and given not in {None, "float32"}:
+    if spec.modality == "text" and given not in (None, "float32"):
         yield Fault("export.litert_input", "is not for texts", repr(given))
-    if spec.modality == "image" and length not in {None, "static"}:
+    if spec.modality == "image" and length not in (None, "static"):
         yield Fault("export.litert_length", "is not for images", repr(length))
     precisions = export.get("precisions")
     if given == "uint8_any_size" and isinstance(precisions, list | tuple) and "int8" in precisions:

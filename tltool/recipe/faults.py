@@ -34,7 +34,7 @@ def faults_from(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
 
 
 def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
-    location = _file_location(detail["loc"])
+    location = _file_location(detail)
     path = ".".join(map(str, location))
     received = _shown(detail["input"])
     if location[-1:] == ("train",) and location[:1] == ("schedule",):
@@ -69,19 +69,30 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     return Fault(path, _problem(detail), received, _allowed(detail) or None)
 
 
-def _file_location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _file_location(detail: ErrorDetails) -> tuple[int | str, ...]:
     """The part of pydantic's location that exists in the file."""
+    location = detail["loc"]
     if location[:2] == ("augment", "layers"):
         # The layer's name follows the number of the entry.
         return location[:3] + location[4:]
-    if location[:1] != ("schedule",):
-        return tuple(part for part in location if not _is_branch(part))
-    if len(location) < 2 or not any(isinstance(part, int) for part in location):
+    kept = tuple(
+        part
+        for place, part in enumerate(location)
+        if not _is_branch(part) or _is_own_key(detail, place)
+    )
+    if kept[:1] != ("schedule",):
+        return kept
+    if not any(isinstance(part, int) for part in kept):
         return ("schedule",)
-    index = next(i for i, part in enumerate(location) if isinstance(part, int))
-    kept = tuple(part for part in location[index + 1 :] if not _is_branch(part))
+    index = next(i for i, part in enumerate(kept) if isinstance(part, int))
     # Below `train` the branches of its union follow: all are one field to the user.
-    return ("schedule", location[index], *kept[:1])
+    return ("schedule", *kept[index : index + 2])
+
+
+def _is_own_key(detail: ErrorDetails, place: int) -> bool:
+    """Whether a part of a location is a key of the file, whatever it looks like."""
+    unknown = detail["type"] == "extra_forbidden" and place == len(detail["loc"]) - 1
+    return unknown or str(detail["loc"][place - 1]).startswith("dict[")
 
 
 def _is_branch(part: int | str) -> bool:
@@ -185,12 +196,26 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     if spec is not None:
         yield from _refused_fields(values, spec)
         yield from _column_faults(data, spec)
+    yield from _text_faults(values)
     yield from _split_faults(data)
     yield from mixing_faults(_section(values, "augment"), spec)
     yield from _head_faults(head)
     yield from _solver_faults(values)
     if head.get("search") is True:
         yield from _search_faults(values)
+
+
+def _text_faults(value: Any, path: str = "") -> Iterator[Fault]:
+    """Texts that no file can hold, such as a file name that is not in UTF-8."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            yield Fault(path, "not Unicode text", _shown(value), hint="rename the file or folder")
+    elif isinstance(value, Mapping | list | tuple):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inner in items:
+            yield from _text_faults(inner, f"{path}.{key}".lstrip("."))
 
 
 def _refused_fields(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:

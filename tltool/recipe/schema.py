@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from tltool.recipe.augment_layers import AugmentLayer
 from tltool.recipe.export_section import ExportSection
 from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
-from tltool.recipe.section import Count, Fraction, Patterns, Section
+from tltool.recipe.section import Count, Fraction, Label, Patterns, Section
 from tltool.tasks.table import TASKS
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -240,7 +240,7 @@ class TrainingSection(Section):
     label_smoothing: Fraction = 0.0
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0), _NOT_BOOL] = 0.0
     class_weights: (
-        Literal["auto", "balanced"] | dict[str, Annotated[float, Field(ge=0), _NOT_BOOL]] | None
+        Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
@@ -325,7 +325,7 @@ class EvaluationSection(Section):
 
     baseline: bool = True
     mistakes: Annotated[int, Field(ge=0), _NOT_BOOL] = 10
-    thresholds: Literal["auto"] | _Threshold | dict[str, _Threshold] = "auto"
+    thresholds: Literal["auto"] | _Threshold | dict[Label, _Threshold] = "auto"
 
 
 def _known_task(name: str) -> str:
@@ -362,3 +362,7 @@ class RecipeFields(Section):
     evaluation: EvaluationSection = EvaluationSection()
     export: ExportSection = ExportSection()
     output_dir: str = "runs"
+
+
+SHORTHANDS: dict[str, type[Section]] = {"backbone": BackboneSection, "head": HeadSection}
+"""Sections of a recipe for which their `name` alone may stand."""

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from tltool.tasks.values import BadValueError, label_text
+
 
 def _no_bool(value: Any) -> Any:
     """YAML's `yes` must not become the number 1."""
@@ -20,6 +22,17 @@ Count = Annotated[int, NOT_BOOL]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
+def _label(value: Any) -> str:
+    """A key that names a label, as labels of data are read: 1 is "1"."""
+    try:
+        return label_text(value)
+    except BadValueError as error:
+        raise ValueError(str(error)) from None
+
+
+Label = Annotated[str, BeforeValidator(_label)]
+
+
 def _patterns_given(patterns: tuple[str, ...]) -> tuple[str, ...]:
     if not patterns:
         raise ValueError("a list of patterns must hold at least one")
@@ -30,6 +43,6 @@ Patterns = Annotated[tuple[str, ...], AfterValidator(_patterns_given)]
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, and an unknown key is an error."""
+    """Base of every section: immutable, numbers finite, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -277,7 +277,7 @@ class ClassSetTarget(LabelledTarget):
             return np.ones((len(targets), len(self.labels)), "float32")
         truth = self.truth(targets)
         if isinstance(setting, Mapping):
-            self.check_weights(setting)
+            self.check_names(setting)
             positive = np.array([float(setting.get(label, 1.0)) for label in self.labels])
             negative = np.ones(len(self.labels))
         else:
@@ -291,7 +291,7 @@ class ClassSetTarget(LabelledTarget):
         from tltool.tasks.metrics.class_sets import best_thresholds
 
         if isinstance(setting, Mapping):
-            self.check_weights(setting, "Thresholds: the threshold")
+            self.check_names(setting, "Thresholds")
             chosen = [float(setting.get(label, HALF)) for label in self.labels]
         elif not isinstance(setting, str):
             chosen = [float(setting)] * len(self.labels)

@@ -214,7 +214,7 @@ class ClassTarget(LabelledTarget):
         if setting is None:
             return np.ones(len(targets), "float32")
         if isinstance(setting, Mapping):
-            self.check_weights(setting)
+            self.check_names(setting)
             by_class = {label: float(setting.get(label, 1.0)) for label in self.labels}
         else:
             counts = Counter(targets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,19 +73,14 @@ class LabelledTarget(Target):
             or "leave such rows out, or train a model that has this label",
         )
 
-    def check_weights(
-        self, setting: Mapping[str, float], what: str = "Class weights: the weight"
-    ) -> None:
-        """Raises DataError where a setting by label names none of them, or is not positive."""
-        for name, weight in setting.items():
-            if name not in self.labels:
-                raise DataError(
-                    f"{what.partition(':')[0]}: there is no {self.noun} {name!r}; the "
-                    f"{plural(self.noun)} are {listed(self.labels)}.",
-                    hint=did_you_mean(name, self.labels),
-                )
-            if not (math.isfinite(weight) and weight > 0):
-                raise DataError(f"{what} of {name!r} must be positive, received {weight}.")
+    def check_names(self, setting: Mapping[str, float], what: str = "Class weights") -> None:
+        """Raises DataError where a setting by label names others; all of them are told."""
+        if unknown := [name for name in setting if name not in self.labels]:
+            raise DataError(
+                f"{what}: there is no {self.noun} {listed(unknown)}; the {plural(self.noun)} are "
+                f"{listed(self.labels)}.",
+                hint=did_you_mean(unknown[0], self.labels),
+            )
 
     def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
         """One row a label; the short form has the weakest by F1 where there are many."""
