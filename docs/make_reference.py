@@ -30,10 +30,10 @@ knows it completes and checks recipes while you type.
 
 Any field can be overridden on the command line by its dotted path:
 `tltool finetune my_recipe.yaml training.batch_size=16 schedule.0.epochs=2`. Where a field is a
-text, the characters after `=` are the value, as are those of a plain YAML scalar in a file: a folder
-`photos #2`, a column `2024` and a class `no` need no quotes. `null` is none; `"null"` is the word.
-A name that ends in `.yaml` or `.yml` or has a slash in it is a file; any other may be one of
-tltool's own recipes.
+text, the characters after `=` are the value, as are those of a plain YAML scalar in a file: a
+folder `photos #2` (in a file in quotes, as ` #` begins a comment there), a column `2024` and a
+class `no` need no more. `null` is none; `"null"` is the word. A name that ends in `.yaml` or
+`.yml` or has a slash in it is a file; any other may be one of tltool's own recipes.
 """
 
 LAYERS = """\

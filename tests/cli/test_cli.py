@@ -18,6 +18,8 @@ import yaml
 from command import Done, cli, succeed
 from presets import write_image_preset, write_text_preset, write_texts
 
+from tltool.cli.app import run
+from tltool.cli.output import print_table
 from tltool.recipe.recipe import Recipe
 
 TEXT_RECIPE = """\
@@ -637,3 +639,12 @@ def test_serve_compares_a_running_server_with_the_trained_model(text_run):
     done = succeed("serve", path, "--check")
     assert "model (float32): passed on" in done.out
     assert "same top class      100.0%" in done.out
+
+
+def test_a_table_and_an_error_send_no_control_characters_to_the_terminal(tmp_path, capsys):
+    print_table([{"where": "a\x1b]0;b\x07", "n": 1000}])
+    run(["plan", str(tmp_path / "a\x1b[31m.yaml")])
+    run(["finetune", "my_csv", f"data.train={tmp_path}/a\x1b[2J.csv"])
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out + printed.err
+    assert "\x07" not in printed.out

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tltool.support.errors import DataError
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.target import LabelColumns
 from tltool.tasks.values import BadValueError, sort_labels
@@ -22,7 +23,7 @@ def test_cells_become_names():
     assert [read(cell) for cell in (" cat ", 3, 3.0, True, np.int64(7), b"dog")] == [
         "cat", "3", "3", "true", "7", "dog",
     ]  # fmt: skip
-    for cell in ("  ", None, float("nan"), ["a"]):
+    for cell in ("  ", None, float("nan"), {"a": 1}, b"\xff", "a" * 1001):
         with pytest.raises(BadValueError, match="the label"):
             read(cell)
 
@@ -76,3 +77,38 @@ def test_an_answer_tied_with_the_best_agrees():
     expected = np.array([[0.4, 0.4001, 0.1999]] * 3, np.float32)
     assert target.agrees(expected, ["a", "b", "c"]).tolist() == [True, True, False]
     assert target.agrees(expected[:1], ["of another model"]).tolist() == [False]
+
+
+@pytest.mark.parametrize("cell", [["a b"], '["a b"]', '{"choices": ["a b"]}', ' [ "a b" ] '])
+def test_a_list_of_one_label_is_that_label(cell):
+    assert ClassTarget.reader(LabelColumns(), [])(cell) == "a b"
+
+
+@pytest.mark.parametrize("cell", [["a", "b"], '["a", "b"]', '{"choices": ["a", "b"]}', "[]"])
+def test_a_list_of_more_or_fewer_labels_is_for_another_task(cell):
+    with pytest.raises(BadValueError, match="where one is needed; the multi-label"):
+        ClassTarget.reader(LabelColumns(), [])(cell)
+
+
+@pytest.mark.parametrize("cell", ["[UNK]", "{a}", '{"a": 1}', "[" * 100_000])
+def test_what_only_looks_like_a_list_is_a_label(cell):
+    assert ClassTarget.reader(LabelColumns(), [])(cell[:1000]) == cell[:1000]
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        *((f"a{mark}b", "one line") for mark in "\n\r\t\0\x1b\x7f\x85\u2028\u2029\v\f\x1c"),
+        ("a\ud800", r"half a character \(\\ud800\)$"),
+        ("caf\udce9", "the byte 0xe9 that is not UTF-8"),
+    ],
+)
+def test_a_label_that_no_line_of_a_file_holds_is_refused(label, said):
+    for cell in (label, [label]):
+        with pytest.raises(BadValueError, match=said):
+            ClassTarget.reader(LabelColumns(), [])(cell)
+    for cell in (f"{label}|c", [label, "c"]):
+        with pytest.raises(BadValueError, match=said):
+            ClassSetTarget.reader(LabelColumns(), ["a|c"])(cell)
+    with pytest.raises(BadValueError, match=said):
+        ClassSetTarget.reader(LabelColumns((label, "c"), several=True), [])((1, 0))

@@ -143,8 +143,17 @@ def test_all_strata_that_are_too_small_are_named_at_once():
     assert message.startswith("Too few examples to split into train, validation, test, 3 of each")
     first, second = message.splitlines()[1:]
     assert first.strip() == "The class 'c9' has 2 distinct examples (4 with their exact duplicates)"
-    assert second.strip() == "The class 'c10' has 1 distinct examples"
+    assert second.strip() == "The class 'c10' has 1 distinct example"
     assert "data.test_fraction=0 or data.validation_fraction=0" in caught.value.hint
-    with pytest.raises(DataError, match=r"^The class 'b' has 1 distinct examples, too few to "
+    with pytest.raises(DataError, match=r"^The class 'b' has 1 distinct example, too few to "
                        r"split into train, test: 2 are needed"):  # fmt: skip
         by_strata(["The class 'b'", *["The class 'a'"] * 9], [1] * 10, {"test": 0.1})
+
+
+def test_many_strata_that_are_too_small_are_named_in_part_and_counted():
+    with pytest.raises(DataError) as caught:
+        by_strata([f"The class {number}" for number in range(300)], [1] * 300, SHARES)
+    lines = caught.value.message.splitlines()
+    assert len(lines) == 22
+    assert lines[1].strip() == "The class 0 has 1 distinct example"
+    assert lines[-1].strip() == "and 280 more"

@@ -43,6 +43,7 @@ from tltool.support import stopping
 from tltool.support.errors import TltoolError, first_line
 from tltool.support.machine import machine_error
 from tltool.support.processes import end_with_parent
+from tltool.support.words import harmless
 
 
 class _ReaderGoneError(Exception):
@@ -189,4 +190,4 @@ def _say(*lines: str) -> None:
     with suppress(OSError):  # there may be no one to tell
         for line in lines:
             if line:
-                typer.echo(line, err=True)
+                typer.echo(harmless(line), err=True)

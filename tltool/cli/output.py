@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tltool.support.imports import TRUST
+from tltool.support.words import one_line
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeepFailedOption = Annotated[
@@ -75,6 +76,7 @@ def print_table(rows: Sequence[Mapping[str, object]], *, right: Sequence[str] = 
 
     Args:
         rows: A key that a row lacks is shown as `-`; nothing is printed for no rows.
+            Texts are shown on one line, without control characters.
         right: Columns aligned to the right, such as numbers.
     """
     if not rows:
@@ -93,7 +95,8 @@ def print_table(rows: Sequence[Mapping[str, object]], *, right: Sequence[str] = 
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    counted = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if counted else one_line(str(value))
 
 
 def examples(*lines: str) -> str:

@@ -39,6 +39,10 @@ class DataSection(Section):
             several numbers that are predicted together.
         label_separator: Between the labels in one cell; null finds it out.
         delimiter, encoding: Of a text table; null finds them out.
+        quoting: Of a text table: "minimal" takes a field in quotes whole, line
+            breaks too, as Excel writes it; "none" takes quotes for characters,
+            as TSV files of corpora have them; null reads as "minimal" and
+            stops where a quote joins lines that are rows by themselves.
         max_examples: Use at most this many examples of `train` (a stratified,
             seeded choice, made before splitting).
         split_seed: Seed of the split and of `max_examples`.
@@ -57,6 +61,7 @@ class DataSection(Section):
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     delimiter: str | None = None
     encoding: str | None = None
+    quoting: Literal["minimal", "none"] | None = None
     max_examples: Annotated[int, Field(ge=2), _NOT_BOOL] | None = None
     split_seed: Count = 0
     on_error: Literal["stop", "skip"] = "stop"

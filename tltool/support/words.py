@@ -8,8 +8,22 @@ from collections.abc import Sequence
 from typing import Any
 
 EXCERPT_CHARACTERS = 120
+# Letters of Cyrillic and Greek that have the shape of Latin ones.
+_TWINS = str.maketrans(
+    "АВЕЅІЈКМНОРСТХаеѕіјорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABESIJKMHOPCTXaesijopcyxABEZHIKMNOPTYXo"
+)
 # Characters that reverse the reading order could make a terminal show another text.
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def one_line(text: str) -> str:
+    """A text of any length as `excerpt` shows it."""
+    return "".join(map(_harmless, " ".join(text.split())))
+
+
+def harmless(text: str) -> str:
+    """A text whose control characters, but for line feeds, became U+FFFD."""
+    return "\n".join("".join(map(_harmless, line)) for line in text.split("\n"))
 
 
 def excerpt(value: Any, characters: int = EXCERPT_CHARACTERS) -> str:
@@ -21,13 +35,29 @@ def excerpt(value: Any, characters: int = EXCERPT_CHARACTERS) -> str:
     if not isinstance(value, str):
         height, width = value.shape[:2]
         return f"image of {width} x {height} px"
-    line = "".join(map(_harmless, " ".join(value.split())))
+    line = one_line(value)
     return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 
 
 def _harmless(character: str) -> str:
     harmful = unicodedata.category(character) in {"Cc", "Cs"} or character in _REORDERING
     return "\ufffd" if harmful else character
+
+
+def appearance(text: str) -> str:
+    """A key that is equal for names a reader takes for one.
+
+    Upper and lower case, kinds of spaces, composed and decomposed letters,
+    characters without width, letters of other scripts with a Latin shape, and
+    numbers of the same value (`1` and `1.0`) make no difference.
+    """
+    plain = unicodedata.normalize("NFKC", text).translate(_TWINS).casefold()
+    seen = (c for c in plain if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+    line = " ".join("".join(seen).split())
+    try:
+        return line if "_" in line else str(float(line))
+    except ValueError:
+        return line
 
 
 def percent(share: float) -> str:

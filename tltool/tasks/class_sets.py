@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,14 @@ from tltool.tasks.target import (
     Reader,
     Refusal,
 )
-from tltool.tasks.values import BadValueError, as_text, is_missing, label_text, sort_labels
+from tltool.tasks.values import (
+    BadValueError,
+    as_text,
+    choices_in,
+    is_missing,
+    label_text,
+    sort_labels,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -576,7 +582,7 @@ def found_separator(cells: Sequence[Any]) -> str | None:
     Of several that occur, the one that leaves the fewest different labels.
     """
     found = [cell.decode(errors="replace") if isinstance(cell, bytes) else cell for cell in cells]
-    texts = [text for text in found if isinstance(text, str) and not _is_list(text)]
+    texts = [text for text in found if isinstance(text, str) and text.strip()[:1] not in ("[", "{")]
     present = [mark for mark in SEPARATORS if any(mark in text for text in texts)]
     if not present:
         return None
@@ -587,10 +593,6 @@ def found_separator(cells: Sequence[Any]) -> str | None:
     return min(present, key=labels_by)
 
 
-def _is_list(text: str) -> bool:
-    return text.strip().startswith("[") and text.strip().endswith("]")
-
-
 def _labels_of(cell: Any, separator: str | None) -> tuple[str, ...]:
     """The labels of one cell: a list, JSON of one, or text with separators; empty is none."""
     if hasattr(cell, "tolist"):
@@ -599,16 +601,14 @@ def _labels_of(cell: Any, separator: str | None) -> tuple[str, ...]:
         cell = as_text(cell)
     if is_missing(cell):
         return ()
-    if isinstance(cell, str) and _is_list(cell):
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            raise BadValueError(f"the labels {cell!r} are no JSON list") from None
-    if isinstance(cell, list | tuple | set | frozenset):
-        return sort_labels(map(label_text, cell))
-    text = as_text(cell)
-    parts = text.split(separator) if separator else [text]
-    return sort_labels(part.strip() for part in parts if part.strip())
+    parts = choices_in(cell)
+    if parts is None:
+        text = as_text(cell)
+        if text.strip()[:1] + text.strip()[-1:] == "[]":
+            raise BadValueError(f"the labels {text[:60]!r} are no JSON list")
+        written = text.split(separator) if separator else [text]
+        parts = [part for part in written if part.strip()]
+    return sort_labels(map(label_text, parts))
 
 
 def _values_of(cell: Any) -> Sequence[Any]:
@@ -641,5 +641,5 @@ def _marked(names: Sequence[str], values: Sequence[Any]) -> tuple[str, ...]:
         if text not in _YES | _NO:
             raise BadValueError(f"the column {name!r} holds {text!r}, not 0 or 1")
         if text in _YES:
-            found.append(name)
+            found.append(label_text(name))
     return sort_labels(found)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError, EvaluationError
-from tltool.support.words import excerpt, percent, short
+from tltool.support.words import count, excerpt, percent, short
 from tltool.tasks.best_classes import MANY_CLASSES, best_classes
 from tltool.tasks.labelled import LabelledTarget, at_least_two_folds, stratified_folds
 from tltool.tasks.reports import Bars, Matrix, Score
 from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
-from tltool.tasks.values import label_text, sort_labels
+from tltool.tasks.values import BadValueError, choices_in, label_text, sort_labels
 
 if TYPE_CHECKING:
     import keras
@@ -73,8 +73,8 @@ class ClassTarget(LabelledTarget):
 
     @classmethod
     def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
-        """One label a row; see `Target.reader`."""
-        return label_text
+        """One label a row, also as a list of one; see `Target.reader`."""
+        return _label_of
 
     @classmethod
     def names_in(cls, target: Any) -> tuple[str, ...]:
@@ -485,3 +485,13 @@ class ClassTarget(LabelledTarget):
             if probabilities.max(axis=1).mean() <= _CONFIDENCE:
                 return float(temperature)
         return 1.0
+
+
+def _label_of(cell: Any) -> str:
+    choices = choices_in(cell)
+    if choices is not None and len(choices) != 1:
+        raise BadValueError(
+            f"the cell has {count(len(choices), 'label')}, where one is needed; the multi-label "
+            "tasks take several"
+        )
+    return label_text(cell if choices is None else choices[0])

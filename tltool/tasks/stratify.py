@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from tltool.support.errors import DataError
-from tltool.support.words import natural_key
+from tltool.support.words import count, natural_key
 
 TINY = 1e-9
 """What is left of 1 by rounding alone when shares that add up to it are taken off."""
+SHOWN = 20
+"""Strata that are too small and named."""
 NO_LABEL = ""
 """Stands for the label of rows that have none."""
 
@@ -154,13 +156,14 @@ def check_sizes(
         groups = members[name]
         rows = sum(sizes[group] for group in groups)
         extra = f" ({rows} with their exact duplicates)" if rows > len(groups) else ""
-        lines.append(f"{name} has {len(groups)} distinct examples{extra}")
+        lines.append(f"{name} has {count(len(groups), 'distinct example')}{extra}")
     parts = ", ".join(["train", *reversed(list(shares))])
     settings = " or ".join(f"data.{part}_fraction=0" for part in shares)
-    what = "\n  ".join(["", *lines]) + "\n" if len(lines) > 1 else f"{lines[0]}, "
+    left_out = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    what = "\n  ".join(["", *lines[:SHOWN], *left_out]) if len(lines) > 1 else f"{lines[0]}, "
     raise DataError(
         f"{what}too few to split into {parts}: {needed} are needed."
         if len(lines) == 1
-        else f"Too few examples to split into {parts}, {needed} of each are needed:{what.rstrip()}",
+        else f"Too few examples to split into {parts}, {needed} of each are needed:{what}",
         hint=f"add examples, leave the class out, give the splits yourself, or set {settings}",
     )

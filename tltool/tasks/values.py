@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 from tltool.support.words import natural_key
+
+LONGEST_LABEL = 1_000
+"""Characters of a label at most: a column of texts is no column of labels."""
 
 
 class BadValueError(Exception):
@@ -48,7 +53,9 @@ def label_text(value: Any) -> str:
     """A label as text, without white space around it.
 
     Raises:
-        BadValueError: It is missing, empty or no single value.
+        BadValueError: It is missing, empty, no single value, or none that a
+            line of a file can hold: with a line break, a control character or
+            half a character, or of more than `LONGEST_LABEL` characters.
     """
     try:
         text = as_text(value).strip()
@@ -56,7 +63,47 @@ def label_text(value: Any) -> str:
         raise BadValueError(f"the label {error}") from None
     if not text:
         raise BadValueError("the label is empty")
+    if len(text) > LONGEST_LABEL:
+        raise BadValueError(
+            f"the label has {len(text):,} characters, more than {LONGEST_LABEL:,}; is it another "
+            "column?"
+        )
+    check_unicode(text, "label")
+    if strange := [c for c in text if unicodedata.category(c) in {"Cc", "Zl", "Zp"}]:
+        raise BadValueError(
+            f"the label {text[:60]!r} holds {strange[0]!r}; a label is one line without control "
+            "characters"
+        )
     return text
+
+
+def check_unicode(text: str, noun: str) -> None:
+    """Raises BadValueError where a text holds what no file can: half of a surrogate pair.
+
+    Bytes that are not in the encoding of their file are read as such halves
+    (U+DC80 to U+DCFF, as PEP 383 has it).
+    """
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        byte = f" or the byte 0x{half - 0xDC00:02x} that is not UTF-8" if half >> 7 == 0x1B9 else ""
+        raise BadValueError(f"the {noun} holds half a character (\\u{half:04x}){byte}") from None
+
+
+def choices_in(cell: Any) -> list[Any] | None:
+    """The labels of a list, of JSON of one, or of Label Studio's `{"choices": […]}`; else None."""
+    value = cell
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, dict) and value.keys() == {"choices"}:
+        value = value["choices"]
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else None
 
 
 def finite_number(value: Any) -> float:
@@ -71,7 +118,8 @@ def finite_number(value: Any) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or "_" in text:
-        raise BadValueError(f"the label {text!r} is not a finite number")
+        comma = "; the decimal sign is a point, and thousands have none" if "," in text else ""
+        raise BadValueError(f"the label {text[:60]!r} is not a finite number{comma}")
     return number
 
 

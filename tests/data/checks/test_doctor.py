@@ -146,7 +146,7 @@ def test_describe_counts_and_warns():
     assert len(found["conflicts"]) == 1
     assert found["text_length_characters"]["max"] == 5
     warnings = "\n".join(found["warnings"])
-    for part in ("both in train and test", "different labels", "look alike", "1 training example"):
+    for part in ("both in train and test", "different labels", "look alike", "fewer than 10"):
         assert part in warnings
     assert list(examples.inputs) == texts
 
@@ -169,3 +169,27 @@ def test_describe_warns_of_uneven_classes():
     examples = Examples("text", [str(i) for i in range(420)], targets, ["train"] * 420, targets)
     (warning,) = describe(examples)["warnings"]
     assert "400 of 'a', 20 of 'b'" in warning
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("Red", "red", "'Red', 'red'"),
+        ("caf\u00e9", "cafe\u0301", r"'cafe\u0301', 'caf\xe9'"),
+        ("good", "go\u200bod", r"'good', 'go\u200bod'"),
+        ("1", "1.0", "'1', '1.0'"),
+    ],
+)
+def test_labels_that_look_alike_are_told_by_what_differs(one, other, told):
+    targets = [one, other] * 20
+    examples = Examples("text", [str(i) for i in range(40)], targets, ["train"] * 40, targets)
+    (warning,) = [text for text in describe(examples)["warnings"] if "alike" in text]
+    assert warning.endswith(f": {told}.")
+
+
+def test_many_classes_with_few_examples_are_one_warning():
+    targets = [f"c{number}" for number in range(30)] + ["c29"]
+    examples = Examples("text", targets, targets, ["train"] * 31, targets)
+    (warning,) = describe(examples)["warnings"]
+    assert warning.startswith("30 classes have fewer than 10 training examples: 'c0' (1), 'c1' (1)")
+    assert warning.endswith("and 20 more.")

@@ -8,6 +8,7 @@ from real_data import DATA
 from tiny import write_images
 
 from tltool.data.reading.sources import load_examples
+from tltool.data.reading.tables import Columns, read_table
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
 from tltool.tasks.table import TASKS
@@ -60,7 +61,159 @@ def test_csv_encodings(tmp_path, caplog):
     assert "no-such" in refused(named, encoding="no-such").message
     undefined = write(tmp_path / "d.csv", b"text,label\n\x81\xff,a\n")
     assert "data.encoding" in str(refused(undefined).hint)
-    assert "zero bytes" in refused(write(tmp_path / "e.csv", b"PK\x03\x04\0\0")).message
+    assert "zero bytes" in refused(write(tmp_path / "e.csv", b"a\0,b\0\n")).message
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"PK\x03\x04\0\0", "Excel workbook"),
+        (b"\xd0\xcf\x11\xe0", "old Excel workbook"),
+        (b"\x1f\x8b\x08", "compressed with gzip"),
+        (b"PAR1\x15", "a Parquet file"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_by_its_name(start, kind, tmp_path):
+    error = refused(write(tmp_path / "a.csv", start + b"rest"))
+    assert kind in error.message
+    assert "CSV" in error.hint
+
+
+def test_a_stray_byte_does_not_make_a_utf8_file_windows_1252(tmp_path, caplog):
+    rows = [f"été {number},{'bon' if number % 2 else 'pauvreté'}".encode() for number in range(9)]
+    rows[3] = "été,goodé".encode("cp1252")
+    rows[5] = "déjà,bon".encode("cp1252")
+    path = write(tmp_path / "a.csv", b"text,label\n" + b"\n".join(rows))
+    message = refused(path).message
+    assert f"{path}:5: the text holds half a character (\\udce9) or the byte 0xe9" in message
+    assert f"{path}:7: the text holds" in message
+    examples = load(path, on_error="skip")
+    assert set(examples.targets) == {"bon", "pauvreté"}
+    assert len(examples.skipped) == 2
+    assert not caplog.records
+    assert f"{path}:5: not utf-8 text" in refused(path, encoding="utf-8").message
+    folder = tmp_path / "texts"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        (folder / label / "one.txt").write_bytes("été é".encode() + b" \xe9")
+    assert "the byte 0xe9" in refused(folder).message
+
+
+JOINED = '"One\ta\ntwo\tb\nthree"\ta\nfour\tb\nfive"\ta\n'
+
+
+def test_a_quote_that_joins_rows_is_refused_with_both_ways_out(tmp_path):
+    path = write(tmp_path / "a.tsv", f"text\tlabel\nzero\tb\n{JOINED}")
+    error = refused(path)
+    assert f"{path}:3: the quote that opens here closes in line 5" in error.message
+    assert "data.quoting=none" in error.hint
+    examples = load(path, quoting="none")
+    assert list(examples.inputs) == ["zero", '"One', "two", 'three"', "four", 'five"']
+    assert examples.origins[3].endswith(":5")
+    assert list(load(path, quoting="minimal").inputs)[1] == "One\ta\ntwo\tb\nthree"
+    never_closed = write(tmp_path / "b.tsv", 'text\tlabel\n"One\ta\ntwo\tb\n')
+    assert "data.quoting=none" in refused(never_closed).hint
+    assert len(load(never_closed, quoting="none")) == 2
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'a,"one\ntwo"\nb,"three\n\nfour"\n',  # no line has two fields
+        'a,"one\ntwo, three"\nb,"four, five"\n',  # the last line shows that quotes are meant
+    ],
+)
+def test_line_breaks_in_quoted_fields_are_read(rows, tmp_path):
+    assert len(load(write(tmp_path / "a.csv", f"label,text\n{rows}"))) == 2
+    alone = write(tmp_path / "b.csv", 'text\n"one\ntwo"\n')
+    assert len(read_table(alone, Columns("text"))) == 1
+
+
+def test_spaces_before_quotes_do_not_keep_them(tmp_path, caplog):
+    path = write(tmp_path / "a.csv", 'text, "label"\n one, "red, dark"\ntwo,  "blue"\n')
+    assert list(load(path).targets) == ["red, dark", "blue"]
+    assert f"{path}:1: the spaces before its quotes are left out" in caplog.text
+    caplog.clear()
+    kept = write(tmp_path / "b.csv", 'text,label\n one,red\n "Hi" he said,blue\n')
+    assert list(load(kept).inputs) == [" one", ' "Hi" he said']
+    assert not caplog.records
+
+
+def test_a_cell_without_end_is_a_broken_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [("x" * 10_000_001, "a"), ("y", "z" * 1001), ("b", "b"), ("c", "c")]
+    path.write_text("\n".join(json.dumps({"text": t, "label": label}) for t, label in rows))
+    message = refused(path).message
+    assert len(message) < 1000
+    assert "the text has 10,000,001 characters" in message
+    assert "the label has 1,001 characters" in message
+
+
+def test_json_that_cannot_be_a_row_is_a_broken_row(tmp_path):
+    lines = [
+        "[" * 100_000,
+        '{"text": "a", "label": ' + "1" * 5000 + "}",
+        '{"text": "a", "label": "x", "label": "y"}',
+        '{"text": "\\ud83d", "label": "x"}',
+        '{"text": "a", "label": "\\ud800"}',
+        '{"text": "a", "label": "b\\nc"}',
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(lines))
+    message = refused(path).message
+    for line, reason in (
+        (1, "nested too deeply"),
+        (2, "not JSON"),
+        (3, "'label' is there twice"),
+        (4, "the text holds half a character"),
+        (5, "the label holds half a character"),
+        (6, "a label is one line"),
+    ):
+        assert f"{path}:{line}: " in message
+        assert reason in message
+
+
+def test_class_names_of_hugging_face_are_used(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    label = {"names": ["bad", "good"], "_type": "ClassLabel"}
+    features = {"label": label, "labels": {"feature": label, "_type": "Sequence"}}
+    info = json.dumps({"info": {"features": features}})
+    table = pyarrow.table(
+        {"text": ["a", "b", "c"], "label": [1, 0, -1], "labels": [[0, 1], [1], []]}
+    ).replace_schema_metadata({"huggingface": info})
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table, path)
+    assert [row.label for row in read_table(path, Columns("text", ("label",)))] == [
+        "good", "bad", None,
+    ]  # fmt: skip
+    assert "row 3: the label is missing" in refused(path).message
+    assert read_table(path, Columns("text", ("labels",)))[0].label == ["bad", "good"]
+
+
+def test_images_in_a_parquet_file_are_refused_in_words(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    images = [{"bytes": b"x", "path": "a.png"}] * 2
+    parquet.write_table(pyarrow.table({"image": images, "label": ["a", "b"]}), tmp_path / "a.pq")
+    error = refused(tmp_path / "a.pq", spec=IMAGE)
+    assert "the column 'image' holds struct<bytes: binary, path: string>" in error.message
+    assert "write the images to files" in error.hint
+
+
+def test_all_columns_that_are_missing_are_named(tmp_path):
+    path = write(tmp_path / "a.csv", "Text,Label\na,x\nb,y\n")
+    assert "no column 'text' and no column 'label'; its columns" in refused(path).message
+
+
+def test_all_labels_that_train_lacks_are_named(tmp_path):
+    train = write(tmp_path / "a.csv", "text,label\na,red\nb,blue\n")
+    other = write(tmp_path / "b.csv", "text,label\nc,rde\nd,bleu\ne,rde\n")
+    error = refused(train, test=str(other))
+    assert f"{other}:2: the label 'rde' is in test but not in train" in error.message
+    assert "neither can 'bleu'" in error.message
+    assert error.hint == "did you mean `red`?"
 
 
 def test_excel_sep_line_and_given_delimiter(tmp_path):
@@ -101,7 +254,10 @@ def test_many_broken_rows_are_counted(tmp_path):
     path = write(tmp_path / "a.csv", "text,label\n" + ",x\n" * 50)
     message = refused(path).message
     assert message.startswith("50 of the rows")
-    assert message.endswith("and 30 more")
+    assert message.endswith(":4 and 47 more: the text is empty")
+    lines = "".join(f"t{',x' * (number + 3)}\n" for number in range(50))
+    message = refused(write(tmp_path / "b.csv", f"text,label\n{lines}")).message
+    assert message.endswith("and 30 more lines like these")
     assert "no usable" in refused(path, on_error="skip").message
 
 

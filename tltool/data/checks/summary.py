@@ -12,11 +12,13 @@ from tltool.data.checks.fingerprints import content_keys, groups_of
 from tltool.data.examples import SPLITS, Examples
 from tltool.data.labels import count_targets
 from tltool.support.threads import map_in_threads
-from tltool.support.words import plural
+from tltool.support.words import appearance, count, plural
 
 QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 FEW = 10
 """Training examples of a class below which a warning is given."""
+NAMED = 10
+"""Classes that one warning names."""
 IMBALANCE = 20
 """Ratio of the largest to the smallest class from which a warning is given."""
 
@@ -129,9 +131,15 @@ def _warnings(summary: dict[str, Any]) -> Iterator[str]:
 
 def _count_warnings(counts: dict[str, dict[str, int]], noun: str) -> Iterator[str]:
     training = counts.get("train") or counts.get("undecided") or {}
-    for name, number in training.items():
-        if number < FEW:
-            yield f"The {noun} {name!r} has {number} training examples only."
+    few = {name: number for name, number in training.items() if number < FEW}
+    if len(few) == 1:
+        ((name, number),) = few.items()
+        yield f"The {noun} {name!r} has {count(number, 'training example')} only."
+    elif few:
+        rarest = sorted(few, key=few.__getitem__)
+        named = ", ".join(f"{name!r} ({few[name]})" for name in rarest[:NAMED])
+        more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
+        yield f"{count(len(few), noun)} have fewer than {FEW} training examples: {named}{more}."
     if training and max(training.values()) >= IMBALANCE * min(training.values()):
         largest, smallest = (
             max(training, key=training.__getitem__),
@@ -143,7 +151,10 @@ def _count_warnings(counts: dict[str, dict[str, int]], noun: str) -> Iterator[st
         )
     alike: dict[str, list[str]] = defaultdict(list)
     for name in training:
-        alike[" ".join(name.casefold().split())].append(name)
+        alike[appearance(name)].append(name)
     for names in alike.values():
         if len(names) > 1:
-            yield f"Labels that look alike are taken for different {plural(noun)}: {names}."
+            # By their code points where one cannot see the difference.
+            plainly = len({" ".join(name.casefold().split()) for name in names}) == 1
+            told = ", ".join(map(repr if plainly else ascii, names))
+            yield f"Labels that look alike are taken for different {plural(noun)}: {told}."

@@ -103,16 +103,21 @@ def check_labels(examples: Examples, spec: TaskSpec) -> None:
     names_in = spec.target.names_in
     known = sorted({name for target in training for name in names_in(target)})
     learnt = set(known)
+    unknown: dict[str, str] = {}
     for target, split, origin in zip(
         examples.targets, examples.splits, examples.origins, strict=True
     ):
         for name in names_in(target):
             if name not in learnt:
-                raise DataError(
-                    f"{origin}: the label {name!r} is in {split} but not in train, so it cannot "
-                    f"be learnt. The labels of train are {listed(known)}.",
-                    hint=did_you_mean(name, known),
-                )
+                unknown.setdefault(name, f"{origin}: the label {name!r} is in {split}")
+    if unknown:
+        first, more = next(iter(unknown.values())), list(unknown)[1:]
+        raise DataError(
+            f"{first} but not in train, so it cannot be learnt"
+            + (f"; neither can {listed(more)}" if more else "")
+            + f". The labels of train are {listed(known)}.",
+            hint=did_you_mean(next(iter(unknown)), known),
+        )
 
 
 def _trains(split: Split | None) -> bool:

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tltool.support.errors import DataError
 
+_LOG = logging.getLogger(__name__)
+
+Quoting = Literal["minimal", "none"]
 DELIMITERS = (",", ";", "\t", "|")
 
 
+class _Record(NamedTuple):
+    """Fields, or what is wrong with them, and the first and last line they stand on."""
+
+    line: int
+    last: int
+    fields: list[str] | str
+
+
 def csv_records(
-    path: Path, text: str, delimiter: str | None, wanted: Sequence[str]
+    path: Path,
+    text: str,
+    delimiter: str | None,
+    wanted: Sequence[str],
+    quoting: Quoting | None = None,
 ) -> list[tuple[int, list[str] | str]]:
     """Splits CSV text into records, the header first; blank lines are no records.
 
@@ -25,6 +42,9 @@ def csv_records(
         delimiter: One character; None takes the one that Excel's `sep=` line
             names, else the one under which the header shows the `wanted` columns.
         wanted: Names of columns looked for.
+        quoting: "minimal" takes a field in quotes whole, line breaks too;
+            "none" takes quotes for characters; None is "minimal", unless a
+            quote would join lines each of which is a record by itself.
 
     Returns:
         For each record the line it starts on (counted from 1), and its
@@ -45,34 +65,102 @@ def csv_records(
         delimiter, skipped_lines = delimiter or first[4:5], 1
     with _fields_of_any_length():
         delimiter = delimiter or _find_delimiter(text, wanted)
-        return list(_records(path, text, delimiter, skipped_lines))
+        records = list(_records(path, text, delimiter, skipped_lines, quoting))
+        if quoting != "none" and (spaced := _space_before_quote(records)):
+            _LOG.warning("%s:%d: the spaces before its quotes are left out", path, spaced)
+            records = list(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))
+        if quoting is None:
+            _check_joined(path, text, delimiter, records, skipped_lines)
+    return [(record.line, record.fields) for record in records]
 
 
 def _records(
-    path: Path, text: str, delimiter: str, skipped_lines: int
-) -> Iterator[tuple[int, list[str] | str]]:
+    path: Path,
+    text: str,
+    delimiter: str,
+    skipped_lines: int,
+    quoting: Quoting | None,
+    *,
+    spaces: bool = False,
+) -> Iterator[_Record]:
     # strict: otherwise a quote that is never closed swallows the rest of the
     # file into one field, without an error
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=spaces,
+        quoting=csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL,
+    )
     while True:
         line = skipped_lines + reader.line_num + 1
         try:
-            record: list[str] | str = next(reader)
+            fields: list[str] | str = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             if skipped_lines + reader.line_num > line or "unexpected end" in str(error):
                 raise _runaway_quote(path, line) from None
-            record = f"a quote inside a quoted field must be doubled ({error})"
-        if record:
-            yield line, record
+            fields = f"a quote inside a quoted field must be doubled ({error})"
+        if fields:
+            yield _Record(line, skipped_lines + reader.line_num, fields)
+
+
+def _space_before_quote(records: Sequence[_Record]) -> int | None:
+    """The line of the first field that is in quotes but for a space before them."""
+    for record in records:
+        for field in record.fields if isinstance(record.fields, list) else ():
+            whole = field.endswith('"') or len(record.fields) != len(records[0].fields)
+            if field[:1] == " " and field.lstrip(" ")[:1] == '"' and whole:
+                return record.line
+    return None
+
+
+def _check_joined(
+    path: Path, text: str, delimiter: str, records: Sequence[_Record], skipped_lines: int
+) -> None:
+    """Raises DataError where a quote joins lines that are records by themselves.
+
+    Not where quotes are known to be meant as such: where one keeps a delimiter
+    from dividing a field.
+    """
+    width = len(records[0].fields) if records else 0
+    spans = [record for record in records[1:] if record.last > record.line]
+    if width < 2 or not spans:
+        return
+    lines = io.StringIO(text, newline="").readlines()
+
+    def alone(number: int) -> bool:
+        line = [lines[number - 1 - skipped_lines]]
+        plain = csv.reader(line, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        return len(next(plain, [])) == width
+
+    meant = any(
+        record.line == record.last and len(record.fields) == width and not alone(record.line)
+        for record in records
+    )
+    joined = (
+        []
+        if meant
+        else [span for span in spans if all(map(alone, range(span.line, span.last + 1)))]
+    )
+    if joined:
+        first, more = joined[0], len(joined) - 1
+        raise DataError(
+            f"{path}:{first.line}: the quote that opens here closes in line {first.last}, but each "
+            f"of these lines has {width} fields by itself"
+            + (f"; so it is in {more} more places." if more else "."),
+            hint="data.quoting=none takes quotes for characters, one row a line; "
+            "data.quoting=minimal reads one field with line breaks",
+        )
 
 
 def _runaway_quote(path: Path, line: int) -> DataError:
     return DataError(
         f"{path}:{line}: the quote that opens here is not closed right, so the rows after it "
         "cannot be told apart.",
-        hint='close it, and write a quote inside a quoted field twice: "She said ""yes""."',
+        hint='close it, and write a quote inside a quoted field twice: "She said ""yes""."; or '
+        "take quotes for characters with data.quoting=none",
     )
 
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from tltool.support.errors import DataError
 
 _LOG = logging.getLogger(__name__)
+_STRAY, _NOT_ASCII = re.compile("[\udc80-\udcff]"), re.compile("[^\x00-\x7f]")
+_AS_TEXT = "save it as CSV (UTF-8), unpacked"
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive, such as an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x1f\x8b": "compressed with gzip",
+    b"PAR1": "a Parquet file",
+}
 
 
 def decode(path: Path, encoding: str | None = None) -> str:
@@ -16,7 +25,9 @@ def decode(path: Path, encoding: str | None = None) -> str:
     Args:
         path: The file.
         encoding: A Python codec name; None takes what the byte order mark says,
-            else UTF-8, else Windows-1252 (as Excel writes it).
+            else UTF-8, else Windows-1252 (as Excel writes it). Of a file that
+            is UTF-8 but for a few bytes, those become U+DC80 to U+DCFF (PEP
+            383), for whoever reads it to find.
 
     Raises:
         DataError: The file cannot be read, or not in that encoding.
@@ -25,6 +36,8 @@ def decode(path: Path, encoding: str | None = None) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    if kind := next((kind for start, kind in _FOREIGN.items() if data.startswith(start)), None):
+        raise DataError(f"{path} is not a text file but {kind}.", hint=_AS_TEXT)
     try:
         text = data.decode(encoding) if encoding else _guess(path, data)
     except LookupError:
@@ -33,14 +46,15 @@ def decode(path: Path, encoding: str | None = None) -> str:
             hint="common ones: utf-8, cp1252, latin-1, utf-16, shift_jis, gb18030",
         ) from None
     except UnicodeError as error:
+        line = data.count(b"\n", 0, getattr(error, "start", 0)) + 1
         raise DataError(
-            f"{path} is not {encoding or 'UTF-8 or Windows-1252'} text: {error}.",
+            f"{path}:{line}: not {encoding or 'UTF-8 or Windows-1252'} text: {error}.",
             hint="name its encoding, e.g. data.encoding=latin-1",
         ) from None
     if "\0" in text:
         raise DataError(
             f"{path} is not a text file: it holds zero bytes.",
-            hint="save a spreadsheet as CSV (UTF-8), or name the encoding with data.encoding",
+            hint=f"{_AS_TEXT}, or name the encoding with data.encoding",
         )
     return text.removeprefix("\ufeff")
 
@@ -51,6 +65,10 @@ def _guess(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        text = data.decode("cp1252")
-        _LOG.warning("%s is not UTF-8; it was read as Windows-1252 (data.encoding)", path)
+        text = data.decode("utf-8", "surrogateescape")
+    stray = len(_STRAY.findall(text))
+    # Windows-1252 text holds next to nothing that could be UTF-8.
+    if stray <= len(_NOT_ASCII.findall(text)) - stray:
         return text
+    _LOG.warning("%s is not UTF-8; it was read as Windows-1252 (data.encoding)", path)
+    return data.decode("cp1252")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from tltool.support.errors import DataError
 from tltool.tasks.table import Modality
-from tltool.tasks.values import BadValueError, as_text
+from tltool.tasks.values import BadValueError, as_text, check_unicode
 
 OnError = Literal["stop", "skip"]
 SHOWN = 20
-"""How many broken rows one error lists in full."""
+"""How many lines about broken rows one error has."""
+_NAMED = 3
 
 MAX_CHARACTERS = 10_000_000
 """Longest text of an example; it takes some 0.7 GB while it is tokenized."""
@@ -63,11 +65,24 @@ def refused(broken: Sequence[Broken], what: str, hint: str) -> DataError:
         what: The plural noun of the message.
         hint: What to do.
     """
-    lines = [str(item) for item in broken[:SHOWN]]
-    if len(broken) > SHOWN:
-        lines.append(f"and {len(broken) - SHOWN} more")
     message = f"{len(broken)} of the {what} cannot be used:"
-    return DataError("\n  ".join([message, *lines]), hint=hint)
+    return DataError("\n  ".join([message, *_lines(broken)]), hint=hint)
+
+
+def _lines(broken: Sequence[Broken]) -> list[str]:
+    """One line for each, or for all that have the same reason if these are many."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for origin, reason in broken:
+        places[reason].append(origin)
+    lines = []
+    for reason, origins in places.items():
+        if len(origins) > _NAMED:
+            first = ", ".join(origins[:_NAMED])
+            lines.append(f"{first} and {len(origins) - _NAMED} more: {reason}")
+        else:
+            lines += [f"{origin}: {reason}" for origin in origins]
+    more = len(lines) - SHOWN
+    return [*lines[:SHOWN], *([f"and {more} more lines like these"] if more > 0 else [])]
 
 
 def input_of(value: Any, modality: Modality) -> Any:
@@ -89,6 +104,8 @@ def input_of(value: Any, modality: Modality) -> Any:
         raise BadValueError(
             f"the {noun} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read"
         )
+    if modality == "text":
+        check_unicode(text, noun)
     return text
 
 

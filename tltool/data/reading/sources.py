@@ -199,7 +199,13 @@ def _read_file(
             f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
             hint="name the folder that holds the class folders",
         )
-    rows = read_table(path, columns, delimiter=section.delimiter, encoding=section.encoding)
+    rows = read_table(
+        path,
+        columns,
+        delimiter=section.delimiter,
+        encoding=section.encoding,
+        quoting=section.quoting,
+    )
     if spec.modality == "text":
         return rows
     return [_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]

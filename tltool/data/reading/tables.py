@@ -6,15 +6,19 @@ Values are taken as they are written: `NA`, `001` and `true` stay text.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tltool.data.reading.csv_records import csv_records
+from tltool.data.reading.csv_records import Quoting, csv_records
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.rows import Broken, Row
 from tltool.support.errors import DataError, did_you_mean
+from tltool.support.words import listed
+
+if TYPE_CHECKING:
+    import pyarrow
 
 CSV_SUFFIXES = (".csv", ".tsv", ".tab")
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
@@ -51,7 +55,12 @@ class Columns:
 
 
 def read_table(
-    path: Path, columns: Columns, *, delimiter: str | None = None, encoding: str | None = None
+    path: Path,
+    columns: Columns,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    quoting: Quoting | None = None,
 ) -> list[Row | Broken]:
     """Reads the columns of input and label of a table.
 
@@ -61,6 +70,7 @@ def read_table(
         delimiter: Of a CSV file; None takes the one that shows the wanted columns.
         encoding: Of a text file; None takes what the byte order mark says,
             else UTF-8, else Windows-1252 (as Excel writes it).
+        quoting: Of a CSV file; see `csv_records`.
 
     Returns:
         One item a row, in file order: the values as written and the place,
@@ -84,7 +94,7 @@ def read_table(
         raise DataError(f"{path} is empty.", hint="a table needs a header and rows")
     if suffix in JSONL_SUFFIXES:
         return _read_jsonl(path, text, columns)
-    return _read_csv(path, text, columns, delimiter)
+    return _read_csv(path, text, columns, delimiter, quoting)
 
 
 def column_names(path: Path, *, encoding: str | None = None) -> tuple[str, ...]:
@@ -96,13 +106,16 @@ def column_names(path: Path, *, encoding: str | None = None) -> tuple[str, ...]:
     return tuple(name.strip() for name in header)
 
 
-def _read_csv(path: Path, text: str, columns: Columns, delimiter: str | None) -> list[Row | Broken]:
-    records = csv_records(path, text, delimiter, columns.names)
+def _read_csv(
+    path: Path, text: str, columns: Columns, delimiter: str | None, quoting: Quoting | None
+) -> list[Row | Broken]:
+    records = csv_records(path, text, delimiter, columns.names, quoting)
     header = records[0][1] if records else []
     if isinstance(header, str):
         raise DataError(f"{path}: the header cannot be read: {header}.")
     names = [name.strip() for name in header]
-    at = [_position(path, names, name) for name in columns.names]
+    _check_columns(path, names, columns.names)
+    at = [names.index(name) for name in columns.names]
     rows: list[Row | Broken] = []
     for line, record in records[1:]:
         origin = f"{path}:{line}"
@@ -115,21 +128,19 @@ def _read_csv(path: Path, text: str, columns: Columns, delimiter: str | None) ->
     return _not_empty(path, rows)
 
 
-def _position(path: Path, names: Sequence[str], wanted: str) -> int:
-    if names.count(wanted) > 1:
-        raise DataError(f"{path}: {names.count(wanted)} columns are named {wanted!r}.")
-    if wanted not in names:
-        raise _missing_column(path, names, wanted)
-    return names.index(wanted)
-
-
-def _missing_column(path: Path, names: Sequence[str], wanted: str) -> DataError:
-    near = did_you_mean(wanted, names)
-    fix = "name the columns with data.input_column and data.label_column or data.label_columns"
-    return DataError(
-        f"{path}: there is no column {wanted!r}; its columns are {', '.join(map(repr, names))}.",
-        hint=f"{near} If so, {fix}" if near else f"the first line holds the names; {fix}",
-    )
+def _check_columns(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raises DataError where a wanted column is not there, or there twice."""
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise DataError(f"{path}: {names.count(twice[0])} columns are named {twice[0]!r}.")
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        near = did_you_mean(missing[0], names)
+        fix = "name the columns with data.input_column and data.label_column or data.label_columns"
+        raise DataError(
+            f"{path}: there is no column {' and no column '.join(map(repr, missing))}; its columns "
+            f"are {listed(names, 50)}.",
+            hint=f"{near} If so, {fix}" if near else f"the first line holds the names; {fix}",
+        )
 
 
 def _not_empty(path: Path, rows: list[Row | Broken]) -> list[Row | Broken]:
@@ -146,9 +157,8 @@ def _read_jsonl(path: Path, text: str, columns: Columns) -> list[Row | Broken]:
         if line.strip()
     ]
     keys = list(dict.fromkeys(key for _, item in items if isinstance(item, dict) for key in item))
-    for name in columns.names:
-        if keys and name not in keys:
-            raise _missing_column(path, keys, name)
+    if keys:
+        _check_columns(path, keys, columns.names)
     rows: list[Row | Broken] = []
     for origin, item in items:
         missing = [n for n in columns.names if isinstance(item, dict) and n not in item]
@@ -163,10 +173,20 @@ def _read_jsonl(path: Path, text: str, columns: Columns) -> list[Row | Broken]:
 
 def _json_object(line: str) -> dict[str, Any] | str:
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_pairs_hook=_each_key_once)
+    except RecursionError:
+        return "not JSON (nested too deeply)"
     except ValueError as error:
         return f"not JSON ({error})"
     return value if isinstance(value, dict) else "not a JSON object"
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is there twice")
+    return made
 
 
 def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
@@ -175,13 +195,44 @@ def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
 
     try:
         file = parquet.ParquetFile(path)
-        for name in columns.names:
-            _position(path, file.schema_arrow.names, name)
+        schema = file.schema_arrow
+        _check_columns(path, schema.names, columns.names)
+        if pyarrow.types.is_struct(schema.field(columns.input).type):
+            raise DataError(
+                f"{path}: the column {columns.input!r} holds {schema.field(columns.input).type}, "
+                "such as images themselves; a text or the path of an image is needed.",
+                hint="write the images to files, and their paths into a table",
+            )
         table = file.read(columns=list(columns.names))
-    except (OSError, pyarrow.ArrowException) as error:
+        cells = [_cells(table, name) for name in columns.names]
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}.") from error
-    values = zip(*(table.column(name).to_pylist() for name in columns.names), strict=True)
     rows: list[Row | Broken] = [
-        columns.row(row, f"{path}: row {number}") for number, row in enumerate(values, start=1)
+        columns.row(row, f"{path}: row {number}")
+        for number, row in enumerate(zip(*cells, strict=True), start=1)
     ]
     return _not_empty(path, rows)
+
+
+def _cells(table: pyarrow.Table, name: str) -> list[Any]:
+    """A column's values; numbers of classes by the names that Hugging Face stores beside them."""
+    values: list[Any] = table.column(name).to_pylist()
+    names = _class_names(table.schema.metadata or {}, name)
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(item) for item in value]
+        # -1 is what Hugging Face writes where there is no label.
+        return None if value == -1 else names[value] if value in range(len(names)) else value
+
+    return [named(value) for value in values] if names else values
+
+
+def _class_names(metadata: Mapping[bytes, bytes], column: str) -> list[str]:
+    """The names of a `ClassLabel`, or of a list of them; none where a column is neither."""
+    try:
+        feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+        return list(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else []
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return []

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from tltool.support.words import appearance, harmless, one_line
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Red", "red", " red ", "re\u200bd", "r\u00aded", "\ufeffred", "ｒed", "rеd"),
+        ("caf\u00e9", "cafe\u0301", "CAFÉ"),
+        ("a b", "a\u00a0b", "a  b", "a\u3000b"),
+        ("1", "1.0", "01", "１"),
+        ("\u2764", "\u2764\ufe0f"),
+        ("СО", "CO"),
+    ],
+)
+def test_names_that_a_reader_takes_for_one_look_alike(names):
+    assert len({appearance(name) for name in names}) == 1
+    assert len(set(names)) == len(names)
+
+
+def test_names_that_differ_to_the_eye_do_not_look_alike():
+    names = ["red", "rad", "résumé", "resume", "1", "1.5", "1_0", "10", "я", "R", "", "-", "α", "a"]
+    assert len({appearance(name) for name in names}) == len(names)
+
+
+def test_control_characters_reach_no_terminal():
+    assert one_line("a\x1b[31mb\nc\u2028d\u202e\x9b") == "a\ufffd[31mb c d\ufffd\ufffd"
+    assert harmless("a\x1b\n  b\rc") == "a\ufffd\n  b\ufffdc"
