@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from tltool.support.progress import PlainProgress, RichProgress
 from tltool.support.words import appearance, harmless, one_line
 
 
@@ -29,3 +33,13 @@ def test_names_that_differ_to_the_eye_do_not_look_alike():
 def test_control_characters_reach_no_terminal():
     assert one_line("a\x1b[31mb\nc\u2028d\u202e\x9b") == "a\ufffd[31mb c d\ufffd\ufffd"
     assert harmless("a\x1b\n  b\rc") == "a\ufffd\n  b\ufffdc"
+
+
+@pytest.mark.parametrize("made", [PlainProgress, RichProgress])
+def test_progress_says_names_as_they_are_but_for_control_characters(made):
+    stream = io.StringIO()
+    progress = made(Console(file=stream)) if made is RichProgress else made(stream)
+    progress.stage("Data: a[/][red]\x1b[2J.csv")
+    progress.note("a[bold]\x07")
+    assert "Data: a[/][red]\ufffd[2J.csv" in stream.getvalue()
+    assert "  a[bold]\ufffd" in stream.getvalue()

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBars
 
+from tltool.support.words import harmless
+
 Row = Mapping[str, str | int | float | None]
 
 
@@ -85,11 +87,11 @@ class PlainProgress(Progress):
 
     def stage(self, title: str) -> None:
         """Writes the title."""
-        self._line(title)
+        self._line(harmless(title))
 
     def note(self, text: str) -> None:
         """Writes the note, indented."""
-        self._line(f"  {text}")
+        self._line(f"  {harmless(text)}")
 
     @contextmanager
     def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
@@ -130,11 +132,11 @@ class RichProgress(Progress):
 
     def stage(self, title: str) -> None:
         """Prints the title in bold."""
-        self._console.print(title, style="bold", highlight=False, markup=False)
+        self._console.print(harmless(title), style="bold", highlight=False, markup=False)
 
     def note(self, text: str) -> None:
         """Prints the note, indented."""
-        self._console.print(f"  {text}", highlight=False, markup=False)
+        self._console.print(f"  {harmless(text)}", highlight=False, markup=False)
 
     @contextmanager
     def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
