@@ -68,6 +68,13 @@ def export(
         Length | None,
         typer.Option(help="Of texts for LiteRT models; default: the run's recipe's."),
     ] = None,
+    litert_runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Oldest TensorFlow Lite that LiteRT models must run in, such as 2.14; "
+            "default: the run's recipe's."
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Labelled data to check on; default: the run's test split."),
@@ -83,6 +90,7 @@ def export(
 
     from tltool.export.formats.table import export_targets
     from tltool.export.gate.report import gate_rows
+    from tltool.recipe.recipe import Recipe
     from tltool.runs.run import load_run
     from tltool.support.progress import terminal_progress
 
@@ -94,7 +102,8 @@ def export(
         "litert_input": litert_input or own.litert_input,
         "litert_length": litert_length or own.litert_length,
     }
-    section = own.model_copy(update=changes)
+    values = loaded.recipe.to_values()
+    section = Recipe.of(**{**values, "export": {**values["export"], **changes}}).export
     reports = loaded.export_all(section, data=data, keep_failed=keep_failed)
     if as_json:
         print_json([report.to_json() for report in reports])

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from tltool._version import __version__
 from tltool.data.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from tltool.export.formats.runtime import Runtime
 from tltool.export.signatures import Signature, TensorInfo
 from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 from tltool.support.errors import ExportError
@@ -30,7 +31,8 @@ IMAGE_INPUT = "image"
 
 CONTENTS = {
     "text": "texts in UTF-8",
-    "image_file": "the content of image files: JPEG, PNG, GIF, BMP or WebP",
+    "image_file": "the content of image files: JPEG, PNG, GIF, BMP or, from "
+    "TensorFlow 2.20 on, WebP",
     "image": "an upright RGB image, levels 0..255, of any height and width; the model does all in "
     "`preprocessing`",
     "resized_image": "upright RGB images, levels 0..255, resized and cropped as `preprocessing` "
@@ -89,6 +91,7 @@ class Contract:
         length: Tokens a text is padded to; None for images and for any length.
         signatures: As the file has them, the one that a user calls first.
         modules: Python modules that are imported before the model is loaded (Keras).
+        runtime: The oldest that runs the model; None where that is not known.
     """
 
     form: ExportFormat
@@ -99,6 +102,7 @@ class Contract:
     length: int | None
     signatures: tuple[ModelSignature, ...]
     modules: tuple[str, ...] = ()
+    runtime: Runtime | None = None
 
     @property
     def inputs(self) -> tuple[ModelTensor, ...]:
@@ -127,6 +131,7 @@ class Contract:
             "file": self.file,
             "length": self.length,
             "modules": list(self.modules),
+            "runtime": asdict(self.runtime) if self.runtime else None,
             "signatures": [self._described(asdict(way)) for way in self.signatures],
             "task": self.task.to_json(),
             "preprocessing_digest": self.preprocessing.digest(),
@@ -164,6 +169,7 @@ class Contract:
             length=values.length,
             signatures=values.signatures,
             modules=values.modules,
+            runtime=values.runtime,
         )
         if contract.result_width not in (None, task.target.result_shape[1:]):
             raise ExportError(
@@ -193,6 +199,7 @@ class ContractFields(BaseModel):
     length: PositiveInt | None
     signatures: Annotated[tuple[ModelSignature, ...], Field(min_length=1)]
     modules: tuple[str, ...]
+    runtime: Runtime | None = None
 
 
 def check_files(folder: Path) -> None:

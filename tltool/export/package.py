@@ -129,7 +129,16 @@ def export_outcomes(
     outcomes: dict[ExportTarget, GateReport | ExportError] = {}
     with FreshProcess() as process:
         reference = reference_of(model, examples, task, preprocessing, section.gate)
-        made = Exported(model, task, preprocessing, length, calibration, section.int8, about)
+        made = Exported(
+            model,
+            task,
+            preprocessing,
+            length,
+            calibration,
+            section.int8,
+            section.litert_runtime,
+            about,
+        )
         check = _Check(reference, section.gate, process.run, keep_failed)
         for target in export_targets(section):
             stopping.check()
@@ -232,6 +241,7 @@ def write_model(
     made = replace(made, task=made.task.held_in(target.precision))
     kept_float = form.write(made, target, path)
     contents = {IMAGE_INPUT: target.options.image}
+    found = form.inspect(path)
     contract = Contract(
         form=form.name,
         precision=target.precision,
@@ -239,8 +249,9 @@ def write_model(
         task=made.task,
         preprocessing=made.preprocessing,
         length=form.fixed_length(made, target),
-        signatures=described_signatures(form.inspect(path).signatures, made.task, contents),
+        signatures=described_signatures(found.signatures, made.task, contents),
         modules=form.modules(path),
+        runtime=found.runtime,
     )
     write_contract(folder, contract)
     write_sums(folder)

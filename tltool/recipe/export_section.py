@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
 from tltool.recipe.section import Patterns, Section
@@ -17,6 +18,18 @@ LiteRTLength = Literal["static", "free"]
 _Positive = Annotated[float, Field(gt=0), _NOT_BOOL]
 _NotNegative = Annotated[float, Field(ge=0), _NOT_BOOL]
 _Share = Annotated[float, Field(ge=0, le=1), _NOT_BOOL]
+
+
+def _version(value: Any) -> Any:
+    """YAML reads 2.14 as a number, and 2.20 as the number 2.2."""
+    if not re.fullmatch(r"\d+\.\d+", str(value)):
+        raise ValueError('a version is needed, such as "2.14"')
+    if value in {2.1, 2.2}:
+        raise ValueError(f'in quotes it would be clear: "{value}" or "{value}0"')
+    return str(value)
+
+
+_Version = Annotated[str, BeforeValidator(_version)]
 
 
 class GateSection(Section):
@@ -81,6 +94,10 @@ class ExportSection(Section):
             height and width, which it resizes and crops too.
         litert_length: "static": a LiteRT text model takes texts padded to one
             length. "free": texts of any length up to the model's, unpadded.
+        litert_runtime: The oldest TensorFlow Lite that LiteRT files must run in. From "2.17"
+            on, dense layers of "dynamic_int8" need no second operator for their scales; from
+            "2.20" on, divisions of "int8" are in 8 bits. What needs a newer one is refused
+            before training.
         int8: What files of the precision "int8" keep in float.
         gate: Tolerances.
     """
@@ -90,5 +107,6 @@ class ExportSection(Section):
     calibration_examples: Annotated[int, Field(ge=1), _NOT_BOOL] = 128
     litert_input: LiteRTInput = "float32"
     litert_length: LiteRTLength = "static"
+    litert_runtime: _Version = "2.14"
     int8: Int8Section = Int8Section()
     gate: GateSection = GateSection()

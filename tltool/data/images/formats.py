@@ -139,8 +139,8 @@ def decode_webp(data: Any) -> Any:
     data = tf.strings.join([substring(data, 0, 20), tf.gather(_EVERY_BYTE, flags), rest])
     return tf.cond(
         alpha,
-        lambda: tf.io.decode_webp(data, channels=4)[0, :, :, :3],
-        lambda: tf.io.decode_webp(data, channels=3)[0],
+        lambda: tf.io.decode_image(data, channels=4, expand_animations=False)[..., :3],
+        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
     )
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tltool.tasks.table import Task
 
 
+LITERT_RUNTIME = ExportSection().litert_runtime
+"""The oldest TensorFlow Lite that LiteRT files run in where nothing else is asked for."""
 _IMAGE_CONTENTS: dict[LiteRTInput, str] = {
     "float32": "normalized_image",
     "uint8": "resized_image",
@@ -104,6 +106,7 @@ class Exported:
         length: Tokens a text is padded to where the length is fixed.
         calibration: Rows on which ranges are measured for the precision "int8".
         int8: What the precision "int8" keeps in float.
+        litert_runtime: The oldest TensorFlow Lite that LiteRT files must run in.
         about: Name, origin and licence.
     """
 
@@ -113,6 +116,7 @@ class Exported:
     length: int | None = None
     calibration: Examples | None = None
     int8: Int8Section = field(default_factory=Int8Section)
+    litert_runtime: str = LITERT_RUNTIME
     about: About | None = None
 
 

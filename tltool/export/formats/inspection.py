@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tltool.export.formats.litert.metadata_values import ModelMetadata, ProcessUnit
+from tltool.export.formats.runtime import Runtime
 from tltool.export.signatures import Signature
 
 
@@ -22,6 +23,9 @@ class Inspection:
         operators: Name to how often it occurs, most often first.
         not_built_in: Operators that the runtime alone does not have.
         weights: Bytes of the weights by dtype, largest first.
+        runtime: The oldest that runs it; None where that is not known.
+        left_by_gpu: Operators that the GPU delegate of a phone does not take, by how often
+            they occur; None where there is no such thing.
         metadata: That of TensorFlow Lite, or None.
         files: Name to size of the files packed into the model's own.
         contract: From the `contract.json` beside it; None where there is none.
@@ -35,6 +39,8 @@ class Inspection:
     operators: dict[str, int]
     not_built_in: tuple[str, ...]
     weights: dict[str, int]
+    runtime: Runtime | None = None
+    left_by_gpu: dict[str, int] | None = None
     metadata: ModelMetadata | None = None
     files: dict[str, int] = field(default_factory=dict)
     contract: dict[str, Any] | None = None

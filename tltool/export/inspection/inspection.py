@@ -21,6 +21,7 @@ _CONTRACT_KEYS = (
     "tltool",
     "precision",
     "length",
+    "runtime",
     "signatures",
     "task",
     "preprocessing_digest",

@@ -33,6 +33,10 @@ def inspection_text(found: Inspection) -> str:
         lines += [*_signature(signature), ""]
     lines += _titled("Weights", _weights(found.weights))
     lines += _titled("Operators", _operators(found))
+    if found.runtime is not None:
+        lines += _titled("Runs in", str(found.runtime))
+    if found.left_by_gpu is not None:
+        lines += _titled("GPU", _gpu(found))
     if found.metadata is not None:
         lines += _metadata(found.metadata)
     elif found.form == "LiteRT":
@@ -92,6 +96,17 @@ def _operators(found: Inspection) -> str:
     if found.not_built_in:
         return f"{shown}; NOT BUILT IN: {', '.join(found.not_built_in)}"
     return f"{shown}; all built in"
+
+
+def _gpu(found: Inspection) -> str:
+    """What the GPU delegate does with a model, as far as kinds, dtypes and ranks tell."""
+    shapes = [tensor.shape for way in found.signatures for tensor in way.inputs]
+    if any(shape is None or None in shape for shape in shapes):
+        return "the delegate takes no model whose input has a free shape"
+    if not found.left_by_gpu:
+        return "the delegate has all of its operators"
+    left = ", ".join(f"{kind}{_KEPT}{count:,}" for kind, count in found.left_by_gpu.items())
+    return f"the delegate leaves to the processor: {left}"
 
 
 def _metadata(metadata: ModelMetadata) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tltool.report.wording import markdown
 _README = """\
 # $title
 
-Made by tltool $version. $origin$gives
+Made by tltool $version. $origin$gives$runs
 
 | File | What it is |
 | --- | --- |
@@ -53,6 +53,7 @@ def readme(
         version=__version__,
         origin=f"{markdown(origin)} " if origin else "",
         gives=contract.task.target.gives(),
+        runs=f" It runs in {contract.runtime}." if contract.runtime else "",
         files="\n".join(f"| `{name}` | {what} |" for name, what in files),
         usage="\n\n".join(usage),
     )

@@ -10,11 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tltool.export.formats.kept_float import kinds_text
 from tltool.export.formats.litert.file import read_tflite
 from tltool.export.formats.litert.quantisation.graph import kinds_in_float
+from tltool.export.formats.litert.quantisation.trial import Float, quantise
+from tltool.export.formats.litert.runtime import NEWER_HINT, newer_needed, without_8_bits
 from tltool.export.formats.places import Place, place_of
 from tltool.export.formats.problems import Audit, Problem
 from tltool.export.formats.tracing import PYTHON_CALLS, input_specs, trace_untrained
+from tltool.recipe.export_section import ExportSection
 from tltool.tasks.table import Task
 
 FORM = "litert"
@@ -23,18 +27,21 @@ FORM = "litert"
 SUPPORTED_OPS = (tf.lite.OpsSet.TFLITE_BUILTINS,)
 
 
-def audit_litert(model: keras.Model, task: Task, length: int | None, *, int8: bool) -> Audit:
+def audit_litert(
+    model: keras.Model, task: Task, length: int | None, section: ExportSection
+) -> Audit:
     """Converts a float32 model without its weights, for a batch of one.
 
     Args:
         model: Functional model from preprocessed inputs to raw outputs.
         task: Labels or target scale.
         length: Tokens of a text.
-        int8: Also quantise it, to see which operators have no 8-bit kernel.
+        section: With the precision "int8" it is quantised too, to see which operators have
+            no 8-bit kernel.
 
     Returns:
         The operators of the converted model, or those that LiteRT lacks and
-        the layers that need them.
+        the layers that need them, or what it needs that the recipe's runtime has not.
     """
     specs = input_specs(model, batch=1, length=length)
     traced = trace_untrained(model, task, specs)
@@ -47,13 +54,26 @@ def audit_litert(model: keras.Model, task: Task, length: int | None, *, int8: bo
         if not problems:
             raise
         return Audit((FORM,), problems)
-    in_float = {}
-    if int8:
-        converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = _one_input(specs)
-        in_float = kinds_in_float(converter.convert())
-    return Audit((FORM,), (), read_tflite(content).operators, in_float)
+    found, in_float = [newer_needed(content, section.litert_runtime)], {}
+    if "int8" in section.precisions:
+        no_kernel = without_8_bits(section.litert_runtime)
+        quantised = quantise(_calibrated(converter, specs), Float(no_kernel))
+        found.append(newer_needed(quantised, section.litert_runtime))
+        in_float = kinds_in_float(quantised)
+    problems = [Problem(FORM, needed, NEWER_HINT) for needed in dict.fromkeys(found) if needed]
+    if in_float and section.int8.keep_float == "none":
+        what = f"export.int8.keep_float is none, and no 8-bit kernel has {kinds_text(in_float)}"
+        problems.append(Problem(FORM, what, "set it to auto, or leave int8 out"))
+    return Audit((FORM,), tuple(problems), read_tflite(content).operators, in_float)
+
+
+def _calibrated(converter: Any, specs: Any) -> bytes:
+    converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = _one_input(specs)
+    converter._experimental_calibrate_only = True
+    content: bytes = converter.convert()
+    return content
 
 
 def _one_input(specs: Any) -> Callable[[], Iterator[list[Any]]]:

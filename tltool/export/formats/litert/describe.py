@@ -17,6 +17,7 @@ from tltool.export.formats.litert.metadata_values import (
     Normalization,
     TensorMetadata,
 )
+from tltool.export.formats.litert.runtime import oldest_runtime
 from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
 from tltool.export.signatures import TensorInfo
 from tltool.tasks.table import Task
@@ -65,10 +66,10 @@ def describe_tflite(
     else:
         inputs = tuple(_tokens(tensor, preprocessing) for tensor in signature.inputs)
     file = _tokenizer(signature.inputs[0], preprocessing)
-    named = _is_mediapipes(preprocessing)
+    named, runs = _is_mediapipes(preprocessing), oldest_runtime(content)
     return ModelMetadata(
         name=about.name,
-        description=about.description,
+        description=" ".join(filter(None, (about.description, runs and f"Runs in {runs}."))),
         version=about.version,
         author=about.author,
         licence=about.licence,

@@ -14,14 +14,20 @@ from tltool.data.images.preprocessor import normalize
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
 from tltool.export.contract import IMAGE_INPUT
-from tltool.export.formats.base import LiteRTOptions
+from tltool.export.formats.base import LITERT_RUNTIME, LiteRTOptions
 from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.litert.calibration import calibration_inputs, without_probe
+from tltool.export.formats.litert.dense import with_scales_outside
 from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.file import read_tflite
 from tltool.export.formats.litert.image_graph import resize_in_graph
 from tltool.export.formats.litert.metadata import with_metadata
 from tltool.export.formats.litert.quantisation.selection import quantise_selectively
+from tltool.export.formats.litert.runtime import (
+    NEWER_HINT,
+    newer_needed,
+    without_8_bits,
+)
 from tltool.export.formats.tracing import inference_outputs, input_specs, variables_of
 from tltool.model.joining import to_float32
 from tltool.recipe.export_section import Int8Section, LiteRTPrecision
@@ -45,6 +51,7 @@ def export_litert(
     length: int | None = None,
     calibration: Examples | None = None,
     int8: Int8Section | None = None,
+    runtime: str = LITERT_RUNTIME,
     about: About | None = None,
     options: LiteRTOptions = _DEFAULT,
 ) -> KeptFloat | None:
@@ -74,6 +81,7 @@ def export_litert(
             `preprocessing.max_length`.
         calibration: Rows on which "int8" measures the ranges of activations.
         int8: What "int8" keeps in float; null finds it out on the rows.
+        runtime: The oldest TensorFlow Lite that must run the file.
         about: Name, origin and licence for the metadata.
         options: What goes in.
 
@@ -96,20 +104,30 @@ def export_litert(
         )
     run, module = _graph(to_float32(model), task, preprocessing, precision, length, options)
 
-    def converter() -> Any:
+    def converter(*, one_scale: bool = False) -> Any:
         made = tf.lite.TFLiteConverter.from_concrete_functions(
             [run.get_concrete_function()], module
         )
         _set_precision(made, precision, ranges)
+        made._experimental_disable_per_channel_quantization_for_dense_layers = one_scale
         return made
 
     with quiet():
         content = _converted(converter)
+        if precision == "dynamic_int8" and newer_needed(content, runtime):
+            content = with_scales_outside(converter(one_scale=True).convert(), content)
         if probed is not None:
             pixels = tf.uint8 if options.input == "uint8" else tf.float32
             content, kept = quantise_selectively(
-                content, list(probed()), task.target, int8 or Int8Section(), input_type=pixels
+                content,
+                list(probed()),
+                task.target,
+                int8 or Int8Section(),
+                input_type=pixels,
+                no_kernel=without_8_bits(runtime),
             )
+    if needed := newer_needed(content, runtime):
+        raise ExportError(f"The model cannot be made for that runtime: {needed}.", hint=NEWER_HINT)
     metadata = describe_tflite(content, task, preprocessing, about, takes=takes)
     content = with_metadata(content, metadata)
     with atomic_path(target) as temporary:

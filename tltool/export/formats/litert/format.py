@@ -39,7 +39,7 @@ class LiteRTFormat(Format):
         """Looks for operators that LiteRT lacks."""
         from tltool.export.formats.litert.audit import audit_litert
 
-        return audit_litert(model, task, length, int8="int8" in section.precisions)
+        return audit_litert(model, task, length, section)
 
     def write(self, made: Exported, target: ExportTarget, path: Path) -> KeptFloat | None:
         """See `export_litert`."""
@@ -54,6 +54,7 @@ class LiteRTFormat(Format):
             length=made.length,
             calibration=made.calibration,
             int8=made.int8,
+            runtime=made.litert_runtime,
             about=made.about,
             options=target.options,
         )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from tltool.export.formats.inspection import Inspection
 from tltool.export.formats.litert.file import read_tflite
+from tltool.export.formats.litert.gpu import left_by_gpu
 from tltool.export.formats.litert.metadata import associated_files, read_metadata
+from tltool.export.formats.litert.runtime import oldest_runtime
 
 
 def inspect_tflite(path: Path) -> Inspection:
@@ -21,6 +23,8 @@ def inspect_tflite(path: Path) -> Inspection:
         operators=found.operators,
         not_built_in=found.not_built_in,
         weights=found.weights,
+        runtime=oldest_runtime(content),
+        left_by_gpu=left_by_gpu(content),
         metadata=read_metadata(content),
         files={name: len(file) for name, file in associated_files(content).items()},
     )

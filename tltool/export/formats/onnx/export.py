@@ -11,16 +11,13 @@ import tensorflow as tf
 
 from tltool.export.about import About
 from tltool.export.formats.onnx.extras import import_onnx
+from tltool.export.formats.onnx.file import OPSET
 from tltool.export.formats.tracing import inference_outputs, input_specs
 from tltool.model.joining import to_float32
 from tltool.support.errors import ExportError, first_line
 from tltool.support.files import atomic_path
 from tltool.support.quiet import quiet
 from tltool.tasks.table import Task
-
-# The newest that every onnxruntime of the last years runs:
-# https://onnxruntime.ai/docs/reference/compatibility.html
-OPSET = 17
 
 
 def export_onnx(

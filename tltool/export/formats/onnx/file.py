@@ -11,9 +11,16 @@ from google.protobuf.message import DecodeError
 
 from tltool.export.formats.inspection import Inspection
 from tltool.export.formats.onnx.extras import import_onnx
+from tltool.export.formats.runtime import Runtime
 from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.errors import DamagedError
 from tltool.support.files import size_of
+
+OPSET = 17
+"""Of the exports: the newest that every onnxruntime of the last years runs."""
+# `make test-runtimes` runs exports in it; its own table says as much of this opset and this version
+# of the format: https://onnxruntime.ai/docs/reference/compatibility.html
+_OLDEST, _IR_VERSION = "1.15", 8
 
 
 def read_onnx(path: Path) -> Inspection:
@@ -47,7 +54,15 @@ def read_onnx(path: Path) -> Inspection:
         operators=dict(Counter(node.op_type for node in nodes).most_common()),
         not_built_in=tuple(sorted(unknown)),
         weights=_weights(onnx, graph),
+        runtime=_runtime(model),
     )
+
+
+def _runtime(model: Any) -> Runtime | None:
+    """The oldest onnxruntime that exports are tried in, where a file asks for no newer one."""
+    opsets = [opset.version for opset in model.opset_import if opset.domain in {"", "ai.onnx"}]
+    known = model.ir_version <= _IR_VERSION and max(opsets, default=0) <= OPSET
+    return Runtime("onnxruntime", _OLDEST) if known else None
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

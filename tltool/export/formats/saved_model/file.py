@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,28 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import op_def_registry
 
 from tltool.export.formats.inspection import Inspection
+from tltool.export.formats.runtime import Runtime, version_key
 from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.errors import DamagedError
 from tltool.support.files import size_of
 from tltool.support.quiet import quiet
 
+# The oldest TensorFlow that exports are tried in (`make test-runtimes`), and the operators that
+# each version since has in its registry and the one before had not, but for those of TPUs.
+_OLDEST = "2.15"
+_NEW_OPERATORS = {
+    "2.16": {"DatasetFingerprint", "GlobalIterId", "ListSnapshotChunksDataset"},
+    "2.17": {
+        "CalibrationStatisticsSaver",
+        "GlobalShuffleDataset",
+        "IndexFlatMapDataset",
+        "IteratorGetModelProto",
+        "WeightedFlatMapDataset",
+    },
+    "2.18": {"CheckPinned"},
+    "2.20": {"DecodeWebP"},
+    "2.21": {"DecodeJxl"},
+}
 # TensorFlow's own, beside those that a user calls.
 _INTERNAL_SIGNATURES = {"__saved_model_init_op", "__saved_model_train_op"}
 
@@ -55,7 +73,15 @@ def read_saved_model(folder: Path) -> Inspection:
         operators=dict(operators.most_common()),
         not_built_in=tuple(sorted(op for op in operators if op_def_registry.get(op) is None)),
         weights=_weights(folder / "variables"),
+        runtime=Runtime("TensorFlow", oldest_tensorflow(operators)),
     )
+
+
+def oldest_tensorflow(operators: Iterable[str]) -> str:
+    """The oldest TensorFlow, from 2.15 on, that has all of these operators."""
+    used = set(operators)
+    needed = [version for version, new in _NEW_OPERATORS.items() if new & used]
+    return max([_OLDEST, *needed], key=version_key)
 
 
 def _tensors(named: Any) -> tuple[TensorInfo, ...]:

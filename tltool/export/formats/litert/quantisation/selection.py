@@ -25,7 +25,7 @@ from tltool.export.formats.litert.quantisation.graph import (
     kinds_in_float,
     read_operators,
 )
-from tltool.export.formats.litert.quantisation.trial import NOTHING, Float, Inputs, Trials, quantise
+from tltool.export.formats.litert.quantisation.trial import Float, Inputs, Trials, quantise
 from tltool.export.formats.litert.quantisation.unfit import by_unfitness
 from tltool.recipe.export_section import Int8Section
 from tltool.support.errors import ExportError
@@ -42,6 +42,7 @@ def quantise_selectively(
     section: Int8Section,
     *,
     input_type: Any = tf.float32,
+    no_kernel: frozenset[str] = frozenset(),
 ) -> tuple[bytes, KeptFloat]:
     """A model in 8 bits, and what of it stays in float.
 
@@ -51,20 +52,21 @@ def quantise_selectively(
         target: Compares the answers.
         section: What to keep in float, or how to find out.
         input_type: Of the model's inputs.
+        no_kernel: Kinds of operators that the runtime has no 8-bit kernel for.
 
     Raises:
         ExportError: Nothing may stay in float and something must, or a
             pattern fits no operator.
     """
     operators = read_operators(calibrated)
-    trials = None
+    trials, least = None, Float(no_kernel)
     if section.keep_float == "none":
-        kept = NOTHING
+        kept = least
     elif section.keep_float == "auto":
-        trials = Trials(calibrated, rows, target, section.max_trials)
+        trials = Trials(calibrated, rows, target, section.max_trials, least)
         kept = _found(trials, operators, section.max_change)
     else:
-        kept = _matching(operators, section.keep_float)
+        kept = least | _matching(operators, section.keep_float)
     content = quantise(calibrated, kept, input_type)
     kinds = kinds_in_float(content)
     if section.keep_float == "none" and kinds:
@@ -78,7 +80,7 @@ def quantise_selectively(
         kinds,
         tuple(_layer(o.name) for o in weighted),
         change=trials.change(kept) if trials else None,
-        change_in_8_bits=trials.change(NOTHING) if trials else None,
+        change_in_8_bits=trials.change(least) if trials else None,
         trials=len(trials.done) if trials else 0,
     )
 
@@ -103,9 +105,9 @@ def _matching(operators: Sequence[Operator], patterns: Sequence[str]) -> Float:
 
 def _found(trials: Trials, operators: Sequence[Operator], most: float) -> Float:
     """What to keep so that the answers change by at most `most`, or as little as can be had."""
-    if trials.change(NOTHING) <= most:
-        return NOTHING
-    kinds = frozenset(o.kind for o in operators if o.in_float) - WEIGHTED
+    if trials.change(trials.least) <= most:
+        return trials.least
+    kinds = trials.least.kinds | {o.kind for o in operators if o.in_float} - WEIGHTED
     kept = Float(kinds)
     if trials.change(kept) > most:
         # Of a table single rows are read: its rounding is never added up.
@@ -131,7 +133,7 @@ def _with_layers(
     few, enough = 0, len(ranked) // 2
     best = Float(kinds, frozenset(ranked[:enough]))
     if trials.change(best) > most:
-        return min((best, Float(kinds), NOTHING), key=trials.change)
+        return min((best, Float(kinds), trials.least), key=trials.change)
     while enough - few > 1 and trials.left > 0:
         middle = (few + enough) // 2
         tried = Float(kinds, frozenset(ranked[:middle]))
@@ -145,7 +147,7 @@ def _with_layers(
 def _slimmer(trials: Trials, kept: Float) -> Float:
     """Gives kinds of operators back to 8 bits, one after the other, where it does no harm."""
     limit = HARMLESS * trials.change(kept)
-    for kind in sorted(kept.kinds):
+    for kind in sorted(kept.kinds - trials.least.kinds):
         if trials.left <= 0:
             break
         tried = Float(kept.kinds - {kind}, kept.names)

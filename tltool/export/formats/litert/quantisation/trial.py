@@ -31,8 +31,8 @@ class Float:
     kinds: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
 
-
-NOTHING = Float()
+    def __or__(self, other: Float) -> Float:
+        return Float(self.kinds | other.kinds, self.names | other.names)
 
 
 def quantise(calibrated: bytes, kept: Float, input_type: Any = tf.float32) -> bytes:
@@ -110,12 +110,14 @@ class Trials:
         rows: Preprocessed training rows that no ranges were measured on.
         target: Compares answers.
         max_trials: After so many, no more are made.
+        least: What stays in float in any case.
     """
 
     calibrated: bytes
     rows: Sequence[Inputs]
     target: Target
     max_trials: int
+    least: Float = Float()
     done: dict[Float, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
