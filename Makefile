@@ -8,12 +8,18 @@ CV := .venv-cv
 ONNX := .venv-onnx
 PAGE := docs/examples/browser
 KOTLIN := tests/export/kotlin
+# Runtimes of the last years: a package's name and its version.
+OLD := .venv-runtimes
+RUNTIMES ?= tflite-runtime-2.14.0 ai-edge-litert-1.0.1 ai-edge-litert-1.4.0 tensorflow-cpu-2.15.1 \
+	tensorflow-cpu-2.16.2 tensorflow-cpu-2.17.1 tensorflow-cpu-2.18.1 tensorflow-cpu-2.19.1 \
+	tensorflow-cpu-2.20.0 onnxruntime-1.15.1 onnxruntime-1.20.1
+IN_RUNTIMES = $(patsubst %,$(OLD)/%/.installed,$(RUNTIMES))
 # Two processes, a file's tests in one of them: what a file prepares is prepared once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help quickstart install dev test test-slow test-cv test-onnx test-browser test-kotlin \
-	mediapipe lint format check clean
+	test-runtimes runtimes 	mediapipe lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +50,12 @@ test-kotlin: dev $(KOTLIN)/node_modules/.installed  ## Compile the Kotlin of exp
 	@command -v java > /dev/null || { echo "The tests of Kotlin need Java 11 or newer."; exit 1; } >&2
 	$(BIN)/python -m pytest tests/export/test_kotlin.py
 
+test-runtimes: $(ONNX)/.installed $(IN_RUNTIMES)  ## Run exported models in runtimes of the last years (8 GB)
+	$(ONNX)/bin/python -m pytest tests/export/test_runtimes.py
+
+runtimes: $(ONNX)/.installed $(IN_RUNTIMES)  ## Write the table of runtimes and exports into benchmarks/RESULTS.md
+	$(ONNX)/bin/python benchmarks/runtimes.py
+
 mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'
 
@@ -59,7 +71,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) $(CV) $(ONNX) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) $(ONNX) $(OLD) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
@@ -88,6 +100,12 @@ $(CV)/.installed: $(VENV)/.dev
 
 $(ONNX)/.installed: $(VENV)/.dev
 	$(call extra,onnx)
+
+$(OLD)/%/.installed:
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check pillow "numpy<2" \
+		$(shell echo $* | sed 's/-\([0-9.]*\)$$/==\1/')
+	@touch $@
 
 %/node_modules/.installed: %/package-lock.json
 	@command -v npm > /dev/null || { echo "This needs Node.js 20 or newer with npm."; exit 1; } >&2

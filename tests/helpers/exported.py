@@ -54,12 +54,16 @@ def litert_folder(made, folder: Path, *, length: int | None = None, **options) -
     return export_folder(made, folder, target, length)
 
 
-def export_folder(made, folder: Path, target: ExportTarget, length: int | None = None) -> Path:
-    """The same in any format."""
+def export_folder(
+    made, folder: Path, target: ExportTarget, length: int | None = None, **options
+) -> Path:
+    """The same in any format; the held-out rows calibrate it."""
     folder.mkdir()
     # As the export does: images have none.
     length = length or getattr(made.preprocessing, "max_length", None)
-    contract, _ = write_model(Exported(*made.parts(), length), target, folder)
+    contract, _ = write_model(
+        Exported(*made.parts(), length, made.held_out, **options), target, folder
+    )
     outputs = load_artifact(folder).predict_with_labels(made.held_out.inputs)
     golden = write_golden(folder, contract, made.held_out, outputs, 1e-4)
     write_guide(folder, contract, title="A model", example=golden[0]["input"])

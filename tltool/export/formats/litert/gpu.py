@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from tltool.export.formats.litert.file import dtype_of, model_table, operator_kinds
 from tltool.export.formats.litert.flatbuffer import Table
 
@@ -61,14 +63,18 @@ def _takes(kind: str, into: list[Table], out: list[Table]) -> bool:
             return masks or pair[0] == pair[1] or pair in _CASTS
         case "GATHER" | "EMBEDDING_LOOKUP":
             indices = 1 if kind == "GATHER" else 0
-            return _rank(into[indices]) == 1 and dtypes[indices] == "int32"
+            return len(_shape(into[indices])) == 1 and dtypes[indices] == "int32"
+        case "MUL":
+            first, second = map(_shape, into)
+            smaller = {np.sign(a - b) for a, b in zip(first, second, strict=False)}
+            return len(first) != len(second) or not {-1, 1} <= smaller
         case "SELECT" | "SELECT_V2":
             return set(dtypes[1:]) <= _FLOATS
         case "SLICE" | "STRIDED_SLICE":
-            return _rank(into[0]) in {3, 4}
+            return len(_shape(into[0])) in {3, 4}
     return True
 
 
-def _rank(tensor: Table) -> int:
+def _shape(tensor: Table) -> list[int]:
     shape = tensor["shape"]
-    return 0 if shape is None else len(shape)
+    return [] if shape is None else shape.tolist()
