@@ -421,5 +421,6 @@ def test_export_writes_what_it_is_told(image_classifier, tmp_path):
     file = tmp_path / "m.tflite"
     export_litert(*image_classifier.parts(), file, precision="dynamic_int8", about=about)
     metadata = read_metadata(file.read_bytes())
-    said = (metadata.name, metadata.description, metadata.author, metadata.licence)
-    assert (*said, metadata.version) == ("flowers", "Which flower?", "me", "MIT", "12")
+    said = (metadata.name, metadata.author, metadata.licence, metadata.version)
+    assert said == ("flowers", "me", "MIT", "12")
+    assert metadata.description == "Which flower? Runs in TensorFlow Lite 2.4 or newer."

@@ -30,7 +30,7 @@ def test_golden_examples_come_out(folders, runtime):
     wrong = {
         f"{f.parent.name}: {f.name}": answer
         for f, answer in said.items()
-        if not runtime_zoo.passes(f, answer)
+        if not runtime_zoo.passes(runtime, f, answer)
     }
     assert wrong == {}
     assert asked

@@ -50,10 +50,10 @@ def audit_litert(
     try:
         content = converter.convert()
     except Exception as error:
-        problems = _lacking(error, model)
-        if not problems:
+        lacking = _lacking(error, model)
+        if not lacking:
             raise
-        return Audit((FORM,), problems)
+        return Audit((FORM,), lacking)
     found, in_float = [newer_needed(content, section.litert_runtime)], {}
     if "int8" in section.precisions:
         no_kernel = without_8_bits(section.litert_runtime)

@@ -66,10 +66,11 @@ def describe_tflite(
     else:
         inputs = tuple(_tokens(tensor, preprocessing) for tensor in signature.inputs)
     file = _tokenizer(signature.inputs[0], preprocessing)
-    named, runs = _is_mediapipes(preprocessing), oldest_runtime(content)
+    named, runtime = _is_mediapipes(preprocessing), oldest_runtime(content)
+    runs = f"Runs in {runtime}." if runtime else ""
     return ModelMetadata(
         name=about.name,
-        description=" ".join(filter(None, (about.description, runs and f"Runs in {runs}."))),
+        description=" ".join(filter(None, (about.description, runs))),
         version=about.version,
         author=about.author,
         licence=about.licence,

@@ -1,7 +1,7 @@
 """Which operators the GPU delegate leaves to the processor.
 
-`tf.lite.experimental.Analyzer` once said it; since TensorFlow 2.16 its wheels call every model
-compatible (2.15 names WHERE, 2.18 to 2.21 do not). So the rules are here, those that need no more
+`tf.lite.experimental.Analyzer` once said it; the wheels of TensorFlow call every model compatible
+now (2.15 names WHERE, 2.18 and later ones do not). So the rules are here, those that need no more
 than kinds, dtypes and shapes: `CheckGpuDelegateCompatibility` in
 tensorflow/lite/tools/versioning/gpu_compatibility.cc.
 """
