@@ -67,7 +67,10 @@ def test_classes_that_are_called_like_parts_are_classes_beside_others(tmp_path):
     assert set(load(tmp_path, IMAGE).targets) == {"masks", "gloves", "images"}
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("Train", "Valid", "test"), ("test", "val")])
+@pytest.mark.parametrize(
+    "names",
+    [("train", "test"), ("Train", "Valid", "test"), ("test", "val"), ("train", "eval"), ("train",)],
+)
 @pytest.mark.parametrize("spec", [IMAGE, SETS, NUMBERS], ids=lambda spec: spec.name)
 def test_splits_with_pictures_directly_in_them(tmp_path, names, spec):
     for name in names:
@@ -150,3 +153,108 @@ def test_a_task_of_one_class_says_which_task_reads_the_table(roboflow):
     error = refused(roboflow, IMAGE)
     assert "no class folders" in error.message
     assert "task=image-multi-label reads it" in error.hint
+
+
+@pytest.fixture
+def metadata(tmp_path):
+    """As `datasets` of Hugging Face has it: a table with `file_name` beside the pictures."""
+    for split, names in {"train": "123", "validation": "4", "test": "56"}.items():
+        pictures(tmp_path / split, *(f"{name}.png" for name in names))
+        rows = [f"{name}.png,{'cat' if int(name) % 2 else 'dog'},{name}.5,{name}" for name in names]
+        table = "\n".join(["file_name,label,weight,age", *rows])
+        (tmp_path / split / "metadata.csv").write_text(table)
+    (tmp_path / "README.md").write_text("---\n")
+    return tmp_path
+
+
+def test_metadata_tables_beside_the_pictures_of_splits(metadata):
+    examples = load(metadata, IMAGE)
+    assert list(examples.targets) == ["cat", "dog", "cat", "dog", "cat", "dog"]
+    assert list(examples.splits) == ["train"] * 3 + ["validation"] + ["test"] * 2
+    assert examples.inputs[3] == str(metadata / "validation" / "4.png")
+    assert examples.origins[0] == f"{metadata / 'train' / 'metadata.csv'}:2"
+    assert list(load_labelled(metadata, DataSection(), IMAGE).targets) == ["cat", "dog"]
+    numbers = load(metadata, NUMBERS, label_columns=["weight", "age"])
+    assert numbers.targets[0] == (1.5, 1.0)
+    assert list(load(metadata, NUMBERS, label_column="age").targets)[:2] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_metadata_in_other_formats(tmp_path, form):
+    import pandas as pd
+
+    pictures(tmp_path, "1.png", "2.png")
+    frame = pd.DataFrame({"file_name": ["1.png", "2.png"], "tags": [["a", "b"], ["c"]]})
+    path = tmp_path / f"metadata.{form}"
+    if form == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    assert list(load(tmp_path, SETS, label_column="tags").targets) == [("a", "b"), ("c",)]
+
+
+def test_one_metadata_table_above_the_splits(tmp_path):
+    pictures(tmp_path / "train", "1.png", "2.png")
+    pictures(tmp_path / "test", "3.png")
+    rows = "file_name,label\ntrain/1.png,a\ntrain/2.png,b\ntest/3.png,b\n"
+    table = tmp_path / "metadata.csv"
+    table.write_text(rows)
+    assert list(load(tmp_path, IMAGE).splits) == [None, None, "test"]
+    pictures(tmp_path, "4.png")
+    table.write_text(rows + "4.png,a\n")
+    assert f"{table}:5: {tmp_path / '4.png'} lies in no folder of a split" in (
+        refused(tmp_path, IMAGE).message
+    )
+    table.write_text("file_name;label\n4.png;a\ntest/3.png;b\n")
+    assert list(load(tmp_path, IMAGE).splits) == [None, None]
+
+
+def test_pictures_that_the_metadata_lacks_are_told(metadata, caplog):
+    pictures(metadata / "train", "7.png", "8.png")
+    assert len(load(metadata, IMAGE)) == 6
+    assert f"2 of the 5 images in {metadata / 'train'} are not in metadata.csv" in caplog.text
+    assert "'7.png', '8.png'" in caplog.text
+
+
+def test_metadata_without_what_is_needed(metadata):
+    error = refused(metadata, IMAGE, label_column="breed")
+    assert "there is no column 'breed'; its columns are 'file_name', 'label'" in error.message
+    assert "data.label_column" in error.hint
+    (metadata / "train" / "metadata.jsonl").write_text('{"file_name": "1.png", "label": "a"}')
+    assert "several tables: metadata.csv, metadata.jsonl" in refused(metadata, IMAGE).message
+
+
+def test_class_folders_beside_a_table_that_lacks_the_labels(tmp_path):
+    write_images(tmp_path, per_class=1)
+    table = tmp_path / "metadata.csv"
+    for columns in ("file_name,photographer", "id,label"):
+        table.write_text(f"{columns}\nred/000.jpg,me\n")
+        assert set(load(tmp_path, IMAGE).targets) == {"red", "blue"}
+    table.write_text("file_name,label\nred/000.jpg,warm\nblue/000.jpg,cold\n")
+    assert set(load(tmp_path, IMAGE).targets) == {"warm", "cold"}
+
+
+def test_linked_folders_are_read_as_folders(tmp_path):
+    write_images(tmp_path / "base", per_class=2)
+    write_images(tmp_path / "data", per_class=1)
+    for name in ("red", "blue"):
+        (tmp_path / "data" / name / "more").symlink_to(tmp_path / "base" / name)
+        (tmp_path / "links").mkdir(exist_ok=True)
+        (tmp_path / "links" / name).symlink_to(tmp_path / "base" / name)
+    assert len(load(tmp_path / "data", IMAGE)) == 6
+    assert list(load(tmp_path / "links", IMAGE).targets) == ["blue", "blue", "red", "red"]
+
+
+def test_a_class_with_a_hidden_name_is_told(tmp_path, caplog):
+    write_images(tmp_path, classes=(".net", "java", "python"), per_class=2)
+    pictures(tmp_path / "java" / "@eaDir", "000.jpg")
+    assert set(load(tmp_path, IMAGE).targets) == {"java", "python"}
+    assert f"{tmp_path / '.net'} (2 files)" in caplog.text
+    assert f"{tmp_path / 'java' / '@eaDir'} (1 file)" in caplog.text
+    assert "rename what should be used" in caplog.text
+
+
+def test_a_path_that_is_too_long_for_one_is_not_there(tmp_path):
+    assert "there is no file or folder" in refused(tmp_path / ("x" * 300), IMAGE).message
+    (tmp_path / "t.csv").write_text(f"image,label\n{'x' * 300}.png,a\n")
+    assert "cannot be read (File name too long)" in refused(tmp_path / "t.csv", IMAGE).message

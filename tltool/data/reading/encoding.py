@@ -20,14 +20,7 @@ _FOREIGN = {
 
 
 def decode(path: Path, encoding: str | None = None) -> str:
-    """The text of a file.
-
-    Args:
-        path: The file.
-        encoding: A Python codec name; None takes what the byte order mark says,
-            else UTF-8, else Windows-1252 (as Excel writes it). Of a file that
-            is UTF-8 but for a few bytes, those become U+DC80 to U+DCFF (PEP
-            383), for whoever reads it to find.
+    """The text of a file, as `decode_bytes` reads it.
 
     Raises:
         DataError: The file cannot be read, or not in that encoding.
@@ -36,10 +29,28 @@ def decode(path: Path, encoding: str | None = None) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    return decode_bytes(data, str(path), encoding)
+
+
+def decode_bytes(data: bytes, source: str, encoding: str | None = None) -> str:
+    """The text that bytes stand for, without a byte order mark.
+
+    Args:
+        data: All bytes of the text.
+        source: Where they come from, for messages.
+        encoding: A Python codec name; None takes what the byte order mark says,
+            else UTF-8, else Windows-1252 (as Excel writes it). Of a text that
+            is UTF-8 but for a few bytes, those become U+DC80 to U+DCFF (PEP
+            383), for whoever reads it to find. A warning tells of bytes that
+            are UTF-8 where another encoding is given.
+
+    Raises:
+        DataError: They are not in that encoding.
+    """
     if kind := next((kind for start, kind in _FOREIGN.items() if data.startswith(start)), None):
-        raise DataError(f"{path} is not a text file but {kind}.", hint=_AS_TEXT)
+        raise DataError(f"{source} is not a text file but {kind}.", hint=_AS_TEXT)
     try:
-        text = data.decode(encoding) if encoding else _guess(path, data)
+        text = data.decode(encoding) if encoding else _guess(source, data)
     except LookupError:
         raise DataError(
             f"data.encoding: {encoding!r} is not an encoding Python knows.",
@@ -48,18 +59,37 @@ def decode(path: Path, encoding: str | None = None) -> str:
     except UnicodeError as error:
         line = data.count(b"\n", 0, getattr(error, "start", 0)) + 1
         raise DataError(
-            f"{path}:{line}: not {encoding or 'UTF-8 or Windows-1252'} text: {error}.",
+            f"{source}:{line}: not {encoding or 'UTF-8 or Windows-1252'} text: {error}.",
             hint="name its encoding, e.g. data.encoding=latin-1",
         ) from None
     if "\0" in text:
         raise DataError(
-            f"{path} is not a text file: it holds zero bytes.",
+            f"{source} is not a text file: it holds zero bytes.",
             hint=f"{_AS_TEXT}, or name the encoding with data.encoding",
         )
-    return text.removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff")
+    if encoding and _is_other_utf8(data, text):
+        _LOG.warning("%s was read as %s, as asked, but looks like UTF-8", source, encoding)
+    return text
 
 
-def _guess(path: Path, data: bytes) -> str:
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, which end in LF, CR LF or CR and in nothing else.
+
+    `str.splitlines` would also end them at form feeds, U+0085, U+2028 and others.
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _is_other_utf8(data: bytes, text: str) -> bool:
+    """Whether bytes are UTF-8 too, and another text than the one they were read as."""
+    try:
+        return not data.isascii() and data.decode("utf-8").removeprefix("\ufeff") != text
+    except UnicodeDecodeError:
+        return False
+
+
+def _guess(source: str, data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
     try:
@@ -70,5 +100,5 @@ def _guess(path: Path, data: bytes) -> str:
     # Windows-1252 text holds next to nothing that could be UTF-8.
     if stray <= len(_NOT_ASCII.findall(text)) - stray:
         return text
-    _LOG.warning("%s is not UTF-8; it was read as Windows-1252 (data.encoding)", path)
+    _LOG.warning("%s is not UTF-8; it was read as Windows-1252 (data.encoding)", source)
     return data.decode("cp1252")

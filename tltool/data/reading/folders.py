@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tltool.data.examples import Split
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.tables import TABLE_SUFFIXES
+from tltool.data.reading.walk import entries, files_below, is_folder, subfolders, tell_omitted
 from tltool.support.errors import DataError
-from tltool.support.words import natural_key
 from tltool.tasks.table import Modality
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 TEXT_SUFFIXES = (".txt",)
+SUFFIXES: dict[Modality, tuple[str, ...]] = {"image": IMAGE_SUFFIXES, "text": TEXT_SUFFIXES}
+"""How the names of files end that are one input each."""
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "eval", "evaluation"),
 }
-_JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
+_SPLIT_OF = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 
 
 def split_folders(folder: Path) -> dict[Split, Path]:
@@ -29,32 +30,38 @@ def split_folders(folder: Path) -> dict[Split, Path]:
 
     A folder is taken for one of splits where it has a `train/` (or
     `training/`) that itself holds folders or a table of labels, so classes may
-    be called "train".
+    be called "train". Where one table stands above `train/` and `test/` with
+    the pictures, the table is read, and `split_of` says where its rows belong.
 
     Raises:
         DataError: Folders beside `train/` that are no split, two for one split,
             or folders of another layout than one folder a class.
     """
-    found = {path.name.lower(): path for path in _subfolders(folder)}
+    found = {path.name.lower(): path for path in subfolders(folder)}
     train = next((found[name] for name in SPLIT_FOLDERS["train"] if name in found), None)
-    if train is None or not (_subfolders(train) or label_table(train)):
-        _refuse_parts(folder)
-        _refuse_bare_splits(folder)
+    if train is None or not (subfolders(train) or label_tables(train)):
+        if not label_tables(folder):
+            _refuse_parts(folder)
+            _refuse_bare_splits(folder)
         return {"train": folder}
-    known = {name for names in SPLIT_FOLDERS.values() for name in names}
-    if strange := sorted(set(found) - known):
+    if strange := sorted(set(found) - set(_SPLIT_OF)):
         raise DataError(
             f"{folder} has {train.name}/ and other folders that are no split: "
             f"{', '.join(strange)}.",
             hint=f"move them elsewhere, or point data.train at {train} itself",
         )
-    if label_table(train) is None:
+    if not label_tables(train):
         _refuse_parts(train)
     return {split: found[name] for split in SPLIT_FOLDERS if (name := _one(folder, found, split))}
 
 
-LABEL_TABLE = "_classes.csv"
+ROBOFLOW_TABLE = "_classes.csv"
 """A table beside images: their file names, and a 0/1 column for each label, as Roboflow has it."""
+METADATA_TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Tables beside images as `datasets` of Hugging Face reads them: the images, and other columns
+(https://huggingface.co/docs/datasets/image_dataset)."""
+FILE_NAME = "file_name"
+"""Their column with the images, relative to the table's folder."""
 # What folders are called that hold no class, but a part of data of another kind.
 _PARTS = {
     "detection": {"images", "image", "annotations", "labels", "bboxes", "xml", "annotation"},
@@ -62,15 +69,21 @@ _PARTS = {
 }
 
 
-def label_table(folder: Path) -> Path | None:
-    """The table of labels in a folder of images, if it has one."""
-    table = folder / LABEL_TABLE
-    return table if table.is_file() else None
+def label_tables(folder: Path) -> list[Path]:
+    """The tables of labels that a folder of images has: there should be one at most."""
+    tables = [folder / name for name in (ROBOFLOW_TABLE, *METADATA_TABLES)]
+    return [table for table in tables if table.is_file()]
+
+
+def split_of(image: str, folder: Path) -> Split | None:
+    """The split whose folder in `folder` holds an image; None where it lies in none of them."""
+    parts = Path(image).relative_to(folder).parts
+    return _SPLIT_OF.get(parts[0].lower()) if len(parts) > 1 else None
 
 
 def _refuse_parts(folder: Path) -> None:
     """Raises DataError where folders are named as parts of other data, and not as classes."""
-    names = sorted(path.name for path in _subfolders(folder))
+    names = sorted(path.name for path in subfolders(folder))
     for kind, parts in _PARTS.items():
         if len(names) > 1 and {name.lower() for name in names} <= parts:
             raise DataError(
@@ -83,9 +96,8 @@ def _refuse_parts(folder: Path) -> None:
 
 def _refuse_bare_splits(folder: Path) -> None:
     """Raises DataError where there are folders of splits without folders of classes in them."""
-    names = sorted(path.name for path in _subfolders(folder))
-    splits = {name for known in SPLIT_FOLDERS.values() for name in known}
-    if len(names) > 1 and {name.lower() for name in names} <= splits:
+    names = sorted(path.name for path in subfolders(folder) if not subfolders(path))
+    if names and {path.name.lower() for path in subfolders(folder)} <= set(_SPLIT_OF):
         raise DataError(
             f"{folder} holds {_with_slashes(names)} with the files directly in them, which looks "
             "like splits without folders for the classes.",
@@ -102,7 +114,8 @@ def read_class_folder(
 ) -> list[Row | Broken]:
     """Reads a folder with one subfolder a class, nested folders included.
 
-    Hidden files and those that macOS and Windows leave behind are ignored.
+    Hidden files and those that systems leave behind are left out; a warning
+    names those that could have been read.
 
     Args:
         folder: The folder that holds the class folders.
@@ -117,17 +130,21 @@ def read_class_folder(
     Raises:
         DataError: No class folders, or an empty one.
     """
-    suffixes = IMAGE_SUFFIXES if modality == "image" else TEXT_SUFFIXES
-    classes = _subfolders(folder)
-    if not classes:
-        raise _no_classes(folder, modality)
+    suffixes = SUFFIXES[modality]
+    omitted: list[Path] = []
+    found = entries(folder, omitted)
+    classes = [path for path in found if is_folder(path)]
     rows: list[Row | Broken] = []
     empty = []
     for path in classes:
-        items = [_item(file, path.name, suffixes, encoding) for file in _files(path)]
+        files = files_below(path, omitted)
+        items = [file_row(file, modality, label=path.name, encoding=encoding) for file in files]
         rows.extend(items)
         if not any(isinstance(item, Row) for item in items):
             empty.append(path.name)
+    tell_omitted(omitted, suffixes)
+    if not classes:
+        raise _no_classes(folder, modality)
     if empty and complete:
         raise DataError(
             f"{folder}: no {modality} files ({', '.join(suffixes)}) in the class folders "
@@ -137,8 +154,8 @@ def read_class_folder(
     if modality == "image":
         rows.extend(
             Broken(str(path), "lies outside any class folder")
-            for path in _entries(folder)
-            if path.is_file() and path.suffix.lower() in suffixes
+            for path in found
+            if path.suffix.lower() in suffixes and not is_folder(path)
         )
     return rows
 
@@ -147,14 +164,33 @@ def check_image_path(path: Path) -> str | None:
     """Why a path cannot be an image tltool reads, or None where it can."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return f"not an image format tltool reads ({', '.join(IMAGE_SUFFIXES)})"
-    return None if path.is_file() else "there is no such file"
+    try:
+        return None if path.is_file() else "there is no such file"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
-def _item(path: Path, label: str, suffixes: tuple[str, ...], encoding: str | None) -> Row | Broken:
-    if path.suffix.lower() not in suffixes:
-        formats = ", ".join(suffixes)
+def file_row(
+    path: Path | Broken,
+    modality: Modality,
+    *,
+    label: str | None = None,
+    encoding: str | None = None,
+) -> Row | Broken:
+    """The row of a file that is one input.
+
+    Args:
+        path: From `files_below`; what is broken already stays as it is.
+        modality: "image" gives the file's path, "text" its contents.
+        label: Of the row.
+        encoding: Of a text; None finds it out.
+    """
+    if isinstance(path, Broken):
+        return path
+    if path.suffix.lower() not in SUFFIXES[modality]:
+        formats = ", ".join(SUFFIXES[modality])
         return Broken(str(path), f"not a format tltool reads here ({formats})")
-    if suffixes is IMAGE_SUFFIXES:
+    if modality == "image":
         return Row(str(path), label, str(path))
     try:
         return Row(decode(path, encoding), label, str(path))
@@ -163,9 +199,9 @@ def _item(path: Path, label: str, suffixes: tuple[str, ...], encoding: str | Non
 
 
 def _no_classes(folder: Path, modality: Modality) -> DataError:
-    tables = [path for path in _entries(folder) if path.suffix.lower() in TABLE_SUFFIXES]
-    if label_table(folder):
-        hint = f"{LABEL_TABLE} has a column for each label: task={modality}-multi-label reads it"
+    tables = [path for path in entries(folder, []) if path.suffix.lower() in TABLE_SUFFIXES]
+    if (folder / ROBOFLOW_TABLE).is_file():
+        hint = f"{ROBOFLOW_TABLE} has a column for each label: task={modality}-multi-label reads it"
     elif tables:
         hint = f"to use a table, name the file, e.g. {tables[0]}"
     else:
@@ -178,26 +214,3 @@ def _one(folder: Path, found: dict[str, Path], split: Split) -> str | None:
     if len(names) > 1:
         raise DataError(f"{folder} has several folders for {split}: {', '.join(names)}.")
     return names[0] if names else None
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}.") from error
-    return sorted((p for p in entries if not _is_junk(p.name)), key=lambda p: natural_key(p.name))
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.is_dir()]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted((f for f in folders if not _is_junk(f)), key=natural_key)
-        for name in sorted((n for n in names if not _is_junk(n)), key=natural_key):
-            yield Path(parent) / name
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltool.data.examples import Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.folders import label_table, read_class_folder, split_folders
+from tltool.data.reading.folders import (
+    FILE_NAME,
+    IMAGE_SUFFIXES,
+    ROBOFLOW_TABLE,
+    label_tables,
+    read_class_folder,
+    split_folders,
+    split_of,
+)
 from tltool.data.reading.in_memory import examples_from_python
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
 from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, column_names, read_table
+from tltool.data.reading.walk import exists, files_below, subfolders, tell_omitted
 from tltool.support.errors import DataError, did_you_mean
+from tltool.support.words import listed as names_listed
 from tltool.tasks.table import TaskSpec
 from tltool.tasks.target import LabelColumns
 
@@ -26,6 +38,8 @@ __all__ = [
     "load_labelled",
     "resolve",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 SAMPLE_PREFIX = "sample:"
 
@@ -95,7 +109,7 @@ def resolve(source: str | Path, field_name: str) -> Path:
         DataError: There is no such file or folder; the hint offers the closest.
     """
     path = Path(source).expanduser()
-    if path.exists():
+    if exists(path):
         return path
     raise DataError(
         f"{field_name}: there is no file or folder {str(source)!r}.",
@@ -121,20 +135,44 @@ def _nearest(path: Path) -> str | None:
 def _columns(source: str, section: DataSection, spec: TaskSpec, field_name: str) -> Columns:
     """The columns that hold inputs and labels, here and in whatever is read beside it.
 
-    Those that the section names; of a table of labels in a folder the first,
-    and all others.
+    Those that the section names, or those of the table in a folder of images.
     """
-    several = section.label_columns is not None
-    labels = section.label_columns or (section.label_column,)
-    named = Columns(section.input_column or spec.modality, labels, several)
     path = _locate(source, spec, field_name)
-    if not (spec.target.many_columns and spec.modality == "image" and path.is_dir()):
-        return named
-    table = label_table(split_folders(path)["train"])
-    if table is None:
-        return named
-    first, *others = column_names(table, encoding=section.encoding)
-    return Columns(section.input_column or first, section.label_columns or tuple(others), True)
+    table = _table_in(split_folders(path)["train"], section, spec) if path.is_dir() else None
+    return _named(section, spec.modality) if table is None else table[1]
+
+
+def _named(section: DataSection, inputs: str) -> Columns:
+    labels = section.label_columns or (section.label_column,)
+    return Columns(section.input_column or inputs, labels, section.label_columns is not None)
+
+
+def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> tuple[Path, Columns] | None:
+    """The table that says what the images in a folder are, and its columns.
+
+    Roboflow's table is read where a row can have several labels: its first
+    column names the files, and all others are labels. A metadata table is read
+    where it names the files, and the labels too or there are no class folders.
+    """
+    tables = label_tables(folder) if spec.modality == "image" else []
+    if spec.target.many_columns and folder / ROBOFLOW_TABLE in tables:
+        table = folder / ROBOFLOW_TABLE
+        first, *others = column_names(table, encoding=section.encoding)
+        labels = section.label_columns or tuple(others)
+        return table, Columns(section.input_column or first, labels, True)
+    tables = [table for table in tables if table.name != ROBOFLOW_TABLE]
+    if len(tables) > 1:
+        raise DataError(
+            f"{folder} has several tables: {', '.join(table.name for table in tables)}.",
+            hint="keep one of them, or name it in place of the folder",
+        )
+    for table in tables:
+        names = column_names(table, delimiter=section.delimiter, encoding=section.encoding)
+        columns = _named(section, FILE_NAME)
+        classes = len(subfolders(folder)) > 1
+        if columns.input in names and (not classes or set(columns.labels) <= set(names)):
+            return table, columns
+    return None
 
 
 def _labels(section: DataSection, columns: Columns) -> LabelColumns:
@@ -148,10 +186,34 @@ def _read_source(
     path = _locate(source, spec, field_name)
     if not path.is_dir():
         return {"train": _read_file(path, section, spec, columns)}
-    return {
+    folders = split_folders(path)
+    parts = {
         split: _read_folder(folder, section, spec, columns, complete=split == "train")
-        for split, folder in split_folders(path).items()
+        for split, folder in folders.items()
     }
+    if folders["train"] == path and _table_in(path, section, spec):
+        return _by_split(parts["train"], path)
+    return parts
+
+
+def _by_split(rows: list[Row | Broken], folder: Path) -> dict[Split, list[Row | Broken]]:
+    """The rows of a table that stands above the folders of splits, by the folder of their image.
+
+    Raises:
+        DataError: Some images lie in such a folder and others in none.
+    """
+    splits = [split_of(row.input, folder) if isinstance(row, Row) else None for row in rows]
+    if "train" not in splits:
+        return {"train": rows}
+    parts: dict[Split, list[Row | Broken]] = {}
+    for row, split in zip(rows, splits, strict=True):
+        if split is None and isinstance(row, Row):
+            raise DataError(
+                f"{row.origin}: {row.input} lies in no folder of a split, as others do.",
+                hint="move the images of all rows into train/, validation/ and test/, or of none",
+            )
+        parts.setdefault(split or "train", []).append(row)
+    return parts
 
 
 def _read_one(
@@ -179,9 +241,11 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
 def _read_folder(
     folder: Path, section: DataSection, spec: TaskSpec, columns: Columns, *, complete: bool
 ) -> list[Row | Broken]:
-    table = label_table(folder) if spec.target.many_columns else None
-    if table is not None and spec.modality == "image":
-        return _read_file(table, section, spec, columns)
+    table = _table_in(folder, section, spec)
+    if table is not None:
+        rows = _read_file(table[0], section, spec, columns)
+        _tell_unlisted(folder, table[0], rows)
+        return rows
     if not spec.target.from_folders:
         raise DataError(
             f"{folder} is a folder; {spec.name} needs a table with a {spec.target.noun} for each "
@@ -189,6 +253,21 @@ def _read_folder(
             hint=f"make a CSV with the columns {' and '.join(columns.names)}",
         )
     return read_class_folder(folder, spec.modality, encoding=section.encoding, complete=complete)
+
+
+def _tell_unlisted(folder: Path, table: Path, rows: Sequence[Row | Broken]) -> None:
+    """Warns of images in a folder that its table does not name."""
+    listed = {str(row.input) for row in rows if isinstance(row, Row)}
+    omitted: list[Path] = []
+    images = [file for file in files_below(folder, omitted) if isinstance(file, Path)]
+    images = [file for file in images if file.suffix.lower() in IMAGE_SUFFIXES]
+    tell_omitted(omitted, IMAGE_SUFFIXES)
+    if unlisted := [file for file in images if str(file) not in listed]:
+        names = [str(file.relative_to(folder)) for file in unlisted]
+        _LOG.warning(
+            "%d of the %d images in %s are not in %s and are left out: %s",
+            len(unlisted), len(images), folder, table.name, names_listed(names, 5),
+        )  # fmt: skip
 
 
 def _read_file(

@@ -6,7 +6,8 @@ Values are taken as they are written: `NA`, `001` and `true` stay text.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from tltool.support.words import listed
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow.parquet import ParquetFile
 
 CSV_SUFFIXES = (".csv", ".tsv", ".tab")
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
@@ -97,9 +99,28 @@ def read_table(
     return _read_csv(path, text, columns, delimiter, quoting)
 
 
-def column_names(path: Path, *, encoding: str | None = None) -> tuple[str, ...]:
-    """The names in the first line of a comma-separated table."""
-    records = csv_records(path, decode(path, encoding), ",", ())
+def column_names(
+    path: Path, *, delimiter: str | None = ",", encoding: str | None = None
+) -> tuple[str, ...]:
+    """The names of a table's columns; those in the first object of a file of JSON lines.
+
+    Args:
+        path: As for `read_table`.
+        delimiter: Of a CSV file; None takes the one that shows the most columns.
+        encoding: As for `read_table`.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix in PARQUET_SUFFIXES:
+        with _parquet_file(path) as file:
+            return tuple(file.schema_arrow.names)
+    text = decode(path, encoding)
+    if suffix in JSONL_SUFFIXES:
+        first = _json_object(text.lstrip().partition("\n")[0])
+        return tuple(first) if isinstance(first, dict) else ()
+    records = csv_records(path, text, delimiter, ())
     header = records[0][1] if records else []
     if isinstance(header, str):
         raise DataError(f"{path}: the header cannot be read: {header}.")
@@ -114,7 +135,7 @@ def _read_csv(
     if isinstance(header, str):
         raise DataError(f"{path}: the header cannot be read: {header}.")
     names = [name.strip() for name in header]
-    _check_columns(path, names, columns.names)
+    _check_columns(path, names, columns)
     at = [names.index(name) for name in columns.names]
     rows: list[Row | Broken] = []
     for line, record in records[1:]:
@@ -128,14 +149,16 @@ def _read_csv(
     return _not_empty(path, rows)
 
 
-def _check_columns(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
+def _check_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
     """Raises DataError where a wanted column is not there, or there twice."""
-    if twice := [name for name in wanted if names.count(name) > 1]:
+    if twice := [name for name in columns.names if names.count(name) > 1]:
         raise DataError(f"{path}: {names.count(twice[0])} columns are named {twice[0]!r}.")
-    missing = [name for name in wanted if name not in names]
+    missing = [name for name in columns.names if name not in names]
     if missing:
         near = did_you_mean(missing[0], names)
-        fix = "name the columns with data.input_column and data.label_column or data.label_columns"
+        fix = "name the columns with data.input_column"
+        if columns.labels:
+            fix += " and data.label_column or data.label_columns"
         raise DataError(
             f"{path}: there is no column {' and no column '.join(map(repr, missing))}; its columns "
             f"are {listed(names, 50)}.",
@@ -158,7 +181,7 @@ def _read_jsonl(path: Path, text: str, columns: Columns) -> list[Row | Broken]:
     ]
     keys = list(dict.fromkeys(key for _, item in items if isinstance(item, dict) for key in item))
     if keys:
-        _check_columns(path, keys, columns.names)
+        _check_columns(path, keys, columns)
     rows: list[Row | Broken] = []
     for origin, item in items:
         missing = [n for n in columns.names if isinstance(item, dict) and n not in item]
@@ -190,14 +213,10 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(path)
+    with _parquet_file(path) as file:
         schema = file.schema_arrow
-        _check_columns(path, schema.names, columns.names)
-        if pyarrow.types.is_struct(schema.field(columns.input).type):
+        _check_columns(path, schema.names, columns)
+        if schema.field(columns.input).type.num_fields:
             raise DataError(
                 f"{path}: the column {columns.input!r} holds {schema.field(columns.input).type}, "
                 "such as images themselves; a text or the path of an image is needed.",
@@ -205,8 +224,6 @@ def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
             )
         table = file.read(columns=list(columns.names))
         cells = [_cells(table, name) for name in columns.names]
-    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}.") from error
     rows: list[Row | Broken] = [
         columns.row(row, f"{path}: row {number}")
         for number, row in enumerate(zip(*cells, strict=True), start=1)
@@ -236,3 +253,15 @@ def _class_names(metadata: Mapping[bytes, bytes], column: str) -> list[str]:
         return list(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else []
     except (ValueError, LookupError, TypeError, AttributeError):
         return []
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[ParquetFile]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield file
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}.") from error
