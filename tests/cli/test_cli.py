@@ -367,7 +367,7 @@ def test_predict_a_table_and_jsonl(place, text_run):
 
 
 def test_predict_standard_input_into_a_file(place, text_run, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("great film\n\nawful food\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"great film\n\nawful food\n")))
     target = place / "predictions.csv"
     done = succeed("predict", text_run[0], "-", "--output", target)
     assert done.out == ""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 
-from tltool.evaluation.evaluate import format_rows
-from tltool.runs.predict import collect_inputs, prediction_rows
+from tltool.data.reading.assemble import usable
+from tltool.data.reading.folders import file_row
+from tltool.data.reading.rows import Broken, Row
+from tltool.evaluation.evaluate import format_rows, prediction_columns, write_predictions
+from tltool.recipe.recipe import DataSection
+from tltool.runs.predict import Predictions, collect_inputs
 from tltool.support.errors import DataError
+from tltool.support.progress import PlainProgress
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -25,64 +32,102 @@ def images(tmp_path):
     return tiny.write_images(tmp_path / "photos", per_class=2)
 
 
+def inputs_of(arguments, modality, stdin=b"", **fields):
+    """(input, origin) of each row, and the reason in place of the input of broken ones."""
+    items = collect_inputs(list(map(str, arguments)), modality, DataSection(**fields), stdin=stdin)
+    rows = []
+    for item in items:
+        row = file_row(item, modality, **fields) if isinstance(item, Path) else item
+        row = usable(row, modality)
+        rows.append((row.reason if isinstance(row, Broken) else row.input, row.origin))
+    return rows
+
+
+def values(*arguments, **fields):
+    return [value for value, _ in inputs_of(*arguments, **fields)]
+
+
 def test_a_plain_argument_is_a_text():
-    found = collect_inputs(["what a film?", "so-so [really]"], "text")
-    assert found.inputs == ["what a film?", "so-so [really]"]
-    assert found.origins == ["argument 1", "argument 2"]
-    assert found.targets == [None, None]
+    assert inputs_of(["what a film?", "so-so [really]"], "text") == [
+        ("what a film?", "argument 1"),
+        ("so-so [really]", "argument 2"),
+    ]
 
 
 def test_a_text_longer_than_any_path_is_a_text():
-    assert collect_inputs(["long " * 2000], "text").inputs == ["long " * 2000]
+    assert values(["long " * 2000], "text") == ["long " * 2000]
 
 
-def test_a_txt_file_has_one_text_a_line(tmp_path):
-    (tmp_path / "a.txt").write_text("good film\n\nbad film\n")
-    found = collect_inputs([str(tmp_path / "a.txt")], "text")
-    assert found.inputs == ["good film", "bad film"]
-    assert [origin[-4:] for origin in found.origins] == ["xt:1", "xt:3"]
+LINES = "good\x0cflight\u2028was\u0085nice\n\n \t\r\nbad\rcafé\n"
 
 
-def test_stdin_gives_texts_or_image_paths(images):
-    assert collect_inputs(["-"], "text", stdin=["a\n", "\n", "b\n"]).origins == [
-        "stdin:1",
-        "stdin:3",
-    ]
-    path = str(images / "red" / "000.jpg")
-    assert collect_inputs(["-"], "image", stdin=[path + "\n"]).inputs == [path]
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "mac_roman"])
+def test_the_same_bytes_are_the_same_lines_in_a_file_and_on_stdin(tmp_path, encoding):
+    text = LINES.replace("\u2028", "") if encoding in {"cp1252", "mac_roman"} else LINES
+    text = text.replace("\u0085", "") if encoding in {"cp1252", "mac_roman"} else text
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode(encoding))
+    named = {"encoding": encoding} if encoding == "mac_roman" else {}
+    found = inputs_of([path], "text", **named)
+    first = text.partition("\n")[0]
+    assert found == [(first, f"{path}:1"), ("bad", f"{path}:4"), ("café", f"{path}:5")]
+    piped = inputs_of(["-"], "text", path.read_bytes(), **named)
+    assert piped == [(value, at.replace(str(path), "stdin")) for value, at in found]
 
 
-def test_tables_are_read_by_column(tmp_path):
+def test_stdin_gives_image_paths_too(images):
+    path = images / "red" / "000.jpg"
+    found = inputs_of(["-"], "image", f"{path}\n{path}x\n".encode())
+    assert found[0] == (str(path), "stdin:1")
+    assert "not an image format" in found[1][0]
+
+
+def test_tables_are_read_by_the_sections_column_delimiter_and_encoding(tmp_path):
     (tmp_path / "a.csv").write_text("text;other\none;x\ntwo;y\n")
     (tmp_path / "b.jsonl").write_text('{"text": "three"}\n')
-    found = collect_inputs([str(tmp_path / "*.[cj]s*")], "text")
-    assert found.inputs == ["one", "two", "three"]
-    assert found.origins[1] == f"{tmp_path / 'a.csv'}:3"
-    other = collect_inputs([str(tmp_path / "a.csv")], "text", input_column="other")
-    assert other.inputs == ["x", "y"]
+    found = inputs_of([tmp_path / "*.[cj]s*"], "text")
+    assert [value for value, _ in found] == ["one", "two", "three"]
+    assert found[1][1] == f"{tmp_path / 'a.csv'}:3"
+    assert values([tmp_path / "a.csv"], "text", input_column="other") == ["x", "y"]
+    (tmp_path / "c.csv").write_bytes("id^text\n1^плохо\n".encode("cp1251"))
+    assert values([tmp_path / "c.csv"], "text", delimiter="^", encoding="cp1251") == ["плохо"]
 
 
 def test_image_paths_in_a_table_are_relative_to_it(images):
-    (images / "list.csv").write_text("image\nred/000.jpg\nblue/001.jpg\n")
-    found = collect_inputs([str(images / "list.csv")], "image")
-    assert found.inputs == [str(images / "red/000.jpg"), str(images / "blue/001.jpg")]
-
-
-def test_folders_are_searched_with_their_subfolders(images):
-    (images / "notes.md").write_text("not an image")
-    (images / ".hidden.jpg").write_text("")
-    found = collect_inputs([str(images)], "image")
-    assert [path[len(str(images)) + 1 :] for path in found.inputs] == [
-        "blue/000.jpg",
-        "blue/001.jpg",
-        "red/000.jpg",
-        "red/001.jpg",
+    paths = ("red/000.jpg", " blue/001.jpg", "red/gone.jpg", "", "red/x.doc")
+    (images / "list.csv").write_text("\n".join(("image", *paths)))
+    found = inputs_of([images / "list.csv"], "image")
+    assert [value for value, _ in found[:2]] == [
+        str(images / "red/000.jpg"),
+        str(images / "blue/001.jpg"),
     ]
+    assert found[2] == (f"{images}/red/gone.jpg: there is no such file", f"{images}/list.csv:4")
+    assert found[3][1] == f"{images}/list.csv:6"
+
+
+def test_folders_are_searched_as_in_training(images, caplog):
+    for name in ("notes.md", "red/.hidden.jpg", "red/@eaDir/000.jpg", "scan.TIFF", "blue/A.PNG"):
+        (images / name).parent.mkdir(exist_ok=True)
+        (images / name).write_text("")
+    (images / "green").symlink_to(images / "red")
+    found = inputs_of([images], "image")
+    assert [Path(origin).relative_to(images).as_posix() for _, origin in found] == [
+        "scan.TIFF",
+        *("blue/000.jpg", "blue/001.jpg", "blue/A.PNG"),
+        *("red/000.jpg", "red/001.jpg"),
+    ]
+    assert "not a format tltool reads" in found[0][0]
+    assert f"no images in {images}: 'notes.md'" in caplog.text
+    assert "@eaDir (1 file)" in caplog.text
+    assert ".hidden.jpg" in caplog.text
 
 
 def test_a_folder_of_text_files_has_one_text_a_file(tmp_path):
-    (tmp_path / "a.txt").write_text("one\ntwo")
-    assert collect_inputs([str(tmp_path)], "text").inputs == ["one\ntwo"]
+    (tmp_path / "a.txt").write_bytes("плохо\ntwo".encode("cp1251"))
+    (tmp_path / "b.txt").write_text("")
+    assert values([tmp_path], "text", encoding="cp1251") == ["плохо\ntwo", "the text is empty"]
+    (tmp_path / "none").mkdir()
+    assert values([tmp_path / "none"], "text") == ["no files ending in .txt"]
 
 
 def test_a_missing_file_is_named_with_the_closest(images):
@@ -91,42 +136,109 @@ def test_a_missing_file_is_named_with_the_closest(images):
     assert "`001.jpg`" in caught.value.hint
 
 
-def test_a_misspelt_table_is_not_taken_for_a_text(tmp_path):
+def test_all_missing_files_are_named(tmp_path):
     (tmp_path / "reviews.csv").write_text("text\na\n")
-    with pytest.raises(DataError, match="does not exist") as caught:
-        collect_inputs([str(tmp_path / "review.csv")], "text")
-    assert "reviews.csv" in caught.value.hint
-
-
-def test_all_broken_inputs_are_named(images):
-    (images / "list.csv").write_text("image\nred/000.jpg\nred/gone.jpg\nred/x.doc\n")
+    arguments = [str(tmp_path / name) for name in ("review.csv", "reviews.csv", "gone.txt")]
     with pytest.raises(DataError) as caught:
-        collect_inputs([str(images / "list.csv")], "image")
-    assert "2 of the inputs" in caught.value.message
-    assert "list.csv:3" in caught.value.message
-    assert "list.csv:4" in caught.value.message
+        collect_inputs(arguments, "text")
+    assert "2 of the inputs cannot be used" in caught.value.message
+    for name in ("review.csv", "gone.txt"):
+        assert f"{tmp_path / name} does not exist." in caught.value.message
+    assert "reviews.csv" in caught.value.hint
 
 
 @pytest.mark.parametrize("arguments", [[], ["-"]])
 def test_nothing_to_predict_is_an_error(arguments):
     with pytest.raises(DataError, match="nothing to predict"):
-        collect_inputs(arguments, "text", stdin=[])
+        collect_inputs(arguments, "text", stdin=b"\n")
 
 
-def rows(top=None):
-    outputs = np.array([[0.2, 0.1, 0.7], [0.5, 0.3, 0.2]], "float32")
-    return prediction_rows(outputs, collect_inputs(["yes, fine", "no"], "text"), TASK, top)
+def predicted(items, task=TASK, **settings):
+    """Predictions of a model that gives the same for every row, and the sizes of its batches."""
+    batches = []
+
+    def outputs(examples):
+        batches.append(len(examples))
+        return np.tile(np.array([0.2, 0.1, 0.7], "float32"), (len(examples), 1))
+
+    return Predictions(items, outputs, task, **settings), batches
+
+
+def texts(*given):
+    return [Row(text, None, f"argument {n}") for n, text in enumerate(given, start=1)]
 
 
 def test_rows_name_the_best_class_and_keep_the_top_ones():
-    assert [row["prediction"] for row in rows()] == ["positive", "negative"]
-    assert list(rows()[0]["probabilities"]) == list(LABELS)
-    assert list(rows(top=2)[0]["probabilities"].items()) == [("positive", 0.7), ("negative", 0.2)]
-    assert "target" not in rows()[0]
+    rows, _ = predicted(texts("yes, fine", "no"))
+    found = list(rows)
+    assert [row["prediction"] for row in found] == ["positive"] * 2
+    assert list(found[0]["probabilities"]) == list(LABELS)
+    assert "target" not in found[0]
+    (row,) = predicted(texts("yes"), top=2)[0]
+    assert list(row["probabilities"].items()) == [("positive", 0.7), ("negative", 0.2)]
+
+
+def test_broken_inputs_keep_their_place_and_say_why():
+    items = [*texts("a"), Broken("t.csv:3", "3 fields"), *texts(" "), *texts("b")]
+    rows, batches = predicted(items)
+    found = list(rows)
+    assert [row["prediction"] for row in found] == ["positive", None, None, "positive"]
+    assert [row.get("error") for row in found] == [None, "3 fields", "the text is empty", None]
+    assert (rows.predicted, len(rows.broken), batches) == (2, 2, [2])
+    lines = list(csv.DictReader(format_rows(found, "csv", prediction_columns(TASK))))
+    assert [line["error"] for line in lines] == ["", "3 fields", "the text is empty", ""]
+    assert [line["probability_positive"] for line in lines] == ["0.7", "", "", "0.7"]
+
+
+def test_stopping_at_a_broken_input_names_the_others_too(monkeypatch):
+    monkeypatch.setattr("tltool.runs.predict.BATCH_ROWS", 2)
+    items = [*texts("a", "b", "c"), Broken("x", "odd"), *texts("d", "e", "f"), Broken("y", "odd")]
+    rows, batches = predicted(items, on_error="stop")
+    given = []
+    with pytest.raises(DataError, match="2 of the inputs cannot be used:\n  x: odd\n  y: odd"):
+        given.extend(rows)
+    assert (len(given), batches) == (2, [2])
+
+
+def test_inputs_are_read_when_their_turn_comes(monkeypatch, tmp_path):
+    monkeypatch.setattr("tltool.runs.predict.BATCH_ROWS", 2)
+    for name in "abcde":
+        (tmp_path / f"{name}.txt").write_text(name)
+    told = io.StringIO()
+    items = collect_inputs([str(tmp_path)], "text")
+    rows, batches = predicted(items, progress=PlainProgress(told))
+    each = iter(rows)
+    assert [next(each)["input"] for _ in range(2)] == ["a", "b"]
+    assert batches == [2]
+    (tmp_path / "e.txt").unlink()
+    assert [row["input"] for row in each] == ["c", "d", None]
+    assert "e.txt: cannot be read" in str(rows.broken[0])
+    first, last = told.getvalue().splitlines()
+    assert first == "Predicting: 2 of 5"
+    assert last.startswith("Predicting: 5 of 5  ")
+
+
+def test_broken_pictures_are_found_before_the_model_sees_them(images):
+    (images / "red" / "001.jpg").write_bytes(b"no picture")
+    rows, batches = predicted(
+        collect_inputs([str(images)], "image"), Task(TASKS["image-classification"], TASK.target)
+    )
+    assert ["error" in row for row in rows] == [False, False, False, True]
+    assert batches == [3]
+    assert str(rows.broken[0]).startswith(f"{images / 'red' / '001.jpg'}: not an image but")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "p.csv"
+    rows, _ = predicted([*texts("a"), Broken("x", "odd")], on_error="stop")
+    with pytest.raises(DataError):
+        write_predictions(rows, path, prediction_columns(TASK))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_become_csv_that_reads_back():
-    lines = list(format_rows(rows(top=1), "csv"))
+    rows, _ = predicted(texts("yes, fine", "no"), top=1)
+    lines = list(format_rows(rows, "csv", prediction_columns(TASK)))
     found = list(csv.DictReader(lines))
     assert [row["input"] for row in found] == ["yes, fine", "no"]
     assert found[0]["probability_positive"] == "0.7"
@@ -135,12 +247,15 @@ def test_rows_become_csv_that_reads_back():
 
 
 def test_rows_become_json_lines():
-    found = [json.loads(line) for line in format_rows(rows(), "jsonl")]
-    assert found[1]["confidence"] == 0.5
-    assert found[1]["probabilities"]["neutral"] == 0.3
+    rows, _ = predicted([*texts("a"), Broken("x", "odd")])
+    first, second = map(json.loads, format_rows(rows, "jsonl"))
+    assert first["probabilities"]["neutral"] == pytest.approx(0.1)
+    assert "error" not in first
+    assert second == {"origin": "x", "input": None, "prediction": None, "error": "odd"}
 
 
 def test_numbers_are_rows_too():
     task = Task(TASKS["text-regression"], NumbersTarget())
-    found = prediction_rows(np.array([1.5], "float32"), collect_inputs(["a"], "text"), task)
-    assert found == [{"origin": "argument 1", "input": "a", "prediction": 1.5}]
+    rows = Predictions(texts("a"), lambda examples: np.array([1.5], "float32"), task)
+    assert list(rows) == [{"origin": "argument 1", "input": "a", "prediction": 1.5}]
+    assert prediction_columns(task) == ["origin", "input", "prediction", "error"]

@@ -7,12 +7,18 @@ from typing import Annotated
 import typer
 
 from tltool.cli.output import (
+    DelimiterOption,
+    EncodingOption,
+    InputColumnOption,
     JsonOption,
+    OnError,
     RunArgument,
     TrustOption,
     examples,
+    fields_as_options,
     print_json,
     print_table,
+    tell_list,
 )
 
 EXAMPLES = examples(
@@ -27,10 +33,24 @@ def evaluate(
         str | None,
         typer.Option(help="A folder or a table with labels; default: the run's test split."),
     ] = None,
+    input_column: InputColumnOption = None,
+    label_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a table with the label, or several; default: the run's."),
+    ] = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    on_error: Annotated[
+        OnError | None,
+        typer.Option(help="After a row that cannot be used; default: the run's."),
+    ] = None,
     as_json: JsonOption = False,
     _trust: TrustOption = False,
 ) -> None:
     """Measure a trained model on labelled data."""
+    if data is None and any((input_column, label_column, delimiter, encoding, on_error)):
+        raise typer.BadParameter("how data is read can be said of --data alone.")
+
     from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
@@ -38,7 +58,18 @@ def evaluate(
     from tltool.runs.run import load_run
     from tltool.support.progress import terminal_progress
 
-    evaluation = load_run(run, progress=terminal_progress()).evaluate(data)
+    loaded = load_run(run, progress=terminal_progress())
+    with fields_as_options():
+        measured = loaded.rows(
+            data,
+            input_column=input_column,
+            label_columns=label_column or (),
+            delimiter=delimiter,
+            encoding=encoding,
+            on_error=on_error,
+        )
+        evaluation = loaded.evaluate(measured)
+    tell_list(f"{len(measured.skipped):,} files or rows are left out:", measured.skipped)
     if as_json:
         print_json(dict(evaluation.metrics))
         return

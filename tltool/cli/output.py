@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
 
 import typer
 
+from tltool.support.errors import TltoolError
 from tltool.support.imports import TRUST
 from tltool.support.words import one_line
 
@@ -66,6 +69,50 @@ RunArgument = Annotated[
 ]
 
 
+# How other data than the run's own is read: options of the same names as fields of `data`.
+InputColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--input-column",
+        "--column",
+        help="Column of a table with the texts or image paths; default: the run's.",
+    ),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        help=r"Between the columns of a table, 	 for a tab; default: the run's, else found out.",
+        callback=lambda value: value and value.replace(r"\t", "\t"),
+    ),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(help="Of texts and tables; default: the run's, else found out."),
+]
+OnError = Literal["stop", "skip"]
+
+
+@contextmanager
+def fields_as_options() -> Iterator[None]:
+    """Names the fields of `data` in errors as the options that a command has in their place."""
+    try:
+        yield
+    except TltoolError as error:
+        error.message = _as_options(error.message)
+        error.hint = error.hint and _as_options(error.hint)
+        raise
+
+
+def _as_options(text: str) -> str:
+    text = text.replace(" or data.label_columns", "")
+    fields = r"\bdata\.(input_column|label_column|delimiter|encoding|on_error)(=|\b)"
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')}" + (" " if found[2] else "")
+
+    return re.sub(fields, option, text)
+
+
 def print_json(value: Any) -> None:
     """Prints a value as JSON on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -90,6 +137,13 @@ def print_table(rows: Sequence[Mapping[str, object]], *, right: Sequence[str] = 
             for cell, width, column in zip(line, widths, columns, strict=True)
         )
         typer.echo("  ".join(cells).rstrip())
+
+
+def tell_list(title: str, items: Sequence[object], most: int = 20) -> None:
+    """Tells of some things on stderr, the rest of a long list as their number; not of none."""
+    if items:
+        more = [f"and {len(items) - most:,} more"] if len(items) > most else []
+        typer.echo("\n  ".join([title, *map(str, items[:most]), *more]), err=True)
 
 
 def _cell(value: object) -> str:

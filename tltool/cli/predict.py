@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from tltool.cli.output import TrustOption, examples
+from tltool.cli.output import (
+    DelimiterOption,
+    EncodingOption,
+    InputColumnOption,
+    OnError,
+    TrustOption,
+    examples,
+    fields_as_options,
+    tell_list,
+)
 
 EXAMPLES = examples(
     'tltool predict runs/quickstart "The crew was lovely."',
     "tltool predict runs/my_images photos/ more/*.jpg --output predictions.csv",
-    "tltool predict runs/quickstart/1/exports/litert_float32 reviews.csv --column text",
+    "tltool predict runs/quickstart/1/exports/litert_float32 reviews.csv --input-column text",
     "cat lines.txt | tltool predict runs/quickstart - --format jsonl",
 )
 
@@ -31,9 +41,16 @@ def predict(
             help="Files, folders, patterns, a table, texts, or - for lines on stdin.",
         ),
     ],
-    column: Annotated[
-        str | None, typer.Option(help="Column of a table with the texts or image paths.")
-    ] = None,
+    input_column: InputColumnOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="After an input that cannot be used: skip predicts the others, names it and "
+            "exits with 1; stop predicts no more and exits with 2."
+        ),
+    ] = "skip",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to a .csv or .jsonl file.")
     ] = None,
@@ -44,36 +61,50 @@ def predict(
         int | None, typer.Option(min=1, help="Give the probabilities of only the best N classes.")
     ] = None,
     _trust: TrustOption = False,
-) -> None:
+) -> int:
     """Predict images or texts; writes CSV or JSON lines."""
+    if input_column and "-" in inputs:
+        raise typer.BadParameter("- is read line by line, so --input-column names nothing in it.")
+
     from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
-    from tltool.data.checks.doctor import check_examples
-    from tltool.evaluation.evaluate import format_rows, write_predictions
+    from tltool.data.reading.sources import reading
+    from tltool.evaluation.evaluate import format_rows, prediction_columns, write_predictions
     from tltool.export.artifact import is_artifact, load_artifact
-    from tltool.runs.predict import collect_inputs, prediction_rows
+    from tltool.recipe.recipe import DataSection
+    from tltool.runs.predict import Predictions, collect_inputs
     from tltool.runs.run import load_run
-    from tltool.support.progress import terminal_progress
+    from tltool.support.progress import Progress, terminal_progress
 
     if is_artifact(model):
         artifact = load_artifact(model)
-        task = artifact.task
-        found = collect_inputs(inputs, task.spec.modality, input_column=column)
-        found = check_examples(found, on_error="stop")
-        outputs = artifact.predict(found.inputs)
+        task, section = artifact.task, DataSection()
+        outputs = lambda found: artifact.predict(found.inputs)  # noqa: E731
     else:
         run = load_run(model, progress=terminal_progress())
-        task = run.task
-        column = column or run.recipe.data.input_column
-        found = collect_inputs(inputs, task.spec.modality, input_column=column)
-        found = check_examples(found, on_error="stop")
-        outputs = run.outputs(found)
-    rows = prediction_rows(outputs, found, task, top=top)
-    if output is None:
-        for line in format_rows(rows, form):
-            typer.echo(line)
-    else:
-        write_predictions(rows, output)
-        typer.echo(f"{len(rows)} predictions written to {output}", err=True)
+        task, section, outputs = run.task, run.recipe.data, run.outputs
+    section = reading(section, input_column=input_column, delimiter=delimiter, encoding=encoding)
+    shown = output is None and sys.stdout.isatty()  # rows in a terminal are progress themselves
+    with fields_as_options():
+        predictions = Predictions(
+            collect_inputs(inputs, task.spec.modality, section),
+            outputs,
+            task,
+            encoding=section.encoding,
+            on_error=on_error,
+            top=top,
+            progress=Progress() if shown else terminal_progress(),
+        )
+        columns = prediction_columns(task)
+        if output is None:
+            for line in format_rows(predictions, form, columns):
+                typer.echo(line)
+        else:
+            write_predictions(predictions, output, columns)
+            typer.echo(f"{predictions.predicted:,} predictions written to {output}", err=True)
+    broken = predictions.broken
+    total = predictions.predicted + len(broken)
+    tell_list(f"{len(broken):,} of {total:,} inputs have no prediction:", broken)
+    return 1 if broken else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -133,13 +133,28 @@ class PredictionRows(Sequence[dict[str, Any]]):
         }
 
 
-def write_predictions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def prediction_columns(task: Task) -> list[str]:
+    """The columns of every row that a prediction can give, in CSV, `error` last."""
+    blank = np.zeros([size or 0 for size in task.target.result_shape[1:]], np.float32)
+    return [*_flat({"origin": "", "input": ""} | task.target.row(blank)), "error"]
+
+
+def write_predictions(
+    rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str] | None = None
+) -> None:
     """Writes `PredictionRows` as UTF-8 CSV or JSON lines, by the suffix of `path`.
+
+    The file gets its name once it is whole; rows are written as they come.
 
     In CSV the probabilities are columns named `probability_LABEL`, several
     labels stand in one cell with `|` between them, and several numbers in columns
     named `prediction_NAME`. File names that are not valid Unicode are written
     with backslash escapes.
+
+    Args:
+        rows: The rows.
+        path: The file to write.
+        columns: As for `format_rows`.
 
     Raises:
         EvaluationError: Another suffix than `.csv` or `.jsonl`.
@@ -155,23 +170,38 @@ def write_predictions(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
-        file.writelines(line + end for line in format_rows(rows, "csv" if csv_rows else "jsonl"))
+        lines = format_rows(rows, "csv" if csv_rows else "jsonl", columns)
+        file.writelines(line + end for line in lines)
 
 
-def format_rows(rows: Sequence[Mapping[str, Any]], form: Literal["csv", "jsonl"]) -> Iterator[str]:
+def format_rows(
+    rows: Iterable[Mapping[str, Any]],
+    form: Literal["csv", "jsonl"],
+    columns: Sequence[str] | None = None,
+) -> Iterator[str]:
     """Yields prediction rows as lines of CSV (header first) or JSON, without line ends.
 
     In CSV each class is a column `probability_CLASS`, empty in rows that lack it.
+
+    Args:
+        rows: The rows.
+        form: What lines are.
+        columns: Those of CSV; None takes all that the rows have, which are read first.
     """
     if form == "jsonl":
         for row in rows:
             yield json.dumps(row, ensure_ascii=False, allow_nan=False)
         return
-    columns = list(dict.fromkeys(key for row in rows for key in _flat(row))) or list(_COLUMNS)
+    flat: Iterable[dict[str, Any]] = map(_flat, rows)
+    if columns is None:
+        flat = list(flat)
+        columns = list(dict.fromkeys(key for row in flat for key in row)) or _COLUMNS
     buffer = io.StringIO()
     # The csv module quotes a lone carriage return just where it is part of the line end.
-    writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator=CSV_LINE_END)
-    for row in chain([dict(zip(columns, columns, strict=True))], map(_flat, rows)):
+    writer = csv.DictWriter(
+        buffer, fieldnames=columns, lineterminator=CSV_LINE_END, extrasaction="ignore"
+    )
+    for row in chain([dict(zip(columns, columns, strict=True))], flat):
         writer.writerow(row)
         yield buffer.getvalue().removesuffix(CSV_LINE_END)
         buffer.seek(0)

@@ -15,51 +15,64 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+class Forward:
+    """A model that runs on examples, traced once however often it is called.
+
+    Works for any functional model on the preprocessed inputs, so also for a
+    backbone alone, whose outputs are its features.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        preprocessing: ImagePreprocessing | TextPreprocessing,
+        batch_size: int = 32,
+    ) -> None:
+        self._model, self._preprocessing, self._batch_size = model, preprocessing, batch_size
+        self._traced: tuple[Any, Any] = (None, None)
+
+    def __call__(self, examples: Examples) -> npt.NDArray[np.float32]:
+        """What the model returns for each example, float32 (n, outputs), in their order."""
+        import numpy as np
+
+        from tltool.data.batches.pipeline import make_dataset
+        from tltool.data.texts.tokenizing import tokenized
+
+        examples = tokenized(examples, self._preprocessing)
+        order = by_length(examples)
+        dataset = make_dataset(
+            examples.take(order),
+            self._preprocessing,
+            targets=None,
+            batch_size=self._batch_size,
+            training=False,
+        )
+        run = self._function(dataset.element_spec)
+        outputs = np.concatenate([run(inputs).numpy() for inputs in dataset])
+        return outputs[np.argsort(order)]
+
+    def _function(self, spec: Any) -> Any:
+        """The traced model; `Model.predict` traces twice: full batches, and the last one."""
+        import tensorflow as tf
+
+        if self._traced[0] != spec:
+
+            @tf.function(input_signature=[spec], autograph=False)
+            def run(inputs: Any) -> Any:
+                return tf.cast(self._model(inputs, training=False), tf.float32)
+
+            self._traced = spec, run
+        return self._traced[1]
+
+
 def raw_outputs(
     model: keras.Model,
     examples: Examples,
     preprocessing: ImagePreprocessing | TextPreprocessing,
     batch_size: int = 32,
 ) -> npt.NDArray[np.float32]:
-    """What the model itself returns for each example, float32 (n, outputs), in their order.
-
-    Works for any functional model on the preprocessed inputs, so also for a
-    backbone alone, whose outputs are its features.
-    """
-    import numpy as np
-
-    numbers, parts = zip(*_batches(model, examples, preprocessing, batch_size), strict=True)
-    return np.concatenate(parts)[np.argsort(np.concatenate(numbers))]
-
-
-def _batches(
-    model: keras.Model,
-    examples: Examples,
-    preprocessing: ImagePreprocessing | TextPreprocessing,
-    batch_size: int,
-) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
-    """Row numbers and what the model returns for them, float32, batch by batch."""
-    import tensorflow as tf
-
-    from tltool.data.batches.pipeline import make_dataset
-    from tltool.data.texts.tokenizing import tokenized
-
-    examples = tokenized(examples, preprocessing)
-    order = by_length(examples)
-    dataset = make_dataset(
-        examples.take(order), preprocessing, targets=None, batch_size=batch_size, training=False
-    )
-
-    # `Model.predict` traces twice: for full batches, and for the last one.
-    @tf.function(input_signature=[dataset.element_spec], autograph=False)
-    def run(inputs: Any) -> Any:
-        return tf.cast(model(inputs, training=False), tf.float32)
-
-    start = 0
-    for inputs in dataset:
-        found = run(inputs).numpy()
-        yield order[start : start + len(found)], found
-        start += len(found)
+    """What the model itself returns for each example, float32 (n, outputs); see `Forward`."""
+    return Forward(model, preprocessing, batch_size)(examples)
 
 
 def by_length(examples: Examples) -> list[int]:
@@ -88,18 +101,12 @@ def model_outputs(
     return np.asarray(task.outputs(raw_outputs(model, examples, preprocessing, batch_size)))
 
 
-def kept_outputs(
-    model: keras.Model,
-    examples: Examples,
-    task: Task,
-    preprocessing: ImagePreprocessing | TextPreprocessing,
-    batch_size: int = 32,
-) -> npt.NDArray[Any]:
+def kept_outputs(forward: Forward, examples: Examples, task: Task) -> npt.NDArray[Any]:
     """What evaluation needs of `model_outputs`, as `Target.kept` gives it."""
     import numpy as np
 
     parts, numbers = [], []
-    for rows, raw in _batches(model, examples, preprocessing, batch_size):
+    for rows, raw in forward.batches(examples):
         targets = [examples.targets[row] for row in rows]
         parts.append(task.target.kept(np.asarray(task.outputs(raw)), targets))
         numbers += rows

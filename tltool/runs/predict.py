@@ -1,46 +1,64 @@
-"""From what a user names on a command line to rows to predict, and predictions as text."""
+"""From what a user names on a command line to rows to predict, and predictions as rows."""
 
 from __future__ import annotations
 
 import glob
+import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
-from tltool.data.reading.encoding import decode
-from tltool.data.reading.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, check_image_path
-from tltool.data.reading.rows import Broken, Row, input_of, refused
-from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.data.reading.assemble import usable
+from tltool.data.reading.encoding import decode, decode_bytes, lines_of
+from tltool.data.reading.folders import SUFFIXES, TEXT_SUFFIXES, file_row
+from tltool.data.reading.rows import Broken, OnError, Row, broken_file, settle
+from tltool.data.reading.sources import read_rows
+from tltool.data.reading.tables import TABLE_SUFFIXES, Columns
+from tltool.data.reading.walk import entries, exists, files_below, tell_omitted
+from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
-from tltool.support.words import natural_key
+from tltool.support.progress import Progress
+from tltool.support.words import listed, natural_key
 from tltool.tasks.table import Modality, Task
-from tltool.tasks.values import BadValueError
 
 if TYPE_CHECKING:
     import numpy as np
 
+_LOG = logging.getLogger(__name__)
+
 STDIN = "-"
+BATCH_ROWS = 256
+"""Rows that are read, predicted and given before the next are read."""
+# Pictures all the same: what tltool cannot read of them is told as a fault.
+_OTHER_IMAGES = (
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ico", ".tga", ".psd"),
+    *(".pbm", ".pgm", ".ppm", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".raw"),
+)
+
+Item = Path | Row | Broken
+"""A file that is one input, read when its turn comes; a row; or what cannot be one."""
 
 
 def collect_inputs(
     arguments: Sequence[str],
     modality: Modality,
+    section: DataSection | None = None,
     *,
-    input_column: str | None = None,
-    stdin: Iterable[str] | None = None,
-) -> Examples:
-    """The unlabelled rows that `arguments` name, in their order.
+    stdin: bytes | None = None,
+) -> list[Item]:
+    """What `arguments` name, in their order.
 
     Each argument is one of:
 
     - a table (.csv, .tsv, .jsonl, .parquet): the texts, or the image paths
-      relative to the table's folder, of `input_column`;
+      relative to the table's folder, of the section's `input_column`;
     - a .txt file: one text a line (text);
     - an image file (image);
-    - a folder, searched with its subfolders: images, or .txt files that are
-      one text each;
+    - a folder, searched with its subfolders as in training: images, or .txt
+      files that are one text each; a warning names files of other kinds;
     - a pattern with `*`, `?` or `[…]` that matches any of these;
     - `-`: one text or one image path a line on standard input;
     - anything else is itself the text to predict (text).
@@ -50,67 +68,194 @@ def collect_inputs(
     Args:
         arguments: As above.
         modality: What the model takes.
-        input_column: Column of a table; None takes "text" or "image".
-        stdin: Lines to read for `-`; None takes standard input.
+        section: Column, delimiter and encoding; None takes the column "text" or
+            "image", and finds out the others.
+        stdin: What to read for `-`; None takes standard input.
 
     Raises:
-        DataError: A file that does not exist or cannot be used (all of them
-            are named), or nothing to predict at all.
+        DataError: Files that do not exist, or tables that cannot be read (all
+            of them are named), or nothing to predict at all.
     """
-    column = input_column or modality
-    rows: list[Row | Broken] = []
+    reader = _Reader(modality, section or DataSection(), stdin)
+    items: list[Item] = []
+    faults: list[DataError] = []
     for position, argument in enumerate(arguments, start=1):
-        if argument == STDIN:
-            rows += _lines(sys.stdin if stdin is None else stdin, "stdin", modality, Path())
-        else:
-            rows += _rows_of_argument(argument, position, modality, column)
-    return _examples(rows, modality)
+        try:
+            items += reader.items(argument, f"argument {position}")
+        except DataError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        lines = [f"{len(faults)} of the inputs cannot be used:", *(f.message for f in faults)]
+        raise DataError("\n  ".join(lines), hint=faults[0].hint)
+    if not items:
+        raise DataError("There is nothing to predict.", hint="name files, folders or texts, or -")
+    return items
 
 
-def prediction_rows(
-    outputs: np.ndarray[Any, Any], examples: Examples, task: Task, top: int | None = None
-) -> list[dict[str, Any]]:
-    """Rows to show or write: `origin`, `input`, `prediction`, `confidence`, `probabilities`.
+class Predictions:
+    """Rows to show or write, made while they are iterated over, a batch of inputs at a time.
+
+    A row has `origin`, `input` and `prediction`, and what else the task gives:
+    `confidence`, `probabilities`. One that cannot be predicted has no prediction
+    and says why in `error`.
 
     Args:
-        outputs: As `Task.outputs` gives them.
-        examples: The n rows.
+        items: The inputs.
+        outputs: What the model says of examples, as `Task.outputs` or `Target.kept` gives it.
         task: Labels and kind of task.
+        encoding: Of text files; None finds it out.
+        on_error: "skip" goes on after an input that cannot be used; "stop"
+            looks for further ones, but predicts no more.
         top: Keep the probabilities of this many classes, highest first; None
             keeps all, in label order.
+        progress: What is told meanwhile.
+
+    Attributes:
+        predicted: How many inputs have a prediction so far.
+        broken: Those that have none, and why.
     """
-    from tltool.evaluation.evaluate import PredictionRows
 
-    rows = list(PredictionRows(outputs, examples, task))
-    for row in rows:
-        if row["target"] is None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        outputs: Callable[[Examples], np.ndarray[Any, Any]],
+        task: Task,
+        *,
+        encoding: str | None = None,
+        on_error: OnError = "skip",
+        top: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._items, self._outputs, self._task = items, outputs, task
+        self._encoding, self._on_error, self._top = encoding, on_error, top
+        self._progress = progress or Progress()
+        self.predicted = 0
+        self.broken: list[Broken] = []
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows, in the order of the inputs.
+
+        Raises:
+            DataError: Inputs that cannot be used, under "stop".
+        """
+        with self._progress.rows("Predicting", len(self._items)) as advance:
+            for start in range(0, len(self._items), BATCH_ROWS):
+                rows = self._read(self._items[start : start + BATCH_ROWS])
+                self.broken += [row for row in rows if isinstance(row, Broken)]
+                if not self.broken or self._on_error == "skip":
+                    yield from self._predict(rows)
+                advance(len(rows))
+        settle(self.broken, self._on_error, what="inputs")
+
+    def _read(self, items: Sequence[Item]) -> list[Row | Broken]:
+        from tltool.data.checks.doctor import image_problems
+
+        modality = self._task.spec.modality
+        rows = [
+            file_row(item, modality, encoding=self._encoding) if isinstance(item, Path) else item
+            for item in items
+        ]
+        rows = [usable(row, modality) for row in rows]
+        if modality == "text":
+            return rows
+        problems = image_problems([row.input for row in rows if isinstance(row, Row)])
+        return [
+            broken_file(row.origin, row.input, problems[row.input])
+            if isinstance(row, Row) and row.input in problems
+            else row
+            for row in rows
+        ]
+
+    def _predict(self, rows: Sequence[Row | Broken]) -> Iterator[dict[str, Any]]:
+        good = [row for row in rows if isinstance(row, Row)]
+        predictions = iter(self._predictions(good) if good else [])
+        for row in rows:
+            if isinstance(row, Row):
+                yield next(predictions)
+            else:
+                empty = {"input": None, "prediction": None}
+                yield {"origin": row.origin, **empty, "error": row.reason}
+        self.predicted += len(good)
+
+    def _predictions(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        from tltool.evaluation.evaluate import PredictionRows
+
+        unknown = [None] * len(rows)
+        examples = Examples(
+            modality=self._task.spec.modality,
+            inputs=[row.input for row in rows],
+            targets=unknown,
+            splits=unknown,
+            origins=[row.origin for row in rows],
+        )
+        found = list(PredictionRows(self._outputs(examples), examples, self._task))
+        for row in found:
             del row["target"]
-        if top is not None and "probabilities" in row:
-            ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
-            row["probabilities"] = dict(ranked[:top])
-        if top is not None and "best" in row:
-            row["best"] = row["best"][:top]
-    return rows
+            if self._top is not None and "probabilities" in row:
+                ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
+                row["probabilities"] = dict(ranked[: self._top])
+            if self._top is not None and "best" in row:
+                row["best"] = row["best"][: self._top]
+        return found
 
 
-def _rows_of_argument(
-    argument: str, position: int, modality: Modality, column: str
-) -> list[Row | Broken]:
-    path = Path(argument).expanduser()
-    if _exists(path):
-        return _rows_of_path(path, modality, column)
-    if matches := _matches(argument):
-        return [row for match in matches for row in _rows_of_path(match, modality, column)]
-    if modality == "text" and not _looks_like_a_file(argument):
-        return [_row(argument, f"argument {position}", modality)]
-    raise _missing(path)
+class _Reader:
+    """The items that arguments name."""
 
+    def __init__(self, modality: Modality, section: DataSection, stdin: bytes | None) -> None:
+        self._modality, self._section, self._stdin = modality, section, stdin
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a text too long for a path, or with a zero byte
-        return False
+    def items(self, argument: str, origin: str) -> Sequence[Item]:
+        """Those of one argument, which stands at `origin`."""
+        if argument == STDIN:
+            data = sys.stdin.buffer.read() if self._stdin is None else self._stdin
+            text = decode_bytes(data, "stdin", self._section.encoding)
+            return self._lines(text, "stdin", Path())
+        path = Path(argument).expanduser()
+        if exists(path):
+            return self._of_path(path)
+        if matches := _matches(argument):
+            return [item for match in matches for item in self._of_path(match)]
+        if self._modality == "text" and not _looks_like_a_file(argument):
+            return [Row(argument, None, origin)]
+        raise _missing(path)
+
+    def _of_path(self, path: Path) -> Sequence[Item]:
+        if path.is_dir():
+            return self._of_folder(path)
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            columns = Columns(self._section.input_column or self._modality)
+            return read_rows(path, columns, self._section, self._modality)
+        if self._modality == "image":
+            return [path]
+        if path.suffix.lower() in TEXT_SUFFIXES:
+            return self._lines(decode(path, self._section.encoding), str(path), path.parent)
+        formats = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
+        return [Broken(str(path), f"not a format tltool reads texts from ({formats})")]
+
+    def _of_folder(self, folder: Path) -> list[Path | Broken]:
+        suffixes = SUFFIXES[self._modality]
+        wanted = {*suffixes, *(_OTHER_IMAGES if self._modality == "image" else ())}
+        omitted: list[Path] = []
+        found: list[Path | Broken] = []
+        others: list[str] = []
+        for item in files_below(folder, omitted):
+            if isinstance(item, Broken) or item.suffix.lower() in wanted:
+                found.append(item)
+            else:
+                others.append(str(item.relative_to(folder)))
+        tell_omitted(omitted, suffixes)
+        if others:
+            noun = "are no images" if self._modality == "image" else f"do not end in {suffixes[0]}"
+            _LOG.warning("left out, since they %s in %s: %s", noun, folder, listed(others, 5))
+        return found or [Broken(str(folder), f"no files ending in {', '.join(suffixes)}")]
+
+    def _lines(self, text: str, source: str, folder: Path) -> list[Row]:
+        lines = [(f"{source}:{n}", line.strip()) for n, line in enumerate(lines_of(text), start=1)]
+        image = self._modality == "image"
+        return [Row(str(folder / line) if image else line, None, at) for at, line in lines if line]
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -128,84 +273,9 @@ def _looks_like_a_file(argument: str) -> bool:
 
 
 def _missing(path: Path) -> DataError:
-    parent = path.parent
-    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    where = f"in {parent}: " if str(parent) != "." else ""
+    siblings: list[str] = []
+    with suppress(DataError):
+        siblings = [entry.name for entry in entries(path.parent, [])]
+    where = f"in {path.parent}: " if str(path.parent) != "." else ""
     near = did_you_mean(path.name, siblings)
     return DataError(f"{path} does not exist.", hint=f"{where}{near}" if near else "check the path")
-
-
-def _rows_of_path(path: Path, modality: Modality, column: str) -> list[Row | Broken]:
-    if path.is_dir():
-        return _rows_of_folder(path, modality)
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        rows = read_table(path, Columns(column))
-        return [_table_row(row, path.parent, modality) for row in rows]
-    if modality == "image":
-        return [_row(str(path), str(path), modality)]
-    if path.suffix.lower() in TEXT_SUFFIXES:
-        return _lines(decode(path).splitlines(), str(path), modality, path.parent)
-    formats = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
-    return [Broken(str(path), f"not a format tltool reads texts from ({formats})")]
-
-
-def _rows_of_folder(folder: Path, modality: Modality) -> list[Row | Broken]:
-    suffixes = IMAGE_SUFFIXES if modality == "image" else TEXT_SUFFIXES
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
-    ]
-    found.sort(key=lambda path: natural_key(str(path)))
-    if not found:
-        return [Broken(str(folder), f"no files ending in {', '.join(suffixes)}")]
-    return [
-        _row(str(path) if modality == "image" else decode(path), str(path), modality)
-        for path in found
-    ]
-
-
-def _lines(
-    lines: Iterable[str], source: str, modality: Modality, folder: Path
-) -> list[Row | Broken]:
-    numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
-    return [
-        _row(_located(line, folder, modality), f"{source}:{number}", modality)
-        for number, line in numbered
-        if line
-    ]
-
-
-def _table_row(row: Row | Broken, folder: Path, modality: Modality) -> Row | Broken:
-    if isinstance(row, Broken):
-        return row
-    return _row(_located(row.input, folder, modality), row.origin, modality)
-
-
-def _located(value: Any, folder: Path, modality: Modality) -> Any:
-    return str(folder / value) if modality == "image" and isinstance(value, str) else value
-
-
-def _row(value: Any, origin: str, modality: Modality) -> Row | Broken:
-    try:
-        checked = input_of(value, modality)
-    except BadValueError as error:
-        return Broken(origin, str(error))
-    if modality == "image" and (reason := check_image_path(Path(checked))):
-        return Broken(origin, reason if origin == checked else f"{checked}: {reason}")
-    return Row(checked, None, origin)
-
-
-def _examples(rows: Sequence[Row | Broken], modality: Modality) -> Examples:
-    if broken := [row for row in rows if isinstance(row, Broken)]:
-        raise refused(broken, "inputs", "mend them or leave them out")
-    good = [row for row in rows if isinstance(row, Row)]
-    if not good:
-        raise DataError("There is nothing to predict.", hint="name files, folders or texts, or -")
-    return Examples(
-        modality=modality,
-        inputs=[row.input for row in good],
-        targets=[None] * len(good),
-        splits=[None] * len(good),
-        origins=[row.origin for row in good],
-    )

@@ -14,7 +14,7 @@ from tltool.data.preprocessing import (
     preprocessing_from_json,
 )
 from tltool.recipe.export_section import ExportFormat, ExportSection, LiteRTPrecision
-from tltool.recipe.recipe import Recipe
+from tltool.recipe.recipe import DataSection, Recipe
 from tltool.runs.folder import RunFolder, runs_of
 from tltool.support.errors import ExportError, HeadError, RunError
 from tltool.support.files import read_json
@@ -25,7 +25,9 @@ from tltool.tasks.target import Prediction
 if TYPE_CHECKING:
     import keras
 
+    from tltool.data.reading.rows import OnError
     from tltool.evaluation.evaluate import Evaluation
+    from tltool.evaluation.inference import Forward
     from tltool.export.about import About
     from tltool.export.gate.report import GateReport
     from tltool.export.sweep.choice import Sweep
@@ -162,16 +164,45 @@ class Run:
 
         return load_data(self.recipe)[0].split(split)
 
-    def rows(self, data: Any = None) -> Examples:
-        """The rows of labelled data that is given as for `evaluate`."""
-        return self.examples() if data is None else self._labelled(data)
+    def rows(
+        self,
+        data: Any = None,
+        *,
+        input_column: str | None = None,
+        label_columns: Sequence[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Examples:
+        """The rows of labelled data that is given as for `evaluate`.
+
+        Args:
+            data: As for `evaluate`.
+            input_column, label_columns, delimiter, encoding, on_error: How a folder
+                or a table is read, as in the recipe's `data` section, which says so
+                itself where they are not given.
+        """
+        if data is None:
+            return self.examples()
+        from tltool.data.reading.sources import reading
+
+        section = reading(
+            self.recipe.data,
+            input_column=input_column,
+            label_columns=label_columns,
+            delimiter=delimiter,
+            encoding=encoding,
+            on_error=on_error,
+        )
+        return self._labelled(data, section)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Measures the model on labelled data.
 
         Args:
             data: Labelled data as for `finetune`; or the path of a folder or a
-                table; None takes the test split of the run's own data.
+                table, read as the run's own was; or what `rows` gives; None takes
+                the test split of the run's own data.
 
         Raises:
             DataError: The data can't be used, or has labels the model doesn't know.
@@ -190,7 +221,13 @@ class Run:
         """What the model says of examples, as `Target.kept` gives it."""
         from tltool.evaluation.inference import kept_outputs
 
-        return kept_outputs(self.model, examples, self.task, self.preprocessing)
+        return kept_outputs(self._forward, examples, self.task)
+
+    @cached_property
+    def _forward(self) -> Forward:
+        from tltool.evaluation.inference import Forward
+
+        return Forward(self.model, self.preprocessing)
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
         """Predicts raw inputs.
@@ -333,7 +370,7 @@ class Run:
             best = best_row(self.folder.checkpoint)
         return about_run(self.recipe, self.path.name, best)
 
-    def _labelled(self, data: Any) -> Examples:
+    def _labelled(self, data: Any, section: DataSection) -> Examples:
         """Labelled rows of a folder, a table or Python objects, all splits together."""
         from tltool.data.checks.doctor import check_examples
         from tltool.data.reading.in_memory import labelled_from_python
@@ -341,7 +378,7 @@ class Run:
 
         if isinstance(data, Examples):
             return data
-        section, spec = self.recipe.data, self.task.spec
+        spec = self.task.spec
         if isinstance(data, str | Path):
             examples = load_labelled(data, section, spec)
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
@@ -19,6 +19,7 @@ from rich.progress import Progress as RichBars
 from tltool.support.words import harmless
 
 Row = Mapping[str, str | int | float | None]
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
@@ -46,6 +47,11 @@ class Progress:
 
     def epoch_end(self, row: Row, best: bool) -> None:
         """An epoch and its validation are done; `best` if no earlier one was better."""
+
+    @contextmanager
+    def rows(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Rows are worked through; the function that it yields tells that so many more are."""
+        yield lambda count: None
 
 
 def _values(values: Mapping[str, object]) -> str:
@@ -103,6 +109,21 @@ class PlainProgress(Progress):
         """Writes the epoch's values."""
         self._line(f"    {_epoch_line(row, best)}")
 
+    @contextmanager
+    def rows(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Writes how many are done: after the first of several batches, then now and then."""
+        speed, done, told = _Speed(), 0, -_SECONDS_BETWEEN_LINES
+
+        def advance(count: int) -> None:
+            nonlocal done, told
+            done += count
+            rate, now = speed.add(count), time.monotonic()
+            if (done < total and now - told >= _SECONDS_BETWEEN_LINES) or done == total > count:
+                told = now
+                self._line(f"{title}: {done:,} of {total:,}" + (f"  {rate:.0f}/s" if rate else ""))
+
+        yield advance
+
 
 @dataclass
 class _Speed:
@@ -130,6 +151,32 @@ class RichProgress(Progress):
         self._epochs = 0
         self._speed = _Speed()
 
+    @contextmanager
+    def rows(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Shows a bar over all rows."""
+        speed = _Speed()
+        with self._bar(TextColumn("{task.fields[rate]}", markup=False)) as bars:
+            task = bars.add_task(title, total=total, rate="")
+
+            def advance(count: int) -> None:
+                rate = speed.add(count)
+                bars.update(task, advance=count, rate=f"{rate:.0f}/s" if rate else "")
+
+            yield advance
+
+    def _bar(self, *columns: TextColumn) -> RichBars:
+        """A bar with columns of its own; stdout, which is for data, stays what it is."""
+        return RichBars(
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            *columns,
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+        )
+
     def stage(self, title: str) -> None:
         """Prints the title in bold."""
         self._console.print(harmless(title), style="bold", highlight=False, markup=False)
@@ -142,14 +189,7 @@ class RichProgress(Progress):
     def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
         """Shows a bar over all steps of the phase."""
         self._steps_per_epoch, self._epochs, self._speed = steps_per_epoch, epochs, _Speed()
-        columns = (
-            TextColumn("  {task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}", markup=False),
-            TimeRemainingColumn(compact=True),
-        )
-        with RichBars(*columns, console=self._console, transient=True) as bars:
+        with self._bar(TextColumn("{task.fields[values]}", markup=False)) as bars:
             self._bars = bars
             self._title = title
             self._task = bars.add_task(title, total=epochs * steps_per_epoch, values="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tltool.data.checks.checked_images import checked_contents, remember
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
 from tltool.data.images.signatures import TOO_LARGE, image_format
-from tltool.data.reading.rows import Broken, OnError, settle
+from tltool.data.reading.rows import OnError, broken_file, settle
 from tltool.support.errors import DataError
 from tltool.support.threads import map_in_threads
 from tltool.support.words import listed
@@ -62,11 +62,11 @@ def check_examples(
     if examples.modality != "image":
         return examples
     paths = [value if isinstance(value, str) else None for value in examples.inputs]
-    problems = _problems(_unchecked(examples, paths, decode), decode)
+    problems = image_problems(_unchecked(examples, paths, decode), decode)
     broken = [
-        Broken(origin, problems[path] if origin == path else f"{path}: {problems[path]}")
+        broken_file(origin, path, problems[path])
         for path, origin in zip(paths, examples.origins, strict=True)
-        if path in problems
+        if path is not None and path in problems
     ]
     skipped = settle(broken, on_error, what="image files")
     sound = examples.where(lambda row: paths[row] not in problems)
@@ -117,12 +117,17 @@ def image_problem(path: Path, decode: Decode) -> str | None:
     return None
 
 
-def _problems(paths: list[str], decode: Decode | None) -> dict[str, str]:
-    """What is wrong with each broken file; a few threads, since decoding frees the lock."""
+def image_problems(paths: Sequence[str], decode: Decode | None = None) -> dict[str, str]:
+    """What is wrong with each broken image file; the sound ones are left out.
+
+    Args:
+        paths: The files, which are decoded in full.
+        decode: As for `check_examples`.
+    """
     if not paths:
         return {}
     decode = decode or _default_decode()
-    workers = min(16, 2 * (os.cpu_count() or 1))
+    workers = min(16, 2 * (os.cpu_count() or 1))  # decoding frees Python's lock
     found = map_in_threads(lambda path: image_problem(Path(path), decode), paths, workers)
     return {path: why for path, why in zip(paths, found, strict=True) if why is not None}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.folders import check_image_path
-from tltool.data.reading.rows import Broken, OnError, Row, input_of, settle
+from tltool.data.reading.rows import Broken, OnError, Row, broken_file, input_of, settle
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.words import listed
-from tltool.tasks.table import TaskSpec
+from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns, Reader
 from tltool.tasks.values import BadValueError
 
@@ -125,18 +125,25 @@ def _trains(split: Split | None) -> bool:
 
 
 def _check(row: Row | Broken, spec: TaskSpec, read: Reader) -> tuple[object, Any] | Broken:
+    row = usable(row, spec.modality)
     if isinstance(row, Broken):
         return row
     try:
-        value = input_of(row.input, spec.modality)
-        target = read(row.label)
+        return row.input, read(row.label)
     except BadValueError as error:
         return Broken(row.origin, str(error))
-    problem = check_image_path(Path(value)) if _is_path(value, spec) else None
-    if problem is not None:
-        return Broken(row.origin, problem if row.origin == value else f"{value}: {problem}")
-    return value, target
 
 
-def _is_path(value: object, spec: TaskSpec) -> TypeGuard[str]:
-    return spec.modality == "image" and isinstance(value, str)
+def usable(row: Row | Broken, modality: Modality) -> Row | Broken:
+    """The row with an input that can be used: a text, an image, or the path of a file there is."""
+    if isinstance(row, Broken):
+        return row
+    try:
+        value = input_of(row.input, modality)
+    except BadValueError as error:
+        return Broken(row.origin, str(error))
+    if modality == "image" and isinstance(value, str):
+        problem = check_image_path(Path(value))
+        if problem is not None:
+            return broken_file(row.origin, value, problem)
+    return row._replace(input=value)

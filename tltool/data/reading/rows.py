@@ -37,6 +37,11 @@ class Broken(NamedTuple):
         return f"{self.origin}: {self.reason}"
 
 
+def broken_file(origin: str, path: str, reason: str) -> Broken:
+    """A row whose file cannot be used: names the file where the row itself is not the file."""
+    return Broken(origin, reason if origin == path else f"{path}: {reason}")
+
+
 def settle(broken: Sequence[Broken], on_error: OnError, *, what: str = "rows") -> tuple[str, ...]:
     """Applies `data.on_error` to what turned out broken.
 

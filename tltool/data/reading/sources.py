@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
@@ -19,13 +19,13 @@ from tltool.data.reading.folders import (
     split_of,
 )
 from tltool.data.reading.in_memory import examples_from_python
-from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.rows import Broken, OnError, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
 from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, column_names, read_table
 from tltool.data.reading.walk import exists, files_below, subfolders, tell_omitted
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.words import listed as names_listed
-from tltool.tasks.table import TaskSpec
+from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns
 
 if TYPE_CHECKING:
@@ -79,6 +79,35 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
             )
         parts[split] = _read_one(source, section, spec, f"data.{split}", columns)
     return examples_of(parts, spec, section.on_error, _labels(section, columns))
+
+
+def reading(
+    section: DataSection,
+    *,
+    input_column: str | None = None,
+    label_columns: Sequence[str] = (),
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    on_error: OnError | None = None,
+) -> DataSection:
+    """A data section to read other data by: what is not given stays as in `section`.
+
+    Args:
+        section: That of a run, or the default one.
+        input_column, delimiter, encoding, on_error: The section's fields.
+        label_columns: Its `label_column`, or several columns in its place.
+    """
+    given: dict[str, Any] = {
+        "input_column": input_column,
+        "delimiter": delimiter,
+        "encoding": encoding,
+        "on_error": on_error,
+    }
+    if len(label_columns) > 1 or section.label_columns is not None:
+        given["label_columns"] = tuple(label_columns)
+    elif label_columns:
+        given["label_column"] = label_columns[0]
+    return section.model_copy(update={key: value for key, value in given.items() if value})
 
 
 def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> Examples:
@@ -278,6 +307,23 @@ def _read_file(
             f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
             hint="name the folder that holds the class folders",
         )
+    return read_rows(path, columns, section, spec.modality)
+
+
+def read_rows(
+    path: Path, columns: Columns, section: DataSection, modality: Modality
+) -> list[Row | Broken]:
+    """The rows of a table, with the paths of images as seen from here.
+
+    Args:
+        path: As for `read_table`.
+        columns: The columns to read.
+        section: Delimiter, quoting and encoding.
+        modality: What inputs are.
+
+    Raises:
+        DataError: As `read_table`.
+    """
     rows = read_table(
         path,
         columns,
@@ -285,7 +331,7 @@ def _read_file(
         encoding=section.encoding,
         quoting=section.quoting,
     )
-    if spec.modality == "text":
+    if modality == "text":
         return rows
     return [_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
 

@@ -213,10 +213,12 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
+    from pyarrow import types
+
     with _parquet_file(path) as file:
         schema = file.schema_arrow
         _check_columns(path, schema.names, columns)
-        if schema.field(columns.input).type.num_fields:
+        if types.is_struct(schema.field(columns.input).type):
             raise DataError(
                 f"{path}: the column {columns.input!r} holds {schema.field(columns.input).type}, "
                 "such as images themselves; a text or the path of an image is needed.",

@@ -54,8 +54,9 @@ def subfolders(folder: Path) -> list[Path]:
 def files_below(folder: Path, omitted: list[Path]) -> Iterator[Path | Broken]:
     """Every file of a folder and of those below it, each folder's own files first.
 
-    Links to folders are followed. A folder that is reached twice is read once,
-    so links in a circle end; one that holds `folder` itself is not entered.
+    Links to folders are followed, after all that is there without them. A folder
+    that is reached twice is read once, so links in a circle end; one that holds
+    `folder` itself is not entered.
 
     Args:
         folder: An existing folder.
@@ -66,9 +67,9 @@ def files_below(folder: Path, omitted: list[Path]) -> Iterator[Path | Broken]:
     """
     above = {_identity(parent) for parent in folder.resolve().parents}
     entered: set[tuple[int, int]] = set()
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
+    waiting, links = [folder], list[Path]()
+    while waiting or links:
+        current = waiting.pop() if waiting else links.pop(0)
         try:
             identity = _identity(current)
             found = [] if identity in entered | above else entries(current, omitted)
@@ -83,13 +84,18 @@ def files_below(folder: Path, omitted: list[Path]) -> Iterator[Path | Broken]:
         entered.add(identity)
         folders = [path for path in found if is_folder(path)]
         yield from (path for path in found if path not in set(folders))
-        waiting += reversed(folders)
+        links += [path for path in folders if path.is_symlink()]
+        waiting += [path for path in reversed(folders) if not path.is_symlink()]
 
 
 def tell_omitted(omitted: Collection[Path], suffixes: tuple[str, ...]) -> None:
     """Warns of what was left out for its name and holds files that could have been read."""
     usable = {path: _usable_files(path, suffixes) for path in omitted}
-    told = [f"{path} ({count(files, 'file')})" for path, files in usable.items() if files]
+    told = [
+        f"{path} ({count(files, 'file')})" if is_folder(path) else str(path)
+        for path, files in usable.items()
+        if files
+    ]
     if told:
         more = [f"and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
         _LOG.warning(
