@@ -392,6 +392,62 @@ def test_predict_a_folder_and_a_pattern_of_images(place, image_run):
     assert len(pattern) == 10
 
 
+def test_predict_goes_on_past_broken_pictures(place, image_run, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(place / "photos" / "red", photos)
+    (photos / "cut.jpg").write_bytes((photos / "000.jpg").read_bytes()[:-300])
+    (photos / "scan.tif").write_bytes(b"II*\0")
+    (photos / "name\udcff.jpg").write_bytes((photos / "000.jpg").read_bytes())
+    done = cli("predict", image_run[0], photos, "--output", tmp_path / "p.csv")
+    assert (done.code, done.out) == (1, "")
+    assert f"21 predictions written to {tmp_path / 'p.csv'}" in done.err
+    assert "no prediction for 2 of 23 inputs:" in done.err
+    assert f"  {photos / 'cut.jpg'}: damaged or truncated JPEG" in done.err
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["prediction"] == "red" for row in rows) >= 19
+    assert {row["origin"] for row in rows if not row["prediction"]} == {
+        str(photos / "cut.jpg"),
+        str(photos / "scan.tif"),
+    }
+    assert all(bool(row["error"]) != bool(row["prediction"]) for row in rows)
+    printed = cli("predict", image_run[0], photos)
+    assert printed.code == 1
+    assert [row["origin"] for row in printed.rows()] == [row["origin"] for row in rows]
+    stopped = cli("predict", image_run[0], photos, "--on-error", "stop", "-o", tmp_path / "q.csv")
+    assert stopped.code == 2
+    assert "2 of the inputs cannot be used" in stopped.err
+    assert "set --on-error skip" in stopped.err
+    assert not (tmp_path / "q.csv").exists()
+
+
+def test_other_data_is_read_as_options_say_it(place, text_run, monkeypatch, tmp_path):
+    path, _ = text_run
+    table = tmp_path / "t.csv"
+    lines = ["review^stars", "great film^positive", "awful food^negative", "^negative"]
+    table.write_bytes("\n".join(lines).encode("utf-16-le"))
+    refused = cli("evaluate", path, "--data", table)
+    assert refused.code == 2
+    assert "name the encoding with --encoding" in refused.err
+    options = ("--encoding", "utf-16-le", "--delimiter", "^", "--input-column", "review")
+    refused = cli("evaluate", path, "--data", table, *options)
+    assert "there is no column 'label'" in refused.err
+    assert "--label-column" in refused.err
+    labels = ("--label-column", "stars")
+    assert "--on-error skip" in cli("evaluate", path, "--data", table, *options, *labels).err
+    every = (*options, *labels, "--on-error", "skip", "--json")
+    done = succeed("evaluate", path, "--data", table, *every)
+    assert (done.json()["n"], done.json()["accuracy"]) == (2, 1.0)
+    assert f"left out, 1 in all:\n  {table}:4: the text is empty" in done.err
+    assert "--data alone" in cli("evaluate", path, "--encoding", "utf-8").err
+    predicted = cli("predict", path, table, *options)
+    assert (predicted.code, len(predicted.rows())) == (1, 3)
+    missing = cli("predict", path, table, *options[:4])
+    assert "name the columns with --input-column" in missing.err
+    assert "--label-column" not in missing.err
+    assert "line by line" in cli("predict", path, "-", *options).err
+
+
 def test_export_again_in_half_precision(image_run):
     path, _ = image_run
     (report,) = succeed(

@@ -1,13 +1,14 @@
-"""What a run tells is printed as it is, on any terminal."""
+"""What a run tells is printed as it is, on any terminal, and leaves the data alone."""
 
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
 
-from tltool.support.progress import RichProgress
+from tltool.support.progress import PlainProgress, RichProgress
 
 NASTY = "/data/[/x] [bold]photos [link=:"
 
@@ -25,3 +26,26 @@ def test_brackets_in_paths_are_no_markup(width):
         progress.epoch_end({"phase": NASTY, "epoch": 1, NASTY: 0.5}, best=True)
     shown = stream.getvalue()
     assert width == 1 or shown.count(NASTY) >= 5
+
+
+def test_plain_lines_come_after_the_first_batch_now_and_then_and_at_the_end():
+    told = io.StringIO()
+    progress = PlainProgress(told)
+    with progress.rows("Predicting", 1000) as advance:
+        for _ in range(10):
+            advance(100)
+    with progress.rows("A single batch", 7) as advance:
+        advance(7)
+    first, last = told.getvalue().splitlines()
+    assert first == "Predicting: 100 of 1,000"
+    assert last.startswith("Predicting: 1,000 of 1,000  ")
+
+
+def test_a_bar_leaves_stdout_alone():
+    told, stdout = io.StringIO(), sys.stdout
+    progress = RichProgress(Console(file=told, force_terminal=True, width=100))
+    with progress.rows("Predicting", 3) as advance:
+        assert sys.stdout is stdout
+        advance(2)
+        advance(1)
+    assert "3/3" in told.getvalue()

@@ -69,7 +69,7 @@ def evaluate(
             on_error=on_error,
         )
         evaluation = loaded.evaluate(measured)
-    tell_list(f"{len(measured.skipped):,} files or rows are left out:", measured.skipped)
+    tell_list(f"left out, {len(measured.skipped):,} in all:", measured.skipped)
     if as_json:
         print_json(dict(evaluation.metrics))
         return

@@ -35,6 +35,11 @@ class Forward:
         """What the model returns for each example, float32 (n, outputs), in their order."""
         import numpy as np
 
+        numbers, parts = zip(*self.batches(examples), strict=True)
+        return np.concatenate(parts)[np.argsort(np.concatenate(numbers))]
+
+    def batches(self, examples: Examples) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+        """Row numbers and what the model returns for them, batch by batch."""
         from tltool.data.batches.pipeline import make_dataset
         from tltool.data.texts.tokenizing import tokenized
 
@@ -48,8 +53,11 @@ class Forward:
             training=False,
         )
         run = self._function(dataset.element_spec)
-        outputs = np.concatenate([run(inputs).numpy() for inputs in dataset])
-        return outputs[np.argsort(order)]
+        start = 0
+        for inputs in dataset:
+            found = run(inputs).numpy()
+            yield order[start : start + len(found)], found
+            start += len(found)
 
     def _function(self, spec: Any) -> Any:
         """The traced model; `Model.predict` traces twice: full batches, and the last one."""

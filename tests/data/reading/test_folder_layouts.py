@@ -255,6 +255,7 @@ def test_a_class_with_a_hidden_name_is_told(tmp_path, caplog):
 
 
 def test_a_path_that_is_too_long_for_one_is_not_there(tmp_path):
-    assert "there is no file or folder" in refused(tmp_path / ("x" * 300), IMAGE).message
+    for name in ("x" * 300, "x" * 300 + "/y", "y/x"):
+        assert "there is no file or folder" in refused(tmp_path / name, IMAGE).message
     (tmp_path / "t.csv").write_text(f"image,label\n{'x' * 300}.png,a\n")
     assert "cannot be read (File name too long)" in refused(tmp_path / "t.csv", IMAGE).message

@@ -460,3 +460,9 @@ def test_a_text_that_is_too_long_is_a_broken_row(tmp_path, monkeypatch):
     path.write_text(f"text,label\ngood,a\n{'long ' * 300},b\nbad,b\n")
     with pytest.raises(DataError, match=r"csv:3: the text has 1,500 characters; at most 1,000 are"):
         load_examples(DataSection(train=str(path)), TASKS["text-classification"])
+
+
+def test_half_of_a_character_is_no_text(tmp_path):
+    rows = '{"text": "a \\ud83d\\ude00", "label": "x"}\n{"text": "a \\ud83d", "label": "y"}\n'
+    path = write(tmp_path / "a.jsonl", rows)
+    assert f"{path}:2: the text holds half of a character" in refused(path).message

@@ -65,6 +65,20 @@ def test_what_is_left_out_is_told_where_it_could_be_read(tmp_path, caplog):
     assert not any(part in told for part in ("MACOSX", "._1", "Thumbs", "DS_Store", ".git"))
 
 
+def test_what_cannot_be_looked_at_is_named(tmp_path, monkeypatch):
+    touch(tmp_path / "far" / "1.png")
+    stat = Path.stat
+
+    def refusing(path, **options):
+        if path.name == "far":
+            raise OSError(36, "File name too long")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    (found,) = files_below(tmp_path, [])
+    assert found == Broken(str(tmp_path / "far"), "cannot be read (File name too long)")
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     touch(tmp_path / "closed" / "1.png", tmp_path / "open" / "2.png")
     listdir = os.listdir

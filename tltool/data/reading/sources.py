@@ -149,7 +149,7 @@ def resolve(source: str | Path, field_name: str) -> Path:
 def _nearest(path: Path) -> str | None:
     """A hint with the closest sibling of the first part of `path` that does not exist."""
     missing = path
-    while missing.parent != missing and not missing.parent.is_dir():
+    while missing.parent != missing and not exists(missing.parent):
         missing = missing.parent
     if not missing.parent.is_dir():
         return None

@@ -82,10 +82,15 @@ def files_below(folder: Path, omitted: list[Path]) -> Iterator[Path | Broken]:
         if identity in above:
             _LOG.warning("%s is a link to a folder above it; it is not followed", current)
         entered.add(identity)
-        folders = [path for path in found if is_folder(path)]
-        yield from (path for path in found if path not in set(folders))
-        links += [path for path in folders if path.is_symlink()]
-        waiting += [path for path in reversed(folders) if not path.is_symlink()]
+        folders = []
+        for path in found:
+            if not is_folder(path):
+                yield path
+            elif os.path.islink(path):  # noqa: PTH114  Path.is_symlink may raise
+                links.append(path)
+            else:
+                folders.append(path)
+        waiting += reversed(folders)
 
 
 def tell_omitted(omitted: Collection[Path], suffixes: tuple[str, ...]) -> None:
@@ -106,11 +111,11 @@ def tell_omitted(omitted: Collection[Path], suffixes: tuple[str, ...]) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder or a link to one; not where that cannot be found out."""
+    """Whether a path is a folder or a link to one, or it cannot be found out: reading it tells."""
     try:
         return path.is_dir()
     except OSError:
-        return False
+        return True
 
 
 def exists(path: Path) -> bool:
