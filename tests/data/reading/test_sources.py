@@ -465,4 +465,4 @@ def test_a_text_that_is_too_long_is_a_broken_row(tmp_path, monkeypatch):
 def test_half_of_a_character_is_no_text(tmp_path):
     rows = '{"text": "a \\ud83d\\ude00", "label": "x"}\n{"text": "a \\ud83d", "label": "y"}\n'
     path = write(tmp_path / "a.jsonl", rows)
-    assert f"{path}:2: the text holds half of a character" in refused(path).message
+    assert f"{path}:2: the text holds half a character" in refused(path).message
