@@ -413,7 +413,7 @@ def test_predict_goes_on_past_broken_pictures(place, image_run, tmp_path):
     assert all(bool(row["error"]) != bool(row["prediction"]) for row in rows)
     printed = cli("predict", image_run[0], photos)
     assert printed.code == 1
-    assert [row["origin"] for row in printed.rows()] == [row["origin"] for row in rows]
+    assert [row["prediction"] for row in printed.rows()] == [row["prediction"] for row in rows]
     stopped = cli("predict", image_run[0], photos, "--on-error", "stop", "-o", tmp_path / "q.csv")
     assert stopped.code == 2
     assert "2 of the inputs cannot be used" in stopped.err

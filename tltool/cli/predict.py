@@ -100,7 +100,7 @@ def predict(
         columns = prediction_columns(task)
         if output is None:
             for line in format_rows(predictions, form, columns):
-                typer.echo(_printable(line))
+                typer.echo(line)
         else:
             write_predictions(predictions, output, columns)
             typer.echo(f"{predictions.predicted:,} predictions written to {output}", err=True)
@@ -108,9 +108,3 @@ def predict(
     total = predictions.predicted + len(broken)
     tell_list(f"no prediction for {len(broken):,} of {total:,} inputs:", broken)
     return 1 if broken else 0
-
-
-def _printable(line: str) -> str:
-    """A line with backslash escapes for what stdout cannot write, as in file names."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
