@@ -232,9 +232,6 @@ def write_text(target: Path, text: str) -> None:
 
 
 def write_json(target: Path, value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
-    """Writes indented JSON atomically; refuses NaN and infinity, which are not JSON.
-
-    Half a character, as in a file name that is not UTF-8, is written as JSON escapes it.
-    """
+    """Writes indented JSON atomically; refuses NaN and infinity, which are not JSON."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=default)
-    write_text(target, text.encode("utf-8", "backslashreplace").decode() + "\n")
+    write_text(target, text + "\n")
