@@ -102,11 +102,11 @@ def test_a_changed_file_of_an_export_is_named(run, name, command):
 
 def test_all_changes_of_an_export_are_named_at_once(run):
     export = run / "exports" / "keras"
-    spoil(export / "labels.txt")
+    spoil(export / "README.md")
     (export / "vocab.txt").unlink()
     (export / "more.txt").write_text("")
     said = refused("predict", export, TEXT)
-    for change in ("labels.txt has changed", "vocab.txt is missing", "more.txt was added"):
+    for change in ("README.md has changed", "vocab.txt is missing", "more.txt was added"):
         assert change in said
     assert cli("runs", "accept", export).code == 0
     assert cli("predict", export, TEXT).code == 0
