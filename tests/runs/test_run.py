@@ -191,6 +191,7 @@ def died(run, folder) -> Path:
     path = shutil.copytree(run.path, folder / "1")
     (path / "model.keras").unlink()
     manifest = json.loads((path / "run.json").read_text())
+    del manifest["files"]["model.keras"]
     start = f"{os.getpid()}-0-{mark().rpartition('-')[2]}"
     (path / "run.json").write_text(
         json.dumps({**manifest, "status": "running", "process": start, "files": {}})
