@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from tltool.support.errors import DataError, EvaluationError
-from tltool.tasks.class_sets import HALF, ClassSetTarget, found_separator
+from tltool.tasks.class_sets import ClassSetTarget
+from tltool.tasks.label_cells import found_separator
 from tltool.tasks.metrics.class_sets import FEW_POSITIVES
 from tltool.tasks.row_losses import Sigmoid, mean_loss, sigmoid
 from tltool.tasks.target import LabelColumns
-from tltool.tasks.values import BadValueError
+from tltool.tasks.values import HALF, BadValueError
 
 SEA = ClassSetTarget(("fog", "sea", "sky"), (0.5, 0.25, 0.75), (0.1, 0.5, 0.8))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError, EvaluationError
 from tltool.support.words import count, excerpt, listed, percent, short
+from tltool.tasks.label_cells import array_width, found_separator, labels_of, marked, values_of
 from tltool.tasks.labelled import LabelledTarget, checked_labels
 from tltool.tasks.reports import Bars, Score
 from tltool.tasks.stratify import over_label_sets
@@ -21,14 +22,7 @@ from tltool.tasks.target import (
     Reader,
     Refusal,
 )
-from tltool.tasks.values import (
-    BadValueError,
-    as_text,
-    choices_in,
-    is_missing,
-    label_text,
-    sort_labels,
-)
+from tltool.tasks.values import HALF, NO_LABEL, sort_labels
 
 if TYPE_CHECKING:
     import keras
@@ -38,15 +32,10 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-SEPARATORS = ("|", ";", ",")
-"""Between labels in one cell, in the order in which they are tried."""
-HALF = 0.5
 # Probabilities this close to their threshold count as tied with it.
 TIE = 2e-4
 _SMALLEST, _SMALLEST_REST = 1e-30, 1e-4
 _LINES_SHOWN = 5
-_NO_LABEL = "no label"
-_YES, _NO = {"1", "true", "yes", "1.0"}, {"0", "false", "no", "0.0"}
 
 
 @dataclass(frozen=True)
@@ -102,13 +91,13 @@ class ClassSetTarget(LabelledTarget):
     def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
         """Labels of one cell, a list, 0/1 columns or a row of a 0/1 array; see `Target.reader`."""
         if columns.several:
-            return lambda cell: _marked(columns.names, _values_of(cell))
-        width = _array_width(cells)
+            return lambda cell: marked(columns.names, values_of(cell))
+        width = array_width(cells)
         if width is not None:
             names = [str(number) for number in range(width)]
-            return lambda cell: _marked(names, _values_of(cell))
+            return lambda cell: marked(names, values_of(cell))
         separator = columns.separator or found_separator(cells)
-        return lambda cell: _labels_of(cell, separator)
+        return lambda cell: labels_of(cell, separator)
 
     @classmethod
     def names_in(cls, target: Any) -> tuple[str, ...]:
@@ -340,7 +329,7 @@ class ClassSetTarget(LabelledTarget):
 
     def words(self, value: Any) -> str:
         """`sea, trees`, or that there is none."""
-        return ", ".join(value) or _NO_LABEL
+        return ", ".join(value) or NO_LABEL
 
     # ---- what a model is worth ---------------------------------------------------------------
 
@@ -574,72 +563,3 @@ class ClassSetTarget(LabelledTarget):
         if len(thresholds) != len(labels):
             raise ValueError(f"it has {len(labels)} labels and {len(thresholds)} thresholds")
         return cls(labels, thresholds, tuple(map(float, values.get("frequencies", ()))))
-
-
-def found_separator(cells: Sequence[Any]) -> str | None:
-    """What stands between labels in these cells; None where each has one label at most.
-
-    Of several that occur, the one that leaves the fewest different labels.
-    """
-    found = [cell.decode(errors="replace") if isinstance(cell, bytes) else cell for cell in cells]
-    texts = [text for text in found if isinstance(text, str) and text.strip()[:1] not in ("[", "{")]
-    present = [mark for mark in SEPARATORS if any(mark in text for text in texts)]
-    if not present:
-        return None
-
-    def labels_by(mark: str) -> int:
-        return len({part.strip() for text in texts for part in text.split(mark)})
-
-    return min(present, key=labels_by)
-
-
-def _labels_of(cell: Any, separator: str | None) -> tuple[str, ...]:
-    """The labels of one cell: a list, JSON of one, or text with separators; empty is none."""
-    if hasattr(cell, "tolist"):
-        cell = cell.tolist()
-    if isinstance(cell, bytes):  # as TensorFlow has texts
-        cell = as_text(cell)
-    if is_missing(cell):
-        return ()
-    parts = choices_in(cell)
-    if parts is None:
-        text = as_text(cell)
-        if text.strip()[:1] + text.strip()[-1:] == "[]":
-            raise BadValueError(f"the labels {text[:60]!r} are no JSON list")
-        written = text.split(separator) if separator else [text]
-        parts = [part for part in written if part.strip()]
-    return sort_labels(map(label_text, parts))
-
-
-def _values_of(cell: Any) -> Sequence[Any]:
-    values = cell.tolist() if hasattr(cell, "tolist") else cell
-    if not isinstance(values, list | tuple):
-        raise BadValueError(f"the labels are not a row of 0 and 1 but {cell!r}")
-    return values
-
-
-def _array_width(cells: Sequence[Any]) -> int | None:
-    """Columns of a multi-hot array whose rows these are; None where they are something else."""
-    widths = {
-        cell.shape[0]
-        for cell in cells
-        if getattr(cell, "ndim", 0) == 1 and cell.dtype.kind in "biuf"
-    }
-    return widths.pop() if len(widths) == 1 else None
-
-
-def _marked(names: Sequence[str], values: Sequence[Any]) -> tuple[str, ...]:
-    """The names of columns that hold 1."""
-    if len(values) != len(names):
-        raise BadValueError(f"there are {len(values)} values for {len(names)} labels")
-    found = []
-    for name, value in zip(names, values, strict=True):
-        try:
-            text = as_text(value).strip().lower()
-        except BadValueError as error:
-            raise BadValueError(f"the column {name!r} {error}") from None
-        if text not in _YES | _NO:
-            raise BadValueError(f"the column {name!r} holds {text!r}, not 0 or 1")
-        if text in _YES:
-            found.append(label_text(name))
-    return sort_labels(found)

@@ -10,6 +10,10 @@ from typing import Any
 
 from tltool.support.words import natural_key
 
+HALF = 0.5
+"""The probability from which on a label is given where no threshold was chosen."""
+NO_LABEL = "no label"
+"""What people read where a row has none of several labels."""
 LONGEST_LABEL = 1_000
 """Characters of a label at most: a column of texts is no column of labels."""
 

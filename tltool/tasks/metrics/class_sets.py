@@ -9,14 +9,13 @@ import numpy as np
 
 from tltool.support.errors import EvaluationError
 from tltool.tasks.metrics.common import check_rows, mean, mean_interval, wilson_interval
+from tltool.tasks.values import HALF, NO_LABEL
 
 Array = np.ndarray[Any, Any]
-NO_LABEL = "no label"
 _RESAMPLES = 200
 _MOST_CELLS = 20_000_000  # Of resamples x rows that are held at once.
 # Positive rows of a label from which on it gets a threshold of its own.
 FEW_POSITIVES = 10
-HALF = 0.5
 
 
 def class_set_metrics(
