@@ -158,6 +158,12 @@ def test_where_texts_are_cut_is_said_and_in_the_card_its_limit():
     assert "tokens" not in model_card(summary(), {}, {})
 
 
+def test_the_card_says_how_a_spreadsheet_must_open_the_predictions():
+    card = model_card(summary(), {}, {})
+    assert "`predictions.csv`" in card
+    assert "every column as text" in card
+
+
 def test_scores_from_another_split_are_not_called_test_scores():
     value = summary(split="validation", warnings=("There is no test split.",))
     for text in (printed(value), to_markdown(value), model_card(value, {}, {})):

@@ -58,6 +58,14 @@ _INTENDED_USE = (
     "scores below hold for data like that they were measured on and for nothing else."
 )
 
+# OWASP, "CSV Injection" (owasp.org/www-community/attacks/CSV_Injection): what to escape would
+# depend on the spreadsheet, and programs must read back the texts as they were.
+_PREDICTIONS = (
+    "`predictions.csv`: every held-out row with its prediction, texts as the data has them. "
+    "Import it into a spreadsheet with every column as text, since a cell that begins with `=`, "
+    "`+`, `-` or `@` would be taken for a formula."
+)
+
 
 def _details(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
     lines = [
@@ -165,7 +173,8 @@ def _files(summary: RunSummary) -> str:
         + (f" {markdown(a.usage)}" if a.usage else "")
         for a in summary.artifacts
     ]
-    return "\n".join(f"- {line}" for line in (*lines, f"Run folder: {code(summary.run_dir)}"))
+    lines += [_PREDICTIONS, f"Run folder: {code(summary.run_dir)}"]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _licences(summary: RunSummary) -> str:
