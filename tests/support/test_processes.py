@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from tltool.support.processes import is_gone, mark
+from tltool.support import processes
+from tltool.support.processes import end_with_parent, is_gone, mark
 
 
 def mark_of_a_child(*, wait: bool) -> tuple[str, subprocess.Popen[str]]:
@@ -44,6 +45,37 @@ def test_another_process_under_the_same_number_is_another_one():
 def test_nothing_is_known_without_a_mark_or_of_another_machine():
     assert is_gone(".model.keras.abcdef") is None
     assert is_gone(f"{os.getpid()}-abc-00000000") is None
+
+
+def test_containers_of_one_name_are_machines_of_their_own(monkeypatch):
+    def machine(numbers: str) -> str:
+        monkeypatch.setattr(Path, "readlink", lambda path: Path(numbers))
+        return processes._machine.__wrapped__()
+
+    assert machine("pid:[1]") != machine("pid:[2]")
+
+
+def test_nothing_is_known_of_a_process_that_the_system_hides(monkeypatch):
+    def hidden(path, *_, **__):
+        raise FileNotFoundError
+
+    def forbidden(pid, signal):
+        raise PermissionError
+
+    pid, _, machine = mark().split("-")
+    monkeypatch.setattr(Path, "read_text", hidden)
+    monkeypatch.setattr(os, "kill", forbidden)
+    assert is_gone(f"{pid}-abc-{machine}") is None
+    monkeypatch.undo()
+    assert is_gone(f"{10**30}-abc-{machine}")
+
+
+def test_on_windows_a_child_does_not_look_for_its_parent(monkeypatch):
+    monkeypatch.setenv("TLTOOL_PARENT", "1")
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(processes.threading, "Thread", None)
+    end_with_parent()
+    assert "TLTOOL_PARENT" not in os.environ
 
 
 def test_a_busy_child_ends_with_its_parent(tmp_path: Path):

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 _MARK = re.compile(r"(?:^|\.)(\d+)-([0-9a-f]*)-([0-9a-f]{8})(?:\.|$)")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NUMBERS = Path("/proc/self/ns/pid")
 _PARENT = "TLTOOL_PARENT"
 _LOOKING_SECONDS = 1.0
 
@@ -21,7 +23,8 @@ _LOOKING_SECONDS = 1.0
 def mark() -> str:
     """What tells this process from every other one, of this machine and before: for file names.
 
-    Its number, its start (boot and clock ticks, where the system tells them) and its machine.
+    Its number, its start (boot and clock ticks, where the system tells them) and its machine,
+    which a container is of its own.
     """
     pid = os.getpid()
     return f"{pid}-{_start(pid) or ''}-{_machine()}"
@@ -30,12 +33,14 @@ def mark() -> str:
 def is_gone(text: str) -> bool | None:
     """Whether the process whose `mark` is in a text has ended; None where that can't be known.
 
-    It can't where the text has no mark, and of a process of another machine.
+    It can't where the text has no mark, of a process of another machine, and of one that the
+    system hides.
     """
     found = _MARK.search(text)
     if found is None or found[3] != _machine():
         return None
-    return _start(int(found[1])) != found[2]
+    start = _start(int(found[1]))
+    return None if found[2] and start == "" else start != found[2]
 
 
 def is_marked(text: str) -> bool:
@@ -50,9 +55,12 @@ def child_environment(**changes: str) -> dict[str, str]:
 
 
 def end_with_parent() -> None:
-    """Ends a process with a `child_environment` within a second of its parent, whatever it does."""
+    """Ends a process with a `child_environment` within a second of its parent, whatever it does.
+
+    Not on Windows, where a launcher may stand between the two.
+    """
     parent = os.environ.pop(_PARENT, None)
-    if parent is None:
+    if parent is None or sys.platform == "win32":
         return
 
     def watch() -> None:
@@ -65,7 +73,10 @@ def end_with_parent() -> None:
 
 @cache
 def _machine() -> str:
-    return f"{zlib.crc32(platform.node().encode()):08x}"
+    name = platform.node()
+    with suppress(OSError):  # containers may share a name; each has its own numbers of processes
+        name += str(_NUMBERS.readlink())
+    return f"{zlib.crc32(name.encode()):08x}"
 
 
 def _start(pid: int) -> str | None:
@@ -76,7 +87,7 @@ def _start(pid: int) -> str | None:
         # proc_pid_stat(5): the name, in brackets, may hold anything; state and start time follow.
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None
+        return _exists(pid)
     if state in {"Z", "X"}:
         return None
     return _BOOT.read_text()[:8] + f"{int(fields[18]):x}"
@@ -87,7 +98,7 @@ def _exists(pid: int) -> str | None:
         return ""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
         pass
