@@ -21,6 +21,8 @@ from tltool.support.processes import is_gone, is_marked, mark
 _OLD_SECONDS = 7 * 24 * 3600.0
 # Of a file's name, in that of the folder it is written in: both must be allowed.
 _SHOWN = 40
+_PROBE_SECONDS = 5.0
+_PROBE_BYTES = 2**24
 
 
 def cache_dir() -> Path:
@@ -125,16 +127,24 @@ def own_temporary_files() -> Iterator[None]:
 def probe_room(folder: Path, sizes: Iterable[int]) -> None:
     """Raises OSError where files of these sizes, in bytes, can't be written into a folder together.
 
-    Asks for the room itself, so that limits of the user and of the process count.
+    Asks for the room itself, so that limits of the user and of the process count, for a few
+    seconds: a system that can't promise it writes to every block. Of the rest, the free space
+    decides.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    sizes = list(sizes)
+    rest, end = sum(sizes), time.monotonic() + _PROBE_SECONDS
     with scratch_folder("room", folder) as scratch:
         for number, size in enumerate(sizes):
             with (scratch / str(number)).open("wb") as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
-                elif shutil.disk_usage(folder).free < size:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                for start in range(0, size, _PROBE_BYTES):
+                    if not hasattr(os, "posix_fallocate") or time.monotonic() >= end:
+                        break
+                    taken = min(size - start, _PROBE_BYTES)
+                    os.posix_fallocate(file.fileno(), start, taken)
+                    rest -= taken
+        if rest and shutil.disk_usage(folder).free < rest:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _use_for_temporary_files(folder: str) -> None:
