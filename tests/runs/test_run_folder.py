@@ -167,6 +167,13 @@ def test_only_what_ended_processes_left_is_swept(tmp_path):
     assert left == names | {f"exports/{name}" for name in names}
 
 
+def test_of_folders_that_are_no_runs_nothing_is_swept(tmp_path):
+    place = tmp_path / "data" / "1" / f".class.{ended_process()}.xyz"
+    place.mkdir(parents=True)
+    sweep_leftovers(tmp_path)
+    assert place.is_dir()
+
+
 def test_a_run_that_did_not_end_may_have_more_than_it_lists(tmp_path):
     folder = RunFolder.create(tmp_path, "a")
     write_json(folder.labels, {})

@@ -34,7 +34,7 @@ from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.best_weights import BestWeights
 from tltool.training.data import BatchedData
-from tltool.training.trainer import train
+from tltool.training.trainer import train, weight_bytes
 
 TASK = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 
@@ -352,3 +352,11 @@ def test_a_last_batch_smaller_than_the_devices_is_left_out():
     # 25 examples in batches of 8 end with one example: the second device would get none.
     one, two = fit_on_devices("cnn", 1, rows=24), fit_on_devices("cnn", 2, rows=25)
     np.testing.assert_allclose(two["losses"], one["losses"], atol=1e-4)
+
+
+def test_the_bytes_of_weights_are_counted_without_reading_them(monkeypatch):
+    transfer = join(tiny.tiny_image_backbone(), HeadSection(), TASK)
+    plans = plan_phases((PhaseSection(train="head", epochs=1),), transfer.groups, "image")
+    every = sum(v.numpy().nbytes for v in transfer.model.variables)
+    monkeypatch.setattr(keras.Variable, "numpy", None)
+    assert weight_bytes(transfer, plans)[0] == every

@@ -322,8 +322,11 @@ def runs_of(parent: str | Path) -> list[RunFolder]:
 
 def sweep_leftovers(output_dir: str | Path) -> None:
     """Removes what killed processes left: in the runs below a folder, the cache, the system's."""
-    for pattern in (".*", "*/*/.*", "*/*/*/.*"):
-        sweep(Path(output_dir).glob(pattern))
+    root = Path(output_dir)
+    sweep(root.glob(".*"))
+    for manifest in root.glob(f"*/[0-9]*/{MANIFEST}"):  # other folders may hold a data set
+        for pattern in (".*", "*/.*"):
+            sweep(manifest.parent.glob(pattern))
     sweep(cache_dir().glob("*/.*"))
     sweep(Path(tempfile.gettempdir()).glob("tltool-*"))
 
@@ -348,7 +351,7 @@ def _installed(package: str) -> str | None:
 
 
 def _numbered(parent: Path) -> list[tuple[int, Path]]:
-    found = ((int(p.name), p) for p in parent.iterdir() if p.is_dir() and p.name.isdigit())
+    found = ((int(p.name), p) for p in parent.iterdir() if p.name.isdigit() and p.is_dir())
     return sorted(found)
 
 

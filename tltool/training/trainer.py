@@ -6,6 +6,7 @@ a callback in the middle of a fit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,7 +198,9 @@ def prepare_phase(
 
 def weight_bytes(transfer: TransferModel, plans: Sequence[PhasePlan]) -> tuple[int, int]:
     """Bytes of all weights of a model, and of those that some phase may change."""
-    sizes = {v.path: v.numpy().nbytes for v in transfer.model.variables}
+    sizes = {
+        v.path: math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in transfer.model.variables
+    }
     changing = frozenset[str]().union(*(_changing(transfer, plan) for plan in plans))
     return sum(sizes.values()), sum(sizes[path] for path in changing)
 
