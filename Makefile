@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help quickstart install dev test test-slow test-cv test-onnx test-browser test-kotlin \
-	test-runtimes runtimes 	mediapipe lint format check clean
+	test-runtimes runtimes mediapipe lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

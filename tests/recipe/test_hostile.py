@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 import tracemalloc
 
 import pytest
@@ -85,10 +84,8 @@ def test_an_alias_bomb_is_refused_before_it_goes_off(lists, tmp_path):
         value = f"[{twice}]" if lists else f"{{<<: [{twice}]}}"
         levels.append(f"a{level}: &a{level} {value}")
     tracemalloc.start()
-    began = time.perf_counter()
     error = refusal("\n".join(levels), tmp_path)
     assert "more than 100,000 values" in str(error) or "50 deep" in str(error)
-    assert time.perf_counter() - began < 1
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
 
