@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
 from tltool.recipe.section import Patterns, Section
@@ -20,16 +20,13 @@ _NotNegative = Annotated[float, Field(ge=0), _NOT_BOOL]
 _Share = Annotated[float, Field(ge=0, le=1), _NOT_BOOL]
 
 
-def _version(value: Any) -> Any:
-    """YAML reads 2.14 as a number, and 2.20 as the number 2.2."""
-    if not re.fullmatch(r"\d+\.\d+", str(value)):
+def _version(value: str) -> str:
+    if not re.fullmatch(r"[0-9]+\.[0-9]+", value):
         raise ValueError('a version is needed, such as "2.14"')
-    if value in {2.1, 2.2}:
-        raise ValueError(f'in quotes it would be clear: "{value}" or "{value}0"')
-    return str(value)
+    return value
 
 
-_Version = Annotated[str, BeforeValidator(_version)]
+_Version = Annotated[str, AfterValidator(_version)]
 
 
 class GateSection(Section):
