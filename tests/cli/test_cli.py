@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from presets import write_image_preset, write_text_preset, write_texts
 
 from tltool.cli.app import run
 from tltool.cli.output import print_table
+from tltool.cli.streams import settle_streams
 from tltool.recipe.recipe import Recipe
 
 TEXT_RECIPE = """\
@@ -354,6 +356,16 @@ def test_predict_texts(text_run):
     good, bad = succeed("predict", text_run[0], "great great film", "awful awful food").rows()
     assert (good["prediction"], bad["prediction"]) == ("positive", "negative")
     assert float(good["probability_positive"]) == pytest.approx(float(good["confidence"]))
+
+
+def test_predict_prints_json_in_any_encoding(text_run, monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "cp1252"))
+    settle_streams()
+    text = "great film é→\U0001f600"
+    assert run(["predict", str(text_run[0]), text, "--format", "jsonl"]) == 0
+    sys.stdout.flush()
+    assert json.loads(sys.stdout.buffer.getvalue().decode("cp1252"))["input"] == text
 
 
 def test_predict_a_table_and_jsonl(place, text_run):

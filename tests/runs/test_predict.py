@@ -153,6 +153,13 @@ def test_nothing_to_predict_is_an_error(arguments):
         collect_inputs(arguments, "text", stdin=b"\n")
 
 
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_an_empty_argument_is_not_the_current_folder(modality, images, monkeypatch):
+    monkeypatch.chdir(images)
+    with pytest.raises(DataError, match="argument 2 is empty"):
+        collect_inputs(["red", ""], modality)
+
+
 def predicted(items, task=TASK, **settings):
     """Predictions of a model that gives the same for every row, and the sizes of its batches."""
     batches = []

@@ -213,6 +213,8 @@ class _Reader:
             data = sys.stdin.buffer.read() if self._stdin is None else self._stdin
             text = decode_bytes(data, "stdin", self._section.encoding)
             return self._lines(text, "stdin", Path())
+        if not argument:  # as a path it would be the current folder
+            raise DataError(f"{origin} is empty.", hint="name a file or a folder, or give a text")
         path = Path(argument).expanduser()
         if exists(path):
             return self._of_path(path)

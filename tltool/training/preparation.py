@@ -244,7 +244,7 @@ def _data_notes(summary: Mapping[str, Any], what: str) -> list[str]:
     rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
     notes = [f"{rows} examples{what}"]
     if summary["skipped"]:
-        notes.append(f"{len(summary['skipped'])} broken files or rows left out")
+        notes.append(f"{count(len(summary['skipped']), 'broken input')} left out")
     return [*notes, *(f"warning: {warning}" for warning in summary["warnings"])]
 
 
