@@ -14,6 +14,7 @@ import typer
 from command import cli, succeed
 
 from tltool.cli.app import app
+from tltool.cli.output import tell_list
 from tltool.support import shipped
 
 ERRORS = {
@@ -180,6 +181,49 @@ def test_json_is_json_in_any_encoding_and_with_names_that_are_no_text(tmp_path, 
     assert found["run"] == str(run)
     table = shell('tltool runs list --runs "$FOLDER"', FOLDER=str(root), PYTHONIOENCODING=encoding)
     assert table.returncode == 0
+
+
+HOSTILE = "a\x1b]0;b\x07.jpg"
+
+
+def test_what_a_stranger_wrote_in_a_manifest_drives_no_terminal(tmp_path):
+    facts = {"format": 1, "status": "finished", "created": HOSTILE, "task": HOSTILE}
+    facts |= {"metrics": {HOSTILE: 1.0}, "files": {HOSTILE: {"sha256": "", "bytes": 1}}}
+    for name, changes in (("good", {}), (HOSTILE, {"status": HOSTILE})):
+        folder = tmp_path / name / "1"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({**facts, **changes}))
+    listed = succeed("runs", "list", "--runs", tmp_path)
+    shown = succeed("runs", "show", tmp_path / "good" / "1")
+    assert "warning: " in listed.err
+    for text in (listed.out, listed.err, shown.out):
+        assert "a\ufffd]0;b\ufffd.jpg" in text
+        assert "\x1b" not in text
+
+
+def test_names_of_files_that_are_told_drive_no_terminal(capsys):
+    tell_list("left out:", [HOSTILE, "one\ntwo"])
+    assert capsys.readouterr().err == "left out:\n  a\ufffd]0;b\ufffd.jpg\n  one two\n"
+
+
+def test_warnings_are_told_once_and_alike_whatever_a_library_sets():
+    code = (
+        "import logging; from tltool.cli import app; log = logging.getLogger('tltool.data')\n"
+        "def run(_): logging.basicConfig(level=0); log.info('no'); "
+        f"log.warning('left out: %s', {HOSTILE!r})\n"
+        "app.run = run; app.main()"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env=environment
+    )
+    assert done.stderr.decode() == "warning: left out: a\ufffd]0;b\ufffd.jpg\n"
+
+
+def test_a_tab_is_readable_in_the_help():
+    out = succeed("predict", "--help").out
+    assert "\t" not in out
+    assert r"\t for a tab" in " ".join(out.split())
 
 
 def test_a_folder_of_runs_that_is_a_file(tmp_path):

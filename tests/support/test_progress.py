@@ -28,6 +28,17 @@ def test_brackets_in_paths_are_no_markup(width):
     assert width == 1 or shown.count(NASTY) >= 5
 
 
+def test_no_title_drives_a_terminal():
+    for terminal in (False, True):
+        stream = io.StringIO()
+        progress = RichProgress(Console(file=stream)) if terminal else PlainProgress(stream)
+        with progress.phase("a\x1b]0;b\x07c", 1, 1):
+            progress.step(1, 1, 8, {})
+            progress.epoch_end({"phase": "a\x1b]0;b\x07c", "epoch": 1}, best=True)
+        assert "\x1b]0" not in stream.getvalue()
+        assert "a\ufffd]0;b\ufffdc" in stream.getvalue()
+
+
 def test_plain_lines_come_after_the_first_batch_now_and_then_and_at_the_end():
     told = io.StringIO()
     progress = PlainProgress(told)

@@ -38,12 +38,12 @@ from tltool.cli import (
     tune_head,
     validate,
 )
+from tltool.cli.output import tell, tell_warnings
 from tltool.cli.streams import abandon_streams, settle_streams
 from tltool.support import stopping
 from tltool.support.errors import TltoolError, first_line
 from tltool.support.machine import machine_error
 from tltool.support.processes import end_with_parent
-from tltool.support.words import harmless
 
 
 class _ReaderGoneError(Exception):
@@ -112,6 +112,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     end_with_parent()
     settle_streams()
+    tell_warnings()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -190,4 +191,4 @@ def _say(*lines: str) -> None:
     with suppress(OSError):  # there may be no one to tell
         for line in lines:
             if line:
-                typer.echo(harmless(line), err=True)
+                tell(line)

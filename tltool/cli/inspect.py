@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tltool.cli.output import JsonOption, examples, print_json
+from tltool.support.words import harmless
 
 EXAMPLES = examples(
     "tltool inspect runs/quickstart/1/exports/litert_float32",
@@ -32,4 +33,4 @@ def inspect(
     if as_json:
         print_json(found.to_json())
     else:
-        typer.echo(inspection_text(found))
+        typer.echo(harmless(inspection_text(found)))

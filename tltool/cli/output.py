@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Literal
 
 import typer
 
 from tltool.support.errors import TltoolError
 from tltool.support.imports import TRUST
-from tltool.support.words import one_line
+from tltool.support.words import harmless, one_line
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeepFailedOption = Annotated[
@@ -81,7 +82,7 @@ InputColumnOption = Annotated[
 DelimiterOption = Annotated[
     str | None,
     typer.Option(
-        help=r"Between the columns of a table, 	 for a tab; default: the run's, else found out.",
+        help=r"Between the columns of a table, \t for a tab; default: the run's, else found out.",
         callback=lambda value: value and value.replace(r"\t", "\t"),
     ),
 ]
@@ -129,7 +130,8 @@ def print_table(rows: Sequence[Mapping[str, object]], *, right: Sequence[str] = 
     if not rows:
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = [columns, *([_cell(row.get(c)) for c in columns] for row in rows)]
+    header = [one_line(column) for column in columns]
+    table = [header, *([_cell(row.get(c)) for c in columns] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
     for line in table:
         cells = (
@@ -139,11 +141,29 @@ def print_table(rows: Sequence[Mapping[str, object]], *, right: Sequence[str] = 
         typer.echo("  ".join(cells).rstrip())
 
 
+def tell(text: str) -> None:
+    """Tells something on stderr, without control characters."""
+    typer.echo(harmless(text), err=True)
+
+
 def tell_list(title: str, items: Sequence[object], most: int = 20) -> None:
     """Tells of some things on stderr, the rest of a long list as their number; not of none."""
     if items:
         more = [f"and {len(items) - most:,} more"] if len(items) > most else []
-        typer.echo("\n  ".join([title, *map(str, items[:most]), *more]), err=True)
+        tell("\n  ".join([title, *(one_line(str(item)) for item in items[:most]), *more]))
+
+
+class _Teller(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):  # there may be no one to tell
+            tell(f"{record.levelname.lower()}: {one_line(record.getMessage())}")
+
+
+def tell_warnings() -> None:
+    """Has what tltool logs told as commands tell it, whatever handlers other libraries set."""
+    logger = logging.getLogger("tltool")
+    logger.addHandler(_Teller(logging.WARNING))
+    logger.propagate = False
 
 
 def _cell(value: object) -> str:

@@ -15,6 +15,7 @@ from tltool.cli.output import (
     examples,
     print_json,
     print_table,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def rank(
     )
     for result in results:
         if result.error is not None:
-            typer.echo(f"left out: {result.backbone}: {result.error}", err=True)
+            tell(f"left out: {result.backbone}: {result.error}")
 
 
 def _row(place: int, result: RankedBackbone) -> dict[str, object]:

@@ -14,7 +14,9 @@ from tltool.cli.output import (
     TrustOption,
     print_json,
     print_table,
+    tell,
 )
+from tltool.support.words import one_line
 
 app = typer.Typer(help="List, show and compare runs.", no_args_is_help=True)
 
@@ -30,7 +32,7 @@ def list_runs(output_dir: OutputDirOption = "runs", as_json: JsonOption = False)
         try:
             manifests.append((str(run.path), run.manifest()))
         except RunError as error:
-            typer.echo(f"warning: {error.message}", err=True)
+            tell(f"warning: {error.message}")
             manifests.append((str(run.path), {"status": "damaged", "error": error.message}))
     if as_json:
         print_json([{"run": path, **manifest} for path, manifest in manifests])
@@ -51,7 +53,7 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
         print_json({"run": str(folder.path), **manifest})
         return
     for key, value in _row(str(folder.path), manifest).items():
-        typer.echo(f"{key:12} {value if value is not None else '-'}")
+        typer.echo(f"{one_line(key):12} {one_line(str(value)) if value is not None else '-'}")
     typer.echo()
     files = manifest.get("files", {})
     print_table(

@@ -88,16 +88,16 @@ class PlainProgress(Progress):
         self._stream = stream if stream is not None else sys.stderr
 
     def _line(self, text: str) -> None:
-        self._stream.write(text + "\n")
+        self._stream.write(harmless(text) + "\n")
         self._stream.flush()
 
     def stage(self, title: str) -> None:
         """Writes the title."""
-        self._line(harmless(title))
+        self._line(title)
 
     def note(self, text: str) -> None:
         """Writes the note, indented."""
-        self._line(f"  {harmless(text)}")
+        self._line(f"  {text}")
 
     @contextmanager
     def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
@@ -156,7 +156,7 @@ class RichProgress(Progress):
         """Shows a bar over all rows."""
         speed = _Speed()
         with self._bar(TextColumn("{task.fields[rate]}", markup=False)) as bars:
-            task = bars.add_task(title, total=total, rate="")
+            task = bars.add_task(harmless(title), total=total, rate="")
 
             def advance(count: int) -> None:
                 rate = speed.add(count)
@@ -191,7 +191,7 @@ class RichProgress(Progress):
         self._steps_per_epoch, self._epochs, self._speed = steps_per_epoch, epochs, _Speed()
         with self._bar(TextColumn("{task.fields[values]}", markup=False)) as bars:
             self._bars = bars
-            self._title = title
+            self._title = title = harmless(title)
             self._task = bars.add_task(title, total=epochs * steps_per_epoch, values="")
             try:
                 yield
@@ -212,7 +212,8 @@ class RichProgress(Progress):
     def epoch_end(self, row: Row, best: bool) -> None:
         """Prints the epoch's values above the bar."""
         console = self._bars.console if self._bars is not None else self._console
-        console.print(f"  {row['phase']}  {_epoch_line(row, best)}", highlight=False, markup=False)
+        line = harmless(f"  {row['phase']}  {_epoch_line(row, best)}")
+        console.print(line, highlight=False, markup=False)
 
 
 def terminal_progress(stream: TextIO | None = None) -> Progress:
