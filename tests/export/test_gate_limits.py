@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import keras
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import trained
 
+import tltool
 from tltool.data.examples import Examples
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.comparison import Comparison, breaches
@@ -19,6 +22,7 @@ from tltool.export.gate.tolerance import TOLERANCES, tolerance_for
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError
+from tltool.support.imports import TRUST
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
@@ -194,3 +198,22 @@ def test_the_process_tells_of_errors_and_of_its_end(sure, tmp_path):
         assert "-9" in caught.value.message
         # The next artifact gets a new one.
         assert len(process.run(folder / "model", ["a"])[1]) == 1
+
+
+ECHO = "import json; print(json.dumps({'error': input(), 'hint': None}))"
+
+
+def test_the_process_is_trusted_with_what_this_one_has_imported_alone(monkeypatch, tmp_path):
+    monkeypatch.delenv(TRUST, raising=False)
+    started, given = subprocess.Popen, {}
+
+    def echo(command, *, env, **options):
+        given.update(env)
+        return started([sys.executable, "-c", ECHO], env=env, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", echo)
+    with FreshProcess() as process, pytest.raises(ExportError) as caught:
+        process.run(tmp_path / "model", ["a"])
+    assert TRUST not in given
+    request = json.loads(caught.value.message.removeprefix("model: "))
+    assert request["modules"]["tltool"] == tltool.__file__

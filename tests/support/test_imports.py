@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
 from tltool.support.errors import HeadError
-from tltool.support.imports import TRUST, UntrustedError, import_module, import_named
+from tltool.support.imports import (
+    TRUST,
+    UntrustedError,
+    import_module,
+    import_named,
+    imported_places,
+    load,
+)
 
 
 @pytest.fixture
@@ -52,6 +62,69 @@ def test_it_is_where_the_program_has_imported_it(module, monkeypatch):
         patch.syspath_prepend(".")
         __import__(module)
     assert callable(import_named(f"{module}:f", "head.name", HeadError))
+
+
+@pytest.fixture
+def shadowed(module, tmp_path, monkeypatch):
+    """The module is installed too, and imports one of Python that the current folder shadows."""
+    (tmp_path / "colorsys.py").write_text("open('mark', 'w').close()\n")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / f"{module}.py").write_text("import colorsys\ndef f(): return 'installed'\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    yield module
+    sys.modules.pop("colorsys", None)
+
+
+def test_what_is_installed_comes_before_the_current_folder(shadowed, tmp_path, monkeypatch):
+    monkeypatch.setenv(TRUST, "1")
+    assert import_named(f"{shadowed}:f", "head.name", HeadError)() == "installed"
+    assert not (tmp_path / "mark").exists()
+
+
+CHILD = """
+import json, sys
+from tltool.support.imports import import_module, taken_from
+sys.path += sys.argv[3:]
+with taken_from(json.loads(sys.argv[2])):
+    print(import_module(sys.argv[1]).__file__)
+assert "tensorflow" not in sys.modules
+"""
+
+
+def imported_by_a_child(name, places, *folders):
+    command = [sys.executable, "-P", "-c", CHILD, name, json.dumps(places), *map(str, folders)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_child_takes_what_its_parent_took_and_no_file_beside_it(module, tmp_path, monkeypatch):
+    untold = imported_by_a_child(module, {})
+    assert "lies in the current folder" in untold.stderr
+    for name in ("part", "stranger"):
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "unmade").mkdir()
+    (tmp_path / "unmade" / "heads.py").write_text("import part\n")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        for name in (module, "part", "unmade.heads"):
+            __import__(name)
+    places = imported_places()
+    for name in ("part", "unmade", "unmade.heads"):
+        sys.modules.pop(name)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / f"{module}.py").write_text("")
+    for name, file in ((module, f"{module}.py"), ("unmade.heads", "unmade/heads.py")):
+        done = imported_by_a_child(name, places, tmp_path / "site")
+        assert done.stdout.strip() == str(tmp_path / file), done.stderr
+    assert "lies in the current folder" in imported_by_a_child("stranger", places).stderr
+
+
+def test_an_entry_point_of_the_current_folder_can_be_trusted(module):
+    point = EntryPoint("mine", f"{module}:f", "tltool.heads")
+    with pytest.raises(HeadError, match="lies in the current folder") as caught:
+        load(point, "head.name", HeadError)
+    assert "--trust" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["os:system", "subprocess:run", "unittest.mock:patch"])

@@ -7,11 +7,14 @@ came with it: see `import_module`.
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import importlib.machinery
+import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +25,9 @@ from tltool.support.errors import TltoolError, did_you_mean
 TRUST = "TLTOOL_TRUST"
 """Environment variable: where it is neither empty nor 0, the current folder is searched too."""
 
+Place = str | list[str]
+"""A module's file; of a package without one, its folders."""
+
 
 class UntrustedError(ImportError):
     """A module that is not imported because a file named it, not the user."""
@@ -31,8 +37,9 @@ def import_module(name: str) -> ModuleType:
     """Imports a module that a file names.
 
     One that this program has imported already is taken; else it is looked for
-    among the installed packages and on PYTHONPATH, and in the current folder
-    only where `TRUST` is set. The standard library has nothing to name.
+    among the installed packages and on PYTHONPATH, and last in the current
+    folder, only where `TRUST` is set, be it on the path or not. The standard
+    library has nothing to name.
 
     Raises:
         UntrustedError: It lies in the current folder, or is of the standard library.
@@ -47,7 +54,7 @@ def import_module(name: str) -> ModuleType:
         return sys.modules[name]
     here = str(Path.cwd())
     trusted = os.environ.get(TRUST, "") not in {"", "0"}
-    with _searched([here] if trusted else [], without=here):
+    with _searched_last(here, trusted):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -62,14 +69,58 @@ def import_module(name: str) -> ModuleType:
 
 
 @contextmanager
-def _searched(first: list[str], *, without: str) -> Iterator[None]:
-    """Changes where modules are looked for: `first` before all others, a folder not at all."""
+def _searched_last(here: str, trusted: bool) -> Iterator[None]:
+    """Has the current folder searched for modules after all others, or not at all."""
     before = list(sys.path)
-    sys.path[:] = [*first, *(p for p in before if p and Path(p).absolute() != Path(without))]
+    others = [path for path in before if path and Path(path).absolute() != Path(here)]
+    sys.path[:] = [*others, here] if trusted else others
     try:
         yield
     finally:
         sys.path[:] = before
+
+
+def imported_places() -> dict[str, Place]:
+    """Where the modules lie that this program has imported, by the names of whole packages.
+
+    A child that is given them takes the same ones (`taken_from`), and no others beside them.
+    """
+    specs = {
+        name: spec
+        for name, module in list(sys.modules.items())
+        if "." not in name and name not in sys.stdlib_module_names
+        if (spec := getattr(module, "__spec__", None)) is not None and spec.name == name
+    }
+    return {
+        name: spec.origin if spec.has_location else list(spec.submodule_search_locations or ())
+        for name, spec in specs.items()
+    }
+
+
+@contextmanager
+def taken_from(places: Mapping[str, Place]) -> Iterator[None]:
+    """Has modules imported from these places, as `imported_places` of another process gave them."""
+    finder = _Placed(places)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Placed(importlib.abc.MetaPathFinder):
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self._places = places
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        place = self._places.get(name)
+        if isinstance(place, str):
+            return importlib.util.spec_from_file_location(name, place)
+        if not place:
+            return None
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = place
+        return spec
 
 
 def import_hint(fault: ImportError) -> str:
@@ -135,7 +186,8 @@ def load(point: EntryPoint, field: str, error: type[TltoolError]) -> Any:
         return point.load()
     except (ImportError, AttributeError) as fault:
         package = point.dist.name if point.dist else "a package"
+        anew = f"install {package} anew, or ask who made it"
         raise error(
             f"{field}: {point.name!r} of {package}, {point.value}, can't be imported: {fault}.",
-            hint=f"Install {package} anew, or ask who made it.",
+            hint=import_hint(fault) if isinstance(fault, UntrustedError) else anew,
         ) from fault

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tltool.support.errors import TltoolError
+from tltool.support.imports import taken_from
 from tltool.support.processes import end_with_parent
 
 
@@ -46,7 +47,8 @@ def _run(request: dict[str, Any]) -> list[str]:
         Path(value["stored"]).read_bytes() if isinstance(value, dict) else value
         for value in request["inputs"]
     ]
-    outputs, names = load_artifact(Path(request["artifact"])).predict_with_labels(inputs)
+    with taken_from(request["modules"]):
+        outputs, names = load_artifact(Path(request["artifact"])).predict_with_labels(inputs)
     np.savez(request["answer"], outputs=outputs)
     return names
 

@@ -23,7 +23,7 @@ from tltool.export.feeding import encoded
 from tltool.export.outputs import Outputs
 from tltool.support.errors import ExportError
 from tltool.support.files import scratch_folder
-from tltool.support.imports import TRUST
+from tltool.support.imports import imported_places
 from tltool.support.processes import child_environment
 
 _LAST_LINES = 5
@@ -44,9 +44,8 @@ class FreshProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            # The training process may hold all the memory of a GPU. It has imported, and so trusts,
-            # the modules that its own artifacts name.
-            env=child_environment(**{TRUST: "1"}),
+            # The training process may hold all the memory of a GPU.
+            env=child_environment(),
         )
 
     def __enter__(self) -> Self:
@@ -79,6 +78,8 @@ class FreshProcess:
             "artifact": str(artifact_path.resolve()),
             "inputs": [self._sent(value, number) for number, value in enumerate(inputs)],
             "answer": str(answer),
+            # What this process has imported its own artifacts may name.
+            "modules": imported_places(),
         }
         reply = self._ask(request)
         if reply is None:
