@@ -305,8 +305,8 @@ def test_rows_are_computed_in_groups_within_the_limit_of_tokens(text, monkeypatc
         (b"instances=good", {}, 400, "it looks like form data"),
         (b"\xff\xd8\xff\xe0", {"content-type": "image/jpeg"}, 400, "it looks like JPEG"),
         ('{"instances": ["é"]}'.encode("utf-16"), {}, 400, "'utf-8' codec can't decode"),
-        (b'{"instances": ["a"], "instances": ["b"]}', {}, 400, "'instances' stands twice"),
-        (b'{"instances": [{"texts": "a", "texts": "b"}]}', {}, 400, "'texts' stands twice"),
+        (b'{"instances": ["a"], "instances": ["b"]}', {}, 400, "'instances' is given twice"),
+        (b'{"instances": [{"texts": "a", "texts": "b"}]}', {}, 400, "'texts' is given twice"),
     ],
 )
 def test_what_is_no_json_is_told_what_to_send(texts, content, headers, status, told):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from tltool.support.errors import TltoolError
 from tltool.support.files import (
     atomic_path,
     cache_dir,
+    parse_json,
     probe_room,
     require_text,
     write_json,
@@ -86,3 +88,11 @@ def test_a_home_that_there_is_not_is_named(monkeypatch):
     monkeypatch.setenv("TLTOOL_CACHE", "~no-such-user/cache")
     with pytest.raises(TltoolError, match="TLTOOL_CACHE=~no-such-user/cache"):
         cache_dir()
+
+
+def test_a_key_that_is_given_twice_is_found_at_once_among_many():
+    text = ",".join(f'"{number}": 0' for number in range(50_000))
+    began = time.process_time()
+    with pytest.raises(ValueError, match="the key '49999' is given twice"):
+        parse_json(f'{{{text}, "49999": 1}}')
+    assert time.process_time() - began < 5

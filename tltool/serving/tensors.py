@@ -20,6 +20,7 @@ import numpy as np
 from tltool.data.images.signatures import image_format
 from tltool.export.contract import MAIN_SIGNATURE
 from tltool.serving.limits import RefusedError
+from tltool.support.files import distinct
 
 Array = np.ndarray[Any, Any]
 Form = Literal["row", "column"]
@@ -108,7 +109,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     if not body:
         raise _no_json("The document is empty")
     try:
-        values = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
+        values = json.loads(body.decode("utf-8"), object_pairs_hook=distinct)
     except RecursionError as error:
         raise _no_json("nested too deeply") from error
     except ValueError as error:  # also of text that is not UTF-8, and of numbers of many digits
@@ -130,15 +131,6 @@ _NO_JSON = {
     b"inputs=": "form data",
 }
 """First bytes of what is sent in place of JSON."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {_shown(twice)} stands twice in an object")
-    return values
 
 
 def _no_json(reason: str) -> RefusedError:

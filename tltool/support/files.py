@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import reprlib
 import shutil
 import tempfile
 import time
@@ -215,16 +216,22 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=distinct, parse_constant=_no_number)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise ValueError(f"the key {twice!r} is given twice")
+def distinct(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON from its keys and values, for `json.loads`' `object_pairs_hook`.
+
+    Raises:
+        ValueError: A key is given twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {reprlib.repr(key)} is given twice")
+        found[key] = value
     return found
 
 

@@ -163,7 +163,7 @@ def test_json_that_cannot_be_a_row_is_a_broken_row(tmp_path):
     for line, reason in (
         (1, "nested too deeply"),
         (2, "not JSON"),
-        (3, "'label' is there twice"),
+        (3, "the key 'label' is given twice"),
         (4, "the text holds half a character"),
         (5, "the label holds half a character"),
         (6, "a label is one line"),

@@ -16,6 +16,7 @@ from tltool.data.reading.csv_records import Quoting, csv_records
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.rows import Broken, Row
 from tltool.support.errors import DataError, did_you_mean
+from tltool.support.files import distinct
 from tltool.support.words import listed
 
 if TYPE_CHECKING:
@@ -196,20 +197,12 @@ def _read_jsonl(path: Path, text: str, columns: Columns) -> list[Row | Broken]:
 
 def _json_object(line: str) -> dict[str, Any] | str:
     try:
-        value = json.loads(line, object_pairs_hook=_each_key_once)
+        value = json.loads(line, object_pairs_hook=distinct)
     except RecursionError:
         return "not JSON (nested too deeply)"
     except ValueError as error:
         return f"not JSON ({error})"
     return value if isinstance(value, dict) else "not a JSON object"
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is there twice")
-    return made
 
 
 def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
