@@ -22,7 +22,9 @@ def folder(tmp_path):
 
 
 def test_a_folder_as_it_was_written_has_no_changes(folder):
-    (folder / ".hidden").write_text("of a file manager")
+    (folder / "below" / "@eaDir").mkdir()
+    for name in (".hidden", "Thumbs.db", "desktop.ini", "below/@eaDir/b"):
+        (folder / name).write_text("of a file manager")
     assert changes_in(folder) == []
 
 

@@ -20,6 +20,17 @@ from tltool.support.processes import is_gone, is_marked, mark
 
 # What another machine left is taken for abandoned after so long without a change.
 _OLD_SECONDS = 7 * 24 * 3600.0
+# What macOS, Windows, Linux, Synology and QNAP leave in folders, in lower case.
+_SYSTEM = {
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "thumbs.db",
+    "desktop.ini",
+}
 # Of a file's name, in that of the folder it is written in: both must be allowed.
 _SHOWN = 40
 _PROBE_SECONDS = 5.0
@@ -178,6 +189,11 @@ def require_text(path: Path) -> None:
             f"{str(path)!r} is not valid Unicode, and no model can be kept there.",
             hint="rename the file or the folder",
         ) from error
+
+
+def is_of_system(name: str) -> bool:
+    """Whether a file or folder in a folder of the user's is hidden, or has a name systems give."""
+    return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def size_of(path: Path) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from tltool.support.files import sha256, write_text
+from tltool.support.files import is_of_system, sha256, write_text
 
 SUMS_FILE = "SHA256SUMS"
 """The list in a folder, as coreutils' `sha256sum` writes it; `sha256sum -c` checks it too."""
@@ -39,10 +39,9 @@ def _remembered(path: Path, state: tuple[int, ...]) -> str:
 
 
 def files_in(folder: Path) -> list[str]:
-    """The paths of all files below a folder in the order of their names, hidden ones left out."""
+    """The paths of files below a folder in the order of their names, but for those of systems."""
     relative = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    visible = [path for path in relative if not any(part.startswith(".") for part in path.parts)]
-    return sorted(path.as_posix() for path in visible)
+    return sorted(path.as_posix() for path in relative if not any(map(is_of_system, path.parts)))
 
 
 def sums_in(folder: Path) -> dict[str, str]:

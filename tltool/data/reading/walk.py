@@ -9,21 +9,11 @@ from pathlib import Path
 
 from tltool.data.reading.rows import Broken
 from tltool.support.errors import DataError
+from tltool.support.files import is_of_system
 from tltool.support.words import count, natural_key
 
 _LOG = logging.getLogger(__name__)
 
-# What macOS, Windows, Linux, Synology and QNAP leave in folders, in lower case.
-_SYSTEM = {
-    "__macosx",
-    "@eadir",
-    "#recycle",
-    "$recycle.bin",
-    "system volume information",
-    "lost+found",
-    "thumbs.db",
-    "desktop.ini",
-}
 _APPLE_DOUBLE = "._"  # beside each file on a foreign disk; never the file itself
 _SHOWN = 5
 
@@ -42,8 +32,8 @@ def entries(folder: Path, omitted: list[Path]) -> list[Path]:
         names = sorted(os.listdir(folder), key=natural_key)  # noqa: PTH208
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}.") from error
-    omitted += [folder / name for name in names if _is_omitted(name)]
-    return [folder / name for name in names if not _is_omitted(name)]
+    omitted += [folder / name for name in names if is_of_system(name)]
+    return [folder / name for name in names if not is_of_system(name)]
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -124,10 +114,6 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
-
-
-def _is_omitted(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def _identity(path: Path) -> tuple[int, int]:
