@@ -29,6 +29,12 @@ ERRORS = {
 }
 
 
+class InternalError(Exception):
+    """As TensorFlow's, which is not imported for this."""
+
+    __module__ = "tensorflow.python.framework.errors_impl"
+
+
 def failing(monkeypatch, error):
     def fail(_):
         raise error
@@ -50,13 +56,14 @@ def test_what_the_system_refuses_is_told_with_its_place(monkeypatch, number):
     [
         (OSError("Can't write data (file write failed: errno = 28, error message = ...)"), "free"),
         (RuntimeError("UNKNOWN: /x/variables: No space left on device"), "free some space"),
+        (InternalError("x; Too many open files"), "ulimit"),
         (MemoryError(), "out of memory: MemoryError"),
         (OSError(errno.ENOMEM, "x"), "out of memory"),
         (ValueError("embedded null byte"), "NUL"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), "rename"),
         (FileNotFoundError(2, "No usable temporary directory found in ['/x']"), "TMPDIR"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_other_errors_of_the_machine_are_told(monkeypatch, error, told):
     done = failing(monkeypatch, error)
@@ -70,6 +77,7 @@ def test_other_errors_of_the_machine_are_told(monkeypatch, error, told):
         ZeroDivisionError("ours"),
         UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range(128)"),
         OSError("a reader's own words"),
+        KeyError("a column with `errno = 28` in it"),
     ],
 )
 def test_a_fault_of_our_own_is_short_and_keeps_its_traceback(monkeypatch, tmp_path, error):

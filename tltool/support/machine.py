@@ -63,7 +63,9 @@ def _number_of(error: BaseException) -> int | None:
     """The system's number of an error, if it came from the system."""
     if isinstance(error, OSError) and error.errno in errno.errorcode:
         return error.errno
-    found = _IN_WORDS.search(str(error))
+    tensorflows = any(kind.__module__.startswith("tensorflow.") for kind in type(error).__mro__)
+    said = tensorflows or isinstance(error, OSError | RuntimeError)
+    found = _IN_WORDS.search(str(error)) if said else None
     if found is None:
         return None
     return int(found[1]) if found[1] else errno.ENOSPC if found[2] else errno.EMFILE
