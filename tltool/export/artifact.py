@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.outputs import Outputs, Run
 from tltool.support.errors import ExportError, TltoolError, first_line
 from tltool.support.files import require_text
+from tltool.support.machine import machine_error
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -100,16 +102,28 @@ def load_artifact(path: Path) -> Artifact:
 
 @contextmanager
 def _told(path: Path, done: str) -> Iterator[None]:
-    """Tells of what a runtime raises on a file that it can't use; which errors, none documents."""
+    """Tells of what a runtime raises on a file that it can't use; which errors, none documents.
+
+    What the machine refuses, and mistakes in tltool's own code, are left as they are.
+    """
     try:
         yield
     except TltoolError:
         raise
     except Exception as error:
+        if machine_error(error) is not None or _is_own_mistake(error):
+            raise
         raise ExportError(
             f"{path} cannot be {done}: {first_line(error)}",
             hint="export again; `tltool inspect` shows what is in the file",
         ) from error
+
+
+def _is_own_mistake(error: Exception) -> bool:
+    """Whether an error that no file causes arose in a module of tltool."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    ours = frame.f_globals.get("__name__", "").startswith("tltool.")
+    return ours and isinstance(error, AssertionError | AttributeError | NameError | TypeError)
 
 
 def read_contract(path: Path) -> tuple[Path, Contract]:

@@ -8,6 +8,7 @@ import keras
 
 from tltool.support.errors import TltoolError, first_line
 from tltool.support.keras_settings import check_keras
+from tltool.support.machine import machine_error
 from tltool.support.quiet import quiet
 
 
@@ -36,6 +37,8 @@ def load_keras_file(
     except TltoolError:
         raise
     except Exception as fault:  # what a damaged file makes its readers raise is not told anywhere
+        if machine_error(fault) is not None:
+            raise
         # What follows in Keras' own messages is how to run the code in a file.
         reason = first_line(fault).partition(". ")[0]
         raise error(f"{path} cannot be loaded: {reason}", hint=hint) from fault

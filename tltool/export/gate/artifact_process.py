@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from tltool.support.errors import TltoolError
 from tltool.support.imports import taken_from
+from tltool.support.machine import machine_error
 from tltool.support.processes import end_with_parent
 
 
@@ -30,10 +31,12 @@ def _serve(answers: IO[str]) -> None:
         request = json.loads(line)
         try:
             reply: dict[str, Any] = {"names": _run(request)}
-        except TltoolError as error:
-            reply = {"error": error.message, "hint": error.hint}
         except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}", "hint": None}
+            known = error if isinstance(error, TltoolError) else machine_error(error)
+            if known is not None:
+                reply = {"error": known.message, "hint": known.hint}
+            else:
+                reply = {"error": f"{type(error).__name__}: {error}", "hint": None}
         answers.write(json.dumps(reply) + "\n")
         answers.flush()
 
