@@ -307,4 +307,5 @@ def test_a_text_that_is_not_unicode_is_refused():
     with pytest.raises(RecipeError) as error:
         Recipe.of(task="text-classification", backbone="x", data={"train": "caf\udce9"})
     (fault,) = error.value.faults
-    assert (fault.path, fault.problem) == ("data.train", "not Unicode text")
+    assert fault.path == "data.train"
+    assert fault.problem.startswith("holds half a character")

@@ -10,7 +10,6 @@ verified.
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice, product
@@ -29,6 +28,7 @@ from tltool.data.preprocessing import ImagePreprocessing, UnigramPreprocessing
 from tltool.data.texts.tokenizers.merges import byte_characters
 from tltool.data.texts.tokenizers.unigram_json import unigram_json
 from tltool.support.errors import BackboneError
+from tltool.support.files import scratch_folder
 
 TOLERANCE = 1e-5
 """Of a difference, as a share of the largest feature: sums in another order give 1e-6, a wrong
@@ -79,9 +79,9 @@ def check_family(name: str) -> CheckResult:
     library = golden_families()[name]
     case = _golden(library)[name]
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            write_seeded_folder(Path(folder), case)
-            backbone = load_seeded(name, Path(folder), case.get("load_size_px"))
+        with scratch_folder("check") as folder:
+            write_seeded_folder(folder, case)
+            backbone = load_seeded(name, folder, case.get("load_size_px"))
         features = seeded_features(backbone)
     except BackboneError as error:
         return CheckResult(name, library, error=error.message)

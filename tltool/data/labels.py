@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples
-from tltool.support.errors import DataError, RunError
+from tltool.support.errors import COPY_RUN_AGAIN, DataError, RunError
 from tltool.support.files import read_json, write_json
 from tltool.tasks.table import Task, TaskSpec
 from tltool.tasks.values import sort_labels
@@ -98,7 +98,7 @@ def load_task(path: Path) -> Task:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} is not a readable label manifest: {error}.",
-            hint="copy the run again from where it was trained, or train again",
+            hint=COPY_RUN_AGAIN,
         ) from error
     raise RunError(
         f"{path} is a label manifest of version {version}; this tltool reads {MANIFEST_VERSION}.",

@@ -12,6 +12,7 @@ from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, ScheduleName
 from tltool.support.errors import Fault, TargetError, did_you_mean
+from tltool.support.words import half_character
 from tltool.tasks.table import TASKS, TaskSpec, unknown_task
 
 # Pydantic names the branch of a union it tried in the error's location; these
@@ -207,11 +208,9 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
 
 def _text_faults(value: Any, path: str = "") -> Iterator[Fault]:
     """Texts that no file can hold, such as a file name that is not in UTF-8."""
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            yield Fault(path, "not Unicode text", _shown(value), hint="rename the file or folder")
+    if isinstance(value, str):
+        if half := half_character(value):
+            yield Fault(path, f"holds {half}", _shown(value), hint="rename the file or folder")
     elif isinstance(value, Mapping | list | tuple):
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, inner in items:

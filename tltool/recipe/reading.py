@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from tltool.recipe.schema import SHORTHANDS, RecipeFields
 from tltool.support.errors import RecipeError
 from tltool.support.items import items_of
+from tltool.support.words import half_character
 
 LARGEST_FILE = 1_000_000
 """Bytes of a recipe at most."""
@@ -206,8 +207,8 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
             seen.add(key.value)
             yield key
             yield value
-    elif any("\ud800" <= character <= "\udfff" for character in node.value):
-        raise _at(node, "a text holds half a character (\\ud800 to \\udfff)")
+    elif half := half_character(node.value):
+        raise _at(node, f"a text holds {half}")
     elif node.tag != f"{_TAG}str" and len(node.value) > LONGEST_NUMBER:
         raise _at(node, f"a number has more than {LONGEST_NUMBER:,} characters")
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from tltool._version import __version__
-from tltool.support.errors import RunError, did_you_mean
+from tltool.support.errors import COPY_RUN_AGAIN, RunError, did_you_mean
 from tltool.support.files import cache_dir, read_json, sweep, write_json
 from tltool.support.processes import is_gone, mark
 from tltool.support.sums import differences, sum_of
@@ -31,7 +31,6 @@ Status = Literal["running", "finished", "interrupted", "failed", "died"]
 MANIFEST = "run.json"
 _FORMAT = 1
 _TRAIN = "Train again, or move that folder away."
-_COPY_AGAIN = "copy the run again from where it was trained, or train again"
 _PACKAGES = (
     "tensorflow",
     "keras",
@@ -183,7 +182,7 @@ class RunFolder:
                 "\n  ".join(
                     [f"The run {str(self.path)!r} is not as {MANIFEST} lists it:", *changed]
                 ),
-                hint=f"{_COPY_AGAIN}; after a change on purpose: tltool runs accept {self.path}",
+                hint=f"{COPY_RUN_AGAIN}; after a change on purpose: tltool runs accept {self.path}",
             )
 
     @property

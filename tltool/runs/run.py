@@ -16,7 +16,7 @@ from tltool.data.preprocessing import (
 from tltool.recipe.export_section import ExportFormat, ExportSection, LiteRTPrecision
 from tltool.recipe.recipe import DataSection, Recipe
 from tltool.runs.folder import RunFolder, runs_of
-from tltool.support.errors import ExportError, HeadError, RunError
+from tltool.support.errors import COPY_RUN_AGAIN, ExportError, HeadError, RunError
 from tltool.support.files import read_json
 from tltool.support.progress import Progress
 from tltool.tasks.table import Task
@@ -121,7 +121,7 @@ class Run:
             raise RunError(
                 f"{file} gives outputs of shape {model.output_shape}, but by "
                 f"{self.folder.labels.name} they are {self.task.num_outputs} for each row.",
-                hint="copy the run again from where it was trained, or train again",
+                hint=COPY_RUN_AGAIN,
             )
         return model
 
@@ -425,6 +425,6 @@ def load_run(path: str | Path, *, progress: Progress | None = None) -> Run:
     except (OSError, ValueError) as error:
         raise RunError(
             f"The run {str(folder.path)!r} can't be opened: {error}",
-            hint="A file of it is missing or damaged; copy the run again, or train again.",
+            hint=f"a file of it is missing or damaged; {COPY_RUN_AGAIN}",
         ) from error
     return Run(folder, recipe, task, preprocessing, progress=progress)

@@ -25,6 +25,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+COPY_RUN_AGAIN = "copy the run again from where it was trained, or train again"
+"""The hint for a run whose files are damaged, missing or not its own."""
+
 
 class TltoolError(Exception):
     """An error the user can act on.

@@ -17,6 +17,7 @@ from typing import Any
 
 from tltool.support.errors import TltoolError
 from tltool.support.processes import is_gone, is_marked, mark
+from tltool.support.words import half_character
 
 # What another machine left is taken for abandoned after so long without a change.
 _OLD_SECONDS = 7 * 24 * 3600.0
@@ -182,13 +183,11 @@ def require_text(path: Path) -> None:
     Raises:
         TltoolError: Names it.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
+    if half := half_character(str(path)):
         raise TltoolError(
-            f"{str(path)!r} is not valid Unicode, and no model can be kept there.",
+            f"{str(path)!r} holds {half}, and no model can be kept there.",
             hint="rename the file or the folder",
-        ) from error
+        )
 
 
 def is_of_system(name: str) -> bool:

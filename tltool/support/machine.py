@@ -7,6 +7,7 @@ import os
 import re
 
 from tltool.support.errors import TltoolError, first_line
+from tltool.support.words import half_character
 
 _ELSEWHERE = "choose another place, or get the right to use this one"
 _HINTS = {
@@ -81,8 +82,6 @@ def _has_working_folder() -> bool:
 
 def _undecodable(error: UnicodeEncodeError) -> TltoolError | None:
     """A name of a file with bytes that are no text, where a library needs text."""
-    if not any("\ud800" <= character <= "\udfff" for character in error.object):
-        return None
-    return TltoolError(
-        f"{error.object!r} is not valid Unicode", hint="rename the file or the folder"
-    )
+    half = half_character(error.object)
+    hint = "rename the file or the folder"
+    return TltoolError(f"{error.object!r} holds {half}", hint=hint) if half else None

@@ -44,6 +44,21 @@ def _harmless(character: str) -> str:
     return "\ufffd" if harmful else character
 
 
+def half_character(text: str) -> str | None:
+    """Names the half of a surrogate pair in a text, which no file can hold; None where is none.
+
+    Bytes that are not in the encoding of their file are read as such halves
+    (U+DC80 to U+DCFF, as PEP 383 has it).
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        byte = f" or the byte 0x{half - 0xDC00:02x} that is not UTF-8" if half >> 7 == 0x1B9 else ""
+        return f"half a character (\\u{half:04x}){byte}"
+    return None
+
+
 def appearance(text: str) -> str:
     """A key that is equal for names a reader takes for one.
 

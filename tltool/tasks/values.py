@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from tltool.support.words import natural_key
+from tltool.support.words import half_character, natural_key
 
 HALF = 0.5
 """The probability from which on a label is given where no threshold was chosen."""
@@ -82,19 +82,9 @@ def label_text(value: Any) -> str:
 
 
 def check_unicode(text: str, noun: str) -> None:
-    """Raises BadValueError where a text holds what no file can: half of a surrogate pair.
-
-    Bytes that are not in the encoding of their file are read as such halves
-    (U+DC80 to U+DCFF, as PEP 383 has it).
-    """
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ord(text[error.start])
-        byte = f" or the byte 0x{half - 0xDC00:02x} that is not UTF-8" if half >> 7 == 0x1B9 else ""
-        raise BadValueError(f"the {noun} holds half a character (\\u{half:04x}){byte}") from None
+    """Raises BadValueError where a text holds a `half_character`."""
+    if half := half_character(text):
+        raise BadValueError(f"the {noun} holds {half}")
 
 
 def choices_in(cell: Any) -> list[Any] | None:
