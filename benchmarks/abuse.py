@@ -1,16 +1,19 @@
 """What tltool makes of abuse. Linux only; every trial is a process of its own.
 
     python benchmarks/abuse.py signals --trials 60 --seed 0
+    python benchmarks/abuse.py inputs --seed 0
 
 `signals`: a tiny run gets SIGINT, SIGTERM, SIGHUP, SIGKILL or two signals at a random moment. It
 must leave a run that can be used or that says what it is, and no process, lock or temporary file;
 what SIGKILL leaves, the next run must remove.
+
+`inputs`: recipes, overrides, tables, pictures, models and requests with something changed. Each
+must be accepted or refused in words, in time and within a bound of memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import atexit
 import json
 import os
 import random
@@ -19,19 +22,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from contest import markdown_table, say
+from forks import Forks
+from hostile_inputs import KINDS as INPUTS
+from hostile_inputs import give_all
+from hostile_inputs import table as outcomes
+from results import write_section
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 KINDS = ("INT", "TERM", "HUP", "KILL", "two")
 CODES = {"INT": 130, "TERM": 143, "HUP": 129, "KILL": -9}
 USABLE, NO_MODEL = "usable", "no model"
-PATIENCE_SECONDS = 120.0
 # A process that watches its parent looks once a second.
 LINGERING_SECONDS = 5.0
 
@@ -81,6 +87,11 @@ def main() -> None:
     command.add_argument("--trials", type=int, default=60)
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=signals)
+    command = commands.add_parser("inputs", help="mutated recipes, data, models and requests")
+    command.add_argument("--kinds", nargs="+", choices=INPUTS, default=list(INPUTS))
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--count", type=int, help="of each kind, in place of the usual number")
+    command.set_defaults(run=inputs)
     options = parser.parse_args()
     sys.exit(options.run(options))
 
@@ -117,6 +128,18 @@ def signals(options: argparse.Namespace) -> int:
         say(f"\na last run, undisturbed: exit code {code}, left behind: {left or 'nothing'}")
     say("\n" + table(trials))
     return sum(bool(trial.faults) for trial in trials) + bool(code) + bool(left)
+
+
+def inputs(options: argparse.Namespace) -> int:
+    """Gives inputs; returns how many ended in a fault. Whole, it is written to RESULTS.md."""
+    counts = {kind: options.count or INPUTS[kind].count for kind in options.kinds}
+    with tempfile.TemporaryDirectory(prefix="abuse-") as folder:
+        found = give_all(Path(folder), counts, options.seed)
+    text = outcomes(found)
+    print(text)
+    if options.count is None and options.kinds == list(INPUTS):
+        write_section("abuse inputs", f"## Mutated inputs\n\nSeed {options.seed}.\n\n{text}")
+    return min(sum(given.is_fault for given in found), 99)
 
 
 def disturbed(
@@ -163,12 +186,12 @@ def table(trials: list[Trial]) -> str:
     rows = []
     for kind in KINDS:
         own = [trial for trial in trials if trial.kind == kind]
-        outcomes = Counter(t.status for t in own)
+        statuses = Counter(t.status for t in own)
         rows.append(
             [
                 "two signals" if kind == "two" else f"SIG{kind}",
                 str(len(own)),
-                *(str(outcomes[s]) for s in ("none", "interrupted", "died", "finished")),
+                *(str(statuses[s]) for s in ("none", "interrupted", "died", "finished")),
                 str(sum(t.use == USABLE for t in own)),
                 str(sum(t.use == NO_MODEL for t in own)),
                 str(sum(bool(t.faults) for t in own)),
@@ -179,29 +202,18 @@ def table(trials: list[Trial]) -> str:
     return markdown_table(header, rows)
 
 
-class Bench:
-    """A folder with data, a tiny pretrained model and a recipe; commands run in forked processes.
-
-    TensorFlow is imported once, here, and does nothing in this process: so its forks can use it.
-    """
+class Bench(Forks):
+    """A folder with data, a tiny pretrained model and a recipe; commands run in forks."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        for name in ("tmp", "cache", "logs"):
-            (root / name).mkdir()
-        os.environ["TMPDIR"] = tempfile.tempdir = str(root / "tmp")
-        os.environ["TLTOOL_CACHE"] = str(root / "cache")
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        from tltool.support.quiet import load_tensorflow
-
-        load_tensorflow()
+        super().__init__(root)
         import tltool.export.formats.litert.export
         import tltool.finetuning.conclusion
         import tltool.finetuning.job
         import tltool.report.plots
         import tltool.training.trainer  # noqa: F401
 
-        self.wait(self._forked(self._write))
+        self.wait(self.start(self._write))
 
     def _write(self) -> int:
         from presets import write_text_preset, write_texts
@@ -232,7 +244,7 @@ class Bench:
         """Runs the recipe; returns the exit code, or at once the number of the process."""
         overrides = () if export else ("export.formats=[]",)
         recipe = str(self.root / "recipe.yaml")
-        child = self._forked(lambda: self._command("finetune", recipe, *overrides))
+        child = self.start(lambda: self._command("finetune", recipe, *overrides))
         return self.wait(child) if wait else child
 
     def _command(self, *arguments: str) -> int:
@@ -240,54 +252,10 @@ class Bench:
 
         return run(list(arguments))
 
-    def _forked(self, work: Callable[[], int]) -> int:
-        child = os.fork()
-        if child:
-            return child
-        code = 70
-        try:
-            os.setsid()
-            atexit._clear()  # what this program would do at its end
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            log = os.open(self._log(os.getpid()), os.O_WRONLY | os.O_CREAT)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            code = work()
-        except KeyboardInterrupt:
-            code = 130
-        finally:
-            atexit._run_exitfuncs()  # as at the end of a process that was not forked
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    def _log(self, child: int) -> Path:
-        return self.root / "logs" / str(child)
-
-    def wait(self, child: int, patience: float = PATIENCE_SECONDS) -> int:
-        """The exit code; a process that does not end in time is killed."""
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                self._last = child
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.02)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        self._last = child
-        return 99
-
     def is_running(self, child: int) -> bool:
         """Whether a process has not ended."""
         state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
         return state != "Z"
-
-    def last_words(self, child: int) -> str:
-        """The end of what a process said; of 0 that of the last one."""
-        return " | ".join(self._log(child or self._last).read_text().splitlines()[-4:])
 
     def processes_of(self, session: int) -> list[str]:
         """Processes that a trial started and that are still there after a while."""
@@ -318,7 +286,7 @@ class Bench:
 
     def predict_all(self) -> dict[str, str]:
         """What predicting with each run gives: `USABLE`, `NO_MODEL`, or what went wrong."""
-        self.wait(self._forked(self._predict_all), patience=1800.0)
+        self.wait(self.start(self._predict_all), patience=1800.0)
         return dict(json.loads((self.root / "usable.json").read_text()))
 
     def _predict_all(self) -> int:

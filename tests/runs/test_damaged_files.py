@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import shutil
 
 import pytest
 import stored
+from mutations import DEEP, mutated_json, no_json
 
 import tltool
 from tltool.export.contract import Contract
@@ -16,9 +16,6 @@ from tltool.export.inspection.inspection import inspect_artifact
 from tltool.support.errors import TltoolError
 from tltool.support.files import parse_json
 from tltool.support.sums import write_sums
-
-OTHER_VALUES = [None, 3, -1, "x", "../x", [], {}, [1], {"a": 1}, 1.5, True]
-DEEP = "[" * 100_000 + "]" * 100_000
 
 
 @pytest.fixture(scope="module")
@@ -31,33 +28,12 @@ def run(original, tmp_path):
     return shutil.copytree(original, tmp_path / "1")
 
 
-def places(value, path=()):
-    """The path of every value in a JSON value, of lists the first two."""
-    items = value.items() if isinstance(value, dict) else ()
-    items = list(enumerate(value))[:2] if isinstance(value, list) else items
-    for key, below in items:
-        yield (*path, key)
-        yield from places(below, (*path, key))
-
-
 def mutations(text, count, seed=0):
-    """JSON texts with a value removed or of another kind, and what is no JSON at all."""
-    whole = json.loads(text)
-    yield from ("", "[]", "null", '"x"', text[: len(text) // 2], "\0" * len(text), DEEP)
-    yield text.replace("{", '{"twice": 1, "twice": 2, ', 1)
-    yield text.replace("{", '{"n": NaN, ', 1)
-    rng, found = random.Random(seed), list(places(whole))
+    """What is no JSON at all, and JSON objects with something changed."""
+    draw = random.Random(seed)
+    yield from no_json(text)
     for _ in range(count):
-        changed = copy.deepcopy(whole)
-        *path, last = rng.choice(found)
-        place = changed
-        for key in path:
-            place = place[key]
-        if rng.random() < 0.3:
-            del place[last]
-        else:
-            place[last] = rng.choice(OTHER_VALUES)
-        yield json.dumps(changed)
+        yield mutated_json(text, draw)
 
 
 def told(function, *arguments) -> bool:
