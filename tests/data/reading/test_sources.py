@@ -189,6 +189,13 @@ def test_class_names_of_hugging_face_are_used(tmp_path):
     ]  # fmt: skip
     assert "row 3: the label is missing" in refused(path).message
     assert read_table(path, Columns("text", ("labels",)))[0].label == ["bad", "good"]
+    # As pandas writes whole numbers of which some were missing.
+    floats = pyarrow.array([1.0, float("nan"), -1.0])
+    parquet.write_table(table.set_column(1, "label", floats), path)
+    read = [row.label for row in read_table(path, Columns("text", ("label",)))]
+    assert read[0] == "good"
+    assert read[1] != read[1]
+    assert read[2] is None
 
 
 def test_images_in_a_parquet_file_are_refused_in_words(tmp_path):
@@ -199,7 +206,34 @@ def test_images_in_a_parquet_file_are_refused_in_words(tmp_path):
     parquet.write_table(pyarrow.table({"image": images, "label": ["a", "b"]}), tmp_path / "a.pq")
     error = refused(tmp_path / "a.pq", spec=IMAGE)
     assert "the column 'image' holds struct<bytes: binary, path: string>" in error.message
-    assert "write the images to files" in error.hint
+    assert "write images to files" in error.hint
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+@pytest.mark.parametrize(
+    "kind", ["timestamp", "date", "duration", "list<element: duration[s]>", "map", "struct"]
+)
+def test_columns_of_moments_and_of_records_are_refused_in_words(kind, column, tmp_path):
+    """Python's own kinds of moments do not reach as far as Parquet's."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    far = pa.array([2**62] * 2)
+    columns = {
+        "timestamp": far.view(pa.timestamp("ns")),
+        "date": far.view(pa.date64()),
+        "duration": far.view(pa.duration("s")),
+        "list<element: duration[s]>": pa.ListArray.from_arrays(
+            [0, 1, 2], far.view(pa.duration("s"))
+        ),
+        "map": pa.array([[("a", 1)]] * 2, pa.map_(pa.string(), pa.int64())),
+        "struct": pa.array([{"a": 1}] * 2),
+    }
+    table = {"text": ["a", "b"], "label": ["x", "y"], column: columns[kind]}
+    parquet.write_table(pa.table(table), tmp_path / "a.parquet")
+    error = refused(tmp_path / "a.parquet", on_error="skip")
+    assert f"the column '{column}' holds {kind}" in error.message
+    assert "a column of texts or numbers" in error.hint
 
 
 def test_all_columns_that_are_missing_are_named(tmp_path):

@@ -206,17 +206,11 @@ def _json_object(line: str) -> dict[str, Any] | str:
 
 
 def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
-    from pyarrow import types
-
     with _parquet_file(path) as file:
         schema = file.schema_arrow
         _check_columns(path, schema.names, columns)
-        if types.is_struct(schema.field(columns.input).type):
-            raise DataError(
-                f"{path}: the column {columns.input!r} holds {schema.field(columns.input).type}, "
-                "such as images themselves; a text or the path of an image is needed.",
-                hint="write the images to files, and their paths into a table",
-            )
+        for name in columns.names:
+            _check_kind(path, schema.field(name))
         table = file.read(columns=list(columns.names))
         cells = [_cells(table, name) for name in columns.names]
     rows: list[Row | Broken] = [
@@ -224,6 +218,28 @@ def _read_parquet(path: Path, columns: Columns) -> list[Row | Broken]:
         for number, row in enumerate(zip(*cells, strict=True), start=1)
     ]
     return _not_empty(path, rows)
+
+
+def _check_kind(path: Path, field: pyarrow.Field) -> None:
+    """Raises DataError for a column of moments or of records, or of lists of them.
+
+    Not all of them have a Python value: years may be beyond 9999.
+    """
+    from pyarrow import types
+
+    kind = field.type
+    while hasattr(kind, "value_type"):
+        kind = kind.value_type
+    if types.is_struct(kind) or types.is_map(kind):
+        way = "write images to files, and their paths into a table"
+    elif types.is_temporal(kind):
+        way = "write moments as text"
+    else:
+        return
+    raise DataError(
+        f"{path}: the column {field.name!r} holds {field.type}, of which nothing is read.",
+        hint=f"name a column of texts or numbers; or {way}",
+    )
 
 
 def _cells(table: pyarrow.Table, name: str) -> list[Any]:
@@ -235,7 +251,7 @@ def _cells(table: pyarrow.Table, name: str) -> list[Any]:
         if isinstance(value, list):
             return [named(item) for item in value]
         # -1 is what Hugging Face writes where there is no label.
-        return None if value == -1 else names[value] if value in range(len(names)) else value
+        return None if value == -1 else names[int(value)] if value in range(len(names)) else value
 
     return [named(value) for value in values] if names else values
 
