@@ -364,28 +364,30 @@ def _read(source: Any, count: int) -> None:
 
 def _models(folder: Path) -> Give:
     """One file of a run or of an export, its sum renewed or not; then what a user does with it."""
+    import exported
     import stored
 
-    original = folder / "original" / "tiny" / "1"
-    if not original.exists():
-        stored.write_run(folder / "original", "litert", "keras", "saved_model")
+    forms, runs = ("litert", "keras", "saved_model"), folder / "original"
+    if not runs.exists():
+        stored.write_run(runs / "text", *forms)
+        stored.write_run(runs / "image", *forms, made=exported.image_model(folder / "pictures"))
+    inputs = {"text": "good film", "image": str(folder / "pictures" / "0.jpg")}
 
     def give(draw: Random) -> str:
-        run = folder / "run"
+        run, modality = folder / "run", draw.choice(list(inputs))
         shutil.rmtree(run, ignore_errors=True)
-        shutil.copytree(original, run)
+        shutil.copytree(runs / modality / "tiny" / "1", run)
         place = draw.choice((run, *sorted((run / "exports").iterdir())))
-        files = [p for p in sorted(place.rglob("*")) if p.is_file() and "exports" not in
-                 p.relative_to(place).parts and p.suffix not in {".md", ".txt"}]  # fmt: skip
-        file = draw.choice([p for p in files if p.stat().st_size])
+        file = draw.choice([
+            file for file in sorted(place.rglob("*"))
+            if file.is_file() and file.stat().st_size and file.suffix not in {".md", ".txt"}
+            and "exports" not in file.relative_to(place).parts
+        ])  # fmt: skip
         file.write_bytes(_changed(file, draw))
         if draw.random() < 0.7 and _command("runs", "accept", place) == REFUSED:
             return REFUSED
-        if place == run:
-            use = draw.choice((("predict", run, "good film"), ("runs", "show", run)))
-        else:
-            use = draw.choice((("predict", place, "good film"), ("inspect", place)))
-        return _command(*use)
+        told = ("runs", "show", run) if place == run else ("inspect", place)
+        return _command(*draw.choice((told, ("predict", place, inputs[modality]))))
 
     return give
 

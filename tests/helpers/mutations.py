@@ -88,7 +88,10 @@ def no_json(text: str) -> Iterator[str]:
 def mutated_json(text: str, draw: Random) -> str:
     """A JSON object with one of its values removed or of another kind."""
     changed = json.loads(text)
-    *path, last = draw.choice(list(_places(changed)))
+    places = list(_places(changed))
+    if not places:
+        return json.dumps(draw.choice(OTHER_VALUES))
+    *path, last = draw.choice(places)
     place = changed
     for key in path:
         place = place[key]
@@ -256,8 +259,8 @@ def _odd_columns(count: int) -> list[Any]:
     farthest = pa.array([2**62] * count, pa.int64())
     return [
         *made,
-        *(_cast(farthest, kind) for kind in (pa.timestamp("s"), pa.timestamp("ns"), pa.date64())),
-        _cast(farthest, pa.duration("s")),
+        *(_cast(farthest, kind) for kind in (pa.timestamp("ns"), pa.date64(), pa.duration("s"))),
+        _cast(pa.array([2**50] * count), pa.timestamp("s")),
         pa.array([float("nan")] * count),
         pa.array([b"\xff\x00"] * count),
         pa.array([[n, None] for n in numbers]),

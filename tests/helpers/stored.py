@@ -21,15 +21,16 @@ def text_model() -> TinyTrained:
     return exported.text_model(tiny.TINY_TEXT)
 
 
-def write_run(root: Path, *forms: str, **values) -> RunFolder:
+def write_run(root: Path, *forms: str, made: TinyTrained | None = None, **values) -> RunFolder:
     """A finished run `root/tiny/1`.
 
     Args:
         root: Of the runs.
         forms: Formats to export it in, without the gate.
+        made: What it holds; None takes `text_model`.
         values: Of its recipe, in place of the usual ones.
     """
-    made = text_model()
+    made = made or text_model()
     folder = RunFolder.create(root, "tiny")
     usual = {"task": made.task.spec.name, "backbone": "minilm", "name": "tiny"}
     write_text(folder.recipe, Recipe.of(**{**usual, **values}).to_yaml())

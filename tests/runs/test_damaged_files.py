@@ -6,14 +6,16 @@ import json
 import random
 import shutil
 
+import exported
 import pytest
 import stored
-from mutations import DEEP, mutated_json, no_json
+from mutations import DEEP, damaged_zip, mutated_json, no_json
 
 import tltool
 from tltool.export.contract import Contract
+from tltool.export.formats.keras.file import read_keras
 from tltool.export.inspection.inspection import inspect_artifact
-from tltool.support.errors import TltoolError
+from tltool.support.errors import DamagedError, TltoolError
 from tltool.support.files import parse_json
 from tltool.support.sums import write_sums
 
@@ -96,6 +98,19 @@ def test_a_folder_in_place_of_a_file(run, name):
     assert told(tltool.load_run, run)
 
 
+def test_a_damaged_keras_file_is_read_or_refused_and_nothing_else(run):
+    """In an archive that is whole: HDF5 raises what it likes, and a config can be anything."""
+    file = run / "exports" / "keras" / "model.keras"
+    content, draw, refused = file.read_bytes(), random.Random(0), 0
+    for _ in range(150):
+        file.write_bytes(damaged_zip(content, draw))
+        try:
+            read_keras(file)
+        except DamagedError:
+            refused += 1
+    assert 75 < refused < 150
+
+
 @pytest.mark.parametrize("form", ["litert", "keras"])
 def test_a_model_file(run, form):
     folder = run / "exports" / form
@@ -117,6 +132,39 @@ def test_a_model_that_gives_other_outputs_than_the_labels(run):
     loaded.record("finished")
     with pytest.raises(TltoolError, match=r"labels\.json they are 4"):
         tltool.load_run(run).predict(["good film"])
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A run on pictures, and a picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    made = exported.image_model(folder / "files")
+    return stored.write_run(folder, made=made).path, made.held_out.inputs[0]
+
+
+@pytest.mark.parametrize(
+    ("modality", "changes", "reason"),
+    [
+        ("text", {"inputs": ["token_ids", "padding_mask"]}, "and preprocessing.json gives others"),
+        ("text", {"max_length": -1}, "greater than 0"),
+        ("image", {"size_px": [12, 12]}, "and preprocessing.json gives others"),
+        ("image", {"size_px": [12, -1]}, "greater than 0"),
+        ("image", {"resize_px": 3}, "at least the larger side"),
+        ("image", {"std": [1, 0, 1]}, "greater than 0"),
+    ],
+)
+def test_a_contract_that_does_not_fit_the_model(modality, changes, reason, original, pictures):
+    run, value = (original, "good film") if modality == "text" else pictures
+    file = run / "preprocessing.json"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(json.dumps({**json.loads(before), **changes}))
+    try:
+        stored.RunFolder.open(run).record("finished")
+        with pytest.raises(TltoolError, match=reason):
+            tltool.load_run(run).predict([value])
+    finally:
+        file.write_text(before, encoding="utf-8")
+        stored.RunFolder.open(run).record("finished")
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "NaN", "[Infinity]", DEEP, "{", b"\xff"])

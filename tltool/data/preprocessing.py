@@ -12,11 +12,19 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    model_validator,
+)
 
 
 class _Contract(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def digest(self) -> str:
         """sha256 (hex) of the canonical JSON form; equal contracts have equal digests."""
@@ -44,14 +52,23 @@ class ImagePreprocessing(_Contract):
     """
 
     kind: Literal["image"] = "image"
-    size_px: tuple[int, int]
-    resize_px: int
+    size_px: tuple[PositiveInt, PositiveInt]
+    resize_px: PositiveInt
     fit: Literal["crop", "stretch"] = "crop"
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     antialias: bool = True
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (1.0, 1.0, 1.0)
     channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ImagePreprocessing:
+        if self.fit == "crop" and self.resize_px < max(self.size_px):
+            raise ValueError(
+                f"resize_px is {self.resize_px}, but must be at least the larger side of size_px, "
+                f"{self.size_px}"
+            )
+        return self
 
 
 class TextPreprocessing(_Contract):
@@ -66,7 +83,7 @@ class TextPreprocessing(_Contract):
     """
 
     vocabulary: tuple[str, ...] = Field(repr=False)
-    max_length: int = 128
+    max_length: PositiveInt = 128
     unknown_token: str = "[UNK]"
     start_token: str = "[CLS]"
     end_token: str = "[SEP]"

@@ -123,6 +123,12 @@ class Run:
                 f"{self.folder.labels.name} they are {self.task.num_outputs} for each row.",
                 hint=COPY_RUN_AGAIN,
             )
+        if not _fits(model.input_shape, self.preprocessing):
+            raise RunError(
+                f"{file} takes inputs of shape {model.input_shape}, and "
+                f"{self.folder.preprocessing.name} gives others.",
+                hint=COPY_RUN_AGAIN,
+            )
         return model
 
     def _rebuilt(self) -> keras.Model:
@@ -399,6 +405,18 @@ def _import_head(name: str) -> HeadError | None:
     except HeadError as error:
         return error
     return None
+
+
+def _fits(shape: Any, contract: ImagePreprocessing | TextPreprocessing) -> bool:
+    """Whether a model's inputs, by their shape or shapes, are those that a contract prepares."""
+    if isinstance(contract, TextPreprocessing):
+        return isinstance(shape, dict) and shape.keys() == set(contract.inputs)
+    given = (None, *contract.size_px, 3)
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == len(given)
+        and all(side in {None, own} for side, own in zip(shape, given, strict=True))
+    )
 
 
 def load_run(path: str | Path, *, progress: Progress | None = None) -> Run:

@@ -266,7 +266,7 @@ def test_preprocessor_is_the_single_image_function_on_a_batch():
 
 def test_a_crop_larger_than_the_resized_image_is_refused():
     with pytest.raises(ValueError, match="resize_px is 200"):
-        ImagePreprocessor(BICUBIC.model_copy(update={"resize_px": 200}))
+        ImagePreprocessing(size_px=(224, 224), resize_px=200)
 
 
 def test_decoding_is_stateless():

@@ -265,14 +265,10 @@ class ImagePreprocessor(tf.Module):
 
     Args:
         contract: The preprocessing contract.
-
-    Raises:
-        ValueError: `resize_px` is smaller than a side of `size_px`.
     """
 
     def __init__(self, contract: ImagePreprocessing) -> None:
         super().__init__()
-        check_sizes(contract)
         self.contract = contract
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
@@ -282,13 +278,4 @@ class ImagePreprocessor(tf.Module):
             lambda one: preprocess_image(one, self.contract),
             data,
             fn_output_signature=tf.TensorSpec((*self.contract.size_px, 3), tf.float32),
-        )
-
-
-def check_sizes(contract: ImagePreprocessing) -> None:
-    """Raises ValueError where the crop is larger than the resized image may be."""
-    if contract.fit == "crop" and contract.resize_px < max(contract.size_px):
-        raise ValueError(
-            f"resize_px is {contract.resize_px}, but must be at least the larger side "
-            f"of size_px, {contract.size_px}."
         )

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from tltool.data.images.preprocessor import (
     array_to_rgb,
-    check_sizes,
     decode_one_of,
     decoder_of,
     plain_message,
@@ -32,15 +31,11 @@ class ImageStore:
         images: Paths, encoded images (bytes) or uint8 arrays (see `array_to_rgb`).
         origins: Where each image came from, for messages.
         contract: How they are resized.
-
-    Raises:
-        ValueError: As `check_sizes`.
     """
 
     def __init__(
         self, images: Sequence[Any], origins: Sequence[str], contract: ImagePreprocessing
     ) -> None:
-        check_sizes(contract)
         self._images, self._origins, self._contract = images, origins, contract
         self.shape = (*contract.size_px, 3)
 

@@ -17,7 +17,7 @@ import h5py
 
 from tltool.export.formats.inspection import Inspection
 from tltool.export.signatures import Signature, TensorInfo
-from tltool.support.errors import DamagedError
+from tltool.support.errors import DamagedError, first_line
 from tltool.support.files import parse_json, size_of
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -37,14 +37,18 @@ def read_keras(path: Path) -> Inspection:
             weights = archive.read(_WEIGHTS)
         with h5py.File(io.BytesIO(weights)) as file:
             sizes = _weights(file)
-    except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
-        raise DamagedError(f"it cannot be read as a Keras model: {error}") from error
-    layers = [part for part in _objects(config) if "build_config" in part or "name" in part]
+        signature, layers = (
+            _signature(config),
+            [part for part in _objects(config) if "build_config" in part or "name" in part],
+        )
+    except Exception as error:  # what a damaged file makes its readers raise is not told anywhere
+        reason = first_line(error)
+        raise DamagedError(f"it cannot be read as a Keras model: {reason}") from error
     return Inspection(
         path=path,
         form="Keras",
         size_bytes=size_of(path),
-        signatures=(_signature(config),),
+        signatures=(signature,),
         operators=dict(Counter(part["class_name"] for part in layers).most_common()),
         not_built_in=tuple(
             sorted({part["class_name"] for part in layers if not _is_keras(part.get("module"))})
