@@ -157,6 +157,7 @@ def test_a_contract_that_does_not_fit_the_model(modality, changes, reason, origi
     run, value = (original, "good film") if modality == "text" else pictures
     file = run / "preprocessing.json"
     before = file.read_text(encoding="utf-8")
+    assert tltool.load_run(run).predict([value])
     file.write_text(json.dumps({**json.loads(before), **changes}))
     try:
         stored.RunFolder.open(run).record("finished")

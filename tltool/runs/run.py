@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from tltool.runs.folder import RunFolder, runs_of
 from tltool.support.errors import COPY_RUN_AGAIN, ExportError, HeadError, RunError
 from tltool.support.files import read_json
 from tltool.support.progress import Progress
+from tltool.support.words import listed
 from tltool.tasks.table import Task
 from tltool.tasks.target import Prediction
 
@@ -123,10 +125,10 @@ class Run:
                 f"{self.folder.labels.name} they are {self.task.num_outputs} for each row.",
                 hint=COPY_RUN_AGAIN,
             )
-        if not _fits(model.input_shape, self.preprocessing):
+        if not _fits(model, self.preprocessing):
+            named = listed([f"{tensor.name} {tensor.shape}" for tensor in model.inputs])
             raise RunError(
-                f"{file} takes inputs of shape {model.input_shape}, and "
-                f"{self.folder.preprocessing.name} gives others.",
+                f"{file} takes {named}, and {self.folder.preprocessing.name} gives others.",
                 hint=COPY_RUN_AGAIN,
             )
         return model
@@ -407,15 +409,15 @@ def _import_head(name: str) -> HeadError | None:
     return None
 
 
-def _fits(shape: Any, contract: ImagePreprocessing | TextPreprocessing) -> bool:
-    """Whether a model's inputs, by their shape or shapes, are those that a contract prepares."""
+def _fits(model: keras.Model, contract: ImagePreprocessing | TextPreprocessing) -> bool:
+    """Whether a model's inputs are those that a contract prepares."""
     if isinstance(contract, TextPreprocessing):
-        return isinstance(shape, dict) and shape.keys() == set(contract.inputs)
-    given = (None, *contract.size_px, 3)
-    return (
-        isinstance(shape, tuple)
-        and len(shape) == len(given)
-        and all(side in {None, own} for side, own in zip(shape, given, strict=True))
+        named = model.input if isinstance(model.input, dict) else {}
+        return named.keys() == set(contract.inputs)
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    return len(shapes) == 1 and all(
+        side in {None, given}
+        for side, given in zip_longest(shapes[0], (None, *contract.size_px, 3), fillvalue=0)
     )
 
 
