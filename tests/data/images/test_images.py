@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tltool.data.images.exif import MOST_BLOCKS
 from tltool.data.images.preprocessor import (
     ImagePreprocessor,
     array_to_rgb,
@@ -278,3 +279,14 @@ def test_decoding_is_stateless():
     nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
     known = [(node.op, op_def_registry.get(node.op)) for node in nodes]
     assert [op for op, spec in known if spec is not None and spec.is_stateful] == []
+
+
+def test_a_file_of_very_many_blocks_is_decoded_and_not_turned():
+    """Each block is a step of a loop; a file of 12 MB could have 12 million."""
+    exif = zoo.exif_block(6, big_endian=True, kind=3)
+    data = zoo.with_orientation("JPEG", exif=exif)
+    image = decode_image(data).numpy()
+    fill = b"\xff" * (MOST_BLOCKS - 2)  # JFIF, then Exif
+    np.testing.assert_array_equal(decode_image(data[:2] + fill + data[2:]), image)
+    late = decode_image(data[:2] + 2 * fill + data[2:]).numpy()
+    assert late.shape == (image.shape[1], image.shape[0], 3)
