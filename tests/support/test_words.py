@@ -43,3 +43,10 @@ def test_progress_says_names_as_they_are_but_for_control_characters(made):
     progress.note("a[bold]\x07")
     assert "Data: a[/][red]\ufffd[2J.csv" in stream.getvalue()
     assert "  a[bold]\ufffd" in stream.getvalue()
+
+
+def test_numbers_beyond_what_a_float_holds_do_not_look_alike():
+    for names in (("10000000000000000", "10000000000000001"), ("0." + "1" * 40, "0." + "1" * 41)):
+        assert appearance(names[0]) != appearance(names[1])
+    assert appearance("10000000000000001.0") == appearance("10000000000000001")
+    assert appearance("1e9999999") != appearance("sNaN")

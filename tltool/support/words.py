@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import Context, Decimal
 from typing import Any
 
 EXCERPT_CHARACTERS = 120
@@ -70,8 +71,9 @@ def appearance(text: str) -> str:
     seen = (c for c in plain if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
     line = " ".join("".join(seen).split())
     try:
-        return line if "_" in line else str(float(line))
-    except ValueError:
+        # As many digits as there are characters: more would be rounded to the same number.
+        return line if "_" in line else str(Decimal(line).normalize(Context(prec=len(line) or 1)))
+    except ArithmeticError:
         return line
 
 
