@@ -198,9 +198,7 @@ def format_rows(
         columns = list(dict.fromkeys(key for row in flat for key in row)) or _COLUMNS
     buffer = io.StringIO()
     # The csv module quotes a lone carriage return just where it is part of the line end.
-    writer = csv.DictWriter(
-        buffer, fieldnames=columns, lineterminator=CSV_LINE_END, extrasaction="ignore"
-    )
+    writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator=CSV_LINE_END)
     for row in chain([dict(zip(columns, columns, strict=True))], flat):
         writer.writerow(row)
         yield buffer.getvalue().removesuffix(CSV_LINE_END)

@@ -27,6 +27,7 @@ from tltool.tasks.target import Prediction
 if TYPE_CHECKING:
     import keras
 
+    from tltool.data.reading.csv_records import Quoting
     from tltool.data.reading.rows import OnError
     from tltool.evaluation.evaluate import Evaluation
     from tltool.evaluation.inference import Forward
@@ -180,15 +181,16 @@ class Run:
         label_columns: Sequence[str] = (),
         delimiter: str | None = None,
         encoding: str | None = None,
+        quoting: Quoting | None = None,
         on_error: OnError | None = None,
     ) -> Examples:
         """The rows of labelled data that is given as for `evaluate`.
 
         Args:
             data: As for `evaluate`.
-            input_column, label_columns, delimiter, encoding, on_error: How a folder
-                or a table is read, as in the recipe's `data` section, which says so
-                itself where they are not given.
+            input_column, label_columns, delimiter, encoding, quoting, on_error: How a
+                folder or a table is read, as in the recipe's `data` section, which says
+                so itself where they are not given.
         """
         if data is None:
             return self.examples()
@@ -200,6 +202,7 @@ class Run:
             label_columns=label_columns,
             delimiter=delimiter,
             encoding=encoding,
+            quoting=quoting,
             on_error=on_error,
         )
         return self._labelled(data, section)

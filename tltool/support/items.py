@@ -9,7 +9,8 @@ from typing import Any
 from tltool.support.errors import TltoolError
 
 _ALONE = (str, bytes, bytearray, memoryview, os.PathLike)
-_CHANNELS = (1, 3, 4)
+CHANNELS = (1, 3, 4)
+"""How many an image array may have: grey, RGB, RGB and alpha."""
 
 
 def items_of(value: Any, field: str, error: type[TltoolError]) -> list[Any]:
@@ -37,7 +38,7 @@ def _is_one_array(value: Any) -> bool:
     shape = getattr(value, "shape", None)
     if shape is None or len(shape) in (1, 4):
         return False
-    return len(shape) != 3 or shape[-1] in _CHANNELS
+    return len(shape) != 3 or shape[-1] in CHANNELS
 
 
 def _named(value: Any) -> str:

@@ -302,7 +302,10 @@ class Target(ABC):
 
     @abstractmethod
     def row(self, output: Any) -> dict[str, Any]:
-        """One row of `outputs` for a table of predictions: `prediction` and more columns."""
+        """One row of `outputs` for a table of predictions: `prediction` and more columns.
+
+        All rows have the same keys, those of mappings in them too.
+        """
 
     def kept(self, outputs: Array, targets: Sequence[Any]) -> Array:
         """What evaluation keeps of the outputs of some rows, (n, …): all, unless that is too much.

@@ -205,6 +205,12 @@ def test_one_metadata_table_above_the_splits(tmp_path):
     assert f"{table}:5: {tmp_path / '4.png'} lies in no folder of a split" in (
         refused(tmp_path, IMAGE).message
     )
+    table.write_text(f"{rows}{tmp_path.parent / 'far.png'},a\n")
+    assert f"{table}:5: {tmp_path.parent / 'far.png'} lies in no folder of a split" in (
+        refused(tmp_path, IMAGE).message
+    )
+    table.write_text(rows + ",a\n")
+    assert f"{table}:5: the image path is empty" in refused(tmp_path, IMAGE).message
     table.write_text("file_name;label\n4.png;a\ntest/3.png;b\n")
     assert list(load(tmp_path, IMAGE).splits) == [None, None]
 

@@ -7,7 +7,7 @@ import pytest
 from real_data import DATA
 from tiny import write_images
 
-from tltool.data.reading.sources import load_examples
+from tltool.data.reading.sources import load_examples, reading
 from tltool.data.reading.tables import Columns, read_table
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
@@ -500,3 +500,15 @@ def test_half_of_a_character_is_no_text(tmp_path):
     rows = '{"text": "a \\ud83d\\ude00", "label": "x"}\n{"text": "a \\ud83d", "label": "y"}\n'
     path = write(tmp_path / "a.jsonl", rows)
     assert f"{path}:2: the text holds half a character" in refused(path).message
+
+
+def test_how_other_data_is_read_is_checked_as_a_recipe_is():
+    with pytest.raises(DataError, match=r"label_columns: several are asked for.*'stars'"):
+        reading(DataSection(), label_columns="stars")
+    with pytest.raises(DataError) as caught:
+        reading(DataSection(), on_error="ignore", quoting="all")
+    for field in ("data.on_error", "data.quoting"):
+        assert f"{field}: not an allowed value" in caught.value.message
+    section = reading(DataSection(), label_columns=["a"], quoting="none", on_error="skip")
+    assert (section.label_column, section.quoting, section.on_error) == ("a", "none", "skip")
+    assert reading(DataSection(label_columns=("a",)), encoding="utf-8").label_columns == ("a",)

@@ -18,6 +18,7 @@ from tltool.data.images.signatures import SIGNATURES, image_format
 from tltool.data.images.sizes import SIZES, within_bounds
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.errors import DataError
+from tltool.support.items import CHANNELS
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 
@@ -171,7 +172,7 @@ def array_to_rgb(array: Any) -> Any:
     """
     image = tf.convert_to_tensor(array)
     shape = image.shape
-    known = shape.rank == 2 or (shape.rank == 3 and shape[-1] in (1, 3, 4))
+    known = shape.rank == 2 or (shape.rank == 3 and shape[-1] in CHANNELS)
     if image.dtype != tf.uint8 or not known or 0 in shape:
         raise DataError(
             f"An image array has type {image.dtype.name} and shape {tuple(shape)}; allowed: "

@@ -77,7 +77,8 @@ def label_tables(folder: Path) -> list[Path]:
 
 def split_of(image: str, folder: Path) -> Split | None:
     """The split whose folder in `folder` holds an image; None where it lies in none of them."""
-    parts = Path(image).relative_to(folder).parts
+    path = Path(image)
+    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
     return _SPLIT_OF.get(parts[0].lower()) if len(parts) > 1 else None
 
 

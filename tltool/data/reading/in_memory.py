@@ -11,16 +11,13 @@ from tltool.data.reading.assemble import examples_of, join_rows
 from tltool.data.reading.rows import Broken, Row, input_of, refused
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
-from tltool.support.items import items_of
+from tltool.support.items import CHANNELS, items_of
 from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns
 from tltool.tasks.values import BadValueError, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-_CHANNELS = {1, 3, 4}
 
 
 def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None = None) -> Examples:
@@ -54,7 +51,7 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
                 parts[split] = list(_rows(data[split], spec, section, f"{split} item"))
     else:
         parts["train"] = list(_rows(data, spec, section, "item"))
-    return examples_of(parts, spec, section.on_error, _labels(section))
+    return examples_of(parts, spec, section.on_error, label_columns(section))
 
 
 def inputs_from_python(inputs: Any, modality: Modality, *, encoded: bool = False) -> list[Any]:
@@ -97,10 +94,11 @@ def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Exa
         DataError: The data can't be used.
     """
     rows = list(_rows(data, spec, section, "item"))
-    return join_rows({"test": rows}, spec, section.on_error, _labels(section))
+    return join_rows({"test": rows}, spec, section.on_error, label_columns(section))
 
 
-def _labels(section: DataSection) -> LabelColumns:
+def label_columns(section: DataSection) -> LabelColumns:
+    """Where the labels stand, as a section says it."""
     several = section.label_columns is not None
     names = section.label_columns or (section.label_column,)
     return LabelColumns(names, section.label_separator, several)
@@ -122,7 +120,7 @@ def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterato
     if _is_dataset(data):
         pairs = _dataset_pairs(data, spec)
     elif _is_frame(data):
-        pairs = _frame_pairs(data, section.input_column or spec.modality, _labels(section))
+        pairs = _frame_pairs(data, section.input_column or spec.modality, label_columns(section))
     else:
         pairs = _sequence_pairs(data)
     for i, (value, label) in enumerate(pairs):
@@ -196,7 +194,7 @@ def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
         batched = rank - 1 in ranks and label_rank - 1 in label_ranks and len(label) == len(value)
         if batched and single:
             # A row of labels as long as an image is high, or a batch of grey images.
-            batched = value.shape[-1] not in _CHANNELS
+            batched = value.shape[-1] not in CHANNELS
         if rank - batched not in ranks or label_rank - batched not in label_ranks:
             raise DataError(
                 f"data: the tf.data.Dataset gives inputs of shape {getattr(value, 'shape', ())} "

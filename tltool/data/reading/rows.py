@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from tltool.support.errors import DataError
+from tltool.support.items import CHANNELS
 from tltool.tasks.table import Modality
 from tltool.tasks.values import BadValueError, as_text, check_unicode
 
@@ -126,7 +127,7 @@ def _image_array(value: Any) -> Any:
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
     channels = image.shape[-1] if image.ndim == 3 else 1
-    if image.ndim not in {2, 3} or channels not in {1, 3, 4} or not image.size:
+    if image.ndim not in {2, 3} or channels not in CHANNELS or not image.size:
         raise BadValueError(
             f"the image has shape {image.shape}, not (height, width) or "
             "(height, width, channels) with 1, 3 or 4 channels"

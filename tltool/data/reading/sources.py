@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from pydantic import ValidationError
 
 from tltool.data.examples import Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.csv_records import Quoting
 from tltool.data.reading.folders import (
     FILE_NAME,
     IMAGE_SUFFIXES,
@@ -18,12 +22,14 @@ from tltool.data.reading.folders import (
     split_folders,
     split_of,
 )
-from tltool.data.reading.in_memory import examples_from_python
+from tltool.data.reading.in_memory import examples_from_python, label_columns
 from tltool.data.reading.rows import Broken, OnError, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
 from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, column_names, read_table
 from tltool.data.reading.walk import exists, files_below, subfolders, tell_omitted
+from tltool.recipe.faults import faults_from
 from tltool.support.errors import DataError, did_you_mean
+from tltool.support.items import items_of
 from tltool.support.words import listed as names_listed
 from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns
@@ -88,26 +94,38 @@ def reading(
     label_columns: Sequence[str] = (),
     delimiter: str | None = None,
     encoding: str | None = None,
+    quoting: Quoting | None = None,
     on_error: OnError | None = None,
 ) -> DataSection:
     """A data section to read other data by: what is not given stays as in `section`.
 
     Args:
         section: That of a run, or the default one.
-        input_column, delimiter, encoding, on_error: The section's fields.
+        input_column, delimiter, encoding, quoting, on_error: The section's fields.
         label_columns: Its `label_column`, or several columns in its place.
+
+    Raises:
+        DataError: What is given is not allowed; the message names all of it.
     """
     given: dict[str, Any] = {
         "input_column": input_column,
         "delimiter": delimiter,
         "encoding": encoding,
+        "quoting": quoting,
         "on_error": on_error,
     }
-    if len(label_columns) > 1 or section.label_columns is not None:
-        given["label_columns"] = tuple(label_columns)
-    elif label_columns:
-        given["label_column"] = label_columns[0]
-    return section.model_copy(update={key: value for key, value in given.items() if value})
+    labels = items_of(label_columns, "label_columns", DataError)
+    if len(labels) > 1 or (labels and section.label_columns is not None):
+        given["label_columns"] = labels
+    elif labels:
+        given["label_column"] = labels[0]
+    known = {key: value for key, value in given.items() if value is not None}
+    try:
+        return type(section).model_validate({**section.model_dump(), **known})
+    except ValidationError as error:
+        faults = faults_from(error, type(section))
+        told = [str(replace(fault, path=f"data.{fault.path}")) for fault in faults]
+        raise DataError("\n  ".join(["the data cannot be read as asked:", *told])) from None
 
 
 def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> Examples:
@@ -172,8 +190,8 @@ def _columns(source: str, section: DataSection, spec: TaskSpec, field_name: str)
 
 
 def _named(section: DataSection, inputs: str) -> Columns:
-    labels = section.label_columns or (section.label_column,)
-    return Columns(section.input_column or inputs, labels, section.label_columns is not None)
+    labels = label_columns(section)
+    return Columns(section.input_column or inputs, labels.names, labels.several)
 
 
 def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> tuple[Path, Columns] | None:
@@ -205,7 +223,8 @@ def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> tuple[Path,
 
 
 def _labels(section: DataSection, columns: Columns) -> LabelColumns:
-    return LabelColumns(columns.labels, section.label_separator, columns.several)
+    """Where the labels stand that `columns` has, which a table may have named itself."""
+    return replace(label_columns(section), names=columns.labels, several=columns.several)
 
 
 def _read_source(
@@ -231,18 +250,23 @@ def _by_split(rows: list[Row | Broken], folder: Path) -> dict[Split, list[Row | 
     Raises:
         DataError: Some images lie in such a folder and others in none.
     """
-    splits = [split_of(row.input, folder) if isinstance(row, Row) else None for row in rows]
+    splits = [split_of(row.input, folder) if _names_a_file(row) else None for row in rows]
     if "train" not in splits:
         return {"train": rows}
     parts: dict[Split, list[Row | Broken]] = {}
     for row, split in zip(rows, splits, strict=True):
-        if split is None and isinstance(row, Row):
+        if split is None and _names_a_file(row):
             raise DataError(
                 f"{row.origin}: {row.input} lies in no folder of a split, as others do.",
                 hint="move the images of all rows into train/, validation/ and test/, or of none",
             )
         parts.setdefault(split or "train", []).append(row)
     return parts
+
+
+def _names_a_file(row: Row | Broken) -> TypeGuard[Row]:
+    """Whether a row has the path of an image; one that has none is told of as broken later."""
+    return isinstance(row, Row) and isinstance(row.input, str) and bool(row.input.strip())
 
 
 def _read_one(
@@ -338,6 +362,6 @@ def read_rows(
 
 def _beside(row: Row, folder: Path) -> Row:
     """Takes an image path of a table as relative to the table's folder."""
-    if not isinstance(row.input, str) or not row.input.strip():
+    if not _names_a_file(row):
         return row
     return row._replace(input=str(folder / row.input.strip()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Collection, Iterator
@@ -16,6 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 _APPLE_DOUBLE = "._"  # beside each file on a foreign disk; never the file itself
 _SHOWN = 5
+_NO_NAME = {errno.ENAMETOOLONG, errno.EINVAL}
 
 
 def entries(folder: Path, omitted: list[Path]) -> list[Path]:
@@ -62,7 +64,7 @@ def files_below(folder: Path, omitted: list[Path]) -> Iterator[Path | Broken]:
         current = waiting.pop() if waiting else links.pop(0)
         try:
             identity = _identity(current)
-            found = [] if identity in entered | above else entries(current, omitted)
+            found = [] if identity in entered or identity in above else entries(current, omitted)
         except OSError as error:
             yield Broken(str(current), f"cannot be read ({error.strerror})")
             continue
@@ -109,11 +111,19 @@ def is_folder(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file or folder; nothing has a name that is too long for one."""
+    """Whether there is such a file or folder; nothing has a name that is too long for one.
+
+    Raises:
+        DataError: It cannot be found out, as in a folder that cannot be read.
+    """
     try:
         return path.exists()
-    except (OSError, ValueError):
+    except ValueError:
         return False
+    except OSError as error:
+        if error.errno in _NO_NAME:
+            return False
+        raise DataError(f"{path} cannot be looked at: {error.strerror}.") from error
 
 
 def _identity(path: Path) -> tuple[int, int]:
