@@ -460,6 +460,40 @@ def test_other_data_is_read_as_options_say_it(place, text_run, monkeypatch, tmp_
     assert "line by line" in cli("predict", path, "-", *options).err
 
 
+def test_every_command_with_other_data_reads_it_by_the_same_options(place, text_run, tmp_path):
+    path, _ = text_run
+    table = tmp_path / "t.tsv"
+    table.write_text('text\tlabel\n"fine film\tpositive\nawful" food\tnegative\n')
+    commands = (
+        ("evaluate", path),
+        ("export", path, "--format", "keras"),
+        ("quantize", path),
+        ("serve", path, "--check"),
+    )
+    for command in commands:
+        refused = cli(*command, "--data", table)
+        assert refused.code == 2, refused.err
+        assert "quotes for characters with --quoting none" in refused.err
+        assert "data." not in refused.err.replace(str(table), "")
+        assert "--data alone" in cli(*command, "--quoting", "none").err
+    assert "--quoting none" in cli("predict", path, table).err
+    assert len(cli("predict", path, table, "--quoting", "none").rows()) == 2
+    done = succeed("evaluate", path, "--data", table, "--quoting", "none", "--json")
+    assert done.json()["n"] == 2
+    for split in ("train", "other"):
+        (tmp_path / "set" / split / "positive").mkdir(parents=True)
+    assert f"point --data at {tmp_path / 'set' / 'train'}" in (
+        cli("evaluate", path, "--data", tmp_path / "set").err
+    )
+
+
+def test_an_export_is_made_for_the_runtime_that_is_asked_for(text_run):
+    refused = cli("export", text_run[0], "--format", "litert", "--litert-runtime", "1.0")
+    assert refused.code == 2
+    assert "--litert-runtime" in refused.err
+    assert "export.litert_runtime" not in refused.err
+
+
 def test_export_again_in_half_precision(image_run):
     path, _ = image_run
     (report,) = succeed(

@@ -7,19 +7,15 @@ from typing import Annotated
 import typer
 
 from tltool.cli.output import (
-    DelimiterOption,
-    EncodingOption,
-    InputColumnOption,
     JsonOption,
-    OnError,
     RunArgument,
     TrustOption,
     examples,
-    fields_as_options,
     print_json,
     print_table,
     tell_list,
 )
+from tltool.cli.reading import How, reads_data, rows_of
 
 EXAMPLES = examples(
     "tltool evaluate runs/quickstart",
@@ -27,30 +23,18 @@ EXAMPLES = examples(
 )
 
 
+@reads_data()
 def evaluate(
     run: RunArgument,
     data: Annotated[
         str | None,
         typer.Option(help="A folder or a table with labels; default: the run's test split."),
     ] = None,
-    input_column: InputColumnOption = None,
-    label_column: Annotated[
-        list[str] | None,
-        typer.Option(help="Column of a table with the label, or several; default: the run's."),
-    ] = None,
-    delimiter: DelimiterOption = None,
-    encoding: EncodingOption = None,
-    on_error: Annotated[
-        OnError | None,
-        typer.Option(help="After a row that cannot be used; default: the run's."),
-    ] = None,
+    how: How | None = None,
     as_json: JsonOption = False,
     _trust: TrustOption = False,
 ) -> None:
     """Measure a trained model on labelled data."""
-    if data is None and any((input_column, label_column, delimiter, encoding, on_error)):
-        raise typer.BadParameter("how data is read can be said of --data alone.")
-
     from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
@@ -59,16 +43,8 @@ def evaluate(
     from tltool.support.progress import terminal_progress
 
     loaded = load_run(run, progress=terminal_progress())
-    with fields_as_options():
-        measured = loaded.rows(
-            data,
-            input_column=input_column,
-            label_columns=label_column or (),
-            delimiter=delimiter,
-            encoding=encoding,
-            on_error=on_error,
-        )
-        evaluation = loaded.evaluate(measured)
+    measured = rows_of(loaded, data, how or {})
+    evaluation = loaded.evaluate(measured)
     tell_list(f"left out, {len(measured.skipped):,} in all:", measured.skipped)
     if as_json:
         print_json(dict(evaluation.metrics))

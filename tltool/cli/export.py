@@ -16,6 +16,7 @@ from tltool.cli.output import (
     print_json,
     print_table,
 )
+from tltool.cli.reading import How, fields_as_options, reads_data, rows_of
 from tltool.support.files import own_temporary_files
 
 # The values below are those of `tltool.recipe.schema`, which takes longer to import than `--help`.
@@ -39,6 +40,13 @@ class WeightPrecision(StrEnum):
     INT8 = "int8"
 
 
+_FIELDS = {
+    "export.formats": "--format",
+    "export.precisions": "--precision",
+    "export.litert_input": "--litert-input",
+    "export.litert_length": "--litert-length",
+    "export.litert_runtime": "--litert-runtime",
+}
 Input = Literal["float32", "uint8", "uint8_any_size"]
 Length = Literal["static", "free"]
 
@@ -50,6 +58,7 @@ EXAMPLES = examples(
 
 
 @own_temporary_files()
+@reads_data()
 def export(
     run: RunArgument,
     form: Annotated[
@@ -79,6 +88,7 @@ def export(
         str | None,
         typer.Option(help="Labelled data to check on; default: the run's test split."),
     ] = None,
+    how: How | None = None,
     keep_failed: KeepFailedOption = False,
     as_json: JsonOption = False,
     _trust: TrustOption = False,
@@ -101,10 +111,13 @@ def export(
         "precisions": tuple(p.value for p in precision or [WeightPrecision.FLOAT32]),
         "litert_input": litert_input or own.litert_input,
         "litert_length": litert_length or own.litert_length,
+        "litert_runtime": litert_runtime or own.litert_runtime,
     }
     values = loaded.recipe.to_values()
-    section = Recipe.of(**{**values, "export": {**values["export"], **changes}}).export
-    reports = loaded.export_all(section, data=data, keep_failed=keep_failed)
+    rows = rows_of(loaded, data, how or {})
+    with fields_as_options(_FIELDS):
+        section = Recipe.of(**{**values, "export": {**values["export"], **changes}}).export
+        reports = loaded.export_all(section, data=rows, keep_failed=keep_failed)
     if as_json:
         print_json([report.to_json() for report in reports])
         return

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
-from tltool.support.errors import TltoolError
 from tltool.support.imports import TRUST
 from tltool.support.words import harmless, one_line
 
@@ -68,50 +66,6 @@ RunArgument = Annotated[
     str,
     typer.Argument(metavar="RUN", help="A run's folder, or runs/NAME: its newest with a model."),
 ]
-
-
-# How other data than the run's own is read: options of the same names as fields of `data`.
-InputColumnOption = Annotated[
-    str | None,
-    typer.Option(
-        "--input-column",
-        "--column",
-        help="Column of a table with the texts or image paths; default: the run's.",
-    ),
-]
-DelimiterOption = Annotated[
-    str | None,
-    typer.Option(
-        help=r"Between the columns of a table, \t for a tab; default: the run's, else found out.",
-        callback=lambda value: value and value.replace(r"\t", "\t"),
-    ),
-]
-EncodingOption = Annotated[
-    str | None,
-    typer.Option(help="Of texts and tables; default: the run's, else found out."),
-]
-OnError = Literal["stop", "skip"]
-
-
-@contextmanager
-def fields_as_options() -> Iterator[None]:
-    """Names the fields of `data` in errors as the options that a command has in their place."""
-    try:
-        yield
-    except TltoolError as error:
-        error.message = _as_options(error.message)
-        error.hint = error.hint and _as_options(error.hint)
-        raise
-
-
-def _as_options(text: str) -> str:
-    text = text.replace(" or data.label_columns", "")
-    fields = r"\bdata\.(input_column|label_column|delimiter|encoding|on_error)(=|\b)"
-
-    def option(found: re.Match[str]) -> str:
-        return f"--{found[1].replace('_', '-')}" + (" " if found[2] else "")
-
-    return re.sub(fields, option, text)
 
 
 def print_json(value: Any) -> None:

@@ -9,15 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from tltool.cli.output import (
-    DelimiterOption,
-    EncodingOption,
-    InputColumnOption,
-    OnError,
     TrustOption,
     examples,
-    fields_as_options,
     tell_list,
 )
+from tltool.cli.reading import INPUTS, How, OnError, fields_as_options, reads_data
 
 EXAMPLES = examples(
     'tltool predict runs/quickstart "The crew was lovely."',
@@ -27,6 +23,7 @@ EXAMPLES = examples(
 )
 
 
+@reads_data(*INPUTS)
 def predict(
     model: Annotated[
         Path,
@@ -41,9 +38,7 @@ def predict(
             help="Files, folders, patterns, a table, texts, or - for lines on stdin.",
         ),
     ],
-    input_column: InputColumnOption = None,
-    delimiter: DelimiterOption = None,
-    encoding: EncodingOption = None,
+    how: How | None = None,
     on_error: Annotated[
         OnError,
         typer.Option(
@@ -63,7 +58,8 @@ def predict(
     _trust: TrustOption = False,
 ) -> int:
     """Predict images or texts; writes CSV or JSON lines."""
-    if input_column and "-" in inputs:
+    how = how or {}
+    if "input_column" in how and "-" in inputs:
         raise typer.BadParameter("- is read line by line, so --input-column names nothing in it.")
 
     from tltool.support.quiet import load_tensorflow
@@ -85,9 +81,9 @@ def predict(
     else:
         run = load_run(model, progress=terminal_progress())
         task, section, outputs = run.task, run.recipe.data, run.outputs
-    section = reading(section, input_column=input_column, delimiter=delimiter, encoding=encoding)
     shown = output is None and sys.stdout.isatty()  # rows in a terminal are progress themselves
     with fields_as_options():
+        section = reading(section, **how)
         predictions = Predictions(
             collect_inputs(inputs, task.spec.modality, section),
             outputs,

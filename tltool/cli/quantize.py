@@ -14,6 +14,7 @@ from tltool.cli.output import (
     print_json,
     print_table,
 )
+from tltool.cli.reading import How, reads_data, rows_of
 from tltool.support.files import own_temporary_files
 
 EXAMPLES = examples(
@@ -23,6 +24,7 @@ EXAMPLES = examples(
 
 
 @own_temporary_files()
+@reads_data()
 def quantize(
     run: RunArgument,
     max_drop: Annotated[
@@ -36,6 +38,7 @@ def quantize(
         str | None,
         typer.Option(help="Labelled data to check on; default: the run's test split."),
     ] = None,
+    how: How | None = None,
     as_json: JsonOption = False,
     _trust: TrustOption = False,
 ) -> None:
@@ -52,7 +55,10 @@ def quantize(
 
     loaded = load_run(run, progress=terminal_progress())
     sweep = loaded.quantize(
-        max_drop=max_drop, max_latency_ms=max_latency, threads=threads, data=data
+        max_drop=max_drop,
+        max_latency_ms=max_latency,
+        threads=threads,
+        data=rows_of(loaded, data, how or {}),
     )
     if as_json:
         print_json(sweep.to_json())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tltool.cli.output import TrustOption, examples
+from tltool.cli.reading import How, reads_data, rows_of
 from tltool.support.errors import TltoolError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ EXAMPLES = examples(
 )
 
 
+@reads_data()
 def serve(
     model: Annotated[
         Path,
@@ -74,6 +76,7 @@ def serve(
         str | None,
         typer.Option(help="Labelled data for --check; default: the run's test split."),
     ] = None,
+    how: How | None = None,
     _trust: TrustOption = False,
 ) -> int:
     """Serve an exported model over HTTP, as TensorFlow Serving does, with a page to try it."""
@@ -92,7 +95,7 @@ def serve(
     )
     export = find_export(model, name=name, version_labels=tuple(label or ()))
     if check:
-        return _check(export, limits, data)
+        return _check(export, limits, data, how or {})
     _serve(export, limits, host, port, allowed_host or [])
     return 0
 
@@ -124,13 +127,13 @@ def _serve(export: ServedExport, limits: Limits, host: str, port: int, allowed: 
     run_server(service, listening, names, on_listening=tell)
 
 
-def _check(export: ServedExport, limits: Limits, data: str | None) -> int:
+def _check(export: ServedExport, limits: Limits, data: str | None, how: How) -> int:
     from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
 
     from tltool.serving.check import check_served
 
-    report = check_served(export, limits, data)
+    report = check_served(export, limits, lambda run: rows_of(run, data, how))
     typer.echo(str(report))
     return 0 if report.passed else 1

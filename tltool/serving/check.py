@@ -16,12 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
+from tltool.data.examples import Examples
 from tltool.export.feeding import encoded
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.report import GateReport
 from tltool.export.outputs import Outputs
 from tltool.runs.folder import MANIFEST
-from tltool.runs.run import load_run
+from tltool.runs.run import Run, load_run
 from tltool.serving.exports import ServedExport
 from tltool.serving.limits import Limits
 from tltool.support.errors import ExportError, RunError
@@ -180,13 +181,15 @@ def _instance(value: Any, modality: Modality) -> str | dict[str, str]:
     return {"b64": base64.b64encode(raw).decode("ascii")}
 
 
-def check_served(export: ServedExport, limits: Limits, data: str | None = None) -> GateReport:
+def check_served(
+    export: ServedExport, limits: Limits, rows_of: Callable[[Run], Examples] = Run.rows
+) -> GateReport:
     """Starts a server, and compares its answers with the trained model's by the export gate.
 
     Args:
         export: What it serves, inside the folder of its run.
         limits: Of the server.
-        data: Labelled data to compare on; None takes the run's test split.
+        rows_of: Gives the rows of a run to compare on; those of its test split.
 
     Raises:
         RunError: The export is in no run's folder.
@@ -200,8 +203,9 @@ def check_served(export: ServedExport, limits: Limits, data: str | None = None) 
         )
     run = load_run(folder)
     gate = run.recipe.export.gate
+    rows = rows_of(run)
     with ServerProcess(export, limits) as server:
-        reference = reference_of(run.model, run.rows(data), run.task, run.preprocessing, gate)
+        reference = reference_of(run.model, rows, run.task, run.preprocessing, gate)
         return check_artifact(
             export.model, reference, precision="float32", gate=gate, run=server.run
         )
