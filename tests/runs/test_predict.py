@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tiny
 
+from tltool.data.checks import doctor
+from tltool.data.images.preprocessor import decode_image
 from tltool.data.reading.assemble import usable
 from tltool.data.reading.folders import file_row
 from tltool.data.reading.rows import Broken, Row
@@ -225,14 +227,52 @@ def test_inputs_are_read_when_their_turn_comes(monkeypatch, tmp_path):
     assert last.startswith("Predicting: 5 of 5  ")
 
 
-def test_broken_pictures_are_found_before_the_model_sees_them(images):
+def looked_at(monkeypatch, images, **settings):
+    """Predictions of a model that decodes pictures, the sizes of its batches, and the files that
+    were decoded beside it."""
+    checked, batches = [], []
+    problem = doctor.image_problem
+
+    def noted(path, decode):
+        checked.append(path.name)
+        return problem(path, decode)
+
+    def outputs(examples):
+        batches.append(len(examples))
+        for path in examples.inputs:
+            decode_image(Path(path).read_bytes())
+        return np.tile(np.array([0.2, 0.1, 0.7], "float32"), (len(examples), 1))
+
+    monkeypatch.setattr(doctor, "image_problem", noted)
+    task = Task(TASKS["image-classification"], TASK.target)
+    items = collect_inputs([str(images)], "image")
+    return Predictions(items, outputs, task, **settings), batches, checked
+
+
+def test_pictures_are_looked_at_by_themselves_where_the_model_cannot_read_all(monkeypatch, images):
+    rows, batches, checked = looked_at(monkeypatch, images)
+    assert not any("error" in row for row in rows)
+    assert (batches, checked) == ([4], [])
     (images / "red" / "001.jpg").write_bytes(b"no picture")
-    rows, batches = predicted(
-        collect_inputs([str(images)], "image"), Task(TASKS["image-classification"], TASK.target)
-    )
+    rows, batches, checked = looked_at(monkeypatch, images)
     assert ["error" in row for row in rows] == [False, False, False, True]
-    assert batches == [3]
+    assert (batches, rows.predicted, len(checked)) == ([4, 3], 3, 4)
     assert str(rows.broken[0]).startswith(f"{images / 'red' / '001.jpg'}: not an image but")
+    rows, batches, _ = looked_at(monkeypatch, images, on_error="stop")
+    given = []
+    with pytest.raises(DataError, match="1 of the inputs cannot be used"):
+        given.extend(rows)
+    assert (given, batches) == ([], [4])
+
+
+def test_what_is_wrong_with_a_model_is_not_blamed_on_pictures(monkeypatch, images):
+    def broken(examples):
+        raise ValueError("a weight is missing")
+
+    rows, _, _ = looked_at(monkeypatch, images)
+    rows._outputs = broken
+    with pytest.raises(ValueError, match="a weight is missing"):
+        list(rows)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

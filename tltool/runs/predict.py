@@ -142,23 +142,43 @@ class Predictions:
         """
         with self._progress.rows("Predicting", len(self._items)) as advance:
             for start in range(0, len(self._items), BATCH_ROWS):
-                rows = self._read(self._items[start : start + BATCH_ROWS])
+                rows, found = self._predict(self._read(self._items[start : start + BATCH_ROWS]))
                 self.broken += [row for row in rows if isinstance(row, Broken)]
                 if not self.broken or self._on_error == "skip":
-                    yield from self._predict(rows)
+                    yield from _in_order(rows, found)
+                    self.predicted += len(found)
                 advance(len(rows))
         settle(self.broken, self._on_error, what="inputs")
 
     def _read(self, items: Sequence[Item]) -> list[Row | Broken]:
-        from tltool.data.checks.doctor import image_problems
-
         modality = self._task.spec.modality
         rows = [
             file_row(item, modality, encoding=self._encoding) if isinstance(item, Path) else item
             for item in items
         ]
-        rows = [usable(row, modality) for row in rows]
-        if modality == "text":
+        return [usable(row, modality) for row in rows]
+
+    def _predict(self, rows: list[Row | Broken]) -> tuple[list[Row | Broken], list[dict[str, Any]]]:
+        """The rows, broken pictures among them now `Broken`, and predictions of the others.
+
+        A picture is looked at by itself only where the model cannot read all of them: to do so
+        takes as long as to read it.
+        """
+        stopping = self._on_error == "stop"
+        if stopping and (self.broken or any(isinstance(row, Broken) for row in rows)):
+            return self._without_broken_pictures(rows), []
+        try:
+            return rows, self._predictions(rows)
+        except Exception:
+            sound = self._without_broken_pictures(rows)
+            if sound == rows:
+                raise
+        return sound, [] if stopping else self._predictions(sound)
+
+    def _without_broken_pictures(self, rows: list[Row | Broken]) -> list[Row | Broken]:
+        from tltool.data.checks.doctor import image_problems
+
+        if self._task.spec.modality == "text":
             return rows
         problems = image_problems([row.input for row in rows if isinstance(row, Row)])
         return [
@@ -168,20 +188,12 @@ class Predictions:
             for row in rows
         ]
 
-    def _predict(self, rows: Sequence[Row | Broken]) -> Iterator[dict[str, Any]]:
-        good = [row for row in rows if isinstance(row, Row)]
-        predictions = iter(self._predictions(good) if good else [])
-        for row in rows:
-            if isinstance(row, Row):
-                yield next(predictions)
-            else:
-                empty = {"input": None, "prediction": None}
-                yield {"origin": row.origin, **empty, "error": row.reason}
-        self.predicted += len(good)
-
-    def _predictions(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def _predictions(self, read: Sequence[Row | Broken]) -> list[dict[str, Any]]:
         from tltool.evaluation.evaluate import PredictionRows
 
+        rows = [row for row in read if isinstance(row, Row)]
+        if not rows:
+            return []
         unknown = [None] * len(rows)
         examples = Examples(
             modality=self._task.spec.modality,
@@ -199,6 +211,19 @@ class Predictions:
             if self._top is not None and "best" in row:
                 row["best"] = row["best"][: self._top]
         return found
+
+
+def _in_order(
+    rows: Sequence[Row | Broken], found: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The predictions of rows, and in their places what is wrong with broken ones."""
+    predictions = iter(found)
+    for row in rows:
+        if isinstance(row, Row):
+            yield next(predictions)
+        else:
+            empty = {"input": None, "prediction": None}
+            yield {"origin": row.origin, **empty, "error": row.reason}
 
 
 class _Reader:
