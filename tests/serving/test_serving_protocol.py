@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tltool.serving.answers import write_answer
-from tltool.serving.image_size import declared_pixels
 from tltool.serving.limits import RefusedError
 from tltool.serving.paths import Asked, parse_path
 from tltool.serving.tensors import Spec, read_request
@@ -205,58 +202,3 @@ def test_other_addresses_are_malformed(method, path, message):
     with pytest.raises(RefusedError, match=message) as caught:
         parse_path(method, path)
     assert caught.value.status == 400
-
-
-def written(form, size=(60, 40), frames=1, **options):
-    images = [Image.effect_noise(size, 20 + i).convert("RGB") for i in range(frames)]
-    rest = {"save_all": True, "append_images": images[1:]} if frames > 1 else {}
-    file = io.BytesIO()
-    images[0].save(file, form, **rest, **options)
-    return file.getvalue()
-
-
-FILES = {
-    "baseline": (written("JPEG"), 2400),
-    "progressive": (written("JPEG", progressive=True, comment=b"\xff\xc0" * 9), 2400),
-    "png": (written("PNG"), 2400),
-    "bmp": (written("BMP"), 2400),
-    "webp": (written("WEBP"), 2400),
-    "webp lossless": (written("WEBP", lossless=True), 2400),
-    "webp extended": (written("WEBP", exif=Image.Exif().tobytes() + b"Exif"), 2400),
-    "webp animation": (written("WEBP", frames=5), 5 * 2400),
-    # The screen, and each frame.
-    "gif": (written("GIF"), 2 * 2400),
-    "gif animation": (written("GIF", frames=5, comment=b"," * 600), 6 * 2400),
-}
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_pixels_are_known_without_decoding(name):
-    content, pixels = FILES[name]
-    assert declared_pixels(content) == pixels
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_cut_or_damaged_raises_nothing(name):
-    content, pixels = FILES[name]
-    for end in range(0, 200):
-        found = declared_pixels(content[:end])
-        assert found is None or found <= pixels
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        damaged = bytearray(content)
-        for place in rng.integers(12, min(len(content), 400), 8):
-            damaged[place] = rng.integers(256)
-        found = declared_pixels(bytes(damaged))
-        assert found is None or found >= 0
-
-
-def test_megabytes_of_nonsense_are_walked_through_once():
-    """Each would take minutes, were what is left copied at every step."""
-    assert declared_pixels(b"\xff\xd8\xff" + b"\xff\x01" * 500_000) is None
-    assert declared_pixels(b"\xff\xd8\xff\xff" + b"\x00" * 4_000_000) is None
-
-
-def test_what_is_no_image_has_no_size():
-    assert declared_pixels(b"") is None
-    assert declared_pixels(b"%PDF-1.7 ...") is None

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tltool.data.images.headers import declared
 from tltool.data.preprocessing import TextPreprocessing
 from tltool.export.contract import GOLDEN_FILE, MAIN_SIGNATURE, RAW_INPUT
 from tltool.serving.exports import ServedExport
-from tltool.serving.image_size import declared_pixels
 from tltool.serving.limits import Limits, RefusedError
 from tltool.serving.tensors import DTYPES, Array, PredictRequest, Spec
 from tltool.serving.tokens import checked_tokens
@@ -129,13 +129,13 @@ class ServedModel:
         """Pixels of each image, all of them within the limit."""
         sizes, most = [], self._limits.image_pixels
         for row, content in enumerate(images):
-            pixels = declared_pixels(content)
-            if pixels is None:
+            found = declared(content)
+            if found is None:
                 raise RefusedError(
                     400,
                     f"row {row}: not a JPEG, PNG, GIF, BMP or WebP file, or its header is damaged",
                 )
-            if pixels > most:
+            if (pixels := found.pixels) > most:
                 raise RefusedError(413, f"row {row}: an image of {pixels} pixels, allowed {most}")
             sizes.append(pixels)
         return sizes

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import itertools
 import struct
 
@@ -18,7 +17,6 @@ from tltool.data.images.preprocessor import (
     normalize,
     preprocess_image,
     resize_and_crop,
-    stored_size,
 )
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.errors import DataError
@@ -86,12 +84,6 @@ def test_compressed_bmp_is_refused():
     data = FILES["bmp palette"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="compressed"):
         decode_image(data[:30] + b"\x01" + data[31:])
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_the_size_of_a_file_is_read_from_its_header(kind):
-    with Image.open(io.BytesIO(FILES[kind])) as image:
-        assert stored_size(FILES[kind]) == image.size
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 from tltool.data.checks.fingerprints import content_keys, groups_of
 from tltool.data.examples import SPLITS, Examples
+from tltool.data.images.headers import declared_in
 from tltool.data.labels import count_targets
 from tltool.support.threads import map_in_threads
 from tltool.support.words import appearance, count, plural
@@ -78,18 +79,20 @@ def _sizes(examples: Examples) -> dict[str, dict[str, float]]:
         return {}
     if examples.modality == "text":
         return {"text_length_characters": quantiles([len(text) for text in examples.inputs])}
-    sizes = map_in_threads(_image_size, examples.inputs, os.cpu_count() or 1)
+    found = map_in_threads(_image_size, examples.inputs, os.cpu_count() or 1)
+    sizes = [size for size in found if size is not None]
+    if not sizes:
+        return {}
     widths, heights = zip(*sizes, strict=True)
     return {"image_width_px": quantiles(widths), "image_height_px": quantiles(heights)}
 
 
-def _image_size(image: Any) -> tuple[int, int]:
-    """Width and height as stored; of a file only the header is read."""
+def _image_size(image: Any) -> tuple[int, int] | None:
+    """Width and height as stored; of a file only the header is read, and None where it is odd."""
     if not isinstance(image, str):
         return int(image.shape[1]), int(image.shape[0])
-    from tltool.data.images.preprocessor import stored_size
-
-    return stored_size(Path(image).read_bytes())
+    found = declared_in(Path(image))
+    return None if found is None else (found.width, found.height)
 
 
 def _conflicts(examples: Examples, groups: Iterable[Sequence[int]]) -> Iterator[list[str]]:

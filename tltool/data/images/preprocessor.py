@@ -140,20 +140,6 @@ def _decode(data: Any) -> Any:
     return decode_one_of(data, [*_DECODERS.values(), _no_image])
 
 
-def stored_size(content: bytes) -> tuple[int, int]:
-    """Width and height of an image file in pixels as they are stored, from its header alone.
-
-    Raises:
-        tf.errors.InvalidArgumentError: The header is damaged.
-        KeyError: It is none of the formats.
-    """
-    width, height = _STORED_SIZES[image_format(content) or ""](tf.constant(content))
-    return int(width), int(height)
-
-
-_STORED_SIZES = {name: _traced(size) for name, size in SIZES.items()}
-
-
 def _rgb(image: Any) -> Any:
     return tf.ensure_shape(image, [None, None, 3])
 
