@@ -10,6 +10,7 @@ from PIL import Image
 from tiny import write_images
 
 from tltool.data.labels import count_targets, make_task
+from tltool.data.reading import csv_records
 from tltool.data.reading.sources import load_examples, load_labelled
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
@@ -265,3 +266,23 @@ def test_a_path_that_is_too_long_for_one_is_not_there(tmp_path):
         assert "there is no file or folder" in refused(tmp_path / name, IMAGE).message
     (tmp_path / "t.csv").write_text(f"image,label\n{'x' * 300}.png,a\n")
     assert "cannot be read (File name too long)" in refused(tmp_path / "t.csv", IMAGE).message
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "_classes.csv"])
+def test_a_table_beside_pictures_is_split_into_records_once(tmp_path, monkeypatch, name):
+    """Its header is read before, and no more of it."""
+    pictures(tmp_path, *(f"{i}.png" for i in range(8)))
+    lines = [f"{i}.png,{i % 2},{(i + 1) % 2}" for i in range(8)]
+    (tmp_path / name).write_text("\n".join(["file_name,a,b", *lines]))
+    read = []
+    records = csv_records._records
+
+    def noted(*given, **settings):
+        for record in records(*given, **settings):
+            read.append(record.line)
+            yield record
+
+    monkeypatch.setattr(csv_records, "_records", noted)
+    columns = {"label_columns": ["a", "b"]} if name == "metadata.csv" else {}
+    assert len(load(tmp_path, SETS, **columns)) == 8
+    assert read == [1, *range(1, 10)]

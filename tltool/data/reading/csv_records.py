@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -54,6 +55,31 @@ def csv_records(
         DataError: The delimiter is not one character, or a quote spoils more
             than its own line, so that what follows cannot be trusted.
     """
+    with _fields_of_any_length():
+        text, delimiter, skipped_lines = _opened(text, delimiter, wanted)
+        records = list(_records(path, text, delimiter, skipped_lines, quoting))
+        if quoting != "none" and (spaced := _space_before_quote(records)):
+            _LOG.warning("%s:%d: the spaces before its quotes are left out", path, spaced)
+            records = list(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))
+        if quoting is None:
+            _check_joined(path, text, delimiter, records, skipped_lines)
+    return [(record.line, record.fields) for record in records]
+
+
+def csv_header(
+    path: Path, text: str, delimiter: str | None, quoting: Quoting | None = None
+) -> list[str] | str:
+    """The first of `csv_records`; the others are not read."""
+    with _fields_of_any_length():
+        text, delimiter, skipped_lines = _opened(text, delimiter, ())
+        first = list(islice(_records(path, text, delimiter, skipped_lines, quoting), 1))
+        if quoting != "none" and _space_before_quote(first):
+            first = [next(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))]
+    return first[0].fields if first else []
+
+
+def _opened(text: str, delimiter: str | None, wanted: Sequence[str]) -> tuple[str, str, int]:
+    """The text of the records, their delimiter, and the number of lines before them."""
     if delimiter is not None and len(delimiter) != 1:
         raise DataError(
             f"data.delimiter: one character is needed, received {delimiter!r}.",
@@ -63,15 +89,7 @@ def csv_records(
     if text[:4].lower() == "sep=":
         first, _, text = text.partition("\n")
         delimiter, skipped_lines = delimiter or first[4:5], 1
-    with _fields_of_any_length():
-        delimiter = delimiter or _find_delimiter(text, wanted)
-        records = list(_records(path, text, delimiter, skipped_lines, quoting))
-        if quoting != "none" and (spaced := _space_before_quote(records)):
-            _LOG.warning("%s:%d: the spaces before its quotes are left out", path, spaced)
-            records = list(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))
-        if quoting is None:
-            _check_joined(path, text, delimiter, records, skipped_lines)
-    return [(record.line, record.fields) for record in records]
+    return text, delimiter or _find_delimiter(text, wanted), skipped_lines
 
 
 def _records(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from pydantic import ValidationError
 
@@ -71,8 +71,7 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
             "data.train is not set.",
             hint="give a folder, a table or sample:NAME, e.g. data.train=photos/",
         )
-    columns = _columns(section.train, section, spec, "data.train")
-    parts = _read_source(section.train, section, spec, "data.train", columns)
+    columns, parts = _read_source(section.train, section, spec, "data.train")
     separate: tuple[tuple[Split, str | None], ...]
     separate = (("validation", section.validation), ("test", section.test))
     for split, source in separate:
@@ -140,8 +139,7 @@ def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> E
     Raises:
         DataError: It can't be found, read or used, or holds no usable row.
     """
-    columns = _columns(str(source), section, spec, "data")
-    parts = _read_source(str(source), section, spec, "data", columns)
+    columns, parts = _read_source(str(source), section, spec, "data")
     rows = parts["test"] if "test" in parts else parts["train"]
     examples = join_rows({"test": rows}, spec, section.on_error, _labels(section, columns))
     if not len(examples):
@@ -179,22 +177,19 @@ def _nearest(path: Path) -> str | None:
     return f"did you mean `{missing.parent / name / path.relative_to(missing)}`?"
 
 
-def _columns(source: str, section: DataSection, spec: TaskSpec, field_name: str) -> Columns:
-    """The columns that hold inputs and labels, here and in whatever is read beside it.
-
-    Those that the section names, or those of the table in a folder of images.
-    """
-    path = _locate(source, spec, field_name)
-    table = _table_in(split_folders(path)["train"], section, spec) if path.is_dir() else None
-    return _named(section, spec.modality) if table is None else table[1]
-
-
 def _named(section: DataSection, inputs: str) -> Columns:
     labels = label_columns(section)
     return Columns(section.input_column or inputs, labels.names, labels.several)
 
 
-def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> tuple[Path, Columns] | None:
+class _Table(NamedTuple):
+    """A table beside the images of a folder, and its columns."""
+
+    path: Path
+    columns: Columns
+
+
+def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> _Table | None:
     """The table that says what the images in a folder are, and its columns.
 
     Roboflow's table is read where a row can have several labels: its first
@@ -206,7 +201,7 @@ def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> tuple[Path,
         table = folder / ROBOFLOW_TABLE
         first, *others = column_names(table, encoding=section.encoding)
         labels = section.label_columns or tuple(others)
-        return table, Columns(section.input_column or first, labels, True)
+        return _Table(table, Columns(section.input_column or first, labels, True))
     tables = [table for table in tables if table.name != ROBOFLOW_TABLE]
     if len(tables) > 1:
         raise DataError(
@@ -214,11 +209,16 @@ def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> tuple[Path,
             hint="keep one of them, or name it in place of the folder",
         )
     for table in tables:
-        names = column_names(table, delimiter=section.delimiter, encoding=section.encoding)
+        names = column_names(
+            table,
+            delimiter=section.delimiter,
+            encoding=section.encoding,
+            quoting=section.quoting,
+        )
         columns = _named(section, FILE_NAME)
         classes = len(subfolders(folder)) > 1
         if columns.input in names and (not classes or set(columns.labels) <= set(names)):
-            return table, columns
+            return _Table(table, columns)
     return None
 
 
@@ -228,20 +228,31 @@ def _labels(section: DataSection, columns: Columns) -> LabelColumns:
 
 
 def _read_source(
-    source: str, section: DataSection, spec: TaskSpec, field_name: str, columns: Columns
-) -> dict[Split, list[Row | Broken]]:
-    """Reads `data.train`, which may be a folder of split folders."""
+    source: str, section: DataSection, spec: TaskSpec, field_name: str
+) -> tuple[Columns, dict[Split, list[Row | Broken]]]:
+    """Reads `data.train`, which may be a folder of split folders.
+
+    Returns:
+        The columns that hold inputs and labels, here and in whatever is read beside it: those
+        that the section names, or those of the table in a folder of images; and the rows.
+    """
     path = _locate(source, spec, field_name)
+    columns = _named(section, spec.modality)
     if not path.is_dir():
-        return {"train": _read_file(path, section, spec, columns)}
+        return columns, {"train": _read_file(path, section, spec, columns)}
     folders = split_folders(path)
+    tables = {split: _table_in(folder, section, spec) for split, folder in folders.items()}
+    if found := tables["train"]:
+        columns = found.columns
     parts = {
-        split: _read_folder(folder, section, spec, columns, complete=split == "train")
+        split: _read_folder(
+            folder, tables[split], section, spec, columns, complete=split == "train"
+        )
         for split, folder in folders.items()
     }
-    if folders["train"] == path and _table_in(path, section, spec):
-        return _by_split(parts["train"], path)
-    return parts
+    if found and folders["train"] == path:
+        parts = _by_split(parts["train"], path)
+    return columns, parts
 
 
 def _by_split(rows: list[Row | Broken], folder: Path) -> dict[Split, list[Row | Broken]]:
@@ -274,7 +285,8 @@ def _read_one(
 ) -> list[Row | Broken]:
     path = _locate(source, spec, field_name)
     if path.is_dir():
-        return _read_folder(path, section, spec, columns, complete=False)
+        table = _table_in(path, section, spec)
+        return _read_folder(path, table, section, spec, columns, complete=False)
     return _read_file(path, section, spec, columns)
 
 
@@ -292,12 +304,17 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
 
 
 def _read_folder(
-    folder: Path, section: DataSection, spec: TaskSpec, columns: Columns, *, complete: bool
+    folder: Path,
+    table: _Table | None,
+    section: DataSection,
+    spec: TaskSpec,
+    columns: Columns,
+    *,
+    complete: bool,
 ) -> list[Row | Broken]:
-    table = _table_in(folder, section, spec)
     if table is not None:
-        rows = _read_file(table[0], section, spec, columns)
-        _tell_unlisted(folder, table[0], rows)
+        rows = _read_file(table.path, section, spec, columns)
+        _tell_unlisted(folder, table.path, rows)
         return rows
     if not spec.target.from_folders:
         raise DataError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.reading.csv_records import Quoting, csv_records
+from tltool.data.reading.csv_records import Quoting, csv_header, csv_records
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.rows import Broken, Row
 from tltool.support.errors import DataError, did_you_mean
@@ -101,14 +101,18 @@ def read_table(
 
 
 def column_names(
-    path: Path, *, delimiter: str | None = ",", encoding: str | None = None
+    path: Path,
+    *,
+    delimiter: str | None = ",",
+    encoding: str | None = None,
+    quoting: Quoting | None = None,
 ) -> tuple[str, ...]:
     """The names of a table's columns; those in the first object of a file of JSON lines.
 
     Args:
         path: As for `read_table`.
         delimiter: Of a CSV file; None takes the one that shows the most columns.
-        encoding: As for `read_table`.
+        encoding, quoting: As for `read_table`.
 
     Raises:
         DataError: They cannot be read.
@@ -121,8 +125,7 @@ def column_names(
     if suffix in JSONL_SUFFIXES:
         first = _json_object(text.lstrip().partition("\n")[0])
         return tuple(first) if isinstance(first, dict) else ()
-    records = csv_records(path, text, delimiter, ())
-    header = records[0][1] if records else []
+    header = csv_header(path, text, delimiter, quoting)
     if isinstance(header, str):
         raise DataError(f"{path}: the header cannot be read: {header}.")
     return tuple(name.strip() for name in header)
