@@ -1,13 +1,32 @@
-"""What is told of data before training."""
+"""What is told of data before training, and kept in its summary."""
 
 from __future__ import annotations
 
-import pytest
+import shutil
 
-from tltool.training.preparation import _data_notes
+import pytest
+from tiny import write_images
+
+from tltool.recipe.recipe import Recipe
+from tltool.training.preparation import _data_notes, load_data
 
 
 @pytest.mark.parametrize(("broken", "told"), [(1, "1 broken input"), (2, "2 broken inputs")])
 def test_what_was_left_out_is_counted(broken, told):
     summary = {"rows": {"train": 3}, "skipped": ["x"] * broken, "warnings": []}
     assert _data_notes(summary, "") == ["3 train examples", f"{told} left out"]
+
+
+def test_what_is_left_out_while_data_is_read_stands_in_the_summary(tmp_path, caplog):
+    folder = write_images(tmp_path / "photos", per_class=12)
+    shutil.copytree(folder / "red", folder / ".green")
+    recipe = Recipe.of(
+        task="image-classification",
+        data={"train": str(folder)},
+        backbone="efficientnet-lite0",
+        schedule="feature_extraction",
+    )
+    _, summary = load_data(recipe)
+    (told,) = [line for line in summary["warnings"] if "hidden names" in line]
+    assert f"{folder / '.green'} (12 files)" in told
+    assert caplog.text.count(told) == 1

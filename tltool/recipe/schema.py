@@ -26,8 +26,10 @@ class DataSection(Section):
 
     Attributes:
         train: A folder of images (one folder a class, or `train/`, `validation/`
-            and `test/` folders of those), a CSV/TSV/JSONL/Parquet file, or
-            `sample:NAME` for a set that tltool fetches itself.
+            and `test/` folders of those; or with a table beside the pictures,
+            `metadata.csv`, `.jsonl` or `.parquet`, or `_classes.csv`), a
+            CSV/TSV/JSONL/Parquet file, or `sample:NAME` for a set that tltool
+            fetches itself.
         validation, test: Separate data of the same form; null splits them off `train`.
         validation_fraction, test_fraction: Share of the examples split off
             (stratified by class), where no separate data is given.

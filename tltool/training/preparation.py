@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -220,10 +222,11 @@ def load_data(
             hint="Give it a folder or a table, e.g. data.train=photos/ or data.train=reviews.csv",
         )
     progress.stage(f"Data: {section.train if data is None else 'given from Python'}")
-    if data is None:
-        examples = load_examples(section, recipe.spec)
-    else:
-        examples = examples_from_python(data, recipe.spec, section)
+    with _warnings_of("tltool.data") as told:
+        if data is None:
+            examples = load_examples(section, recipe.spec)
+        else:
+            examples = examples_from_python(data, recipe.spec, section)
     examples = limit_examples(examples, section.max_examples, section.split_seed)
     examples = check_examples(examples, on_error=section.on_error)
     examples = split_examples(
@@ -237,7 +240,21 @@ def load_data(
     what = f" of {count(len(names), examples.kind.noun)}" if names else ""
     for line in _data_notes(summary, what):
         progress.note(line)
-    return examples, summary
+    return examples, {**summary, "warnings": [*told, *summary["warnings"]]}
+
+
+@contextmanager
+def _warnings_of(name: str) -> Iterator[list[str]]:
+    """What a logger and those below it warn of meanwhile, such as files that are left out."""
+    told: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
 
 
 def _data_notes(summary: Mapping[str, Any], what: str) -> list[str]:
