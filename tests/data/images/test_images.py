@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tltool.data.images.exif import MOST_BLOCKS
+from tltool.data.images.formats import MOST_CHUNKS
 from tltool.data.images.preprocessor import (
     ImagePreprocessor,
     array_to_rgb,
@@ -282,3 +283,15 @@ def test_a_file_of_very_many_blocks_is_decoded_and_not_turned():
     np.testing.assert_array_equal(decode_image(data[:2] + fill + data[2:]), image)
     late = decode_image(data[:2] + 2 * fill + data[2:]).numpy()
     assert late.shape == (image.shape[1], image.shape[0], 3)
+
+
+def test_of_an_animated_webp_the_first_frame_alone_is_unpacked():
+    """Hundreds of frames would take gigabytes."""
+    data = FILES["webp animated"]
+    second = data.index(b"ANMF", data.index(b"ANMF") + 4)
+    broken = data[: second + 24] + bytes(len(data) - second - 24)
+    np.testing.assert_array_equal(decode_image(broken), decode_image(data))
+    first = data.index(b"ANIM")
+    buried = data[:first] + b"junk\0\0\0\0" * MOST_CHUNKS + data[first:]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_image(buried)

@@ -13,6 +13,9 @@ _BMP_FILE_HEADER = 14
 _BMP_UNCOMPRESSED, _BMP_BITFIELDS = 0, 3
 _BMP_BGRA_MASKS = (0xFF0000, 0xFF00, 0xFF)
 _WEBP_ALPHA, _WEBP_ANIMATION = 0x10, 0x02
+MOST_CHUNKS = 64
+"""Chunks of a WebP that are looked at for its first frame, which stands after three by its format.
+A file that has none among them is damaged."""
 _EVERY_BYTE = [bytes([value]) for value in range(256)]
 
 
@@ -135,6 +138,7 @@ def decode_webp(data: Any) -> Any:
     lossless_alpha = tf.equal(chunk, b"VP8L") & _has(read_bytes(data, 24, 1)[0], _WEBP_ALPHA)
     alpha = animated | lossless_alpha | (extended & _has(flags, _WEBP_ALPHA))
     flags = tf.where(animated, tf.bitwise.bitwise_or(flags, _WEBP_ALPHA), flags)
+    data = tf.cond(animated, lambda: _first_frame(data), lambda: data)
     rest = substring(data, 21, tf.strings.length(data))
     data = tf.strings.join([substring(data, 0, 20), tf.gather(_EVERY_BYTE, flags), rest])
     return tf.cond(
@@ -142,6 +146,27 @@ def decode_webp(data: Any) -> Any:
         lambda: tf.io.decode_image(data, channels=4, expand_animations=False)[..., :3],
         lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
     )
+
+
+def _first_frame(data: Any) -> Any:
+    """An animated WebP up to the end of its first frame: the decoder unpacks all that there are."""
+    length = tf.cast(tf.strings.length(data), tf.int64)
+
+    def step(position: Any, found: Any) -> tuple[Any, Any]:
+        header = read_bytes(data, position, 8)
+        size = unsigned(header[4:], big_endian=False)
+        return position + 8 + size + size % 2, tf.reduce_all(tf.equal(header[:4], list(b"ANMF")))
+
+    end, _ = tf.while_loop(
+        lambda position, found: (position < length) & ~found,
+        step,
+        (tf.constant(12, tf.int64), tf.constant(False)),
+        maximum_iterations=MOST_CHUNKS,
+    )
+    end = tf.minimum(end, length)
+    size = tf.stack([(end - 8) // 256**power % 256 for power in range(4)])
+    stated = tf.strings.reduce_join(tf.gather(_EVERY_BYTE, size))
+    return tf.strings.join([b"RIFF", stated, substring(data, 8, end - 8)])
 
 
 def _has(flags: Any, bit: int) -> Any:
