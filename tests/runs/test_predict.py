@@ -306,3 +306,8 @@ def test_numbers_are_rows_too():
     rows = Predictions(texts("a"), lambda examples: np.array([1.5], "float32"), task)
     assert list(rows) == [{"origin": "argument 1", "input": "a", "prediction": 1.5}]
     assert prediction_columns(task) == ["origin", "input", "prediction", "error"]
+
+
+def test_no_column_of_a_row_is_dropped():
+    with pytest.raises(ValueError, match="odd"):
+        list(format_rows([{"origin": "a", "odd": 1}], "csv", prediction_columns(TASK)))

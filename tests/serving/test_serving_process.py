@@ -190,14 +190,15 @@ def test_the_exit_code_says_whether_the_check_passed(export, passed, code, monke
 
     limits = []
 
-    def checked(_, found, data):
-        limits.append((found.rows, data))
+    def checked(_, found, rows_of):
+        run = SimpleNamespace(rows=lambda data, **how: (data, how))
+        limits.append((found.rows, *rows_of(run)))
         return SimpleNamespace(passed=passed)
 
     monkeypatch.setattr(check, "check_served", checked)
     command = ["serve", str(export.folder), "--check", "--max-batch", "7", "--data", "rows.csv"]
-    assert run_command(command) == code
-    assert limits == [(7, "rows.csv")]
+    assert run_command([*command, "--quoting", "none"]) == code
+    assert limits == [(7, "rows.csv", {"quoting": "none"})]
 
 
 def test_an_address_that_is_taken_is_told(export, server, capsys):
