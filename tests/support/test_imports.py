@@ -15,7 +15,7 @@ from tltool.support.imports import (
     UntrustedError,
     import_module,
     import_named,
-    imported_places,
+    imported_here,
     load,
 )
 
@@ -109,7 +109,7 @@ def test_a_child_takes_what_its_parent_took_and_no_file_beside_it(module, tmp_pa
         patch.syspath_prepend(str(tmp_path))
         for name in (module, "part", "unmade.heads"):
             __import__(name)
-    places = imported_places()
+    places = imported_here()
     for name in ("part", "unmade", "unmade.heads"):
         sys.modules.pop(name)
     (tmp_path / "site").mkdir()

@@ -80,11 +80,16 @@ def _searched_last(here: str, trusted: bool) -> Iterator[None]:
         sys.path[:] = before
 
 
-def imported_places() -> dict[str, Place]:
-    """Where the modules lie that this program has imported, by the names of whole packages.
+def imported_here() -> dict[str, Place]:
+    """Where the modules of the current folder lie that this program has imported.
 
-    A child that is given them takes the same ones (`taken_from`), and no others beside them.
+    A child that is given them takes the same ones (`taken_from`), and no others beside them, as
+    another command finds them here with `TRUST`.
+
+    Returns:
+        By the names of modules and whole packages.
     """
+    here = Path.cwd()
     specs = {
         name: spec
         for name, module in list(sys.modules.items())
@@ -92,14 +97,16 @@ def imported_places() -> dict[str, Place]:
         if (spec := getattr(module, "__spec__", None)) is not None and spec.name == name
     }
     return {
-        name: spec.origin if spec.has_location else list(spec.submodule_search_locations or ())
+        name: spec.origin if spec.has_location else list(spec.submodule_search_locations)
         for name, spec in specs.items()
+        if (places := spec.submodule_search_locations or [spec.origin] * spec.has_location)
+        if all(Path(place).absolute().parent == here for place in places)
     }
 
 
 @contextmanager
 def taken_from(places: Mapping[str, Place]) -> Iterator[None]:
-    """Has modules imported from these places, as `imported_places` of another process gave them."""
+    """Has modules imported from these places, as `imported_here` of another process gave them."""
     finder = _Placed(places)
     sys.meta_path.insert(0, finder)
     try:

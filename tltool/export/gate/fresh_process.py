@@ -23,7 +23,7 @@ from tltool.export.feeding import encoded
 from tltool.export.outputs import Outputs
 from tltool.support.errors import ExportError
 from tltool.support.files import scratch_folder
-from tltool.support.imports import imported_places
+from tltool.support.imports import imported_here
 from tltool.support.processes import child_environment
 
 _LAST_LINES = 5
@@ -79,7 +79,7 @@ class FreshProcess:
             "inputs": [self._sent(value, number) for number, value in enumerate(inputs)],
             "answer": str(answer),
             # What this process has imported its own artifacts may name.
-            "modules": imported_places(),
+            "modules": imported_here(),
         }
         reply = self._ask(request)
         if reply is None:
