@@ -81,6 +81,7 @@ def test_the_check_sees_other_features(bert):
     assert not check_card("ours").passed
 
 
+@pytest.mark.slow
 def test_another_network_with_own_weights(tmp_path):
     name = "keras-mobilenetv2"
     random = load_backbone(name, weights="random")

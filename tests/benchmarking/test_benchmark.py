@@ -209,6 +209,7 @@ def test_a_damaged_file_is_named(export, tmp_path):
 
 def test_a_contract_without_its_model_is_named(export, tmp_path):
     (tmp_path / "contract.json").write_bytes((export / "contract.json").read_bytes())
+    write_sums(tmp_path)
     done = cli("benchmark", tmp_path, "--seconds", "0")
     assert done.code == 2
     assert "model.tflite" in done.err

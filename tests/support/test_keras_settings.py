@@ -16,7 +16,6 @@ from tltool.support.keras_settings import check_keras
 SETTINGS = {
     "floatx": (keras.config.set_floatx, "float16", "float32"),
     "image_data_format": (keras.config.set_image_data_format, "channels_first", "channels_last"),
-    "dtype_policy": (keras.config.set_dtype_policy, "mixed_float16", "float32"),
 }
 
 

@@ -30,6 +30,9 @@ def pin_keras() -> None:
 def check_keras() -> None:
     """Refuses settings with which models would differ, in a process that is the user's.
 
+    The dtype policy is not among them: training sets its own (`precision_scope`), saved models
+    hold theirs, and `load_backbone` under another one is somebody's choice.
+
     Raises:
         TltoolError: Names each, and how to change it.
     """
@@ -44,13 +47,10 @@ def check_keras() -> None:
     found = {
         f"set_floatx({_FLOAT!r})": keras.config.floatx() == _FLOAT,
         f"set_image_data_format({_FORMAT!r})": keras.config.image_data_format() == _FORMAT,
-        f"set_dtype_policy({_FLOAT!r})": keras.config.dtype_policy().name == _FLOAT,
     }
     if wrong := [call for call, right in found.items() if not right]:
         raise TltoolError(
-            f"Keras is set to floatx {keras.config.floatx()!r}, image data format "
-            f"{keras.config.image_data_format()!r} and dtype policy "
-            f"{keras.config.dtype_policy().name!r}; tltool needs {_FLOAT!r}, {_FORMAT!r} and "
-            f"{_FLOAT!r}.",
+            f"Keras is set to floatx {keras.config.floatx()!r} and image data format "
+            f"{keras.config.image_data_format()!r}; tltool needs {_FLOAT!r} and {_FORMAT!r}.",
             hint="; ".join(f"keras.config.{call}" for call in wrong),
         )

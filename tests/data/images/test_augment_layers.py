@@ -295,6 +295,7 @@ def test_another_layer_changes_no_draw_of_the_one_before():
         np.testing.assert_allclose(tf.image.rgb_to_grayscale(images), greys[..., :1], atol=0.05)
 
 
+@pytest.mark.slow
 def test_stored_views_train_as_views_computed_in_every_epoch(tmp_path):
     augment = section("RandomHue", "RandomErasing", views=2)
     stored, with_cache, said, store = fit("cnn", tmp_path, PHASES[:1], ALWAYS, augment=augment)
@@ -325,6 +326,7 @@ def test_training_repeats_and_learns_from_what_the_layers_made(tmp_path):
     assert history[0]["loss"] != plain[0]["loss"]
 
 
+@pytest.mark.slow
 def test_an_exported_model_has_no_trace_of_the_layers(tmp_path):
     photos = tiny.write_images(tmp_path / "photos", per_class=15)
     layers = [{"layer": name, **zoo.OPTIONS.get(name, {})} for name in ("RandAugment", "CutMix")]
