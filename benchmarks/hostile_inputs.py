@@ -199,13 +199,12 @@ def _work(kind: str, folder: Path, seeds: range, pipe: int) -> int:
 
 def _called(call: Callable[[], Any]) -> str:
     """Calls what a command would; as the command line does, tells errors from faults."""
-    from tltool.support.errors import TltoolError
-    from tltool.support.machine import machine_error
+    from tltool.support.machine import known_error
 
     try:
         call()
     except Exception as error:
-        if isinstance(error, TltoolError) or machine_error(error) is not None:
+        if known_error(error) is not None:
             return REFUSED
         raise
     return ACCEPTED

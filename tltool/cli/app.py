@@ -42,7 +42,7 @@ from tltool.cli.output import tell, tell_warnings
 from tltool.cli.streams import abandon_streams, settle_streams
 from tltool.support import stopping
 from tltool.support.errors import TltoolError, first_line
-from tltool.support.machine import machine_error
+from tltool.support.machine import known_error
 from tltool.support.processes import end_with_parent
 
 
@@ -169,8 +169,7 @@ def _usage_lines(error: typer.TyperException) -> tuple[str, ...]:
 
 def _tell_of(error: Exception) -> int:
     """Tells of an error on stderr; returns the exit code."""
-    known = error if isinstance(error, TltoolError) else machine_error(error)
-    if known is not None:
+    if (known := known_error(error)) is not None:
         _say(f"error: {known.message}", f"hint: {known.hint}" if known.hint else "")
         return known.exit_code
     lines = "".join(traceback.format_exception(error))

@@ -14,9 +14,9 @@ from tltool.export.contract import CONTRACT_FILE, Contract, check_files
 from tltool.export.feeding import BATCH_SIZE
 from tltool.export.formats.table import FORMATS, format_of
 from tltool.export.outputs import Outputs, Run
-from tltool.support.errors import ExportError, TltoolError, first_line
+from tltool.support.errors import ExportError, first_line
 from tltool.support.files import require_text
-from tltool.support.machine import machine_error
+from tltool.support.machine import known_error
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -104,14 +104,12 @@ def load_artifact(path: Path) -> Artifact:
 def _told(path: Path, done: str) -> Iterator[None]:
     """Tells of what a runtime raises on a file that it can't use; which errors, none documents.
 
-    What the machine refuses, and mistakes in tltool's own code, are left as they are.
+    Errors that are known, and mistakes in tltool's own code, are left as they are.
     """
     try:
         yield
-    except TltoolError:
-        raise
     except Exception as error:
-        if machine_error(error) is not None or _is_own_mistake(error):
+        if known_error(error) is not None or _is_own_mistake(error):
             raise
         raise ExportError(
             f"{path} cannot be {done}: {first_line(error)}",

@@ -8,7 +8,7 @@ import keras
 
 from tltool.support.errors import TltoolError, first_line
 from tltool.support.keras_settings import check_keras
-from tltool.support.machine import machine_error
+from tltool.support.machine import known_error
 from tltool.support.quiet import quiet
 
 
@@ -34,10 +34,8 @@ def load_keras_file(
     try:
         with quiet():
             model: keras.Model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except TltoolError:
-        raise
     except Exception as fault:  # what a damaged file makes its readers raise is not told anywhere
-        if machine_error(fault) is not None:
+        if known_error(fault) is not None:
             raise
         # What follows in Keras' own messages is how to run the code in a file.
         reason = first_line(fault).partition(". ")[0]

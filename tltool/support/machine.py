@@ -31,12 +31,14 @@ _MEMORY_HINT = "close other programs, or give the command less at once"
 _IN_WORDS = re.compile(r"errno = (\d+)|(No space left on device)|(Too many open files)")
 
 
-def machine_error(error: BaseException) -> TltoolError | None:
-    """What a user can do about an error that the machine is the cause of.
+def known_error(error: BaseException) -> TltoolError | None:
+    """What a user can do about an error of tltool's, or of which the machine is the cause.
 
     Returns:
         None for another error, which is a fault of tltool's own.
     """
+    if isinstance(error, TltoolError):
+        return error
     number, place = _number_of(error), None
     exhausted = type(error).__name__ == "ResourceExhaustedError" and number is None
     if isinstance(error, MemoryError) or exhausted or number == errno.ENOMEM:

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from tltool.support.errors import TltoolError
 from tltool.support.imports import taken_from
-from tltool.support.machine import machine_error
+from tltool.support.machine import known_error
 from tltool.support.processes import end_with_parent
 
 
@@ -32,8 +31,7 @@ def _serve(answers: IO[str]) -> None:
         try:
             reply: dict[str, Any] = {"names": _run(request)}
         except Exception as error:
-            known = error if isinstance(error, TltoolError) else machine_error(error)
-            if known is not None:
+            if (known := known_error(error)) is not None:
                 reply = {"error": known.message, "hint": known.hint}
             else:
                 reply = {"error": f"{type(error).__name__}: {error}", "hint": None}

@@ -19,7 +19,7 @@ from tltool.export.formats.inspection import Inspection
 from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.errors import DamagedError, first_line
 from tltool.support.files import parse_json, size_of
-from tltool.support.machine import machine_error
+from tltool.support.machine import known_error
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 
@@ -43,7 +43,7 @@ def read_keras(path: Path) -> Inspection:
             [part for part in _objects(config) if "build_config" in part or "name" in part],
         )
     except Exception as error:  # what a damaged file makes its readers raise is not told anywhere
-        if machine_error(error) is not None:
+        if known_error(error) is not None:
             raise
         reason = first_line(error)
         raise DamagedError(f"it cannot be read as a Keras model: {reason}") from error
