@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,17 +23,14 @@ class Subject:
         form: Which runtime runs it.
         path: A .tflite file, a SavedModel folder, or the folder of a run.
         folder: Holds its contract and golden examples; None where there are none.
+        contract: What lies there as `contract.json`.
     """
 
     name: str
     form: Form
     path: Path
     folder: Path | None = None
-
-    @property
-    def contract(self) -> ContractFields | None:
-        """What lies beside it as `contract.json`; None where there is none."""
-        return None if self.folder is None else _contract(self.folder)
+    contract: ContractFields | None = field(default=None, compare=False, repr=False)
 
 
 def subjects_of(path: Path, *, alone: bool = False) -> tuple[Subject, ...]:
@@ -62,23 +59,25 @@ def subjects_of(path: Path, *, alone: bool = False) -> tuple[Subject, ...]:
 def _artifact(path: Path) -> Subject | None:
     """The exported model at a path, or None."""
     if (path / CONTRACT_FILE).is_file():
-        return _of_folder(path)
+        return _of_folder(path, _contract(path))
     is_saved_model = (path / "saved_model.pb").is_file()
     if not is_saved_model and not (path.suffix == ".tflite" and path.is_file()):
         return None
-    if (path.parent / CONTRACT_FILE).is_file() and _contract(path.parent).file == path.name:
-        return _of_folder(path.parent)
+    if (path.parent / CONTRACT_FILE).is_file():
+        contract = _contract(path.parent)
+        if contract.file == path.name:
+            return _of_folder(path.parent, contract)
     return Subject(path.name, "saved_model" if is_saved_model else "litert", path)
 
 
-def _of_folder(folder: Path) -> Subject:
-    contract = _contract(folder)
+def _of_folder(folder: Path, contract: ContractFields) -> Subject:
     if contract.format == "onnx":
         raise ExportError(
             f"{folder} holds a model of the format {contract.format!r}, which is not measured.",
             hint=f"measured are {', '.join(FORMS)}",
         )
-    return Subject(folder.resolve().name, contract.format, folder / contract.file, folder)
+    name, path = folder.resolve().name, folder / contract.file
+    return Subject(name, contract.format, path, folder, contract)
 
 
 def _contract(folder: Path) -> ContractFields:
@@ -117,4 +116,5 @@ def _keras(run: RunFolder) -> Subject:
 
 def _exports(run: RunFolder) -> list[Subject]:
     folders = sorted(file.parent for file in run.exports.glob(f"*/{CONTRACT_FILE}"))
-    return [_of_folder(folder) for folder in folders if _contract(folder).format in FORMS]
+    found = ((folder, _contract(folder)) for folder in folders)
+    return [_of_folder(folder, contract) for folder, contract in found if contract.format in FORMS]
