@@ -17,6 +17,8 @@ from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
 from tltool.recipe.section import Count, Fraction, Label, Patterns, Section
 from tltool.tasks.table import TASKS
 
+OnError = Literal["stop", "skip"]
+Quoting = Literal["minimal", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
 
@@ -63,10 +65,10 @@ class DataSection(Section):
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     delimiter: str | None = None
     encoding: str | None = None
-    quoting: Literal["minimal", "none"] | None = None
+    quoting: Quoting | None = None
     max_examples: Annotated[int, Field(ge=2), _NOT_BOOL] | None = None
     split_seed: Count = 0
-    on_error: Literal["stop", "skip"] = "stop"
+    on_error: OnError = "stop"
 
 
 class BackboneSection(Section):

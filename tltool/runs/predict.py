@@ -14,11 +14,12 @@ from tltool.data.examples import Examples
 from tltool.data.reading.assemble import usable
 from tltool.data.reading.encoding import decode, decode_bytes, lines_of
 from tltool.data.reading.folders import SUFFIXES, TEXT_SUFFIXES, file_row
-from tltool.data.reading.rows import Broken, OnError, Row, broken_file, settle
+from tltool.data.reading.rows import Broken, Row, broken_file, settle
 from tltool.data.reading.sources import read_rows
 from tltool.data.reading.tables import TABLE_SUFFIXES, Columns
 from tltool.data.reading.walk import entries, exists, files_below, tell_omitted
 from tltool.recipe.recipe import DataSection
+from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.progress import Progress
 from tltool.support.words import listed, natural_key

@@ -13,7 +13,8 @@ from tltool.data.checks.checked_images import checked_contents, remember
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
 from tltool.data.images.signatures import TOO_LARGE, image_format
-from tltool.data.reading.rows import OnError, broken_file, settle
+from tltool.data.reading.rows import broken_file, settle
+from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.threads import map_in_threads
 from tltool.support.words import listed

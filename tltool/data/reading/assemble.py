@@ -9,7 +9,8 @@ from typing import Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.folders import check_image_path
-from tltool.data.reading.rows import Broken, OnError, Row, broken_file, input_of, settle
+from tltool.data.reading.rows import Broken, Row, broken_file, input_of, settle
+from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.words import listed
 from tltool.tasks.table import Modality, TaskSpec

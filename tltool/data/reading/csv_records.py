@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from tltool.recipe.schema import Quoting
 from tltool.support.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 
-Quoting = Literal["minimal", "none"]
 DELIMITERS = (",", ";", "\t", "|")
 
 

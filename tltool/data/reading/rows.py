@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.items import CHANNELS
 from tltool.tasks.table import Modality
 from tltool.tasks.values import BadValueError, as_text, check_unicode
 
-OnError = Literal["stop", "skip"]
 SHOWN = 20
 """How many lines about broken rows one error has."""
 _NAMED = 3

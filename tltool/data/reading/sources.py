@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tltool.data.examples import Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.csv_records import Quoting
-from tltool.data.reading.folders import (
-    FILE_NAME,
-    IMAGE_SUFFIXES,
-    ROBOFLOW_TABLE,
-    label_tables,
-    read_class_folder,
-    split_folders,
-    split_of,
+from tltool.data.reading.folders import read_class_folder, split_folders
+from tltool.data.reading.image_tables import (
+    ImageTable,
+    by_split,
+    named_columns,
+    names_a_file,
+    table_in,
+    tell_unlisted,
 )
 from tltool.data.reading.in_memory import examples_from_python, label_columns
-from tltool.data.reading.rows import Broken, OnError, Row
+from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
-from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, column_names, read_table
-from tltool.data.reading.walk import exists, files_below, subfolders, tell_omitted
+from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.data.reading.walk import exists
 from tltool.recipe.faults import faults_from
+from tltool.recipe.schema import OnError, Quoting
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import items_of
-from tltool.support.words import listed as names_listed
 from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns
 
@@ -44,8 +42,6 @@ __all__ = [
     "load_labelled",
     "resolve",
 ]
-
-_LOG = logging.getLogger(__name__)
 
 SAMPLE_PREFIX = "sample:"
 
@@ -177,51 +173,6 @@ def _nearest(path: Path) -> str | None:
     return f"did you mean `{missing.parent / name / path.relative_to(missing)}`?"
 
 
-def _named(section: DataSection, inputs: str) -> Columns:
-    labels = label_columns(section)
-    return Columns(section.input_column or inputs, labels.names, labels.several)
-
-
-class _Table(NamedTuple):
-    """A table beside the images of a folder, and its columns."""
-
-    path: Path
-    columns: Columns
-
-
-def _table_in(folder: Path, section: DataSection, spec: TaskSpec) -> _Table | None:
-    """The table that says what the images in a folder are, and its columns.
-
-    Roboflow's table is read where a row can have several labels: its first
-    column names the files, and all others are labels. A metadata table is read
-    where it names the files, and the labels too or there are no class folders.
-    """
-    tables = label_tables(folder) if spec.modality == "image" else []
-    if spec.target.many_columns and folder / ROBOFLOW_TABLE in tables:
-        table = folder / ROBOFLOW_TABLE
-        first, *others = column_names(table, encoding=section.encoding)
-        labels = section.label_columns or tuple(others)
-        return _Table(table, Columns(section.input_column or first, labels, True))
-    tables = [table for table in tables if table.name != ROBOFLOW_TABLE]
-    if len(tables) > 1:
-        raise DataError(
-            f"{folder} has several tables: {', '.join(table.name for table in tables)}.",
-            hint="keep one of them, or name it in place of the folder",
-        )
-    for table in tables:
-        names = column_names(
-            table,
-            delimiter=section.delimiter,
-            encoding=section.encoding,
-            quoting=section.quoting,
-        )
-        columns = _named(section, FILE_NAME)
-        classes = len(subfolders(folder)) > 1
-        if columns.input in names and (not classes or set(columns.labels) <= set(names)):
-            return _Table(table, columns)
-    return None
-
-
 def _labels(section: DataSection, columns: Columns) -> LabelColumns:
     """Where the labels stand that `columns` has, which a table may have named itself."""
     return replace(label_columns(section), names=columns.labels, several=columns.several)
@@ -237,11 +188,11 @@ def _read_source(
         that the section names, or those of the table in a folder of images; and the rows.
     """
     path = _locate(source, spec, field_name)
-    columns = _named(section, spec.modality)
+    columns = named_columns(section, spec.modality)
     if not path.is_dir():
         return columns, {"train": _read_file(path, section, spec, columns)}
     folders = split_folders(path)
-    tables = {split: _table_in(folder, section, spec) for split, folder in folders.items()}
+    tables = {split: table_in(folder, section, spec) for split, folder in folders.items()}
     if found := tables["train"]:
         columns = found.columns
     parts = {
@@ -251,33 +202,8 @@ def _read_source(
         for split, folder in folders.items()
     }
     if found and folders["train"] == path:
-        parts = _by_split(parts["train"], path)
+        parts = by_split(parts["train"], path)
     return columns, parts
-
-
-def _by_split(rows: list[Row | Broken], folder: Path) -> dict[Split, list[Row | Broken]]:
-    """The rows of a table that stands above the folders of splits, by the folder of their image.
-
-    Raises:
-        DataError: Some images lie in such a folder and others in none.
-    """
-    splits = [split_of(row.input, folder) if _names_a_file(row) else None for row in rows]
-    if "train" not in splits:
-        return {"train": rows}
-    parts: dict[Split, list[Row | Broken]] = {}
-    for row, split in zip(rows, splits, strict=True):
-        if split is None and _names_a_file(row):
-            raise DataError(
-                f"{row.origin}: {row.input} lies in no folder of a split, as others do.",
-                hint="move the images of all rows into train/, validation/ and test/, or of none",
-            )
-        parts.setdefault(split or "train", []).append(row)
-    return parts
-
-
-def _names_a_file(row: Row | Broken) -> TypeGuard[Row]:
-    """Whether a row has the path of an image; one that has none is told of as broken later."""
-    return isinstance(row, Row) and isinstance(row.input, str) and bool(row.input.strip())
 
 
 def _read_one(
@@ -285,7 +211,7 @@ def _read_one(
 ) -> list[Row | Broken]:
     path = _locate(source, spec, field_name)
     if path.is_dir():
-        table = _table_in(path, section, spec)
+        table = table_in(path, section, spec)
         return _read_folder(path, table, section, spec, columns, complete=False)
     return _read_file(path, section, spec, columns)
 
@@ -305,7 +231,7 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
 
 def _read_folder(
     folder: Path,
-    table: _Table | None,
+    table: ImageTable | None,
     section: DataSection,
     spec: TaskSpec,
     columns: Columns,
@@ -314,7 +240,7 @@ def _read_folder(
 ) -> list[Row | Broken]:
     if table is not None:
         rows = _read_file(table.path, section, spec, columns)
-        _tell_unlisted(folder, table.path, rows)
+        tell_unlisted(folder, table.path, rows)
         return rows
     if not spec.target.from_folders:
         raise DataError(
@@ -323,21 +249,6 @@ def _read_folder(
             hint=f"make a CSV with the columns {' and '.join(columns.names)}",
         )
     return read_class_folder(folder, spec.modality, encoding=section.encoding, complete=complete)
-
-
-def _tell_unlisted(folder: Path, table: Path, rows: Sequence[Row | Broken]) -> None:
-    """Warns of images in a folder that its table does not name."""
-    listed = {str(row.input) for row in rows if isinstance(row, Row)}
-    omitted: list[Path] = []
-    images = [file for file in files_below(folder, omitted) if isinstance(file, Path)]
-    images = [file for file in images if file.suffix.lower() in IMAGE_SUFFIXES]
-    tell_omitted(omitted, IMAGE_SUFFIXES)
-    if unlisted := [file for file in images if str(file) not in listed]:
-        names = [str(file.relative_to(folder)) for file in unlisted]
-        _LOG.warning(
-            "%d of the %d images in %s are not in %s and are left out: %s",
-            len(unlisted), len(images), folder, table.name, names_listed(names, 5),
-        )  # fmt: skip
 
 
 def _read_file(
@@ -379,6 +290,6 @@ def read_rows(
 
 def _beside(row: Row, folder: Path) -> Row:
     """Takes an image path of a table as relative to the table's folder."""
-    if not _names_a_file(row):
+    if not names_a_file(row):
         return row
     return row._replace(input=str(folder / row.input.strip()))

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.reading.csv_records import Quoting, csv_header, csv_records
+from tltool.data.reading.csv_records import csv_header, csv_records
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.rows import Broken, Row
+from tltool.recipe.schema import Quoting
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.files import distinct
 from tltool.support.words import listed
