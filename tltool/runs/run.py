@@ -16,6 +16,7 @@ from tltool.data.preprocessing import (
 )
 from tltool.recipe.export_section import ExportFormat, ExportSection, LiteRTPrecision
 from tltool.recipe.recipe import DataSection, Recipe
+from tltool.recipe.schema import OnError, Quoting
 from tltool.runs.folder import RunFolder, runs_of
 from tltool.support.errors import COPY_RUN_AGAIN, ExportError, HeadError, RunError
 from tltool.support.files import read_json
@@ -27,8 +28,6 @@ from tltool.tasks.target import Prediction
 if TYPE_CHECKING:
     import keras
 
-    from tltool.data.reading.csv_records import Quoting
-    from tltool.data.reading.rows import OnError
     from tltool.evaluation.evaluate import Evaluation
     from tltool.evaluation.inference import Forward
     from tltool.export.about import About
@@ -258,9 +257,9 @@ class Run:
         examples = Examples(self.task.spec.modality, inputs, unknown, unknown, origins)
         if not inputs:
             return []
-        from tltool.evaluation.inference import model_outputs
+        import numpy as np
 
-        outputs = model_outputs(self.model, examples, self.task, self.preprocessing)
+        outputs = np.asarray(self.task.outputs(self._forward(examples)))
         return [self.task.target.prediction(row) for row in outputs]
 
     def export(
