@@ -155,14 +155,15 @@ def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
     from tltool.training.trainer import weight_bytes
 
     model, changing = weight_bytes(prepared.transfer, prepared.plans)
+    # The weights of the best epoch are there twice while they are replaced.
+    sizes = (changing, changing, model, _ROOM_FOR_THE_REST)
     folder = Path(recipe.output_dir)
     try:
-        # The weights of the best epoch are there twice while they are replaced.
-        probe_room(folder, (changing, changing, model, _ROOM_FOR_THE_REST))
+        probe_room(folder, sizes)
     except OSError as error:
         raise RunError(
             f"output_dir: the trained model can't be kept in {str(folder)!r}: {error.strerror}.",
-            hint=f"It takes {size_text(2 * changing + model + _ROOM_FOR_THE_REST)} there; make "
+            hint=f"It takes {size_text(sum(sizes))} there; make "
             "room, or choose another place with output_dir=…",
         ) from error
     exports = model * len(export_targets(recipe.export))

@@ -12,8 +12,7 @@ TINY = 1e-9
 """What is left of 1 by rounding alone when shares that add up to it are taken off."""
 SHOWN = 20
 """Strata that are too small and named."""
-NO_LABEL = ""
-"""Stands for the label of rows that have none."""
+_UNLABELLED = ""  # Stands for the label of rows that have none.
 
 
 def by_strata(
@@ -84,7 +83,7 @@ def over_label_sets(
     parts: list[str | None] = [*shares, None]
     rest = max(0.0, 1.0 - sum(shares.values()))
     wanted = dict(zip(parts, [*shares.values(), rest], strict=True))
-    sets = [tuple(dict.fromkeys(labels)) or (NO_LABEL,) for labels in label_sets]
+    sets = [tuple(dict.fromkeys(labels)) or (_UNLABELLED,) for labels in label_sets]
     groups_of: dict[str, list[int]] = defaultdict(list)
     rows_of: dict[str, int] = defaultdict(int)
     for group, labels in enumerate(sets):
@@ -97,15 +96,17 @@ def over_label_sets(
     }
     room = {part: share * sum(sizes) for part, share in wanted.items()}
     chosen: dict[int, str | None] = {}
-    kept = {NO_LABEL}
+    kept = {_UNLABELLED}
     left = dict(rows_of)
     while left:
         # Rows without labels go last: they fill up what the labels have left uneven.
-        rarest = min(left, key=lambda label: (label == NO_LABEL, left[label], natural_key(label)))
+        rarest = min(
+            left, key=lambda label: (label == _UNLABELLED, left[label], natural_key(label))
+        )
         for group in groups_of[rarest]:
             if group in chosen:
                 continue
-            wants = room if rarest == NO_LABEL else {p: lacking[p][rarest] for p in parts}
+            wants = room if rarest == _UNLABELLED else {p: lacking[p][rarest] for p in parts}
             part = max(reversed(parts), key=lambda part: (wants[part], room[part]))
             # What is rare must be trained on.
             if rest > TINY and rarest not in kept:
