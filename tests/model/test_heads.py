@@ -11,6 +11,7 @@ import tiny
 from presets import write_text_preset, write_texts
 
 import tltool
+from tltool.backbones.pyramid import with_pyramid
 from tltool.model.heads import HEADS, find_head, register_head
 from tltool.model.joining import join
 from tltool.recipe.schema import HeadSection
@@ -197,3 +198,36 @@ def test_a_name_is_registered_once(registered):
     assert register_head("mine")(head) is head
     with pytest.raises(HeadError, match="already"):
         register_head("mine")(lambda features, task: None)
+
+
+def picture_task() -> Task:
+    return Task(TASKS["image-classification"], ClassTarget(("bad", "fair", "good")))
+
+
+@pytest.mark.parametrize("levels", [None, 1])
+def test_multi_level_reads_the_means_of_the_largest_maps(levels):
+    backbone = tiny.tiny_image_backbone()
+    maps = with_pyramid(backbone).pyramid
+    options = {} if levels is None else {"levels": levels}
+    head = HeadSection(name="multi_level", options=options)
+    transfer = join(backbone, head, picture_task())
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *backbone.model.input.shape[1:]))
+    means = [
+        np.asarray(level).mean((1, 2)) for level in keras.Model(backbone.model.input, maps)(images)
+    ]
+    dense = transfer.model.get_layer("head_output")
+    assert dense.kernel.shape[0] == sum(mean.shape[-1] for mean in means[:levels])
+    expected = np.concatenate(means[:levels], axis=-1) @ dense.kernel.numpy()
+    np.testing.assert_allclose(transfer.model(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [0, 99])
+def test_multi_level_refuses_maps_that_are_not_there(levels):
+    head = HeadSection(name="multi_level", options={"levels": levels})
+    with pytest.raises(HeadError, match=rf"levels: received {levels}; this backbone makes maps of"):
+        join(tiny.tiny_image_backbone(), head, picture_task())
+
+
+def test_multi_level_refuses_a_transformer():
+    with pytest.raises(HeadError, match="multi_level needs a CNN"):
+        join(tiny.tiny_text_backbone(), HeadSection(name="multi_level"), TASK)

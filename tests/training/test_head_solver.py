@@ -172,6 +172,7 @@ def test_a_head_that_is_not_one_linear_layer_is_refused(monkeypatch):
     with pytest.raises(PlanError, match="trains last group"):
         check_solvable(*plans_and_transfer(train=Last(last=1)))
     check_solvable(*plans_and_transfer(HeadSection(name="linear")))
+    check_solvable(*plans_and_transfer(HeadSection(name="multi_level")))
     check_solvable(*plans_and_transfer())
 
 

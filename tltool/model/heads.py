@@ -57,9 +57,16 @@ def default_head(
         name = f"head_hidden{index}"
         x = layers.Dense(units, activation, kernel_regularizer=penalty(), name=name)(x)
     x = layers.Dropout(dropout, name="head_dropout")(x)
+    return _linear(x, task, penalty())
+
+
+def _linear(x: Any, task: Task, regularizer: Any = None) -> Any:
+    """The last layer, with the bias that the target starts from."""
+    from keras import layers
+
     # float32 whatever the precision: a softmax of half-precision logits loses small probabilities.
     last = layers.Dense(
-        task.num_outputs, kernel_regularizer=penalty(), dtype="float32", name="head_output"
+        task.num_outputs, kernel_regularizer=regularizer, dtype="float32", name="head_output"
     )
     output = last(x)
     if (bias := task.target.initial_bias()) is not None:
@@ -67,7 +74,50 @@ def default_head(
     return output
 
 
-HEADS: dict[str, Head] = {"default": default_head}
+def multi_level_head(
+    features: Features, task: Task, *, levels: int | None = None, dropout: float = 0.1
+) -> Any:
+    """One linear layer on the means of a CNN's maps of several sizes.
+
+    The last map says what a picture shows; earlier ones tell textures, edges and
+    their amount, which counts and measurements need (Head2Toe, Evci et al. 2022,
+    arXiv:2201.03529, without its selection of features).
+
+    Args:
+        features: Uses `features.pyramid`, maps (batch, height, width, channels).
+        task: Sets the width of the layer.
+        levels: How many maps, the largest first; None takes all.
+        dropout: Share of the means that is dropped.
+
+    Returns:
+        Raw outputs, (batch, task.num_outputs), float32.
+
+    Raises:
+        HeadError: The backbone makes no maps, or not so many.
+    """
+    from keras import layers
+
+    found = len(features.pyramid)
+    count = found if levels is None else levels
+    if not found:
+        raise HeadError(
+            "head.name: multi_level needs a CNN; this backbone makes no maps.",
+            hint="Leave out `head.name`: the default head takes every backbone.",
+        )
+    if not 1 <= count <= found:
+        raise HeadError(
+            f"head.options.levels: received {levels}; this backbone makes maps of {found} sizes.",
+            hint=f"Use a whole number from 1 to {found}, or leave it out for all.",
+        )
+    means = [
+        layers.GlobalAveragePooling2D(name=f"head_mean{number}")(level)
+        for number, level in enumerate(features.pyramid[:count], start=1)
+    ]
+    x = layers.Concatenate(name="head_means")(means) if count > 1 else means[0]
+    return _linear(layers.Dropout(dropout, name="head_dropout")(x), task)
+
+
+HEADS: dict[str, Head] = {"default": default_head, "multi_level": multi_level_head}
 
 
 def register_head(name: str) -> Callable[[Head], Head]:

@@ -104,8 +104,9 @@ class HeadSection(Section):
     """The task head on top of the backbone's features.
 
     Attributes:
-        name: "default" (dropout, hidden layers, one linear layer), a registered
-            head, or `package.module:function`.
+        name: "default" (dropout, hidden layers, one linear layer), "multi_level" (one
+            linear layer on the means of a CNN's maps of all sizes, for counts and
+            textures), a registered head, or `package.module:function`.
         hidden_units: Widths of the hidden layers of the default head.
         dropout: Share of features dropped before each layer of the default head.
         activation: Of the hidden layers of the default head.
@@ -115,7 +116,7 @@ class HeadSection(Section):
             `head.hidden_units`, `head.dropout`, `training.weight_decay`,
             `training.label_smoothing` and the learning rate of every phase
             that trains the head alone.
-        options: Keyword arguments for a head of your own.
+        options: Keyword arguments for any head but the default one.
     """
 
     name: str = "default"
