@@ -25,7 +25,7 @@ from results import write_section
 
 import tltool
 from tltool.backbones.load import load_backbone
-from tltool.data.examples import Examples
+from tltool.data.examples import SPLITS, Examples
 from tltool.data.labels import make_task
 from tltool.evaluation.baseline import features_baseline
 from tltool.evaluation.inference import raw_outputs
@@ -180,7 +180,13 @@ def section(
 ) -> str:
     """Title, table and conditions."""
     benchmark = BENCHMARKS[name]
-    train, test = (len(_rows(examples, s)) for s in ({"train", "validation"}, {"test"}))
+    train, validation, test = (len(_rows(examples, {s})) for s in SPLITS)
+    rows_seen = (
+        f"{train:,} published training rows, with the {validation:,} published validation rows to "
+        "choose by,"
+        if benchmark.validation
+        else f"{train + validation:,} published training rows"
+    )
     seeds = [f"Seed {seed}" for seed in range(len(found))]
     head = ["Test score", *seeds, "Mean", "Standard deviation", "Frozen features + linear model"]
     rows = []
@@ -193,9 +199,8 @@ def section(
         [
             f"## Test scores on {benchmark.title}",
             "",
-            f"`recipes/{name}.yaml` in this folder, trained on the {train:,} published training "
-            f"{'and validation ' if benchmark.validation else ''}rows and measured on all {test:,} "
-            "test rows.",
+            f"`recipes/{name}.yaml` in this folder, trained on the {rows_seen} and measured on "
+            f"all {test:,} test rows.",
             "",
             _table_row(head),
             _table_row(["---", *["---:"] * (len(head) - 1)]),
