@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import time
 
 import image_zoo as zoo
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tltool.data.images.exif import MOST_BLOCKS
-from tltool.data.images.formats import MOST_CHUNKS
+from tltool.data.images.formats import MOST_CHUNKS, MOST_STEPS
 from tltool.data.images.preprocessor import (
     ImagePreprocessor,
     array_to_rgb,
@@ -295,3 +296,52 @@ def test_of_an_animated_webp_the_first_frame_alone_is_unpacked():
     buried = data[:first] + b"junk\0\0\0\0" * MOST_CHUNKS + data[first:]
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_image(buried)
+
+
+def gif_frame(data: bytes) -> int:
+    """Where the first frame of a GIF without extensions begins."""
+    return 13 + (3 << (data[10] & 7) + 1)
+
+
+@pytest.mark.parametrize("kind", ["gif", "gif animated"])
+def test_of_an_animated_gif_the_first_frame_alone_is_unpacked(kind):
+    """The decoder would keep each one of a million frames."""
+    data = FILES[kind]
+    end = len(data) - 1
+    if kind == "gif animated":
+        end = data.rindex(b"!\xf9", 0, data.rindex(b","))
+    for rest in (b"", b";", b"no block", b",\0\0\0\0\xff\xff\xff\xff\0\x08\x05cut"):
+        np.testing.assert_array_equal(decode_image(data[:end] + rest), decode_image(data))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_image(data[: end - 1])
+
+
+def test_a_gif_of_many_frames_costs_no_more_than_one():
+    data = zoo.encode(Image.new("L", (2_000, 2_000)), "GIF")
+    start = gif_frame(data)
+    many = data[:start] + data[start:-1] * 2_000
+    began = time.process_time()
+    assert decode_image(many).shape == (2_000, 2_000, 3)
+    assert time.process_time() - began < 10  # a minute, and 8 GB, for all of them
+
+
+@pytest.mark.parametrize("sides", [(65_535, 65_535), (20_000, 20_000)])
+def test_a_gif_whose_frame_is_larger_than_its_screen_is_refused_by_its_header(sides):
+    data = FILES["gif"]
+    place = gif_frame(data) + 5
+    forged = data[:place] + struct.pack("<HH", *sides) + data[place + 4 :]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"too large: {sides[0]} x"):
+        decode_image(forged)
+
+
+def test_a_gif_of_blocks_of_any_size_is_found_the_end_of():
+    """As written by other programs; runs of blocks of one size are one step."""
+    data = FILES["gif"]
+    start = gif_frame(data)
+    for sizes in ([1], [255], [7, 3, 250, 250, 1]):
+        comment = b"".join(bytes([n]) + b"," * n for n in itertools.chain(*[sizes] * 50))
+        longer = data[:start] + b"!\xfe" + comment + b"\0" + data[start:]
+        np.testing.assert_array_equal(decode_image(longer), decode_image(data))
+    late = data[:start] + b"!\xfe\0" * MOST_STEPS + data[start:]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_image(late)

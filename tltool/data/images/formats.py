@@ -1,4 +1,4 @@
-"""What `tf.io` cannot decode right by itself: BMP palettes, and WebP with alpha or animation.
+"""What `tf.io` cannot decode right by itself: BMP palettes, WebP with alpha, and animations.
 
 All in core TensorFlow operations, so that it also runs inside a SavedModel.
 """
@@ -16,6 +16,11 @@ _WEBP_ALPHA, _WEBP_ANIMATION = 0x10, 0x02
 MOST_CHUNKS = 64
 """Chunks of a WebP that are looked at for its first frame, which stands after three by its format.
 A file that has none among them is damaged."""
+MOST_STEPS = 2**16
+"""Steps over the blocks of a GIF to the end of its first frame; those of one size are one step.
+A file in which it takes more is damaged."""
+_GIF_RUN = 4096
+_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 _EVERY_BYTE = [bytes([value]) for value in range(256)]
 
 
@@ -171,3 +176,55 @@ def _first_frame(data: Any) -> Any:
 
 def _has(flags: Any, bit: int) -> Any:
     return tf.not_equal(tf.bitwise.bitwise_and(flags, bit), 0)
+
+
+def first_gif_frame(data: Any) -> tuple[Any, Any, Any]:
+    """A GIF up to the end of its first frame: the decoder unpacks and keeps all that there are.
+
+    Layout: https://www.w3.org/Graphics/GIF/spec-gif89a.txt.
+
+    Returns:
+        The file's content, an end mark in the place of further frames; width
+        and height of the frame, int64, 0 where there is none.
+    """
+    content = tf.io.decode_raw(data, tf.uint8)
+    length = tf.size(content, tf.int64)
+
+    def byte(position: Any) -> Any:
+        return tf.cast(content[tf.minimum(position, length - 1)], tf.int64)
+
+    def colours(flags: Any) -> Any:
+        return tf.where(
+            flags >= 0x80, 3 * tf.bitwise.left_shift(tf.ones_like(flags), flags % 8 + 1), 0
+        )
+
+    def blocks(position: Any) -> tuple[Any, Any]:
+        """Past a run of blocks of one size, or past the empty one that ends a row of them."""
+        stride = byte(position) + 1
+        run = tf.cast(content[position : position + stride * _GIF_RUN : stride], tf.int64) + 1
+        same = tf.reduce_sum(tf.math.cumprod(tf.cast(tf.equal(run, stride), tf.int64)))
+        ended = tf.equal(stride, 1)
+        return tf.where(ended, position + 1, position + same * stride), ~ended
+
+    def step(position: Any, inside: Any, frame: Any, _: Any) -> tuple[Any, ...]:
+        kind = byte(position)
+        image, extension = tf.equal(kind, _GIF_IMAGE), tf.equal(kind, _GIF_EXTENSION)
+        begun = position + tf.where(image, 11 + colours(byte(position + 9)), 2)
+        past, more = tf.cond(inside, lambda: blocks(position), lambda: (begun, image | extension))
+        frame = tf.where(~inside & image, position, frame)
+        return past, more, frame, ~more & (~inside | (frame > 0))
+
+    start = (13 + colours(byte(tf.constant(10, tf.int64))), False, tf.constant(0, tf.int64), False)
+    end, _, frame, done = tf.while_loop(
+        lambda position, inside, frame, done: (position < length) & ~done,
+        step,
+        start,
+        maximum_iterations=MOST_STEPS,
+    )
+    found = frame > 0
+    sides = read_bytes(data, frame + 5, 4)
+    width, height = (
+        tf.where(found, unsigned(sides[at : at + 2], big_endian=False), 0) for at in (0, 2)
+    )
+    mark = tf.where(done & found, b";", b"")
+    return tf.strings.join([substring(data, 0, end), mark]), width, height

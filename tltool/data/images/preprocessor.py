@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tltool.data.images.exif import jpeg_orientation, png_orientation, upright, webp_orientation
-from tltool.data.images.formats import decode_bmp, decode_webp, substring
+from tltool.data.images.formats import decode_bmp, decode_webp, first_gif_frame, substring
 from tltool.data.images.signatures import SIGNATURES, image_format
 from tltool.data.images.sizes import SIZES, within_bounds
 from tltool.data.preprocessing import ImagePreprocessing
@@ -116,7 +116,9 @@ def _decode_webp(data: Any) -> Any:
 
 
 def _decode_gif(data: Any) -> Any:
-    return tf.io.decode_image(data, channels=3, expand_animations=False)
+    frame, *size = first_gif_frame(data)
+    frame = within_bounds(frame, tuple(size))
+    return tf.io.decode_image(frame, channels=3, expand_animations=False)
 
 
 _DECODERS = {
