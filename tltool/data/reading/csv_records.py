@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
-import sys
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +16,8 @@ from tltool.support.errors import DataError
 _LOG = logging.getLogger(__name__)
 
 DELIMITERS = (",", ";", "\t", "|")
+_LINE = re.compile(r"[^\r\n]*+(?:\r\n?|\n)|[^\r\n]++")
+_QUOTED = r'"(?:[^"]++|"")*+"'
 
 
 class _Record(NamedTuple):
@@ -55,14 +55,13 @@ def csv_records(
         DataError: The delimiter is not one character, or a quote spoils more
             than its own line, so that what follows cannot be trusted.
     """
-    with _fields_of_any_length():
-        text, delimiter, skipped_lines = _opened(text, delimiter, wanted)
-        records = list(_records(path, text, delimiter, skipped_lines, quoting))
-        if quoting != "none" and (spaced := _space_before_quote(records)):
-            _LOG.warning("%s:%d: the spaces before its quotes are left out", path, spaced)
-            records = list(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))
-        if quoting is None:
-            _check_joined(path, text, delimiter, records, skipped_lines)
+    text, delimiter, skipped_lines = _opened(text, delimiter, wanted)
+    records = list(_records(path, text, delimiter, skipped_lines, quoting))
+    if quoting != "none" and (spaced := _space_before_quote(records)):
+        _LOG.warning("%s:%d: the spaces before its quotes are left out", path, spaced)
+        records = list(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))
+    if quoting is None:
+        _check_joined(path, text, delimiter, records, skipped_lines)
     return [(record.line, record.fields) for record in records]
 
 
@@ -70,11 +69,10 @@ def csv_header(
     path: Path, text: str, delimiter: str | None, quoting: Quoting | None = None
 ) -> list[str] | str:
     """The first of `csv_records`; the others are not read."""
-    with _fields_of_any_length():
-        text, delimiter, skipped_lines = _opened(text, delimiter, ())
-        first = list(islice(_records(path, text, delimiter, skipped_lines, quoting), 1))
-        if quoting != "none" and _space_before_quote(first):
-            first = [next(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))]
+    text, delimiter, skipped_lines = _opened(text, delimiter, ())
+    first = list(islice(_records(path, text, delimiter, skipped_lines, quoting), 1))
+    if quoting != "none" and _space_before_quote(first):
+        first = [next(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))]
     return first[0].fields if first else []
 
 
@@ -103,25 +101,94 @@ def _records(
 ) -> Iterator[_Record]:
     # strict: otherwise a quote that is never closed swallows the rest of the
     # file into one field, without an error
+    lines = _Lines(text, skipped_lines)
     reader = csv.reader(
-        io.StringIO(text, newline=""),
+        lines,
         delimiter=delimiter,
         strict=True,
         skipinitialspace=spaces,
         quoting=csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL,
     )
     while True:
-        line = skipped_lines + reader.line_num + 1
+        line, start = lines.number + 1, lines.end
         try:
             fields: list[str] | str = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            if skipped_lines + reader.line_num > line or "unexpected end" in str(error):
+            reason = str(error)
+            if "field limit" in reason:
+                lines.back_to(line, start)
+                fields = _long_record(lines, delimiter, quotes=quoting != "none", spaces=spaces)
+                reason = fields if isinstance(fields, str) else ""
+            else:
+                fields = reason
+            if reason and (lines.number > line or "unexpected end" in reason):
                 raise _runaway_quote(path, line) from None
-            fields = f"a quote inside a quoted field must be doubled ({error})"
+            if reason:
+                fields = f"a quote inside a quoted field must be doubled ({reason})"
         if fields:
-            yield _Record(line, skipped_lines + reader.line_num, fields)
+            yield _Record(line, lines.number, fields)
+
+
+class _Lines:
+    """The lines of a text, each with the characters that end it.
+
+    Args:
+        text: They are cut from it one by one.
+        skipped: Lines before the text.
+
+    Attributes:
+        number: Of the last one given, counted from 1.
+        end: Where the text goes on after it.
+    """
+
+    def __init__(self, text: str, skipped: int) -> None:
+        self.text = text
+        self.number = skipped
+        self.end = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        found = _LINE.match(self.text, self.end)
+        if found is None:
+            raise StopIteration
+        self.end = found.end()
+        self.number += 1
+        return found[0]
+
+    def back_to(self, line: int, start: int) -> None:
+        """Goes back to where the line begins."""
+        self.number, self.end = line - 1, start
+
+    def pass_to(self, place: int) -> None:
+        """Goes on past the line that ends at a place or after it."""
+        while self.end < place and next(self, None) is not None:
+            pass
+
+
+def _long_record(lines: _Lines, delimiter: str, *, quotes: bool, spaces: bool) -> list[str] | str:
+    """The next record, or what is wrong with it, as `csv.reader` has it.
+
+    That keeps a field in four bytes a character and twice over; here a field is cut from the text.
+    """
+    plain = rf"[^{re.escape(delimiter)}\r\n]*+"
+    value = rf'({_QUOTED})|((?!"){plain})' if quotes else f"(?!)()|({plain})"
+    space = " *+" if spaces else ""
+    field = re.compile(rf"{space}(?:{value})({re.escape(delimiter)}|\r\n?|\n|\Z)")
+    fields, place = [], lines.end
+    while found := field.match(lines.text, place):
+        quoted, unquoted, ending = found.groups()
+        fields.append(unquoted if quoted is None else quoted[1:-1].replace('""', '"'))
+        place = found.end()
+        if ending != delimiter:
+            lines.pass_to(place)
+            return fields
+    closed = re.compile(space + _QUOTED).match(lines.text, place)
+    lines.pass_to(closed.end() if closed else len(lines.text))
+    return f"'{delimiter}' expected after '\"'" if closed else "unexpected end of data"
 
 
 def _space_before_quote(records: Sequence[_Record]) -> int | None:
@@ -146,12 +213,10 @@ def _check_joined(
     spans = [record for record in records[1:] if record.last > record.line]
     if width < 2 or not spans:
         return
-    lines = io.StringIO(text, newline="").readlines()
+    lines = list(_Lines(text, skipped_lines))
 
     def alone(number: int) -> bool:
-        line = [lines[number - 1 - skipped_lines]]
-        plain = csv.reader(line, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-        return len(next(plain, [])) == width
+        return lines[number - 1 - skipped_lines].count(delimiter) + 1 == width
 
     meant = any(
         record.line == record.last and len(record.fields) == width and not alone(record.line)
@@ -187,20 +252,10 @@ def _find_delimiter(text: str, wanted: Sequence[str]) -> str:
 
     def score(delimiter: str) -> tuple[int, int]:
         try:
-            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+            header = next(csv.reader(_Lines(text, 0), delimiter=delimiter), [])
         except csv.Error:
             header = []
         names = [name.strip() for name in header]
         return sum(name in names for name in wanted), len(names)
 
     return max(DELIMITERS, key=score)
-
-
-@contextmanager
-def _fields_of_any_length() -> Iterator[None]:
-    """Lifts Python's limit of 131,072 characters a field."""
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)

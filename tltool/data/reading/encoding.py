@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 
 from tltool.support.errors import DataError
 
 _LOG = logging.getLogger(__name__)
-_STRAY, _NOT_ASCII = re.compile("[\udc80-\udcff]"), re.compile("[^\x00-\x7f]")
 _AS_TEXT = "save it as CSV (UTF-8), unpacked"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive, such as an Excel workbook",
@@ -96,9 +94,10 @@ def _guess(source: str, data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         text = data.decode("utf-8", "surrogateescape")
-    stray = len(_STRAY.findall(text))
+    stray = len(text) - len(data.decode("utf-8", "ignore"))
+    beyond_ascii = len(text) - len(text.encode("ascii", "ignore"))
     # Windows-1252 text holds next to nothing that could be UTF-8.
-    if stray <= len(_NOT_ASCII.findall(text)) - stray:
+    if stray <= beyond_ascii - stray:
         return text
     _LOG.warning("%s is not UTF-8; it was read as Windows-1252 (data.encoding)", source)
     return data.decode("cp1252")
