@@ -37,7 +37,7 @@ def test_a_long_cell_costs_no_more_than_a_few_times_its_size():
 
 
 def test_the_encoding_of_many_odd_bytes_is_found_without_a_list_of_them():
-    data = "text;label\n".encode() + "Ñü".encode("cp1252") * 1_000_000
+    data = b"text;label\n" + "Ñü".encode("cp1252") * 1_000_000
     tracemalloc.start()
     assert decode_bytes(data, "table").endswith("Ñü")
     peak = tracemalloc.get_traced_memory()[1]
