@@ -8,7 +8,8 @@ must leave a run that can be used or that says what it is, and no process, lock 
 what SIGKILL leaves, the next run must remove.
 
 `inputs`: recipes, overrides, tables, pictures, models and requests with something changed. Each
-must be accepted or refused in words, in time and within a bound of memory.
+must be accepted or refused in words, in time and within a bound of memory; before them, each is
+given as it is, and must be accepted.
 """
 
 from __future__ import annotations

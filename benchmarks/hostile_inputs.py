@@ -18,6 +18,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 ACCEPTED, REFUSED = "accepted", "refused"
 TRACEBACK, HANG, CRASH, MEMORY = "traceback", "hang", "crash", "memory"
+CONTROL = -1
+"""In place of a seed: the inputs of a kind as they are, each of which must be accepted."""
 SECONDS = 30.0
 """Within which an input must be accepted or refused."""
 SETUP_SECONDS = 300.0
@@ -36,6 +40,7 @@ GROWTH = 1_500_000_000
 """Bytes by which an input may let the peak of the resident memory grow."""
 
 Give = Callable[[Random], str]
+Controls = Iterator[Callable[[], str]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Given:
 
     Attributes:
         kind: What it is an input of.
-        seed: Makes it, together with the kind.
+        seed: Makes it, together with the kind; or `CONTROL`.
         outcome: `ACCEPTED`, `REFUSED`, or one of the faults.
         fault: What went wrong, or empty.
         seconds: What it took.
@@ -59,9 +64,8 @@ class Given:
     growth: int = 0
 
     def __str__(self) -> str:
-        again = (
-            f"python benchmarks/abuse.py inputs --kinds {self.kind} --seed {self.seed} --count 1"
-        )
+        seed = f" --seed {self.seed}" if self.seed != CONTROL else ""
+        again = f"python benchmarks/abuse.py inputs --kinds {self.kind}{seed} --count 1"
         return f"{self.outcome.upper()} {self.kind} {self.seed}: {self.fault}\n    again: {again}"
 
     @property
@@ -81,7 +85,7 @@ def give_all(root: Path, counts: dict[str, int], first_seed: int) -> list[Given]
     forks = Forks(root)
     found: list[Given] = []
     for kind, count in counts.items():
-        for given in _give(forks, kind, range(first_seed, first_seed + count)):
+        for given in _give(forks, kind, [CONTROL, *range(first_seed, first_seed + count)]):
             found.append(given)
             if given.is_fault:
                 say(str(given))
@@ -93,7 +97,7 @@ def table(found: Sequence[Given]) -> str:
     """The outcomes, a row for each kind of input."""
     rows = []
     for kind in dict.fromkeys(given.kind for given in found):
-        own = [given for given in found if given.kind == kind]
+        own = [given for given in found if given.kind == kind and given.seed != CONTROL]
         outcomes = [given.outcome for given in own]
         told = (ACCEPTED, REFUSED, TRACEBACK, HANG, CRASH, MEMORY)
         rows.append([
@@ -107,21 +111,21 @@ def table(found: Sequence[Given]) -> str:
     return markdown_table(head, rows)
 
 
-def _give(forks: Forks, kind: str, seeds: range) -> Iterator[Given]:
+def _give(forks: Forks, kind: str, seeds: Sequence[int]) -> Iterator[Given]:
     """Gives one input after the other, in a new process after one that did not end well."""
     folder = forks.root / kind
     folder.mkdir()
     while seeds:
-        last = seeds[0] - 1
+        done = 0
         for given in _of_one_process(forks, kind, folder, seeds):
             yield given
-            last = given.seed
-        if last < seeds[0]:
+            done += 1
+        if not done:
             raise RuntimeError(f"{kind} could not be set up: {forks.last_words(0)}")
-        seeds = range(last + 1, seeds.stop)
+        seeds = seeds[done:]
 
 
-def _of_one_process(forks: Forks, kind: str, folder: Path, seeds: range) -> Iterator[Given]:
+def _of_one_process(forks: Forks, kind: str, folder: Path, seeds: Sequence[int]) -> Iterator[Given]:
     read, write = os.pipe()
     child = forks.start(lambda: _work(kind, folder, seeds, write))
     os.close(write)
@@ -129,7 +133,7 @@ def _of_one_process(forks: Forks, kind: str, folder: Path, seeds: range) -> Iter
     began, buffer = time.monotonic(), b""
     with os.fdopen(read, "rb", buffering=0) as pipe:
         while True:
-            patience = SETUP_SECONDS if seed is None else SECONDS
+            patience = SETUP_SECONDS if seed in {None, CONTROL} else SECONDS
             if select.select([pipe], [], [], 0.2)[0]:
                 part = pipe.read(65_536)
                 if not part:
@@ -140,7 +144,8 @@ def _of_one_process(forks: Forks, kind: str, folder: Path, seeds: range) -> Iter
                     seed, began = told["seed"], time.monotonic()
                     if "outcome" in told:
                         yield Given(kind, **told)
-                        seed = None if told["seed"] == seeds[-1] else seed + 1
+                        following = seeds[seeds.index(told["seed"]) + 1 :]
+                        seed = following[0] if following else None
             elif time.monotonic() - began > patience or _resident(child) > 3 * GROWTH:
                 outcome = HANG if time.monotonic() - began > patience else MEMORY
                 os.kill(child, signal.SIGKILL)
@@ -174,19 +179,19 @@ def _forget_peak() -> int:
     return _resident(os.getpid())
 
 
-def _work(kind: str, folder: Path, seeds: range, pipe: int) -> int:
+def _work(kind: str, folder: Path, seeds: Sequence[int], pipe: int) -> int:
     """Gives inputs and tells of each, and of its beginning, by a line in a pipe."""
 
     def tell(**facts: Any) -> None:
         os.write(pipe, json.dumps(facts).encode() + b"\n")
 
-    give = KINDS[kind].begin(folder)
+    give, controls = KINDS[kind].begin(folder)
     for seed in seeds:
         before = _forget_peak()
         tell(seed=seed)
         began, fault = time.monotonic(), ""
         try:
-            outcome = give(Random(f"{kind} {seed}"))
+            outcome = give(Random(f"{kind} {seed}")) if seed != CONTROL else _accepted(controls)
         except Exception as error:
             outcome = HANG if isinstance(error, TimeoutError) else TRACEBACK
             fault = "".join(traceback.format_exception(error)[-4:])[-1500:]
@@ -195,6 +200,14 @@ def _work(kind: str, folder: Path, seeds: range, pipe: int) -> int:
             outcome, fault = MEMORY, f"{growth / 1e6:,.0f} MB"
         tell(seed=seed, outcome=outcome, fault=fault, seconds=took, growth=growth)
     return 0
+
+
+def _accepted(controls: Controls) -> str:
+    """Gives what was not changed; RuntimeError where one of it is refused."""
+    for number, control in enumerate(controls, start=1):
+        if control() != ACCEPTED:
+            raise RuntimeError(f"control {number} is refused, though nothing was changed")
+    return ACCEPTED
 
 
 def _called(call: Callable[[], Any]) -> str:
@@ -222,7 +235,7 @@ def _command(*arguments: str | Path) -> str:
     return REFUSED if done.code else ACCEPTED
 
 
-def _recipes(folder: Path) -> Give:
+def _recipes(folder: Path) -> tuple[Give, Controls]:
     """`tltool validate FILE`; what is accepted is read again as it is kept in a run."""
     from mutations import mutated_recipe
 
@@ -231,9 +244,9 @@ def _recipes(folder: Path) -> Give:
 
     texts = [file.read_text(encoding="utf-8") for file in list_shipped("recipes")]
 
-    def give(draw: Random) -> str:
+    def given(content: bytes) -> str:
         file, kept = folder / "recipe.yaml", folder / "kept.yaml"
-        file.write_bytes(mutated_recipe(draw.choice(texts), draw))
+        file.write_bytes(content)
         if _command("validate", file) == REFUSED:
             return REFUSED
         recipe = Recipe.load(file)
@@ -242,10 +255,13 @@ def _recipes(folder: Path) -> Give:
             raise RuntimeError("what is kept of the recipe is another one")
         return ACCEPTED
 
-    return give
+    def give(draw: Random) -> str:
+        return given(mutated_recipe(draw.choice(texts), draw))
+
+    return give, (partial(given, text.encode()) for text in texts)
 
 
-def _overrides(folder: Path) -> Give:
+def _overrides(folder: Path) -> tuple[Give, Controls]:
     """`tltool validate RECIPE FIELD=VALUE …`."""
     from mutations import mutated_override
 
@@ -259,14 +275,14 @@ def _overrides(folder: Path) -> Give:
         changes = [mutated_override(fields[file], draw) for _ in range(draw.randint(1, 2))]
         return _command("validate", "--", file, *changes)
 
-    return give
+    return give, (partial(_command, "validate", "--", file, "training.seed=7") for file in fields)
 
 
-def _tables(folder: Path) -> Give:
+def _tables(folder: Path) -> tuple[Give, Controls]:
     """What `finetune` and `predict` read of a table before any model is asked."""
     import numpy as np
     import tiny
-    from mutations import mutated_table
+    from mutations import mutated_table, plain_table
 
     from tltool.data.labels import Task
     from tltool.recipe.recipe import Recipe
@@ -275,6 +291,7 @@ def _tables(folder: Path) -> Give:
     from tltool.training.preparation import load_data
 
     texts, labels = tiny.texts(24)
+    forms = ("csv", "tsv", "jsonl", "parquet")
     answers = {
         "text-classification": labels,
         "text-regression": [f"{number}.5" for number in range(24)],
@@ -282,10 +299,9 @@ def _tables(folder: Path) -> Give:
     }
 
     def give(draw: Random) -> str:
-        task, form = draw.choice(list(answers)), draw.choice(("csv", "tsv", "jsonl", "parquet"))
-        rows = [("text", "label"), *zip(texts, answers[task], strict=True)]
+        task, form = draw.choice(list(answers)), draw.choice(forms)
         file = folder / f"table.{form}"
-        file.write_bytes(mutated_table(rows, form, draw))
+        file.write_bytes(mutated_table(rows_of(task), form, draw))
         data: dict[str, Any] = {"train": str(file), "on_error": draw.choice(("stop", "skip"))}
         for field, values in (
             ("delimiter", (",", ";")), ("encoding", ("utf-8", "latin-1", "utf-16")),
@@ -294,13 +310,20 @@ def _tables(folder: Path) -> Give:
             if draw.random() < 0.15:
                 data[field] = draw.choice(values)
         recipe = Recipe.of(task=task, backbone="minilm", data=data)
-        if draw.random() < 0.7:
-            return _called(lambda: load_data(recipe))
+        return trained(recipe) if draw.random() < 0.7 else predicted(recipe)
+
+    def rows_of(task: str) -> list[tuple[str, ...]]:
+        return [("text", "label"), *zip(texts, answers[task], strict=True)]
+
+    def trained(recipe: Recipe) -> str:
+        return _called(lambda: load_data(recipe))
+
+    def predicted(recipe: Recipe) -> str:
         found = Task(recipe.spec, ClassTarget(("a", "b")))
         return _called(
             lambda: list(
                 Predictions(
-                    collect_inputs([str(file)], "text", recipe.data),
+                    collect_inputs([str(recipe.data.train)], "text", recipe.data),
                     lambda examples: np.full((len(examples), 2), 0.5, "float32"),
                     found,
                     on_error=recipe.data.on_error,
@@ -308,7 +331,14 @@ def _tables(folder: Path) -> Give:
             )
         )
 
-    return give
+    def controls() -> Controls:
+        for task, form in product(answers, forms):
+            file = folder / f"table.{form}"
+            file.write_bytes(plain_table(rows_of(task), form))
+            recipe = Recipe.of(task=task, backbone="minilm", data={"train": str(file)})
+            yield from (partial(trained, recipe), partial(predicted, recipe))
+
+    return give, controls()
 
 
 def draw_labels(number: int) -> str:
@@ -316,7 +346,7 @@ def draw_labels(number: int) -> str:
     return ";".join(name for bit, name in enumerate(("x", "y", "z")) if number >> bit & 1)
 
 
-def _pictures(folder: Path) -> Give:
+def _pictures(folder: Path) -> tuple[Give, Controls]:
     """Class folders with one such picture: the checks, then the decoder that training uses."""
     import image_zoo
     import tiny
@@ -338,16 +368,21 @@ def _pictures(folder: Path) -> Give:
         if examples.skipped:
             raise DataError("left out")
 
-    def give(draw: Random) -> str:
-        for suffix in (".jpg", ".png"):
-            file.with_suffix(suffix).unlink(missing_ok=True)
-        content = damaged_picture(draw.choice(pictures), draw)
-        file.with_suffix(draw.choice((".jpg", ".png"))).write_bytes(content)
-        data = {"train": str(folder / "data"), "on_error": draw.choice(("stop", "skip"))}
+    def given(content: bytes, suffix: str, on_error: str, cache_bytes: int) -> str:
+        for other in (".jpg", ".png"):
+            file.with_suffix(other).unlink(missing_ok=True)
+        file.with_suffix(suffix).write_bytes(content)
+        data = {"train": str(folder / "data"), "on_error": on_error}
         recipe = Recipe.of(task="image-classification", backbone="efficientnet-lite0", data=data)
-        return _called(lambda: read(recipe, draw.choice((0, CACHE_BYTES))))
+        return _called(lambda: read(recipe, cache_bytes))
 
-    return give
+    def give(draw: Random) -> str:
+        content = damaged_picture(draw.choice(pictures), draw)
+        suffix, on_error = draw.choice((".jpg", ".png")), draw.choice(("stop", "skip"))
+        return given(content, suffix, on_error, draw.choice((0, CACHE_BYTES)))
+
+    kept = product(pictures, (0, CACHE_BYTES))
+    return give, (partial(given, content, ".png", "stop", size) for content, size in kept)
 
 
 def _read(source: Any, count: int) -> None:
@@ -361,7 +396,7 @@ def _read(source: Any, count: int) -> None:
         source.finish(tf.constant(0, tf.int64), *(batch if isinstance(batch, tuple) else (batch,)))
 
 
-def _models(folder: Path) -> Give:
+def _models(folder: Path) -> tuple[Give, Controls]:
     """One file of a run or of an export, its sum renewed or not; then what a user does with it."""
     import exported
     import stored
@@ -372,10 +407,15 @@ def _models(folder: Path) -> Give:
         stored.write_run(runs / "image", *forms, made=exported.image_model(folder / "pictures"))
     inputs = {"text": "good film", "image": str(folder / "pictures" / "0.jpg")}
 
-    def give(draw: Random) -> str:
-        run, modality = folder / "run", draw.choice(list(inputs))
+    run = folder / "run"
+
+    def copied(modality: str) -> None:
         shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(runs / modality / "tiny" / "1", run)
+
+    def give(draw: Random) -> str:
+        modality = draw.choice(list(inputs))
+        copied(modality)
         place = draw.choice((run, *sorted((run / "exports").iterdir())))
         file = draw.choice([
             file for file in sorted(place.rglob("*"))
@@ -388,7 +428,16 @@ def _models(folder: Path) -> Give:
         told = ("runs", "show", run) if place == run else ("inspect", place)
         return _command(*draw.choice((told, ("predict", place, inputs[modality]))))
 
-    return give
+    def controls() -> Controls:
+        for modality, text in inputs.items():
+            copied(modality)
+            yield from (partial(_command, "runs", command, run) for command in ("accept", "show"))
+            yield partial(_command, "predict", run, text)
+            for export in sorted((run / "exports").iterdir()):
+                yield partial(_command, "inspect", export)
+                yield partial(_command, "predict", export, text)
+
+    return give, controls()
 
 
 def _changed(file: Path, draw: Random) -> bytes:
@@ -406,11 +455,11 @@ def _changed(file: Path, draw: Random) -> bytes:
     return damaged(content, draw)
 
 
-def _requests(folder: Path) -> Give:
+def _requests(folder: Path) -> tuple[Give, Controls]:
     """Requests to a server over a plain socket; what it logs of each is looked at."""
     import served
     import stored
-    from mutations import mutated_request
+    from mutations import BODIES, mutated_request, post
 
     from tltool.serving.exports import find_export
 
@@ -422,9 +471,8 @@ def _requests(folder: Path) -> Give:
     port = server.__enter__()
     atexit.register(server.__exit__, None, None, None)
 
-    def give(draw: Random) -> str:
+    def given(request: bytes) -> str:
         log.seek(0, os.SEEK_END)
-        request = mutated_request(draw)
         status = served.status_of(served.asked(port, request))
         events = [json.loads(line) for line in log.read().splitlines()]
         faults = [event for event in events if event["event"] == "fault"]
@@ -432,7 +480,10 @@ def _requests(folder: Path) -> Give:
             raise RuntimeError(f"status {status}: {faults}; {request[:500]!r}")
         return ACCEPTED if status == 200 else REFUSED
 
-    return give
+    def give(draw: Random) -> str:
+        return given(mutated_request(draw))
+
+    return give, (partial(given, post(body)) for body in BODIES)
 
 
 @dataclass(frozen=True)
@@ -441,11 +492,11 @@ class Kind:
 
     Attributes:
         count: How many are given, unless asked otherwise.
-        begin: From a folder to what gives one input.
+        begin: From a folder to what gives one input, and what gives each unchanged one.
     """
 
     count: int
-    begin: Callable[[Path], Give]
+    begin: Callable[[Path], tuple[Give, Controls]]
 
 
 KINDS = {

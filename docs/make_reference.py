@@ -32,8 +32,9 @@ Any field can be overridden on the command line by its dotted path:
 `tltool finetune my_recipe.yaml training.batch_size=16 schedule.0.epochs=2`. Where a field is a
 text, the characters after `=` are the value, as are those of a plain YAML scalar in a file: a
 folder `photos #2` (in a file in quotes, as ` #` begins a comment there), a column `2024` and a
-class `no` need no more. `null` is none; `"null"` is the word. A name that ends in `.yaml` or
-`.yml` or has a slash in it is a file; any other may be one of tltool's own recipes.
+class `no` need no more. `null` is none; `"null"` is the word. A key with a point or `=` in it,
+such as a label, stands in quotes: `'training.class_weights."v1.0"=2'`. A name that ends in `.yaml`
+or `.yml` or has a slash in it is a file; any other may be one of tltool's own recipes.
 """
 
 LAYERS = """\

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tltool.data.examples import Examples
-from tltool.data.labels import count_targets, encode_targets, load_task, make_task, save_task
+from tltool.data.labels import count_targets, load_task, make_task, save_task
 from tltool.support.errors import DataError, RunError, TargetError
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
@@ -16,6 +16,10 @@ from tltool.tasks.table import TASKS, Task
 TEXT, SETS, NUMBER = (
     TASKS[f"text-{kind}"] for kind in ("classification", "multi-label", "regression")
 )
+
+
+def encode_targets(task, targets, origins=None):
+    return task.target.encode(task.target.truth(targets, origins))
 
 
 def table(targets, splits=None, kind=ClassTarget, columns=()) -> Examples:

@@ -202,6 +202,23 @@ def mutated_table(rows: list[tuple[str, ...]], form: str, draw: Random) -> bytes
     return damaged(content, draw) if content and draw.random() < 0.2 else content
 
 
+def plain_table(rows: list[tuple[str, ...]], form: str) -> bytes:
+    """The table of `mutated_table` with nothing changed."""
+    if form == "parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        columns = [pa.array(list(column)) for column in zip(*rows[1:], strict=True)]
+        made = io.BytesIO()
+        parquet.write_table(pa.Table.from_arrays(columns, list(rows[0])), made)
+        return made.getvalue()
+    if form == "jsonl":
+        lines = [json.dumps(dict(zip(rows[0], row, strict=True))) for row in rows[1:]]
+    else:
+        lines = ["\t".join(row) if form == "tsv" else ",".join(row) for row in rows]
+    return "\n".join(lines).encode()
+
+
 def _delimited(rows: list[tuple[str, ...]], form: str, draw: Random) -> list[str]:
     delimiter = draw.choice((*(",\t"[form == "tsv"] * 8), ";", "|", "\t"))
     cells = [list(row) for row in rows]

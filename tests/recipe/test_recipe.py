@@ -131,6 +131,40 @@ def test_overrides_reach_into_sections_and_lists_and_are_checked():
         recipe.with_overrides("epochs")
 
 
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [
+        ('"a.b"', "a.b"),
+        ("'a.b'", "a.b"),
+        ('"a=b"', "a=b"),
+        ("""'say "a.b"'""", 'say "a.b"'),
+        ("don't", "don't"),
+        ("'tis", "'tis"),
+        ('"', '"'),
+    ],
+)
+def test_a_key_with_a_point_is_written_in_quotes(key, label):
+    recipe = Recipe.of(task="text-classification", backbone="x")
+    changed = recipe.with_overrides(f"training.class_weights.{key}=2")
+    assert changed.training.class_weights == {label: 2.0}
+
+
+def test_a_word_for_all_labels_gives_way_to_a_label():
+    recipe = Recipe.of(task="text-multi-label", backbone="x")
+    assert recipe.evaluation.thresholds == "auto"
+    changed = recipe.with_overrides(
+        "evaluation.thresholds.a=0.2", 'evaluation.thresholds."b.c"=0.9'
+    )
+    assert changed.evaluation.thresholds == {"a": 0.2, "b.c": 0.9}
+
+
+def test_a_label_with_a_point_that_is_not_in_quotes_is_told_how_to_write_it():
+    recipe = Recipe.of(task="text-classification", backbone="x")
+    with pytest.raises(RecipeError) as error:
+        recipe.with_overrides("training.class_weights.a.b=2")
+    assert '"a.b"' in error.value.hint
+
+
 def test_overriding_the_backbone_of_a_shorthand_keeps_its_name():
     recipe = Recipe.of(task="text-classification", backbone="x")
     changed = recipe.with_overrides("backbone.max_length=12")

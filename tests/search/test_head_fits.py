@@ -27,13 +27,13 @@ def rows(kind="classification", seed=0):
     features = rng.normal(size=(ROWS, CHANNELS)).astype("float32")
     truth = features @ rng.normal(size=(CHANNELS, CLASSES))
     targets = {
-        "classification": np.eye(CLASSES)[truth.argmax(axis=1)],
+        "classification": truth.argmax(axis=1),
         "multi-label": truth > 0.5,
-        "regression": truth[:, :1],
+        "regression": truth[:, 0],
     }[kind]
     shape = (ROWS, CLASSES) if kind == "multi-label" else ROWS
     weights = rng.uniform(0.2, 3, shape).astype("float32")
-    return features, targets.astype("float32"), weights
+    return features, targets, weights
 
 
 def shared_of(kind="classification", **changes):
@@ -55,7 +55,8 @@ def fitted(data, settings, shared, *, chosen=None, seed=1):
 
 def keras_fit(data, settings, shared, seed=1):
     """The same head, trained by Keras with the trainer's own optimizer, in the same order."""
-    features, targets, weights = data
+    features, truth, weights = data
+    targets = shared.target.encode(truth)
     penalty = keras.regularizers.L2(shared.l2) if shared.l2 else None
     model = keras.Sequential([keras.Input((CHANNELS,))])
     for units in settings.hidden_units:

@@ -42,7 +42,7 @@ def problem_of(kind="classification", rows=90, seed=0) -> SearchProblem:
     loss, metric = target.search_scores
     return SearchProblem(
         features,
-        target.encode(truth),
+        truth,
         np.ones(rows, "float32"),
         FitSettings(target, "relu", 0.0, 16, 15, 1.0),
         metric if kind == "regression" else loss,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -15,9 +14,9 @@ from tltool.support.imports import (
     UntrustedError,
     import_module,
     import_named,
-    imported_here,
     load,
 )
+from tltool.support.processes import child_environment
 
 
 @pytest.fixture
@@ -84,22 +83,23 @@ def test_what_is_installed_comes_before_the_current_folder(shadowed, tmp_path, m
 
 
 CHILD = """
-import json, sys
-from tltool.support.imports import import_module, taken_from
-sys.path += sys.argv[3:]
-with taken_from(json.loads(sys.argv[2])):
-    print(import_module(sys.argv[1]).__file__)
+import os, sys
+from tltool.support.imports import MODULES, import_module, take_from_parent
+sys.path += sys.argv[2:]
+take_from_parent()
+print(import_module(sys.argv[1]).__file__)
+assert MODULES not in os.environ
 assert "tensorflow" not in sys.modules
 """
 
 
-def imported_by_a_child(name, places, *folders):
-    command = [sys.executable, "-P", "-c", CHILD, name, json.dumps(places), *map(str, folders)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def imported_by_a_child(name, environment, *folders):
+    command = [sys.executable, "-P", "-c", CHILD, name, *map(str, folders)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_a_child_takes_what_its_parent_took_and_no_file_beside_it(module, tmp_path, monkeypatch):
-    untold = imported_by_a_child(module, {})
+    untold = imported_by_a_child(module, None)
     assert "lies in the current folder" in untold.stderr
     for name in ("part", "stranger"):
         (tmp_path / f"{name}.py").write_text("")
@@ -109,7 +109,7 @@ def test_a_child_takes_what_its_parent_took_and_no_file_beside_it(module, tmp_pa
         patch.syspath_prepend(str(tmp_path))
         for name in (module, "part", "unmade.heads"):
             __import__(name)
-    places = imported_here()
+    places = child_environment()
     for name in ("part", "unmade", "unmade.heads"):
         sys.modules.pop(name)
     (tmp_path / "site").mkdir()

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tltool.support.errors import DataError, EvaluationError
 from tltool.tasks.class_sets import ClassSetTarget
@@ -210,7 +211,7 @@ def test_a_weight_by_name_is_that_of_rows_that_have_the_label():
     targets = [("fog", "sea"), ("sea",), ()]
     assert SEA.weights(targets, {"sea": 3}).tolist() == [[1, 3, 1], [1, 3, 1], [1, 1, 1]]
     for setting in ("auto", None, {}):
-        assert SEA.weights(targets, setting).tolist() == [[1.0] * 3] * 3
+        assert SEA.weights(targets, setting).tolist() == [1.0] * 3
     with pytest.raises(DataError, match="Class weights: there is no label 'see'; the labels are"):
         SEA.weights(targets, {"see": 2.0})
 
@@ -560,3 +561,14 @@ def test_the_change_of_answers_is_the_same_from_raw_outputs_and_results():
     expected = np.abs(sigmoid(after) - sigmoid(before)).sum(axis=1).mean()
     assert SEA.change(before, after, raw=True) == pytest.approx(expected)
     assert SEA.change(sigmoid(before), sigmoid(after), raw=False) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("labels", [1, 8, 11])
+def test_sets_are_kept_as_bits_and_encoded_a_batch_at_a_time(labels):
+    target = ClassSetTarget(tuple(map(str, range(labels))))
+    truth = random_sets(20, labels, 0) > 0
+    kept, encode = target.packed(truth)
+    assert kept.nbytes == 20 * -(-labels // 8)
+    found = encode(tf.constant(kept)).numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, target.encode(truth))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tltool.support.errors import DataError
 from tltool.tasks.class_sets import ClassSetTarget
@@ -57,19 +60,19 @@ def test_labels_that_are_numbers_are_noticed():
 
 def test_folds_are_stratified_and_cover_all_rows():
     target = ClassTarget(("a", "b"))
-    encoded = target.encode(np.array([0] * 20 + [1] * 10))
-    folds = target.folds(encoded, 5, seed=0)
+    truth = np.array([0] * 20 + [1] * 10)
+    folds = target.folds(truth, 5, seed=0)
     held_out = np.concatenate([rows for _, rows in folds])
     assert sorted(held_out) == list(range(30))
     for rows, others in folds:
         assert not set(rows) & set(others)
-        assert encoded[others].sum(axis=0).tolist() == [4, 2]
-    assert target.most_folds(encoded) == 20
-    assert target.rows_of_rarest(encoded) == 10
+        assert np.bincount(truth[others]).tolist() == [4, 2]
+    assert target.most_folds(truth) == 20
+    assert target.rows_of_rarest(truth) == 10
     with pytest.raises(DataError, match="21 folds need 21 rows of at least one class"):
-        target.folds(encoded, 21, seed=0)
+        target.folds(truth, 21, seed=0)
     with pytest.raises(DataError, match="two folds at least"):
-        target.folds(encoded, 1, seed=0)
+        target.folds(truth, 1, seed=0)
 
 
 def test_an_answer_tied_with_the_best_agrees():
@@ -112,3 +115,27 @@ def test_a_label_that_no_line_of_a_file_holds_is_refused(label, said):
             ClassSetTarget.reader(LabelColumns(), ["a|c"])(cell)
     with pytest.raises(BadValueError, match=said):
         ClassSetTarget.reader(LabelColumns((label, "c"), several=True), [])((1, 0))
+
+
+def test_many_classes_are_kept_as_numbers_and_encoded_a_batch_at_a_time():
+    target = ClassTarget(tuple(f"class {number}" for number in range(20_000)))
+    truth = np.arange(60_000) % 20_000
+    tracemalloc.start()
+    kept, encode = target.packed(truth)
+    found = encode(tf.constant(kept)[7:10]).numpy()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
+    assert len(kept) == 60_000
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, target.encode(truth[7:10]))
+
+
+def test_a_derived_kind_that_encodes_otherwise_is_trained_as_it_encodes():
+    class Reversed(ClassTarget):
+        def encode(self, truth):
+            return super().encode(truth)[:, ::-1]
+
+    target, truth = Reversed(("a", "b", "c")), np.array([0, 2, 1])
+    kept, encode = target.packed(truth)
+    np.testing.assert_array_equal(encode(tf.constant(kept)), target.encode(truth))

@@ -18,6 +18,7 @@ from typing import Any
 
 from tltool.benchmarking.runtimes import RUNTIMES, Inputs, Loaded
 from tltool.support.errors import ExportError, TltoolError
+from tltool.support.imports import take_from_parent
 from tltool.support.processes import end_with_parent
 
 _SEED = 0
@@ -28,6 +29,7 @@ _FEWEST_CALLS = 3
 def main() -> None:
     """Measures what the request in the first argument names."""
     end_with_parent()
+    take_from_parent()
     # Native code writes to descriptor 1; the answers go out by another one.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)

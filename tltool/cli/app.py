@@ -42,6 +42,7 @@ from tltool.cli.output import tell, tell_warnings
 from tltool.cli.streams import abandon_streams, settle_streams
 from tltool.support import stopping
 from tltool.support.errors import TltoolError, first_line
+from tltool.support.imports import take_from_parent
 from tltool.support.machine import known_error
 from tltool.support.processes import end_with_parent
 
@@ -111,6 +112,7 @@ def main() -> None:
     """Runs the command line and exits: 0 done, 1 tltool's fault or a failed check, 2 the user's."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     end_with_parent()
+    take_from_parent()
     settle_streams()
     tell_warnings()
     code = run(sys.argv[1:])

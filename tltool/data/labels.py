@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,7 @@ from tltool.tasks.table import Task, TaskSpec
 from tltool.tasks.values import sort_labels
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    pass
 
 MANIFEST_VERSION = 2
 
@@ -34,25 +32,6 @@ def make_task(spec: TaskSpec, examples: Examples) -> Task:
     if not targets:
         raise DataError("There are no labelled training examples.")
     return Task(spec, spec.target.fit(targets, examples.columns))
-
-
-def encode_targets(
-    task: Task, targets: Sequence[Any], origins: Sequence[str] | None = None
-) -> npt.NDArray[np.float32]:
-    """Turns targets into what the loss compares the model's outputs with.
-
-    Args:
-        task: From `make_task`.
-        targets: n of them, as in `Examples.targets`.
-        origins: Where they came from, for messages.
-
-    Returns:
-        float32 (n, task.num_outputs).
-
-    Raises:
-        DataError: A target is missing or none that the task knows.
-    """
-    return task.target.encode(task.target.truth(targets, origins))
 
 
 def count_targets(examples: Examples) -> dict[str, dict[str, int]]:

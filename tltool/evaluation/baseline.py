@@ -193,12 +193,11 @@ def _choose(
 ) -> tuple[float, str]:
     """The best of `strengths` by cross-validation, or the middle one where that is no option."""
     middle = strengths[len(strengths) // 2]
-    encoded = target.encode(truth)
-    if target.rows_of_rarest(encoded) < FOLDS:
+    if target.rows_of_rarest(truth) < FOLDS:
         return middle, "the default: too few rows to cross-validate"
     if _work(features, target.num_outputs) > 1:
         return middle, "the default: too many rows to cross-validate quickly"
-    folds = target.folds(encoded, FOLDS, 0)
+    folds = target.folds(truth, FOLDS, 0)
     scores = cross_validated(features, truth, target, strengths, folds)
     best = best_strength(scores, target)
     return strengths[best], f"chosen by {FOLDS}-fold cross-validation"

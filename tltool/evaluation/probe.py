@@ -52,13 +52,12 @@ def probe(features: np.ndarray, truth: np.ndarray, task: Task, folds: int = FOLD
         EvaluationError: There are too few rows.
     """
     target = task.target
-    encoded = target.encode(truth)
-    folds = min(folds, target.most_folds(encoded))
+    folds = min(folds, target.most_folds(truth))
     if folds < 2:
         raise EvaluationError(
             f"A probe needs at least two rows of a {target.noun}. Received: {len(truth)} rows."
         )
-    parts = target.folds(encoded, folds, 0)
+    parts = target.folds(truth, folds, 0)
     # The products are thin: several BLAS threads mostly wait for each other (10,000 rows of 384
     # channels in 77 classes on a busy machine with two cores: 13 s a fit with two, 1.5 s with one).
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):

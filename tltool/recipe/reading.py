@@ -32,6 +32,7 @@ DEEPEST = 50
 LONGEST_NUMBER = 1_000
 """Characters of a number at most; Python reads no integer of more than 4,300 digits."""
 _TAG = "tag:yaml.org,2002:"
+_KEY = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^.=]*))([.=])""")
 
 
 class _Loader(yaml.SafeLoader):
@@ -115,19 +116,34 @@ def override(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     """
     result: dict[str, Any] = json.loads(json.dumps(values))
     for text in map(str, items_of(overrides, "overrides", RecipeError)):
-        key, equals, raw = text.partition("=")
-        if not equals or not key:
-            raise RecipeError(
-                f"The override {text!r} is not of the form key=value.",
-                hint="For example: schedule.0.epochs=2 data.train=photos/",
-            )
-        keys = key.split(".")
+        keys, raw = _parts(text)
         try:
             value = _value_of(raw, reduce(_below, keys, RecipeFields))
         except (yaml.YAMLError, ValueError) as error:
             raise RecipeError(f"The override {text!r} can't be read: {_one_line(error)}") from error
-        _assign(result, keys, value, text)
+        _assign(result, keys, value, text, RecipeFields)
     return result
+
+
+def _parts(text: str) -> tuple[list[str], str]:
+    """The keys of an override, those in quotes whole, and its value.
+
+    Raises:
+        RecipeError: It has none.
+    """
+    keys, place = [], 0
+    while found := _KEY.match(text, place):
+        *spellings, end = found.groups()
+        keys.append(next(key for key in spellings if key is not None))
+        place = found.end()
+        if end == "=" and keys != [""]:
+            return keys, text[place:]
+        if end == "=":
+            break
+    raise RecipeError(
+        f"The override {text!r} is not of the form key=value.",
+        hint="For example: schedule.0.epochs=2 data.train=photos/",
+    )
 
 
 def _value_of(raw: str, wanted: Any) -> Any:
@@ -143,8 +159,9 @@ def _value_of(raw: str, wanted: Any) -> Any:
     return None if raw == "null" and NoneType in _branches(wanted) else raw
 
 
-def _assign(target: Any, keys: list[str], value: Any, text: str) -> None:
+def _assign(target: Any, keys: list[str], value: Any, text: str, wanted: Any) -> None:
     key, rest = keys[0], keys[1:]
+    inner = _branches(_below(wanted, key))
     if isinstance(target, list):
         if not (key.isascii() and key.isdigit() and len(key) < 10) or int(key) >= len(target):
             raise RecipeError(
@@ -154,12 +171,20 @@ def _assign(target: Any, keys: list[str], value: Any, text: str) -> None:
         place: Any = int(key)
     elif isinstance(target, dict):
         place = key
+        if rest and inner == [float]:
+            label = ".".join(keys).replace('"', "")
+            raise RecipeError(
+                f"The override {text!r} goes below {key!r}, which is a number.",
+                hint=f'a label with a point in it stands in quotes: "{label}"',
+            )
         if rest and not isinstance(target.get(key), dict | list):
-            target[key] = {"name": target[key]} if isinstance(target.get(key), str) else {}
+            named = any(kind in SHORTHANDS.values() for kind in inner)
+            word = target.get(key)
+            target[key] = {"name": word} if named and isinstance(word, str) else {}
     else:
         raise RecipeError(f"The override {text!r} goes below a plain value.")
     if rest:
-        _assign(target[place], rest, value, text)
+        _assign(target[place], rest, value, text, _below(wanted, key))
     else:
         target[place] = value
 

@@ -73,7 +73,7 @@ def steps_of_fit(num_rows: int, shared: FitSettings) -> int:
 
 def fit_head(
     features: np.ndarray,
-    targets: np.ndarray,
+    truth: np.ndarray,
     weights: np.ndarray,
     rows: np.ndarray,
     settings: HeadSettings,
@@ -85,7 +85,7 @@ def fit_head(
 
     Args:
         features: float32 (n, channels).
-        targets: Encoded, float32 (n, outputs).
+        truth: Of the rows, as the target gives it.
         weights: In the loss, float32: of each row (n,) or its outputs (n, outputs).
         rows: Row numbers to train on.
         settings, shared: The head and its training.
@@ -96,10 +96,10 @@ def fit_head(
         The layers from input to output.
     """
     rng = np.random.default_rng(seed)
-    widths = (features.shape[1], *settings.hidden_units, targets.shape[1])
+    target = shared.target
+    widths = (features.shape[1], *settings.hidden_units, target.num_outputs)
     head = _Head(widths, settings, shared, rng)
     adam = _AdamW(head, settings.weight_decay, shared.clip_norm)
-    targets = shared.target.smoothed(targets, settings.label_smoothing)
     if weights.ndim == 1:
         weights = weights[:, None]
     step = 0
@@ -107,7 +107,8 @@ def fit_head(
         order = rng.permutation(rows)
         for start in range(0, len(order), shared.batch_size):
             batch = order[start : start + shared.batch_size]
-            head.gradient(features[batch], targets[batch], weights[batch])
+            targets = target.smoothed(target.encode(truth[batch]), settings.label_smoothing)
+            head.gradient(features[batch], targets, weights[batch])
             adam.step(float(rates[step]))
             step += 1
     return head.layers

@@ -76,7 +76,7 @@ class SearchProblem:
 
     Attributes:
         features: float32 (n, channels).
-        targets: Encoded, float32 (n, outputs).
+        truth: Of the rows, as the target gives it.
         weights: In the loss, float32: of each row (n,) or its outputs (n, outputs).
         shared: What all heads share.
         monitor: The score that ranks, one of the target's `search_scores`.
@@ -84,7 +84,7 @@ class SearchProblem:
     """
 
     features: np.ndarray
-    targets: np.ndarray
+    truth: np.ndarray
     weights: np.ndarray
     shared: FitSettings
     monitor: Score
@@ -151,7 +151,7 @@ def search_heads(
     Raises:
         DataError: There are too few rows for so many folds.
     """
-    splits = problem.shared.target.folds(problem.targets, folds, problem.seed)
+    splits = problem.shared.target.folds(problem.truth, folds, problem.seed)
     running = [_Running(number, settings) for number, settings in enumerate(candidates)]
     _train(problem, rates, running, splits, [0])
     kept = max(_MIN_KEPT, -(-len(running) // _KEPT_SHARE))
@@ -239,7 +239,7 @@ def _fit(
     with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
         layers = fit_head(
             problem.features,
-            problem.targets,
+            problem.truth,
             problem.weights,
             rows,
             settings,
@@ -248,5 +248,6 @@ def _fit(
             seed,
         )
         outputs = head_outputs(layers, problem.features[held_out], shared.activation)
-        scores = shared.target.search_values(outputs, problem.targets[held_out])
+        encoded = shared.target.encode(problem.truth[held_out])
+        scores = shared.target.search_values(outputs, encoded)
     return scores, time.perf_counter() - started

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tltool.data.labels import encode_targets
 from tltool.model.freezing import PhasePlan
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import PhaseSection
@@ -205,7 +204,7 @@ def _problem(
 
     return SearchProblem(
         features=np.concatenate([found.train, found.validation]),
-        targets=encode_targets(prepared.task, targets, origins),
+        truth=prepared.task.target.truth(targets, origins),
         weights=prepared.task.target.weights(targets, training.class_weights),
         shared=shared,
         monitor=prepared.task.target.search_scores[0 if training.monitor == "loss" else 1],

@@ -10,6 +10,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,9 @@ from tltool.support.errors import TltoolError, did_you_mean
 
 TRUST = "TLTOOL_TRUST"
 """Environment variable: where it is neither empty nor 0, the current folder is searched too."""
+
+MODULES = "TLTOOL_MODULES"
+"""Environment variable of a child: `imported_here` of its parent, in JSON."""
 
 Place = str | list[str]
 """A module's file; of a package without one, its folders."""
@@ -83,8 +87,8 @@ def _searched_last(here: str, trusted: bool) -> Iterator[None]:
 def imported_here() -> dict[str, Place]:
     """Where the modules of the current folder lie that this program has imported.
 
-    A child that is given them takes the same ones (`taken_from`), and no others beside them, as
-    another command finds them here with `TRUST`.
+    A child that is given them takes the same ones (`take_from_parent`), and no others beside them,
+    as another command finds them here with `TRUST`.
 
     Returns:
         By the names of modules and whole packages.
@@ -104,15 +108,10 @@ def imported_here() -> dict[str, Place]:
     }
 
 
-@contextmanager
-def taken_from(places: Mapping[str, Place]) -> Iterator[None]:
-    """Has modules imported from these places, as `imported_here` of another process gave them."""
-    finder = _Placed(places)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
+def take_from_parent() -> None:
+    """Has modules imported from where the parent has them, as `child_environment` tells."""
+    if places := os.environ.pop(MODULES, None):
+        sys.meta_path.insert(0, _Placed(json.loads(places)))
 
 
 class _Placed(importlib.abc.MetaPathFinder):

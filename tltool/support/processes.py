@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -12,6 +13,8 @@ import zlib
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from tltool.support.imports import MODULES, imported_here
 
 _MARK = re.compile(r"(?:^|\.)(\d+)-([0-9a-f]*)-([0-9a-f]{8})(?:\.|$)")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -49,8 +52,15 @@ def is_marked(text: str) -> bool:
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """The environment for a child that ends with this process and leaves its GPUs alone."""
-    own = {_PARENT: str(os.getpid()), "CUDA_VISIBLE_DEVICES": "-1"}
+    """The environment for a child that ends with this process and leaves its GPUs alone.
+
+    What it runs may name the modules of the current folder that this process has imported.
+    """
+    own = {
+        _PARENT: str(os.getpid()),
+        "CUDA_VISIBLE_DEVICES": "-1",
+        MODULES: json.dumps(imported_here()),
+    }
     return {**os.environ, **own, **changes}
 
 

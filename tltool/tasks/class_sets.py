@@ -160,25 +160,25 @@ class ClassSetTarget(LabelledTarget):
         """Iterative stratification over the sets of labels; see `Target.divide`."""
         return over_label_sets(targets, sizes, shares)
 
-    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+    def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """By iterative stratification, in an order of the seed."""
         import numpy as np
 
-        if not 2 <= count <= len(encoded):
+        if not 2 <= count <= len(truth):
             raise DataError(
-                f"{count} folds need {count} rows, and 2 at least; there are {len(encoded)}."
+                f"{count} folds need {count} rows, and 2 at least; there are {len(truth)}."
             )
-        order = np.random.default_rng(seed).permutation(len(encoded))
-        sets = [[self.labels[i] for i in np.flatnonzero(encoded[row])] for row in order]
+        order = np.random.default_rng(seed).permutation(len(truth))
+        sets = [[self.labels[i] for i in np.flatnonzero(truth[row])] for row in order]
         shares = {str(fold): 1 / count for fold in range(count)}
         parts = np.array(over_label_sets(sets, [1] * len(order), shares))
         held_out = [np.sort(order[parts == fold]) for fold in shares]
-        rows = np.arange(len(encoded))
+        rows = np.arange(len(truth))
         return [(np.setdiff1d(rows, part), part) for part in held_out]
 
-    def most_folds(self, encoded: Array) -> int:
+    def most_folds(self, truth: Array) -> int:
         """One row a fold."""
-        return len(encoded)
+        return len(truth)
 
     # ---- encoding and training ---------------------------------------------------------------
 
@@ -207,6 +207,22 @@ class ClassSetTarget(LabelledTarget):
         import numpy as np
 
         return truth.astype(np.float32)
+
+    def packed(self, truth: Array) -> tuple[Array, Callable[[Any], Any]]:
+        """A bit a label."""
+        import numpy as np
+        import tensorflow as tf
+
+        if type(self).encode is not ClassSetTarget.encode:
+            return super().packed(truth)
+        shifts = tf.range(7, -1, -1, tf.uint8)
+
+        def unpacked(rows: Any) -> Any:
+            bits = tf.bitwise.bitwise_and(tf.bitwise.right_shift(rows[..., None], shifts), 1)
+            wide = tf.reshape(bits, [-1, 8 * rows.shape[1]])
+            return tf.cast(wide[:, : truth.shape[1]], tf.float32)
+
+        return np.packbits(truth, axis=1), unpacked
 
     @property
     def row_loss(self) -> RowLoss:
@@ -259,7 +275,7 @@ class ClassSetTarget(LabelledTarget):
         return bias
 
     def weights(self, targets: Sequence[Any], setting: ClassWeights) -> Array:
-        """Of each row's labels, (n, labels), which is what this loss takes.
+        """Of each row's labels, (n, labels), which is what this loss takes; (n,) where all are 1.
 
         "balanced" gives rows with a label and rows without it the same sum of
         weights, n / (2 n_with) and n / (2 n_without); a mapping weighs rows
@@ -268,8 +284,8 @@ class ClassSetTarget(LabelledTarget):
         """
         import numpy as np
 
-        if setting is None or setting == "auto":
-            return np.ones((len(targets), len(self.labels)), "float32")
+        if not setting or setting == "auto":
+            return np.ones(len(targets), "float32")
         truth = self.truth(targets)
         if isinstance(setting, Mapping):
             self.check_names(setting)

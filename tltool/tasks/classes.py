@@ -117,28 +117,27 @@ class ClassTarget(LabelledTarget):
         names = {target: f"The class {target!r}" for target in set(targets)}
         return [names[target] for target in targets]
 
-    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+    def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """Stratified by class; a class with fewer rows than folds is missing from some."""
-        classes = self.class_numbers(encoded)
-        most = self.most_folds(encoded)
+        most = self.most_folds(truth)
         if count > most:
             raise DataError(
                 f"{count} folds need {count} rows of at least one class; there are {most}.",
                 hint="Take fewer folds, or more data.",
             )
-        return stratified_folds(classes, at_least_two_folds(count), seed)
+        return stratified_folds(truth, at_least_two_folds(count), seed)
 
-    def most_folds(self, encoded: Array) -> int:
+    def most_folds(self, truth: Array) -> int:
         """Rows of the largest class."""
         import numpy as np
 
-        return int(np.bincount(self.class_numbers(encoded)).max())
+        return int(np.bincount(truth).max())
 
-    def rows_of_rarest(self, encoded: Array) -> int:
+    def rows_of_rarest(self, truth: Array) -> int:
         """Of those that are there."""
         import numpy as np
 
-        return int(np.unique(self.class_numbers(encoded), return_counts=True)[1].min())
+        return int(np.unique(truth, return_counts=True)[1].min())
 
     def class_numbers(self, encoded: Array) -> Array:
         """The class of each encoded row, int64 (n,): what `encode` was given."""
@@ -166,7 +165,17 @@ class ClassTarget(LabelledTarget):
         """One-hot."""
         import numpy as np
 
-        return np.eye(len(self.labels), dtype=np.float32)[truth]
+        encoded = np.zeros((len(truth), len(self.labels)), np.float32)
+        encoded[np.arange(len(truth)), truth] = 1
+        return encoded
+
+    def packed(self, truth: Array) -> tuple[Array, Callable[[Any], Any]]:
+        """The class numbers."""
+        import tensorflow as tf
+
+        if type(self).encode is not ClassTarget.encode:
+            return super().packed(truth)
+        return truth, lambda rows: tf.one_hot(rows, len(self.labels))
 
     @property
     def row_loss(self) -> RowLoss:

@@ -162,20 +162,20 @@ class NumbersTarget(Target):
         late = set(chosen[2::4])
         return [row for row in chosen if row not in late] + [row for row in chosen if row in late]
 
-    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+    def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """In an order of the seed, as scikit-learn's `KFold`."""
         from sklearn.model_selection import KFold
 
-        if not 2 <= count <= len(encoded):
+        if not 2 <= count <= len(truth):
             raise DataError(
-                f"{count} folds need {count} rows; there are {len(encoded)}.",
+                f"{count} folds need {count} rows; there are {len(truth)}.",
                 hint="Take fewer folds, or more data.",
             )
-        return list(KFold(count, shuffle=True, random_state=seed).split(encoded))
+        return list(KFold(count, shuffle=True, random_state=seed).split(truth))
 
-    def most_folds(self, encoded: Array) -> int:
+    def most_folds(self, truth: Array) -> int:
         """One row a fold."""
-        return len(encoded)
+        return len(truth)
 
     # ---- encoding and training ---------------------------------------------------------------
 

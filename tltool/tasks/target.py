@@ -193,7 +193,7 @@ class Target(ABC):
         return in_turns(cls.strata(targets), count)
 
     @abstractmethod
-    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+    def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """Row numbers to fit on and to score, for each fold of a cross-validation.
 
         Raises:
@@ -201,12 +201,12 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def most_folds(self, encoded: Array) -> int:
+    def most_folds(self, truth: Array) -> int:
         """The most folds that make sense for these rows."""
 
-    def rows_of_rarest(self, encoded: Array) -> int:
+    def rows_of_rarest(self, truth: Array) -> int:
         """Rows of the rarest class; all rows where there are no classes."""
-        return len(encoded)
+        return len(truth)
 
     # ---- encoding and training ---------------------------------------------------------------
 
@@ -235,6 +235,15 @@ class Target(ABC):
     @abstractmethod
     def encode(self, truth: Array) -> Array:
         """What the loss compares raw outputs with, float32 (n, num_outputs)."""
+
+    def packed(self, truth: Array) -> tuple[Array, Callable[[Any], Any]]:
+        """`encode` for training a batch at a time, where all rows at once would be too much.
+
+        Returns:
+            What is kept of each row, (n, ...), and what makes `encode`'s values
+            of some of these rows, with TensorFlow.
+        """
+        return self.encode(truth), lambda rows: rows
 
     @property
     @abstractmethod

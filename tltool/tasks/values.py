@@ -6,6 +6,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from tltool.support.words import half_character, natural_key
@@ -43,12 +44,15 @@ def as_text(value: Any) -> str:
         return str(value)
     if is_missing(value):
         raise BadValueError("is missing")
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
     raise BadValueError(f"is not a single value but a {type(value).__name__}")
 
 
 def is_missing(value: Any) -> bool:
     """Whether a cell is None, NaN, or one of pandas' words for nothing."""
-    if isinstance(value, float):
+    if isinstance(value, float | Decimal):
         return math.isnan(value)
     return value is None or type(value).__name__ in {"NAType", "NaTType"}
 

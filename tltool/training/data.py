@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -57,13 +58,14 @@ class ExampleData:
     Attributes:
         examples: The rows.
         contract: The preprocessing contract.
-        targets: Encoded, (n, ...).
+        targets: Encoded, (n, ...), or what `encode` makes that of.
         weights: Of each example (n,) or of its outputs (n, outputs), or None.
         batch_size: Examples a batch.
         training: Whether to shuffle and augment.
         seed: Of shuffling and augmentation.
         augment: Changes to images; None where not training.
         tokens_per_batch: In place of `batch_size` where training; texts only.
+        encode: Encodes the targets of a batch; None where they are encoded.
     """
 
     examples: Examples
@@ -75,6 +77,7 @@ class ExampleData:
     seed: int = 0
     augment: AugmentSection | None = None
     tokens_per_batch: int | None = None
+    encode: Callable[[Any], Any] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -102,6 +105,7 @@ class ExampleData:
         return make_batches(
             features or self.inputs,
             targets=self.targets,
+            encode=self.encode,
             weights=self.weights,
             batch_size=self.batch_size,
             training=self.training,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tltool.data.examples import Split
-from tltool.data.labels import encode_targets
 from tltool.evaluation.inference import by_length
 from tltool.features.cache import FeatureCache
 from tltool.recipe.recipe import Recipe
@@ -19,11 +18,14 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
     if not training:
         examples = examples.take(by_length(examples))
     setting = recipe.training.class_weights if training else None
+    target = prepared.task.target
+    targets, encode = target.packed(target.truth(examples.targets, examples.origins))
     return ExampleData(
         examples,
         prepared.backbone.preprocessing,
-        targets=encode_targets(prepared.task, examples.targets, examples.origins),
-        weights=prepared.task.target.weights(examples.targets, setting),
+        targets=targets,
+        encode=encode,
+        weights=target.weights(examples.targets, setting),
         batch_size=recipe.training.batch_size,
         training=training,
         seed=recipe.training.seed,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,23 @@ def test_class_names_of_hugging_face_are_used(tmp_path):
     assert read[0] == "good"
     assert read[1] != read[1]
     assert read[2] is None
+
+
+def test_decimals_in_parquet_are_numbers_and_labels(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    exact = "12345678901234567890123456789.5"
+    cells = [Decimal(text) for text in ("3.50", "100", "-0.25", exact)]
+    wide = pa.array([*cells, None], pa.decimal128(38, 4))
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": list("abcde"), "label": wide}), path)
+    numbers = load(path, TEXT_NUMBER, on_error="skip")
+    assert [*numbers.targets] == [3.5, 100.0, -0.25, float(exact)]
+    (skipped,) = numbers.skipped
+    assert "row 5" in skipped
+    assert "is missing" in skipped
+    assert [*load(path, on_error="skip").targets] == ["3.5", "100", "-0.25", exact]
 
 
 def test_images_in_a_parquet_file_are_refused_in_words(tmp_path):

@@ -107,6 +107,7 @@ def make_batches(
     order: np.ndarray | None = None,
     tokens_per_batch: int | None = None,
     mixing: BatchMixing | None = None,
+    encode: Callable[[Any], Any] | None = None,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
@@ -117,7 +118,7 @@ def make_batches(
 
     Args:
         source: The rows.
-        targets: Encoded targets (n, ...), or None for inputs alone.
+        targets: Encoded targets (n, ...), or what `encode` makes them of; None for inputs alone.
         weights: Of each row (n,), or of its outputs (n, outputs); None weighs all with 1.
         batch_size: Rows a batch.
         training: Whether to shuffle.
@@ -126,6 +127,7 @@ def make_batches(
         tokens_per_batch: Tokens a batch of training texts at most, padding
             included, in place of `batch_size`.
         mixing: Mixes the images of each batch, and their targets and weights.
+        encode: Encodes the targets of a batch; see `Target.packed`.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -159,7 +161,8 @@ def make_batches(
         inputs = source.finish(key, rows, *loaded)
         if labels is None:
             return inputs
-        batch = (inputs, *(tf.gather(x, rows) for x in labels))
+        targets, weights = (tf.gather(x, rows) for x in labels)
+        batch = (inputs, targets if encode is None else encode(targets), weights)
         return batch if mixing is None else mixing(key, rows, *batch)
 
     dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
@@ -180,7 +183,7 @@ def _labels(
     if targets is None:
         return None
     weighting = np.ones(count) if weights is None else np.asarray(weights)
-    if len(targets) != count or weighting.shape not in {(count,), targets.shape}:
+    if len(targets) != count or len(weighting) != count:
         raise ValueError(
             f"There are {count} examples, but targets of shape {targets.shape} "
             f"and weights of shape {weighting.shape}."

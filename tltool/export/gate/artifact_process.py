@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from tltool.support.imports import taken_from
+from tltool.support.imports import take_from_parent
 from tltool.support.machine import known_error
 from tltool.support.processes import end_with_parent
 
@@ -16,6 +16,7 @@ from tltool.support.processes import end_with_parent
 def main() -> None:
     """Answers requests from stdin until it ends."""
     end_with_parent()
+    take_from_parent()
     # Native code writes to descriptor 1; the answers go out by another one.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
@@ -48,8 +49,7 @@ def _run(request: dict[str, Any]) -> list[str]:
         Path(value["stored"]).read_bytes() if isinstance(value, dict) else value
         for value in request["inputs"]
     ]
-    with taken_from(request["modules"]):
-        outputs, names = load_artifact(Path(request["artifact"])).predict_with_labels(inputs)
+    outputs, names = load_artifact(Path(request["artifact"])).predict_with_labels(inputs)
     np.savez(request["answer"], outputs=outputs)
     return names
 

@@ -23,7 +23,6 @@ from tltool.export.feeding import encoded
 from tltool.export.outputs import Outputs
 from tltool.support.errors import ExportError
 from tltool.support.files import scratch_folder
-from tltool.support.imports import imported_here
 from tltool.support.processes import child_environment
 
 _LAST_LINES = 5
@@ -78,8 +77,6 @@ class FreshProcess:
             "artifact": str(artifact_path.resolve()),
             "inputs": [self._sent(value, number) for number, value in enumerate(inputs)],
             "answer": str(answer),
-            # What this process has imported its own artifacts may name.
-            "modules": imported_here(),
         }
         reply = self._ask(request)
         if reply is None:
