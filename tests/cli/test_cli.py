@@ -487,8 +487,9 @@ def test_every_command_with_other_data_reads_it_by_the_same_options(place, text_
     )
 
 
-def test_an_export_is_made_for_the_runtime_that_is_asked_for(text_run):
-    refused = cli("export", text_run[0], "--format", "litert", "--litert-runtime", "1.0")
+@pytest.mark.parametrize("command", [("export", "--format", "litert"), ("quantize",)])
+def test_an_export_is_made_for_the_runtime_that_is_asked_for(command, text_run):
+    refused = cli(*command, text_run[0], "--litert-runtime", "1.0")
     assert refused.code == 2
     assert "--litert-runtime" in refused.err
     assert "export.litert_runtime" not in refused.err

@@ -265,6 +265,9 @@ def test_the_card_tells_what_is_needed_to_judge_the_training():
     assert "- Source: a.csv\n" in card
     assert "- Source of the validation examples: rows of the same source\n" in card
     assert "- Source of the test examples: b_test.csv\n" in card
+    given = model_card(summary(given=("train", "test")), {"data": {"train": "photos"}}, {})
+    assert "- Source of the validation examples: rows of the same source\n" in given
+    assert "- Source of the test examples: the part of the source that is marked so\n" in given
     assert "| 1 | head | 770 | 3 | 0.001 | 10.0 % |" in card
     assert "| 2 | all | 3,550,000 | solved |  |  |" in card
     assert "| horizontal_flip | True |\n| rotation_degrees | 10.0 |\n" in card

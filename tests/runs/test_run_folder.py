@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tltool.runs.folder import RunFolder, list_runs, sweep_leftovers
+from tltool.runs.folder import SILENT_SECONDS, RunFolder, list_runs, sweep_leftovers
 from tltool.support.errors import RunError
 from tltool.support.files import atomic_path, write_json
 from tltool.support.processes import mark
@@ -139,6 +140,16 @@ def test_of_a_process_of_another_machine_nothing_is_known(tmp_path):
     manifest = {**folder.manifest(), "process": "1-abc-00000000"}
     write_json(folder.manifest_path, manifest)
     assert folder.status == "running"
+    folder.checkpoint.parent.mkdir()
+    folder.checkpoint.touch()
+    long_ago = time.time() - SILENT_SECONDS - 60
+    for path in (*folder.path.rglob("*"), folder.path):
+        os.utime(path, (long_ago, long_ago))
+    assert folder.status == "unknown"
+    assert folder.has_model
+    folder.checkpoint.touch()
+    assert folder.status == "running"
+    assert not folder.has_model
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,18 @@ def evaluate(
         return
     metrics = evaluation.metrics
     numbers = [(key, value) for key, value in metrics.items() if isinstance(value, int | float)]
-    print_table([{"metric": key, "value": _shown(value)} for key, value in numbers],
-                right=("value",))  # fmt: skip
+    units = metrics.get("units", {})
+    print_table(
+        [
+            {
+                "metric": key,
+                "value": _shown(value),
+                **({"unit": units.get(key, "")} if units else {}),
+            }
+            for key, value in numbers
+        ],
+        right=("value",),
+    )
     for table in evaluation.target.tables(metrics):
         typer.echo()
         rows = [dict(zip(table.header, cells, strict=True)) for cells in table.rows]

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from tltool.cli.output import (
+    RUNTIME_FIELD,
     JsonOption,
     KeepFailedOption,
+    LiteRTRuntimeOption,
     RunArgument,
     TrustOption,
     examples,
@@ -45,7 +47,7 @@ _FIELDS = {
     "export.precisions": "--precision",
     "export.litert_input": "--litert-input",
     "export.litert_length": "--litert-length",
-    "export.litert_runtime": "--litert-runtime",
+    **RUNTIME_FIELD,
 }
 Input = Literal["float32", "uint8", "uint8_any_size"]
 Length = Literal["static", "free"]
@@ -77,13 +79,7 @@ def export(
         Length | None,
         typer.Option(help="Of texts for LiteRT models; default: the run's recipe's."),
     ] = None,
-    litert_runtime: Annotated[
-        str | None,
-        typer.Option(
-            help="Oldest TensorFlow Lite that LiteRT models must run in, such as 2.14; "
-            "default: the run's recipe's."
-        ),
-    ] = None,
+    litert_runtime: LiteRTRuntimeOption = None,
     data: Annotated[
         str | None,
         typer.Option(help="Labelled data to check on; default: the run's test split."),

@@ -54,6 +54,14 @@ TrustOption = Annotated[
         help="Import modules that a recipe or a model names from the current folder.",
     ),
 ]
+RUNTIME_FIELD = {"export.litert_runtime": "--litert-runtime"}
+LiteRTRuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Oldest TensorFlow Lite that LiteRT models must run in, such as 2.14; "
+        "default: the run's recipe's."
+    ),
+]
 OutputDirOption = Annotated[str, typer.Option("--runs", help="The folder that holds the runs.")]
 OverridesArgument = Annotated[
     list[str] | None,

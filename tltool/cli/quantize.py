@@ -7,14 +7,16 @@ from typing import Annotated
 import typer
 
 from tltool.cli.output import (
+    RUNTIME_FIELD,
     JsonOption,
+    LiteRTRuntimeOption,
     RunArgument,
     TrustOption,
     examples,
     print_json,
     print_table,
 )
-from tltool.cli.reading import How, reads_data, rows_of
+from tltool.cli.reading import How, fields_as_options, reads_data, rows_of
 from tltool.support.files import own_temporary_files
 
 EXAMPLES = examples(
@@ -34,6 +36,7 @@ def quantize(
         float | None, typer.Option(min=0.0, help="Longest median milliseconds for one example.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of LiteRT, while it is timed.")] = 1,
+    litert_runtime: LiteRTRuntimeOption = None,
     data: Annotated[
         str | None,
         typer.Option(help="Labelled data to check on; default: the run's test split."),
@@ -54,12 +57,15 @@ def quantize(
     from tltool.support.progress import terminal_progress
 
     loaded = load_run(run, progress=terminal_progress())
-    sweep = loaded.quantize(
-        max_drop=max_drop,
-        max_latency_ms=max_latency,
-        threads=threads,
-        data=rows_of(loaded, data, how or {}),
-    )
+    rows = rows_of(loaded, data, how or {})
+    with fields_as_options(RUNTIME_FIELD):
+        sweep = loaded.quantize(
+            max_drop=max_drop,
+            max_latency_ms=max_latency,
+            threads=threads,
+            data=rows,
+            litert_runtime=litert_runtime,
+        )
     if as_json:
         print_json(sweep.to_json())
     else:
@@ -70,9 +76,11 @@ def quantize(
             f"{loaded.path}"
         )
     if sweep.chosen is None:
-        raise ExportError(
-            none_within(sweep), hint="allow more with --max-drop or --max-latency, or ship float32"
-        )
+        with fields_as_options(RUNTIME_FIELD):
+            raise ExportError(
+                none_within(sweep),
+                hint="allow more with --max-drop or --max-latency, or ship float32",
+            )
     if not as_json:
         report = sweep.chosen.report
         kept, unit = (report.kept_float, report.unit) if report else (None, "")

@@ -49,7 +49,8 @@ class Evaluation:
     """What a model is worth on labelled rows.
 
     Attributes:
-        metrics: As the kind of target measures them; ready for JSON.
+        metrics: As the kind of target measures them, with their `units` in words where they have
+            any; ready for JSON.
         mistakes: The worst ones first.
         target: What says how metrics and mistakes are told.
     """
@@ -76,10 +77,16 @@ def evaluate_outputs(
     """
     outputs, target = np.asarray(outputs), task.target
     truth = target.truth(examples.targets, examples.origins)
-    metrics = target.metrics(outputs, truth)
+    metrics = with_units(target.metrics(outputs, truth), target)
     worst = target.worst(outputs, truth)[:mistakes].tolist()
     listed = tuple(_mistake(row, outputs, examples, target) for row in worst)
     return Evaluation(metrics, listed, target)
+
+
+def with_units(metrics: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """Metrics and, where some have a unit, `units`: in words, by name."""
+    units = {key: unit for key in metrics if (unit := target.unit(key))}
+    return {**metrics, "units": units} if units else dict(metrics)
 
 
 class PredictionRows(Sequence[dict[str, Any]]):

@@ -110,7 +110,12 @@ def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
 
 def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) -> _Measured:
     """Evaluates the validation and the held-out split, writes metrics and predictions."""
-    from tltool.evaluation.evaluate import PredictionRows, evaluate_outputs, write_predictions
+    from tltool.evaluation.evaluate import (
+        PredictionRows,
+        evaluate_outputs,
+        with_units,
+        write_predictions,
+    )
 
     settings = run.recipe.evaluation
     metrics: dict[str, Any] = {}
@@ -126,7 +131,8 @@ def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) ->
     with clock.measure("baseline"):
         baseline = _baseline(run, prepared, held_out) if settings.baseline else None
     if baseline is not None:
-        metrics["baseline"] = {"name": baseline.name, "split": held_out, **baseline.metrics}
+        told = with_units(baseline.metrics, run.task.target)
+        metrics["baseline"] = {"name": baseline.name, "split": held_out, **told}
     write_json(run.folder.metrics, metrics)
     return _Measured(held_out, examples, outputs, evaluation, baseline)
 
@@ -202,6 +208,7 @@ def _summary(
         task=run.recipe.task,
         backbone=run.recipe.backbone.name,
         counts=prepared.data_summary["rows"],
+        given=prepared.data_summary["given_splits"],
         phases=_phases(prepared, result),
         split=measured.split,
         evaluation=measured.evaluation,

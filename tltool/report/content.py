@@ -78,6 +78,7 @@ class RunSummary:
         task: A name in `TASKS`.
         backbone: Title of the pretrained model.
         counts: Examples per split, in order.
+        given: Splits that the data itself names; the others were drawn.
         phases: In order; empty when nothing was trained.
         evaluation: Metrics and mistakes on `split`.
         baseline: Name and main metric of the simple model, or None.
@@ -107,6 +108,7 @@ class RunSummary:
     next_commands: Sequence[tuple[str, str]] = ()
     skipped: int = 0
     warnings: Sequence[str] = ()
+    given: Sequence[str] = ()
     split: str = "test"
     text_length: TextLength | None = None
     best: Mapping[str, Any] | None = None

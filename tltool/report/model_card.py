@@ -85,7 +85,11 @@ def _data(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
     sources = [f"Source: {markdown(source)}"]
     for split in ("validation", "test"):
         if split in own:
-            where = markdown(own[split]) if own[split] else "rows of the same source"
+            marked = split in summary.given
+            inside = (
+                "the part of the source that is marked so" if marked else "rows of the same source"
+            )
+            where = markdown(own[split]) if own[split] else inside
             sources.append(f"Source of the {split} examples: {where}")
     listed = "\n".join(f"- {line}" for line in sources)
     parts = [listed, table(("Split", "Examples"), counts, right=(1,))]

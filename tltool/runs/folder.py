@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +26,12 @@ from tltool.support.files import cache_dir, read_json, sweep, write_json
 from tltool.support.processes import is_gone, mark
 from tltool.support.sums import differences, sum_of
 
-# A run that died says "running" in its manifest, and its process is gone.
-Status = Literal["running", "finished", "interrupted", "failed", "died"]
+# A run that died says "running" in its manifest, and its process is gone. So does one of "unknown"
+# state: it ran on another machine, or in a container, and has written nothing for a day.
+Status = Literal["running", "finished", "interrupted", "failed", "died", "unknown"]
 
 MANIFEST = "run.json"
+SILENT_SECONDS = 24 * 3600.0
 _FORMAT = 1
 _TRAIN = "Train again, or move that folder away."
 _PACKAGES = (
@@ -116,6 +119,9 @@ class RunFolder:
     def manifest(self) -> dict[str, Any]:
         """The contents of `run.json`; a run whose process is gone has the status "died".
 
+        One whose process cannot be seen from here has the status "unknown" once it has written
+        nothing for `SILENT_SECONDS`.
+
         Raises:
             RunError: It is damaged or was written by a newer tltool.
         """
@@ -125,8 +131,9 @@ class RunFolder:
             number = int(manifest["format"])
             if number <= _FORMAT:
                 read = _Manifest.model_validate(manifest)
-                died = read.status == "running" and is_gone(read.process)
-                return {**manifest, "status": "died"} if died else dict(manifest)
+                if read.status == "running":
+                    manifest["status"] = self._state_of(read.process)
+                return dict(manifest)
             written_by = manifest["tltool"]
         except ValidationError as error:
             fault = error.errors()[0]
@@ -138,6 +145,15 @@ class RunFolder:
             f"{file} was written by tltool {written_by}, this is {__version__}.",
             hint="Update tltool.",
         )
+
+    def _state_of(self, process: str) -> Status:
+        """Of a run that says it is running."""
+        gone = is_gone(process)
+        if gone is None:
+            return (
+                "unknown" if time.time() - _last_change(self.path) > SILENT_SECONDS else "running"
+            )
+        return "died" if gone else "running"
 
     def record(self, status: Status, **facts: Any) -> None:
         """Writes the manifest anew: the status, the facts so far and all files with sha256."""
@@ -175,7 +191,7 @@ class RunFolder:
         entries = manifest.get("files", {})
         listed = {name: entries[name]["sha256"] for name in names if name in entries}
         # A run that was killed may have written more than it came to list.
-        ended = manifest["status"] not in {"running", "died"}
+        ended = manifest["status"] not in {"running", "died", "unknown"}
         present = [name for name in names if ended and (self.path / name).exists()]
         if changed := differences(self.path, listed, present):
             raise RunError(
@@ -347,6 +363,15 @@ def _installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _last_change(folder: Path) -> float:
+    """When something in a folder was last written, in seconds since 1970."""
+    latest = 0.0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # a temporary file is gone by now
+            latest = max(latest, path.stat().st_mtime)
+    return latest
 
 
 def _numbered(parent: Path) -> list[tuple[int, Path]]:

@@ -75,7 +75,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run ended: "finished", "interrupted", "failed", "died", or "running"."""
+        """How the run ended: "finished", "interrupted", "failed", "died", "unknown", or "running"."""
         return str(self.folder.manifest()["status"])
 
     @property
@@ -340,6 +340,7 @@ class Run:
         max_latency_ms: float | None = None,
         threads: int = 1,
         data: Any = None,
+        litert_runtime: str | None = None,
     ) -> Sweep:
         """Makes every LiteRT precision and picks the smallest within the limits.
 
@@ -352,9 +353,14 @@ class Run:
             max_latency_ms: Longest median time for one example; None is any.
             threads: For the interpreters while they are timed.
             data: Labelled data to check on; None takes the run's test split.
+            litert_runtime: Oldest TensorFlow Lite that the files must run in; None takes the
+                recipe's.
         """
         from tltool.export.sweep.sweep import Limits, sweep_precisions
 
+        recipe = self.recipe
+        if litert_runtime is not None:
+            recipe = recipe.with_overrides(f"export.litert_runtime={litert_runtime}")
         try:
             return sweep_precisions(
                 self.model,
@@ -362,7 +368,7 @@ class Run:
                 self.preprocessing,
                 self.rows(data),
                 self.path,
-                section=self.recipe.export,
+                section=recipe.export,
                 limits=Limits(max_drop, max_latency_ms, threads),
                 calibration=self.examples("train"),
                 about=self._about(),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.examples import Examples
+from tltool.data.examples import SPLITS, Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.formats.table import check_export_installed
 from tltool.recipe.layer_faults import check_installed
@@ -229,13 +229,14 @@ def load_data(
             examples = examples_from_python(data, recipe.spec, section)
     examples = limit_examples(examples, section.max_examples, section.split_seed)
     examples = check_examples(examples, on_error=section.on_error)
+    given = [split for split in SPLITS if split in examples.splits]
     examples = split_examples(
         examples,
         validation_fraction=section.validation_fraction,
         test_fraction=section.test_fraction,
         seed=section.split_seed,
     )
-    summary = describe(examples, recipe.task)
+    summary = {**describe(examples, recipe.task), "given_splits": given}
     names = {name for counts in summary["counts"].values() for name in counts} - {"all"}
     what = f" of {count(len(names), examples.kind.noun)}" if names else ""
     for line in _data_notes(summary, what):
