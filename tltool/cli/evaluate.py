@@ -51,18 +51,10 @@ def evaluate(
         return
     metrics = evaluation.metrics
     numbers = [(key, value) for key, value in metrics.items() if isinstance(value, int | float)]
-    units = metrics.get("units", {})
-    print_table(
-        [
-            {
-                "metric": key,
-                "value": _shown(value),
-                **({"unit": units.get(key, "")} if units else {}),
-            }
-            for key, value in numbers
-        ],
-        right=("value",),
-    )
+    scores = [{"metric": key, "value": _shown(value)} for key, value in numbers]
+    if units := metrics.get("units"):
+        scores = [{**row, "unit": units.get(row["metric"], "")} for row in scores]
+    print_table(scores, right=("value",))
     for table in evaluation.target.tables(metrics):
         typer.echo()
         rows = [dict(zip(table.header, cells, strict=True)) for cells in table.rows]
