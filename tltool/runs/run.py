@@ -75,7 +75,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run ended: "finished", "interrupted", "failed", "died", "unknown", or "running"."""
+        """How the run ended, or that it is running; see `tltool.runs.folder.Status`."""
         return str(self.folder.manifest()["status"])
 
     @property
