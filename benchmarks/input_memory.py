@@ -151,6 +151,27 @@ def many_classes(folder: Path, scale: int) -> dict[str, float]:
     return work(evaluate)
 
 
+def many_targets(folder: Path, scale: int) -> dict[str, float]:
+    import numpy as np
+    import tensorflow as tf
+
+    from tltool.data.batches.pipeline import make_batches
+    from tltool.data.batches.source import Source, nothing_to_load
+    from tltool.tasks.classes import ClassTarget
+
+    target = ClassTarget(tuple(f"class {number}" for number in range(CLASSES // scale)))
+    truth = np.arange(CLASS_ROWS // scale) % len(target.labels)
+    source = Source(len(truth), nothing_to_load, lambda _, rows: rows)
+    tf.one_hot([0], len(target.labels))
+
+    def epoch() -> int:
+        kept, encode = target.packed(truth)
+        batches = make_batches(source, targets=kept, encode=encode, batch_size=32, training=True)
+        return sum(len(targets) for _, targets, _ in batches)
+
+    return work(epoch)
+
+
 def long_cell(folder: Path, scale: int) -> dict[str, float]:
     from tltool.data.reading.sources import load_examples
     from tltool.data.texts.tokenizing import tokens_of
@@ -189,6 +210,7 @@ CASES: dict[str, Callable[[Path, int], dict[str, float]]] = {
     f"a table of {ROWS:,} rows: read": reading,
     f"the same with `max_examples: {KEPT}`: read and chosen": limited,
     f"{CLASS_ROWS:,} rows of {CLASSES:,} classes: evaluated, predictions written": many_classes,
+    f"{CLASS_ROWS:,} rows of {CLASSES:,} classes: the targets of an epoch": many_targets,
     f"a table with a cell of {CELL:,} characters: read, the row left out": long_cell,
 }
 

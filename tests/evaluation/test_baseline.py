@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,15 @@ def test_large_data_skips_cross_validation(monkeypatch):
     monkeypatch.setattr(baseline, "_SPARSE_BUDGET", 1.0)
     result = text_baseline(examples(*texts(40)), examples(*texts(20, seed=1)), SENTIMENT)
     assert result.setting.startswith("C = 10, the default")
+
+
+def test_a_fit_that_the_memory_does_not_hold_is_refused_in_time():
+    labels = tuple(f"class {number}" for number in range(200_000))
+    task = Task(TASKS["text-classification"], ClassTarget(labels))
+    many = examples(*texts(40))
+    many = replace(many, targets=[labels[row % 7] for row in range(40)])
+    with pytest.raises(EvaluationError, match=r"200,000 outputs takes some .* GB"):
+        text_baseline(many, many, task)
 
 
 def test_texts_that_give_nothing_are_refused():

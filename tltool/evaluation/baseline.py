@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tltool.data.examples import Examples
 from tltool.support.errors import EvaluationError
+from tltool.support.files import size_text
 from tltool.tasks.table import Task
 from tltool.tasks.target import Target
 
@@ -35,6 +36,9 @@ _FEATURE_STRENGTHS = (1e-3, 1e-2, 1e-1)
 # faster than sparse ones (measured: 77 classes, 35,000 sparse columns).
 _SPARSE_BUDGET = 2e7
 _DENSE_BUDGET = 4e8
+# Of a fit at most; its coefficients and the outputs of all rows are float64.
+_MOST_BYTES = 8_000_000_000
+_ROW_COPIES = 3
 
 Matrix = Any  # a dense array or a scipy.sparse matrix of shape (rows, columns)
 Rows = tuple[Matrix, np.ndarray]  # features and encoded targets
@@ -71,7 +75,8 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
         task: A text task.
 
     Raises:
-        EvaluationError: No rows, only blank texts, or fewer than two classes.
+        EvaluationError: No rows, only blank texts, fewer than two classes, or too many for the
+            memory.
         DataError: Labels that do not fit the task.
     """
     started = time.perf_counter()
@@ -108,7 +113,7 @@ def features_baseline(
 
     Raises:
         EvaluationError: No rows, features that are not finite or do not fit the
-            targets, or fewer than two classes.
+            targets, fewer than two classes, or too many for the memory.
         DataError: Labels that do not fit the task.
     """
     started = time.perf_counter()
@@ -179,6 +184,7 @@ def _fit_and_score(
     """Metrics on the test rows, and what was chosen."""
     (features, truth), (test_features, test_truth) = train, test
     target = task.target
+    _check_size(*features.shape, target)
     with warnings.catch_warnings():
         # A fit that stops at max_iter is still a fair baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -186,6 +192,17 @@ def _fit_and_score(
         predict = target.fit_linear(features, truth, strength)
     metrics = target.metrics(predict(test_features), test_truth)
     return metrics, f"{target.linear_setting(strength)}, {how}"
+
+
+def _check_size(rows: int, columns: int, target: Target) -> None:
+    """Raises EvaluationError where a fit would take more than `_MOST_BYTES`."""
+    outputs = target.num_outputs
+    needed = 8 * outputs * (target.linear_copies * columns + _ROW_COPIES * rows)
+    if needed > _MOST_BYTES:
+        raise EvaluationError(
+            f"A linear model of {columns:,} features and {outputs:,} outputs takes some "
+            f"{size_text(needed)} to fit, more than {size_text(_MOST_BYTES)}."
+        )
 
 
 def _choose(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.support import stopping
+from tltool.support.errors import EvaluationError
 from tltool.support.files import write_json, write_text
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
@@ -71,7 +72,7 @@ def conclude(
     held_out, warnings = _held_out(prepared)
     progress.stage(f"Evaluation on the {held_out} examples")
     with clock.measure("evaluation"):
-        measured = _measure(run, prepared, held_out, clock)
+        measured = _measure(run, prepared, held_out, progress, clock)
     stopping.check()
     with clock.measure("report"):
         picture = _draw(run, result, measured)
@@ -108,7 +109,9 @@ def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
     ]
 
 
-def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) -> _Measured:
+def _measure(
+    run: Run, prepared: Prepared, held_out: Split, progress: Progress, clock: Stopwatch
+) -> _Measured:
     """Evaluates the validation and the held-out split, writes metrics and predictions."""
     from tltool.evaluation.evaluate import (
         PredictionRows,
@@ -129,7 +132,7 @@ def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) ->
     metrics[held_out] = evaluation.metrics
     write_predictions(PredictionRows(outputs, examples, run.task), run.folder.predictions)
     with clock.measure("baseline"):
-        baseline = _baseline(run, prepared, held_out) if settings.baseline else None
+        baseline = _baseline(run, prepared, held_out, progress) if settings.baseline else None
     if baseline is not None:
         told = with_units(baseline.metrics, run.task.target)
         metrics["baseline"] = {"name": baseline.name, "split": held_out, **told}
@@ -137,8 +140,21 @@ def _measure(run: Run, prepared: Prepared, held_out: Split, clock: Stopwatch) ->
     return _Measured(held_out, examples, outputs, evaluation, baseline)
 
 
-def _baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
-    """A simple model on the same rows: what the pretrained weights have to beat."""
+def _baseline(
+    run: Run, prepared: Prepared, held_out: Split, progress: Progress
+) -> BaselineResult | None:
+    """A simple model on the same rows: what the pretrained weights have to beat.
+
+    None where there can be none, which is told.
+    """
+    try:
+        return _fitted_baseline(run, prepared, held_out)
+    except EvaluationError as error:
+        progress.note(f"warning: there is no baseline: {error.message}")
+        return None
+
+
+def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
     from tltool.backbones.load import load_backbone
     from tltool.evaluation.baseline import features_baseline, text_baseline
     from tltool.evaluation.inference import raw_outputs

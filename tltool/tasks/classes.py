@@ -337,6 +337,7 @@ class ClassTarget(LabelledTarget):
     # ---- linear models -----------------------------------------------------------------------
 
     linear_model = "logistic regression"
+    linear_copies = 24  # L-BFGS keeps the last ten steps and gradients of all classes
 
     def fit_linear(self, features: Any, truth: Array, strength: float) -> Callable[[Any], Array]:
         """A logistic regression; a class without rows keeps probability 0."""

@@ -122,6 +122,8 @@ class Target(ABC):
     """Whether several columns of a table can make one target."""
     search_scores: ClassVar[tuple[Score, Score]]
     """Of `search_values`: what `training.monitor: loss` ranks by, and what `metric` does."""
+    linear_copies: ClassVar[int] = 2
+    """How many times the memory of its coefficients a fit of `linear_model` takes."""
     mistakes_title: ClassVar[str] = "Mistakes"
     """Heading of the list of worst rows."""
 
