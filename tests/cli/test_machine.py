@@ -43,6 +43,25 @@ def failing(monkeypatch, error):
     return cli("recipes", "list")
 
 
+def float_options():
+    found = []
+    for name, group in typer.main.get_command(app).commands.items():
+        for part, command in getattr(group, "commands", {"": group}).items():
+            for option in command.params:
+                if option.type_descriptor.annotation is float:
+                    found.append((list(filter(None, [name, part])), option.opts[0]))
+    return found
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(("words", "option"), float_options())
+def test_an_option_that_is_a_number_is_a_finite_one(words, option, value):
+    """`nan` is within every range, and nothing is over a limit of `nan`."""
+    done = cli(*words, f"{option}={value}")
+    assert done.code == 2
+    assert f"Invalid value for '{option}'" in done.err
+
+
 @pytest.mark.parametrize("number", ERRORS)
 def test_what_the_system_refuses_is_told_with_its_place(monkeypatch, number):
     done = failing(monkeypatch, OSError(number, "x", "some/place"))

@@ -56,6 +56,14 @@ REFUSED = Candidate("int8", report("int8", 4, breaches=["accuracy falls by 0.2"]
 BROKEN = Candidate("int8", error="it cannot run")
 
 
+@pytest.mark.parametrize(
+    "limits", [{"max_drop": float("nan")}, {"max_drop": -0.1}, {"max_latency_ms": float("nan")}]
+)
+def test_a_limit_that_is_none_is_refused(limits):
+    with pytest.raises(ExportError, match="is no limit"):
+        sweeping.Limits(**limits)
+
+
 def sweep(*candidates, max_drop=0.01, max_latency_ms=None):
     return Sweep(candidates, max_drop, max_latency_ms, threads=1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tltool.cli.output import JsonOption, TrustOption, examples, print_json, print_table
+from tltool.cli.output import JsonOption, TrustOption, examples, finite, print_json, print_table
 
 if TYPE_CHECKING:
     from tltool.benchmarking.measure import Benchmark, Footprint, Speed
@@ -47,7 +47,9 @@ def benchmark(
     batch: Annotated[str, typer.Option(help="Batch sizes, such as 1,8")] = "1",
     seconds: Annotated[
         float,
-        typer.Option(min=0.0, help="Of measuring for each model, threads and batch size."),
+        typer.Option(
+            min=0.0, callback=finite, help="Of measuring for each model, threads and batch size."
+        ),
     ] = 2.0,
     alone: Annotated[
         bool, typer.Option("--alone", help="Not beside the run's Keras model and SavedModel.")

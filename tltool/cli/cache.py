@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tltool.cli.output import JsonOption, print_json, print_table
+from tltool.cli.output import JsonOption, finite, print_json, print_table
 
 if TYPE_CHECKING:
     from tltool.features.store import Entry
@@ -45,7 +45,9 @@ def list_entries(as_json: JsonOption = False) -> None:
 def clear(
     older_than: Annotated[
         float,
-        typer.Option(metavar="DAYS", min=0, help="Keep what was used in the last DAYS days."),
+        typer.Option(
+            metavar="DAYS", min=0, callback=finite, help="Keep what was used in the last DAYS days."
+        ),
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:

@@ -15,6 +15,7 @@ from tltool.cli.output import (
     RecipeArgument,
     TrustOption,
     examples,
+    finite,
     print_json,
     print_table,
 )
@@ -37,8 +38,12 @@ def lr_find(
     steps: Annotated[
         int, typer.Option(min=10, help="Steps from the first rate to the last.")
     ] = 100,
-    first_rate: Annotated[float, typer.Option("--from", help="The first learning rate.")] = 1e-7,
-    last_rate: Annotated[float, typer.Option("--to", help="The last learning rate.")] = 10.0,
+    first_rate: Annotated[
+        float, typer.Option("--from", callback=finite, help="The first learning rate.")
+    ] = 1e-7,
+    last_rate: Annotated[
+        float, typer.Option("--to", callback=finite, help="The last learning rate.")
+    ] = 10.0,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The curve: a .png or a .csv file.")
     ] = Path("lr_find.png"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +14,14 @@ import typer
 
 from tltool.support.imports import TRUST
 from tltool.support.words import harmless, one_line
+
+
+def finite(value: float | None) -> float | None:
+    """A number of an option; `nan` would be within any range, and nothing over a limit of it."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"a finite number is needed, received {value}")
+    return value
+
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 KeepFailedOption = Annotated[

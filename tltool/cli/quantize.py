@@ -13,6 +13,7 @@ from tltool.cli.output import (
     RunArgument,
     TrustOption,
     examples,
+    finite,
     print_json,
     print_table,
 )
@@ -30,10 +31,14 @@ EXAMPLES = examples(
 def quantize(
     run: RunArgument,
     max_drop: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Most accuracy that may be lost, as a share.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, callback=finite, help="Most accuracy that may be lost, as a share."
+        ),
     ] = 0.01,
     max_latency: Annotated[
-        float | None, typer.Option(min=0.0, help="Longest median milliseconds for one example.")
+        float | None,
+        typer.Option(min=0.0, callback=finite, help="Longest median milliseconds for one example."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of LiteRT, while it is timed.")] = 1,
     litert_runtime: LiteRTRuntimeOption = None,

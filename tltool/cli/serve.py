@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tltool.cli.output import TrustOption, examples
+from tltool.cli.output import TrustOption, examples, finite
 from tltool.cli.reading import How, reads_data, rows_of
 from tltool.support.errors import TltoolError
 
@@ -48,13 +48,14 @@ def serve(
     ] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Rows a request may have.")] = 128,
     max_request_mb: Annotated[
-        float, typer.Option(min=0.001, help="Megabytes a request's body may have.")
+        float, typer.Option(min=0.001, callback=finite, help="Megabytes a request's body may have.")
     ] = 16.0,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, help="Millions of pixels an image may have.")
+        float,
+        typer.Option(min=0.001, callback=finite, help="Millions of pixels an image may have."),
     ] = 25.0,
     max_text_kb: Annotated[
-        float, typer.Option(min=0.001, help="Kilobytes a text may have.")
+        float, typer.Option(min=0.001, callback=finite, help="Kilobytes a text may have.")
     ] = 100.0,
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Requests at the same time, those that wait included.")

@@ -40,11 +40,22 @@ class Limits:
             in standard deviations of the training targets.
         max_latency_ms: Longest median time for one example; None is any.
         threads: For the interpreters while they are timed.
+
+    Raises:
+        ExportError: A limit is negative or not a number, which would let all pass.
     """
 
     max_drop: float = 0.01
     max_latency_ms: float | None = None
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        latency = 0.0 if self.max_latency_ms is None else self.max_latency_ms
+        if not (self.max_drop >= 0 and latency >= 0 and self.threads >= 1):
+            raise ExportError(
+                f"{self} is no limit: a drop and a latency of 0 or more and 1 thread or more are "
+                "needed."
+            )
 
 
 def sweep_precisions(
