@@ -85,6 +85,19 @@ def test_clear_may_keep_what_was_used_lately(tmp_path):
     assert [entry.path.name for entry in store.entries()] == ["young"]
 
 
+def test_clear_removes_what_no_run_can_read_any_more(tmp_path):
+    store = FeatureStore(tmp_path)
+    for key in ("cut", "other", "good"):
+        write(store, key)
+    next((tmp_path / "cut").glob("0-*.bin")).write_bytes(b"")
+    (tmp_path / "other" / "entry.json").write_text("{")
+    held = sum(path.stat().st_size for path in tmp_path.glob("[co]*/*"))
+    assert len(store.entries()) == 1
+    assert store.clear(unused_seconds=3600) == 0
+    assert store.clear() == held + entry_bytes(SPECS, 3, 6)
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
 WRITER = """
 import sys, time
 from pathlib import Path

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from tltool.support.files import atomic_path, cache_dir, sweep, write_json
+from tltool.support.files import atomic_path, cache_dir, size_of, sweep, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,7 +159,7 @@ class FeatureStore:
         )
 
     def clear(self, unused_seconds: float = 0.0) -> int:
-        """Removes entries, and what killed processes left.
+        """Removes entries, damaged ones too, and what killed processes left.
 
         Args:
             unused_seconds: Keeps the entries that were used within so many seconds.
@@ -169,11 +169,16 @@ class FeatureStore:
         """
         freed = 0
         latest = time.time() - unused_seconds
-        for entry in self.entries():
-            if unused_seconds and entry.last_used > latest:
-                continue
-            freed += entry.num_bytes
-            shutil.rmtree(entry.path, ignore_errors=True)
+        whole = {entry.path: entry for entry in self.entries()}
+        folders = self.folder.glob("[!.]*/") if self.folder.is_dir() else ()
+        for path in folders:
+            entry = whole.get(path)
+            with suppress(OSError):  # another process removes it too
+                used = path.stat().st_mtime if entry is None else entry.last_used
+                if unused_seconds and used > latest:
+                    continue
+                freed += size_of(path) if entry is None else entry.num_bytes
+            shutil.rmtree(path, ignore_errors=True)
         sweep(self.folder.glob(".*"))
         return freed
 
