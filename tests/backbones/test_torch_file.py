@@ -166,6 +166,29 @@ def test_refuses_views_outside_their_storage(tmp_path, torch_names, write, offse
 
 
 @WRITERS
+@pytest.mark.parametrize("count", [1, 3_000])
+def test_refuses_a_small_file_of_tensors_that_fill_the_memory(tmp_path, torch_names, write, count):
+    """One element, or a storage, given again and again."""
+    floats = Stored(torch_names.FloatStorage, "0", np.arange(60_000, dtype="<f4"))
+    shape, strides = ((60_000,), (1,)) if count > 1 else ((10**12,), (0,))
+    tensors = {f"w{number}": Tensor(floats, 0, shape, strides) for number in range(count)}
+    path = save(tmp_path / "w.pth", write(tensors, (floats,)))
+    with pytest.raises(BackboneError, match="many times its size"):
+        read_torch_file(path)
+
+
+def test_refuses_an_archive_that_unpacks_to_many_times_its_size(tmp_path, torch_names):
+    path = save(tmp_path / "w.pth", zip_bytes({}, ()))
+    packed = tmp_path / "packed.pth"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            padding = bytes(50_000_000) if name.endswith("data.pkl") else b""
+            new.writestr(name, old.read(name) + padding)
+    with pytest.raises(BackboneError, match="unpacks to"):
+        read_torch_file(packed)
+
+
+@WRITERS
 def test_every_truncation_is_an_error(tmp_path, torch_names, write):
     data = write(*sample(torch_names))
     for length in range(0, len(data), 7):

@@ -297,3 +297,11 @@ def test_a_damaged_saved_model_is_said_to_be(exports, tmp_path):
     assert "holds no graph" in changed("saved_model.pb", lambda _: b"")
     assert "cannot be read" in changed("variables.index", lambda old: old[:40])
     assert "bytes and have" in changed("variables.data-*", lambda old: old[: len(old) // 2])
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * 100_000_000)
+        archive.writestr("model.weights.h5", b"")
+    assert "config.json unpacks to 100 MB" in refused(path)

@@ -10,6 +10,7 @@ import reprlib
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,10 @@ _SYSTEM = {
 }
 # Of a file's name, in that of the folder it is written in: both must be allowed.
 _SHOWN = 40
+FREE_BYTES = 2**24
+"""What any file may unpack to, however small it is."""
+# Text takes a tenth of its size packed; zeros, a thousandth.
+_DENSEST = 50
 _PROBE_SECONDS = 5.0
 _PROBE_BYTES = 2**24
 
@@ -193,6 +198,21 @@ def require_text(path: Path) -> None:
 def is_of_system(name: str) -> bool:
     """Whether a file or folder in a folder of the user's is hidden, or has a name systems give."""
     return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def read_packed(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A file in an archive.
+
+    Raises:
+        KeyError: There is none of this name.
+        zipfile.BadZipFile: It is damaged, or is packed so that a small archive fills the memory.
+    """
+    entry = archive.getinfo(name)
+    if entry.file_size > _DENSEST * entry.compress_size + FREE_BYTES:
+        raise zipfile.BadZipFile(
+            f"{name} unpacks to {size_text(entry.file_size)}, of {size_text(entry.compress_size)}"
+        )
+    return archive.read(entry)
 
 
 def size_of(path: Path) -> int:

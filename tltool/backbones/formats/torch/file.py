@@ -10,6 +10,7 @@ down in `torch/serialization.py` (`_load` and `_legacy_load`).
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -23,9 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tltool.support.errors import BackboneError
+from tltool.support.files import FREE_BYTES, read_packed, size_text
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+
+MOST_REPEATED = 8
+"""How many times the size of a file its tensors may take together."""
 
 # torch's storage types in little-endian NumPy notation.
 STORAGE_DTYPES = {
@@ -97,6 +102,7 @@ def read_torch_file(path: Path) -> dict[str, NDArray[Any]]:
             content, storages = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
         if not isinstance(content, dict):
             raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not a state dict")
+        _check_size(content, path.stat().st_size)
         return {_name(key): _array(value, key, storages) for key, value in content.items()}
     except OSError as error:
         raise BackboneError(f"{path} cannot be read: {error}.") from error
@@ -106,6 +112,17 @@ def read_torch_file(path: Path) -> dict[str, NDArray[Any]]:
             hint="only files of `torch.save(model.state_dict(), …)` are read, and nothing in "
             "them is executed",
         ) from error
+
+
+def _check_size(content: dict[Any, Any], file_bytes: int) -> None:
+    """Refuses tensors that together take far more memory than the file does.
+
+    A view may give an element, or a storage, any number of times.
+    """
+    tensors = [value for value in content.values() if isinstance(value, _Tensor)]
+    total = sum(math.prod(t.shape) * np.dtype(t.storage.dtype).itemsize for t in tensors)
+    if total > MOST_REPEATED * file_bytes + FREE_BYTES:
+        raise pickle.UnpicklingError(f"its tensors take {size_text(total)}, many times its size")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -145,11 +162,11 @@ def _read_zip(file: BinaryIO) -> tuple[Any, dict[str, NDArray[Any]]]:
             raise pickle.UnpicklingError("it is a zip archive, but not one of torch")
         root = records[0].removesuffix("data.pkl")
         if root + "byteorder" in archive.namelist():
-            _require_little_endian(archive.read(root + "byteorder") == b"little")
-        unpickler = _Unpickler(io.BytesIO(archive.read(records[0])))
+            _require_little_endian(read_packed(archive, root + "byteorder") == b"little")
+        unpickler = _Unpickler(io.BytesIO(read_packed(archive, records[0])))
         content = unpickler.load()
         storages = {
-            key: _decode(storage, archive.read(f"{root}data/{key}"))
+            key: _decode(storage, read_packed(archive, f"{root}data/{key}"))
             for key, storage in unpickler.storages.items()
         }
     return content, storages

@@ -18,7 +18,7 @@ import h5py
 from tltool.export.formats.inspection import Inspection
 from tltool.export.signatures import Signature, TensorInfo
 from tltool.support.errors import DamagedError, first_line
-from tltool.support.files import parse_json, size_of
+from tltool.support.files import parse_json, read_packed, size_of
 from tltool.support.machine import known_error
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -34,8 +34,8 @@ def read_keras(path: Path) -> Inspection:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            config = parse_json(archive.read(_CONFIG))
-            weights = archive.read(_WEIGHTS)
+            config = parse_json(read_packed(archive, _CONFIG))
+            weights = read_packed(archive, _WEIGHTS)
         with h5py.File(io.BytesIO(weights)) as file:
             sizes = _weights(file)
         signature, layers = (
@@ -63,7 +63,7 @@ def read_keras(path: Path) -> Inspection:
 def modules_in(path: Path) -> dict[str, str]:
     """Names of everything in a `.keras` file that Keras looks up, and the modules they name."""
     with zipfile.ZipFile(path) as archive:
-        config = parse_json(archive.read(_CONFIG))
+        config = parse_json(read_packed(archive, _CONFIG))
     return {
         str(part.get("registered_name") or part["class_name"]): str(part.get("module") or "")
         for part in _objects(config)
