@@ -215,7 +215,7 @@ class ClassSetTarget(LabelledTarget):
 
         if type(self).encode is not ClassSetTarget.encode:
             return super().packed(truth)
-        shifts = tf.range(7, -1, -1, tf.uint8)
+        shifts = tf.constant(range(7, -1, -1), tf.uint8)
 
         def unpacked(rows: Any) -> Any:
             bits = tf.bitwise.bitwise_and(tf.bitwise.right_shift(rows[..., None], shifts), 1)
