@@ -184,7 +184,7 @@ def _fit_and_score(
     """Metrics on the test rows, and what was chosen."""
     (features, truth), (test_features, test_truth) = train, test
     target = task.target
-    _check_size(*features.shape, target)
+    _check_size(features, target)
     with warnings.catch_warnings():
         # A fit that stops at max_iter is still a fair baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -194,9 +194,9 @@ def _fit_and_score(
     return metrics, f"{target.linear_setting(strength)}, {how}"
 
 
-def _check_size(rows: int, columns: int, target: Target) -> None:
+def _check_size(features: Matrix, target: Target) -> None:
     """Raises EvaluationError where a fit would take more than `_MOST_BYTES`."""
-    outputs = target.num_outputs
+    (rows, columns), outputs = features.shape, target.num_outputs
     needed = 8 * outputs * (target.linear_copies * columns + _ROW_COPIES * rows)
     if needed > _MOST_BYTES:
         raise EvaluationError(
