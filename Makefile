@@ -3,9 +3,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# The extras [cv] and [onnx] have environments of their own, which find the rest in the first one.
+# Some extras have environments of their own, which find the rest in the first one.
 CV := .venv-cv
 ONNX := .venv-onnx
+MUTATE := .venv-mutate
 PAGE := docs/examples/browser
 KOTLIN := tests/export/kotlin
 # Runtimes of the last years: a package's name and its version.
@@ -19,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help quickstart install dev test test-slow test-cv test-onnx test-browser test-kotlin \
-	test-runtimes runtimes mediapipe lint format check clean
+	test-runtimes runtimes mutate mediapipe lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +57,9 @@ test-runtimes: $(ONNX)/.installed $(IN_RUNTIMES)  ## Run exported models in runt
 runtimes: $(ONNX)/.installed $(IN_RUNTIMES)  ## Write the table of runtimes and exports into benchmarks/RESULTS.md
 	$(ONNX)/bin/python benchmarks/runtimes.py
 
+mutate: $(MUTATE)/.installed  ## Put faults into the core and see that its tests notice (benchmarks/README.md)
+	$(MUTATE)/bin/python benchmarks/mutate.py $(ARGUMENTS)
+
 mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'
 
@@ -71,7 +75,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) $(CV) $(ONNX) $(OLD) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) $(ONNX) $(MUTATE) $(OLD) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
@@ -100,6 +104,9 @@ $(CV)/.installed: $(VENV)/.dev
 
 $(ONNX)/.installed: $(VENV)/.dev
 	$(call extra,onnx)
+
+$(MUTATE)/.installed: $(VENV)/.dev
+	$(call extra,mutate)
 
 $(OLD)/%/.installed:
 	$(PYTHON) -m venv --clear $(@D)
