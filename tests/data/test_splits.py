@@ -162,10 +162,27 @@ def test_limit_leaves_given_splits_and_few_rows_alone():
     limited = limit_examples(examples, 4, 0)
     assert limited.splits.count("train") == 4
     assert limited.splits.count("test") == 3
-    assert limit_examples(examples, 100, 0) is examples
+    assert limit_examples(examples, 6, 0) is limit_examples(examples, 100, 0) is examples
     assert limit_examples(examples, None, 0) is examples
     with pytest.raises(DataError, match="fewer than the 3 classes"):
         limit_examples(many(30, ("a", "b", "c")), 2, 0)
+    assert set(limit_examples(many(30, ("a", "b", "c")), 3, 0).targets) == {"a", "b", "c"}
+
+
+def test_duplicates_that_disagree_count_for_the_first_of_their_targets():
+    # Each text stands in a row of "a" and in one of "b": as one stratum it is "a".
+    texts, targets = [f"t{i // 2}" for i in range(40)], ["b", "a"] * 20
+    limited = limit_examples(table([*texts, "u"], [*targets, "c"]), 2, 0)
+    assert "u" in limited.inputs
+    parts = divide(table(texts, targets), 0.2, 0.2)
+    assert Counter(parts.splits) == {"train": 24, "validation": 8, "test": 8}
+
+
+def test_an_exact_half_of_each_stratum_is_a_limit_of_half():
+    limited = limit_examples(many(20, ("a", "a", "a", "b")), 12, seed=3)
+    assert Counter(limited.targets) == {"a": 9, "b": 3}
+    two = limit_examples(many(90, ("a", "a", "b")), 31, seed=3)
+    assert Counter(two.targets)["b"] in {10, 11}
 
 
 def test_a_large_set_is_split_in_a_second():

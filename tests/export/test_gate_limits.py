@@ -19,7 +19,7 @@ from tltool.data.examples import Examples
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.fresh_process import FreshProcess
-from tltool.export.gate.tolerance import TOLERANCES, tolerance_for
+from tltool.export.gate.tolerance import RESIZED, TOLERANCES, Tolerance, tolerance_for
 from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError
@@ -131,6 +131,117 @@ def test_numbers_are_compared_in_standard_deviations():
     gate = GateSection(max_difference={"float16": 1})
     (breach,) = found(comparison, "float16", gate)
     assert breach.startswith("mae rises by 0.5 standard deviations")
+
+
+LIMITS = [*TOLERANCES.values(), RESIZED]
+EACH_LIMIT = pytest.mark.parametrize("limits", LIMITS, ids=[*TOLERANCES, "resized"])
+
+
+@EACH_LIMIT
+def test_each_limit_is_broken_where_every_row_is_wrong(limits):
+    wrong = classified(lambda logits: np.roll(logits, 1, axis=1))
+    logits = [] if limits.max_logit_difference is None else ["logits"]
+    expected = ["largest", *logits, "same", "accuracy", "recall", "recall", "recall"]
+    assert [breach.split()[0] for breach in breaches(wrong, limits)] == expected
+
+
+@EACH_LIMIT
+def test_one_row_of_many_and_what_is_equal_break_nothing(limits):
+    assert list(breaches(classified(lambda logits: logits, per_class=3), limits)) == []
+    one = classified(lambda logits: swap(logits, 1), per_class=400)
+    broken = {breach.split()[0] for breach in breaches(one, limits)}
+    assert not broken & {"accuracy", "recall"}
+    assert ("same" in broken) == (limits.min_agreement == 1)
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic_int8", "int8"])
+def test_shares_of_many_rows_may_move_as_far_as_their_limit(precision):
+    gate = GateSection(max_difference={precision: 1}, max_logit_difference={precision: 9})
+    few = classified(lambda logits: swap(logits, 9), per_class=400)
+    assert found(few, precision, gate) == []
+    many = classified(lambda logits: swap(logits, 14), per_class=400)
+    starts = [breach.split()[0] for breach in found(many, precision, gate)]
+    assert starts == (["same", "accuracy"] if precision == "float16" else ["accuracy"])
+    class_ruined = classified(lambda logits: swap(logits, 48), per_class=400)
+    assert any(breach.startswith("recall of ant") for breach in found(class_ruined, precision))
+
+
+def test_the_recipe_sets_limits_and_resizing_widens_those_of_float32_alone():
+    own = GateSection(
+        max_difference={"float32": 0.1},
+        max_logit_difference={"float32": 0.2},
+        min_agreement={"float32": 0.3},
+        max_metric_drop={"float32": 0.4},
+        max_class_drop={"float32": 0.5},
+    )
+    for resizes in (False, True):
+        assert tolerance_for("float32", own, resizes=resizes) == Tolerance(0.1, 0.2, 0.3, 0.4, 0.5)
+        assert tolerance_for("float16", own, resizes=resizes) == TOLERANCES["float16"]
+    assert tolerance_for("float32", DEFAULT) == TOLERANCES["float32"]
+    assert tolerance_for("float32", DEFAULT, resizes=True) == RESIZED
+
+
+def shares(task, expected, received, targets=None, names=None):
+    """A comparison of outputs as they are."""
+    expected, received = (np.array(x, "float32") for x in (expected, received))
+    targets = targets or [None] * len(expected)
+    return Comparison(task, rows(targets), expected, received, names or [])
+
+
+def test_the_worst_rows_have_no_number_or_another_answer_and_then_differ_most():
+    expected = [[0.36, 0.33, 0.31], *[[0.9, 0.05, 0.05]] * 6]
+    received = [[0.33, 0.36, 0.31], *([0.9 - x, 0.05 + x, 0.05] for x in (0, 0.1, 0.3, 0.2, 0.1))]
+    received.append([np.nan, 0.05, 0.05])
+    names = ["bee", *["ant"] * 6]
+    worst = shares(CLASSES, expected, received, names=names).worst()
+    assert [row.origin for row in worst] == ["row 6", "row 0", "row 3", "row 4", "row 2"]
+    assert worst[1].difference == pytest.approx(0.03)
+    assert worst[2].difference == pytest.approx(0.3)
+    assert "ant" in worst[1].expected
+    assert "bee" in worst[1].received
+    unnamed = shares(NUMBERS, [[1.0], [2.0], [3.0]], [[1.0], [2.5], [2.0]]).worst()
+    assert [row.origin for row in unnamed] == ["row 2", "row 1", "row 0"]
+
+
+def test_the_spread_is_the_largest_change_of_one_output():
+    outputs = [[0.1, 0.5, 0.4], [0.4, 0.45, 0.15], [0.2, 0.5, 0.3]]
+    assert shares(CLASSES, outputs, outputs).spread == pytest.approx(0.3)
+    assert shares(NUMBERS, [[3.0], [11.0]], [[0.0], [0.0]]).spread == pytest.approx(4.0)
+
+
+def test_without_a_number_or_an_answer_there_is_no_metric_and_no_agreement():
+    good, bad = [[10.0], [12.0]], [[10.0], [np.inf]]
+    assert shares(NUMBERS, good, good, [10.0, 12.0]).metric.artifact == 0
+    for expected, received in ((good, bad), (bad, good)):
+        comparison = shares(NUMBERS, expected, received, [10.0, 12.0])
+        assert comparison.metric is None
+        assert comparison.agreement is None
+        (breach,) = list(breaches(comparison, TOLERANCES["int8"]))
+        assert breach.startswith("largest difference")
+    one = shares(NUMBERS, good[:1], good[:1], [10.0]).metric
+    assert (one.interval, one.classes, one.calibration_error) == (None, (), None)
+
+
+def test_a_difference_that_is_no_number_is_a_breach():
+    outputs = [[0.9, 0.05, 0.05]]
+    comparison = shares(CLASSES, outputs, [[np.nan, 0.05, 0.05]], ["ant"], ["ant"])
+    starts = [breach.split()[0] for breach in breaches(comparison, TOLERANCES["float16"])]
+    assert starts == ["largest", "logits"]
+
+
+def test_logits_of_a_model_that_has_learnt_nothing_are_compared_with_a_narrow_range():
+    flat = np.full((2, 3), 1 / 3)
+    moved = flat + [[1e-4, -1e-4, 0]]
+    assert shares(CLASSES, flat, moved).logit_difference == pytest.approx(0.3, rel=0.01)
+
+
+def test_of_the_classes_the_one_that_lost_most_comes_first():
+    def some(logits):
+        logits[[0, 20, 21]] = logits[[40, 40, 40]]  # one of the ants, two of the bees
+        return logits
+
+    metric = classified(some).metric
+    assert [(c.label, c.rows) for c in metric.classes] == [("bee", 20), ("ant", 20), ("cat", 20)]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tltool.support.errors import DataError
-from tltool.tasks.stratify import by_strata, over_label_sets
+from tltool.tasks.stratify import by_strata, evenly_spaced, in_turns, over_label_sets
 
 SHARES = {"test": 0.1, "validation": 0.1}
 
@@ -157,3 +157,57 @@ def test_many_strata_that_are_too_small_are_named_in_part_and_counted():
     assert len(lines) == 22
     assert lines[1].strip() == "The class 0 has 1 distinct example"
     assert lines[-1].strip() == "and 280 more"
+    with pytest.raises(DataError) as caught:
+        by_strata([f"The class {number}" for number in range(20)], [1] * 20, SHARES)
+    assert caught.value.message.splitlines()[-1].strip() == "The class 19 has 1 distinct example"
+
+
+def test_a_stratum_may_have_just_one_group_for_each_part_and_the_rest():
+    with pytest.raises(DataError, match="3 are needed"):
+        by_strata(["a"] * 2, [1] * 2, SHARES)
+    assert sorted(by_strata(["a"] * 3, [1] * 3, SHARES), key=str) == [None, "test", "validation"]
+    assert by_strata(["a"] * 2, [1] * 2, {"test": 0.5}).count("test") == 1
+
+
+def test_a_group_too_large_for_the_quota_is_passed_over_and_the_smallest_is_taken_at_need():
+    # 2 of 12 rows are wanted: the first group has 3, the next fill the quota exactly.
+    assert by_strata(["a"] * 6, [3, 1, 1, 4, 2, 1], {"test": 1 / 6}) == [
+        None, "test", "test", None, None, None,
+    ]  # fmt: skip
+    # No group fits: the smallest is taken, and no more.
+    assert by_strata(["a"] * 3, [5, 4, 6], {"test": 0.1}) == [None, "test", None]
+    # A part never takes what the parts after it and the rest need.
+    parts = by_strata(["a"] * 4, [1] * 4, {"test": 0.9, "validation": 0.1})
+    assert Counter(parts) == {"test": 2, "validation": 1, None: 1}
+
+
+def test_equally_rare_labels_go_in_natural_order():
+    sets = [("k2",), ("k2", "k10"), ("k10",), ()]
+    parts = over_label_sets(sets, [1] * 4, {"test": 0.4})
+    assert parts == [None, "test", None, "test"]  # k2 first, whose first group is left
+    assert over_label_sets([labels[::-1] for labels in sets], [1] * 4, {"test": 0.4}) == parts
+
+
+def test_shares_that_leave_nothing_need_not_keep_a_label():
+    sets = [("once",)] + [("usual",)] * 9
+    assert None not in over_label_sets(sets, [1] * 10, {"a": 0.3, "b": 0.7})
+    assert None not in over_label_sets(sets, [1] * 10, {"a": 0.1, "b": 0.2, "c": 0.7})
+    assert over_label_sets(sets, [1] * 10, {"a": 0.3, "b": 0.6})[0] is None
+
+
+def test_strata_take_turns_over_all_their_rows():
+    strata = ["b", "a", "b", "b", "b", "a", "c"]
+    assert in_turns(strata, 3) == [1, 0, 6]
+    # Two rows of b, from its beginning and its middle; c has one alone.
+    assert in_turns(strata, 5) == [1, 0, 6, 5, 3]
+    assert in_turns(strata, 4) == [1, 0, 6, 5]
+    assert sorted(in_turns(strata, 99)) == list(range(7))
+    assert in_turns(strata, 0) == in_turns([], 5) == []
+
+
+@pytest.mark.parametrize(
+    ("total", "most", "rows"),
+    [(10, 5, [0, 2, 4, 6, 8]), (7, 3, [0, 2, 4]), (3, 3, [0, 1, 2]), (2, 9, [0, 1]), (0, 4, [])],
+)
+def test_rows_are_spread_over_all(total, most, rows):
+    assert evenly_spaced(total, most) == rows
