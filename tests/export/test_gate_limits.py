@@ -166,6 +166,13 @@ def test_shares_of_many_rows_may_move_as_far_as_their_limit(precision):
     assert any(breach.startswith("recall of ant") for breach in found(class_ruined, precision))
 
 
+def test_two_rows_of_a_small_class_are_no_breach_and_three_are():
+    loose = GateSection(max_difference={"int8": 1}, max_metric_drop={"int8": 1})
+    assert found(classified(lambda logits: swap(logits, 2)), "int8", loose) == []
+    (breach,) = found(classified(lambda logits: swap(logits, 3)), "int8", loose)
+    assert breach.startswith("recall of ant falls by 0.15 (1.00 to 0.85)")
+
+
 def test_the_recipe_sets_limits_and_resizing_widens_those_of_float32_alone():
     own = GateSection(
         max_difference={"float32": 0.1},

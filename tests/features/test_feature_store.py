@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from tltool.features.store import FeatureStore, TensorSpec, entry_bytes
+from tltool.features import store as store_module
+from tltool.features.store import FeatureStore, TensorSpec, entry_bytes, sample_digest
 
 SPECS = (TensorSpec((2,), "float32", by_token=True), TensorSpec((3,), "float16", by_token=False))
 LENGTHS = np.array([2, 1, 3])
@@ -96,6 +99,142 @@ def test_clear_removes_what_no_run_can_read_any_more(tmp_path):
     assert store.clear(unused_seconds=3600) == 0
     assert store.clear() == held + entry_bytes(SPECS, 3, 6)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_bytes_are_those_of_rows_and_of_tokens():
+    assert [spec.row_bytes for spec in SPECS] == [8, 6]
+    sizes = {"bool": 1, "uint8": 1, "float16": 2, "float32": 4, "int32": 4, "int64": 8}
+    for dtype, size in sizes.items():
+        assert TensorSpec((3, 2), dtype, False).row_bytes == 6 * np.dtype(dtype).itemsize
+        assert TensorSpec((), dtype, False).row_bytes == size
+
+
+def test_an_entry_whose_bytes_were_changed_is_not_found(tmp_path):
+    store = FeatureStore(tmp_path)
+    entry = write(store)
+    assert entry.is_sound()
+    for index in (0, 1):
+        file = entry.file(index)
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert store.find("a") is None
+        file.write_bytes(whole)
+    assert store.find("a") == entry
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"format": 0},
+        {"tensors": None},
+        {"tensors": [{}]},
+        {"rows": 4},
+        {"tokens": 5},
+        {"digest": "0"},
+        {"stamp": "another"},
+    ],
+)
+def test_an_entry_that_is_described_otherwise_is_not_found(tmp_path, damage):
+    store = FeatureStore(tmp_path)
+    manifest = write(store).path / "entry.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **damage}))
+    assert store.find("a") is None
+
+
+def test_an_entry_without_the_lengths_of_its_rows_is_not_found(tmp_path):
+    store = FeatureStore(tmp_path)
+    lengths = write(store).path / "lengths.bin"
+    lengths.write_bytes(lengths.read_bytes()[:-8])
+    assert store.find("a") is None
+    lengths.unlink()
+    assert store.find("a") is None
+
+
+def test_large_files_are_sampled_evenly_and_small_ones_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_BLOCK", 4)
+    monkeypatch.setattr(store_module, "_BLOCKS", 3)
+    file = tmp_path / "file"
+
+    def noticed(size):
+        file.write_bytes(bytes(size))
+        before, found = sample_digest([file]), []
+        for place in range(size):
+            changed = bytearray(size)
+            changed[place] = 1
+            file.write_bytes(changed)
+            if sample_digest([file]) != before:
+                found.append(place)
+        return found
+
+    for size in (0, 1, 4, 5, 8, 11, 12):
+        assert noticed(size) == list(range(size))
+    assert noticed(40) == [0, 1, 2, 3, 18, 19, 20, 21, 36, 37, 38, 39]
+
+
+def test_the_last_used_entry_comes_first_and_one_that_is_gone_is_the_oldest(tmp_path):
+    store = FeatureStore(tmp_path)
+    for age, key in ((20, "b"), (30, "a"), (10, "c")):
+        write(store, key)
+        os.utime(tmp_path / key / "entry.json", (1e9 - age, 1e9 - age))
+    (tmp_path / "a file").touch()
+    (tmp_path / "another folder").mkdir()
+    first, *_, last = store.entries()
+    assert [entry.path.name for entry in store.entries()] == ["c", "b", "a"]
+    assert (first.last_used, last.last_used) == (1e9 - 10, 1e9 - 30)
+    shutil.rmtree(last.path)
+    assert last.last_used == 0
+    assert FeatureStore(tmp_path / "missing").entries() == []
+
+
+def test_there_is_room_for_the_budget_and_for_nine_tenths_of_the_free_disk(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=1005)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    one = entry_bytes(SPECS, 3, 6)
+    assert FeatureStore(tmp_path / "new").room() == 904
+    assert FeatureStore(tmp_path / "new", max_bytes=500).room() == 500
+    write(FeatureStore(tmp_path))
+    # What is stored now would make room.
+    assert FeatureStore(tmp_path).room() == 904 + one
+    assert FeatureStore(tmp_path, max_bytes=904 + one - 1).room() == 904 + one - 1
+    assert FeatureStore(tmp_path, max_bytes=904 + one + 1).room() == 904 + one
+
+
+def test_entries_that_fit_the_budget_exactly_stay(tmp_path):
+    one = entry_bytes(SPECS, 3, 6)
+    for key in "abc":
+        write(FeatureStore(tmp_path, max_bytes=3 * one), key)
+    assert len(FeatureStore(tmp_path).entries()) == 3
+    write(FeatureStore(tmp_path), "d")
+    assert len(FeatureStore(tmp_path).entries()) == 4, "nothing was limited"
+    # Writing an entry anew needs no room beside itself.
+    write(FeatureStore(tmp_path, max_bytes=4 * one), "d")
+    assert len(FeatureStore(tmp_path).entries()) == 4
+    write(FeatureStore(tmp_path, max_bytes=2 * one), "e")
+    assert len(FeatureStore(tmp_path).entries()) == 2
+
+
+def test_a_writer_counts_its_rows_its_bytes_and_its_time(tmp_path):
+    store = FeatureStore(tmp_path)
+    with store.writing("a", SPECS[1:], 3, None, {}) as writer:
+        assert (writer.num_written, writer.seconds) == (0, 0)
+        writer.write(np.array([2, 0]), [FIXED[[2, 0]]])
+        first = writer.seconds
+        writer.write(np.array([1]), [FIXED[1:2].astype("float64")])
+        assert (writer.num_written, writer.num_bytes) == (3, 18)
+        assert 0 < first < writer.seconds < 60
+    entry = store.find("a")
+    assert (entry.tokens, entry.lengths().tolist()) == (0, [0, 0, 0])
+    np.testing.assert_array_equal(np.fromfile(entry.file(0), np.float16).reshape(3, 3), FIXED)
+
+
+def test_no_two_writings_give_a_file_the_same_name(tmp_path):
+    store = FeatureStore(tmp_path)
+    names = set()
+    for _ in range(2):
+        entry = write(store)
+        names |= {entry.file(index).name for index in (0, 1)}
+        shutil.rmtree(entry.path)
+    assert len(names) == 4
 
 
 WRITER = """
