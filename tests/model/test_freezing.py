@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tltool.model.freezing import Group, Weight, expand_schedule, plan_phases
+from tltool.model.freezing import Group, Weight, adapter_rank, expand_schedule, plan_phases
 from tltool.recipe.schema import From, Last, PhaseSection, ShareOfWeights
 from tltool.support.errors import PlanError
 
@@ -92,9 +92,98 @@ def test_gradual_unfreezes_one_more_group_in_each_phase():
     assert phases[-1].rate_factors["stage2"] == pytest.approx(1 / 2.6)
 
 
-@pytest.mark.parametrize("name", ["feature_extraction", "fine_tune", "linear_probe_then_fine_tune"])
-def test_known_strategies_start_with_the_head(name):
-    phases = expand_schedule(name, 3, "text")
-    assert phases[0].train == "head"
-    assert all(phase.train == "all" for phase in phases[1:])
-    assert (len(phases) == 1) == (name == "feature_extraction")
+HEAD_ALONE = {"train": "head", "learning_rate": 3e-3}
+EVERYTHING = {"train": "all", "epochs": 3, "warmup_fraction": 0.1, "curve": "linear"}
+
+
+@pytest.mark.parametrize(("modality", "rate"), [("text", 5e-5), ("image", 1e-4)])
+def test_known_strategies_are_the_published_ones(modality, rate):
+    everything = EVERYTHING | {"learning_rate": rate}
+    by_group = everything | {"epochs": 1, "group_decay": 1 / 2.6}
+    expected = {
+        "feature_extraction": [HEAD_ALONE | {"epochs": 10}],
+        "fine_tune": [HEAD_ALONE | {"epochs": 3}, everything],
+        "linear_probe_then_fine_tune": [
+            {"train": "head", "solver": "exact"},
+            everything | {"learning_rate": rate / 2},
+        ],
+        "gradual": [
+            HEAD_ALONE,
+            by_group | {"train": Last(last=1)},
+            by_group | {"train": Last(last=2)},
+            by_group,
+        ],
+    }
+    for name, phases in expected.items():
+        found = expand_schedule(name, 3, modality)
+        assert found == tuple(PhaseSection(**phase) for phase in phases)
+        assert plan_phases(name, GROUPS, modality) == plan_phases(found, GROUPS, modality)
+
+
+@pytest.mark.parametrize(
+    ("train", "title"),
+    [
+        ("head", "head"),
+        ("all", "all"),
+        (Last(last=1), "last group"),
+        (Last(last=2), "last 2 groups"),
+        (From(**{"from": "stage1"}), "from stage1"),
+        (ShareOfWeights(fraction=0.494), "last 49% of the weights"),
+        (("stage1", "*/bias"), "stage1, */bias"),
+        ("lora", "LoRA of rank 4"),
+    ],
+)
+def test_phases_are_numbered_and_have_titles(train, title):
+    first, second = plan_phases(
+        (PhaseSection(), PhaseSection(train=train, rank=4)), GROUPS, "image"
+    )
+    assert (first.number, first.title, second.number, second.title) == (1, "head", 2, title)
+
+
+def test_adapters_learn_with_the_head_where_a_phase_trains_lora_and_nowhere_else():
+    adapters = (Weight("stage2/lora_a", 6, "adapter"), Weight("stage2/lora_b", 6, "adapter"))
+    groups = (*GROUPS[:2], Group("stage2", (*GROUPS[2].weights, *adapters)), GROUPS[3])
+    everything, lora = plan_phases(
+        (PhaseSection(train="all"), PhaseSection(train="lora")), groups, "image"
+    )
+    assert lora.trainable == {"stage2/lora_a", "stage2/lora_b", "head/kernel", "head/bias"}
+    assert lora.frozen_prefix == ("stem", "stage1")
+    assert lora.num_trainable == 12 + 22
+    assert not any("lora" in path for path in everything.trainable)
+
+
+def test_a_model_has_adapters_of_one_rank():
+    def rank(*phases):
+        return adapter_rank([PhaseSection(**phase) for phase in phases])
+
+    assert adapter_rank("fine_tune") is None
+    assert rank({"train": "head"}, {"train": "all", "rank": 3}) is None
+    assert rank({"train": "head", "rank": 3}, {"train": "lora", "rank": 16}) == 16
+    assert rank({"train": "lora", "rank": 16}, {"train": "lora", "rank": 16}) == 16
+    with pytest.raises(PlanError, match=r"have the ranks \[4, 8\]"):
+        rank({"train": "lora", "rank": 8}, {"train": "lora", "rank": 4})
+
+
+def test_a_share_of_the_weights_is_reached_exactly_or_not_exceeded():
+    # Of 100 in the backbone the groups have 50, 30 and 20, from the bottom up.
+    sizes = {"low": 50, "middle": 30, "top": 20}
+    groups = [Group(name, (Weight(name, size),)) for name, size in sizes.items()]
+
+    def learning(fraction):
+        phase = PhaseSection(train=ShareOfWeights(fraction=fraction))
+        (made,) = plan_phases((phase,), [*groups, GROUPS[3]], "image")
+        return list(made.rate_factors)
+
+    assert learning(0.19) == ["head"]
+    assert learning(0.2) == learning(0.49) == ["top", "head"]
+    assert learning(0.5) == learning(0.99) == ["middle", "top", "head"]
+    assert learning(1.0) == ["low", "middle", "top", "head"]
+
+
+def test_faults_name_the_phase_in_the_recipe():
+    for train in (Last(last=4), From(**{"from": "x"}), ("x*",)):
+        with pytest.raises(PlanError, match=r"^schedule\.1\.train: "):
+            plan_phases((PhaseSection(), PhaseSection(train=train)), GROUPS, "image")
+    for groups in (GROUPS[:-1], ()):
+        with pytest.raises(PlanError, match="must be the head"):
+            plan_phases("fine_tune", groups, "image")

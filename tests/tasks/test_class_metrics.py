@@ -74,8 +74,56 @@ def test_calibration_error_by_hand():
 def test_a_bin_includes_its_upper_bound():
     # 0.6 = 9/15 is the upper bound of a bin with 0.58; 0.62 falls into the next.
     p = np.array([0.6, 0.58, 0.62])
-    error = calibration_error(np.stack([p, 1 - p], 1), np.array([0, 1, 1]))
-    assert error == pytest.approx((abs((0.4) - 0.58) + 0.62) / 3)
+    error = calibration_error(np.stack([p, 1 - p], 1), np.array([0, 1, 0]))
+    assert error == pytest.approx((abs(0.4 - 0.58) + 0.38) / 3)
+
+
+def test_bins_are_of_equal_width_and_do_not_make_up_for_each_other():
+    # Fifteen bins: from 0.5 on, one of a row that is right and one of a row that is wrong by turns.
+    p = (np.arange(7, 15) + 0.5) / 15
+    right = np.arange(8) % 2 == 0
+    pairs = np.stack([p, 1 - p], 1)
+    pairs[0] = [0.5, 0.5]
+    gaps = np.where(right, 1 - pairs.max(axis=1), pairs.max(axis=1))
+    assert calibration_error(pairs, (~right).astype(int)) == pytest.approx(gaps.mean())
+    # Two in one bin do: one right and one wrong.
+    alike = np.array([[0.81, 0.19], [0.85, 0.15]])
+    assert calibration_error(alike, np.array([0, 1])) == pytest.approx(abs(1 - 0.81 - 0.85) / 2)
+
+
+def test_areas_of_three_classes_are_means_against_the_rest():
+    from sklearn import metrics as sk
+
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 1, 2], 30)
+    p = rng.dirichlet([1, 1, 1], 90) + [1, 0.5, 0.1] * one_hot(targets, 3)
+    p /= p.sum(axis=1, keepdims=True)
+    metrics = classification_metrics(p, targets, ["a", "b", "c"])
+    roc = sk.roc_auc_score(targets, p, multi_class="ovr", average="macro")
+    pr = sk.average_precision_score(one_hot(targets, 3), p, average="macro")
+    assert metrics["roc_auc"] == pytest.approx(roc)
+    assert metrics["pr_auc"] == pytest.approx(pr)
+
+
+def test_the_note_counts_the_classes_without_rows():
+    def note(targets, labels):
+        p = np.full((len(targets), len(labels)), 1 / len(labels))
+        return classification_metrics(p, np.array(targets), labels)["roc_auc_note"]
+
+    assert note([0, 1], ["a", "b", "c"]) == "undefined: no rows of class 'c'"
+    assert note([0, 1], list("abcd")) == "undefined: no rows of class 'c' and 1 more"
+    assert note([1, 1], list("abcd")) == "undefined: no rows of class 'a' and 2 more"
+    assert note([0, 1, 1], ["a", "b"]) is None
+
+
+def test_sums_that_are_nearly_1_are_made_1():
+    p = np.array([[0.808, 0.2], [0.198, 0.795]])
+    metrics = classification_metrics(p, np.array([0, 1]), ["a", "b"])
+    expected = -np.log([0.808 / 1.008, 0.795 / 0.993]).mean()
+    assert metrics["log_loss"] == pytest.approx(expected, rel=1e-12)
+    for wrong in ([[0.82, 0.2]], [[0.78, 0.2]], [[1.001, -0.001]]):
+        with pytest.raises(EvaluationError, match="add up to 1"):
+            classification_metrics(np.array(wrong), np.array([0]), ["a", "b"])
 
 
 def test_perfect_predictions():
@@ -141,11 +189,21 @@ def test_a_hundred_classes_of_half_precision():
         (np.array([[np.nan, 1.0]]), np.array([0]), "not finite"),
         (one_hot([0], 2), np.array([2]), r"0\.\.1"),
         (one_hot([0], 2), np.array([0.5]), "class numbers"),
+        (one_hot([0], 2), np.array([-1]), "class numbers"),
+        (one_hot([0], 2), np.array([[0]]), r"One class number a row is needed"),
+        (np.ones(2), np.array([0, 1]), r"shape \(n, 2\)"),
+        (one_hot([0, 1, 0], 2), np.array([0, np.inf, np.nan]), "2 of 3 targets are not finite"),
+        (np.array([[np.nan, np.nan], [np.inf, 0]]), np.array([0, 1]), "2 of 2 outputs"),
     ],
 )
 def test_what_is_no_classification_is_refused(probabilities, targets, message):
     with pytest.raises(EvaluationError, match=message):
         classification_metrics(probabilities, targets, ["a", "b"])
+
+
+def test_one_class_alone_is_refused():
+    with pytest.raises(EvaluationError, match="at least 2 classes"):
+        classification_metrics(np.ones((2, 1)), np.array([0, 0]), ["a"])
 
 
 # Very many classes --------------------------------------------------------------------------

@@ -33,6 +33,31 @@ def test_spearman_shares_the_rank_of_ties():
     assert metrics["spearman"] == pytest.approx(1.5 / math.sqrt(3))
 
 
+def test_the_interval_of_the_error_starts_at_0_and_needs_two_rows():
+    low, high = regression_metrics(np.array([0.0, 1.0]), np.zeros(2))["mae_interval"]
+    assert (low, high) == pytest.approx((0.0, 0.5 + 1.95996 * math.sqrt(0.5 / 2)), abs=1e-4)
+    low, high = regression_metrics(np.full(4, 3.0), np.zeros(4))["mae_interval"]
+    assert (low, high) == (3.0, 3.0)
+    far = regression_metrics(np.array([1e3, 1e3, 1e3, 1010.0]), np.zeros(4))["mae_interval"]
+    assert np.mean(far) == pytest.approx(1002.5)
+    assert regression_metrics(np.ones(1), np.zeros(1))["mae_interval"] is None
+    assert regression_metrics(np.array([1e308, -1e308]), np.zeros(2))["mae_interval"] is None
+
+
+def test_numbers_of_few_digits_are_measured_with_all():
+    predictions, targets = np.array([1.0, 3.0, 60_000.0]), np.array([0.1, 0.2, 0.3])
+    exact = regression_metrics(predictions, targets)
+    assert regression_metrics(predictions.astype("float16"), targets) == exact
+    whole = regression_metrics(np.array([250, 1], "uint8"), np.array([1, 250], "uint8"))
+    assert (whole["mae"], whole["n"]) == (249, 2)
+
+
+def test_a_range_of_one_is_no_constant():
+    metrics = regression_metrics(np.array([0.0, 1.0, 0.0]), np.array([5.0, 6.0, 6.0]))
+    assert metrics["pearson"] == metrics["spearman"] == pytest.approx(0.5)
+    assert metrics["r2"] is not None
+
+
 @pytest.mark.parametrize(
     ("predictions", "targets"),
     [
@@ -43,7 +68,8 @@ def test_spearman_shares_the_rank_of_ties():
 )
 def test_undefined_correlations_are_null(predictions, targets):
     metrics = json_ready(regression_metrics(np.array(predictions), np.array(targets)))
-    assert metrics["pearson"] is None
+    assert metrics["pearson"] is metrics["spearman"] is None
+    assert (metrics["r2"] is None) == (len(set(targets)) == 1)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e300])

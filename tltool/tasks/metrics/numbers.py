@@ -93,4 +93,4 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
         return None
     # Scaled to 0..1 first, lest the squares of very large or small values over- or underflow.
     scaled = [(values - values.min()) / np.ptp(values) for values in (first, second)]
-    return finite(np.clip(np.corrcoef(*scaled)[0, 1], -1.0, 1.0))
+    return finite(np.corrcoef(*scaled)[0, 1])
