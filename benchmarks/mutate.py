@@ -75,7 +75,9 @@ def mutants(source: str) -> list[str]:
 def _swapped(source: str) -> Iterator[str]:
     for name in OPERATORS:
         operator = get_operator(f"core/{name}")()
-        positions = (at for node in ast_nodes(get_ast(source)) for at in operator.mutation_positions(node))
+        positions = (
+            at for node in ast_nodes(get_ast(source)) for at in operator.mutation_positions(node)
+        )
         for occurrence, _ in enumerate(positions):
             yield mutate_code(source, operator, occurrence)
 
@@ -154,7 +156,9 @@ def difference(source: str, code: str) -> tuple[int, str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(MODULES))
-    parser.add_argument("--sample", type=int, help="mutants of each module, instead of its own number")
+    parser.add_argument(
+        "--sample", type=int, help="mutants of each module, instead of its own number"
+    )
     parser.add_argument("--all", action="store_true", help="try every mutant")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     given = parser.parse_args()
@@ -166,7 +170,9 @@ def main() -> None:
             row = test_module(copy, name, sample, given.seed)
             say(row)
             known = REPORT.read_text() if REPORT.is_file() else ""
-            rows = {line.split()[1]: line for line in re.findall(r"^\| [a-z_]\S* .*\|$", known, re.M)}
+            rows = {
+                line.split()[1]: line for line in re.findall(r"^\| [a-z_]\S* .*\|$", known, re.M)
+            }
             rows[name] = row
             table = HEAD + "\n".join(rows[name] for name in MODULES if name in rows)
             write_section("mutants", table, REPORT)
