@@ -238,7 +238,7 @@ def test_a_difference_that_is_no_number_is_a_breach():
 
 def test_logits_of_a_model_that_has_learnt_nothing_are_compared_with_a_narrow_range():
     flat = np.full((2, 3), 1 / 3)
-    moved = flat + [[1e-4, -1e-4, 0]]
+    moved = flat + np.array([1e-4, -1e-4, 0])
     assert shares(CLASSES, flat, moved).logit_difference == pytest.approx(0.3, rel=0.01)
 
 
