@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tltool.tasks.numbers import NumbersTarget
     from tltool.tasks.registry import register_target
     from tltool.tasks.table import Task
+    from tltool.tasks.tags import TagsTarget
     from tltool.tasks.target import Target
 
 _LAZY = {
@@ -58,6 +59,7 @@ _LAZY = {
     "NumbersTarget": "tltool.tasks.numbers",
     "register_target": "tltool.tasks.registry",
     "Task": "tltool.tasks.table",
+    "TagsTarget": "tltool.tasks.tags",
     "Target": "tltool.tasks.target",
 }
 
@@ -73,6 +75,7 @@ __all__ = [
     "RateTest",
     "Recipe",
     "Run",
+    "TagsTarget",
     "Target",
     "Task",
     "TltoolError",

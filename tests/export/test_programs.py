@@ -202,7 +202,7 @@ def test_inputs_of_these_programs_have_different_labels(kinds):
 
 def test_a_template_that_asks_for_what_is_not_known_is_an_error():
     assert "print" in fill("show", PYTHON, Program().flags, {})
-    with pytest.raises(UndefinedError, match="sets"):
+    with pytest.raises(UndefinedError, match="tags"):
         fill("show", PYTHON, {}, {})
 
 

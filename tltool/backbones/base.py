@@ -21,6 +21,8 @@ class Features:
             backbone means it (mean over real tokens, CLS, global average).
         sequence: Token outputs (batch, tokens, channels), or None for CNNs.
         mask: 1 for real tokens and 0 for padding, (batch, tokens), or None.
+        shapes: What the word of each token looks like, numbers of
+            `tltool.tasks.word_split` (batch, tokens), where texts are read word by word.
         feature_map: Last map (batch, height, width, channels), or None for transformers.
         pyramid: Maps of falling size, the last one `feature_map`; heads of
             one's own get it (see `tltool.backbones.pyramid`).
@@ -29,6 +31,7 @@ class Features:
     pooled: Any
     sequence: Any = None
     mask: Any = None
+    shapes: Any = None
     feature_map: Any = None
     pyramid: tuple[Any, ...] = ()
 

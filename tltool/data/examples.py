@@ -33,6 +33,7 @@ class Examples:
         skipped: What was left out under `data.on_error: skip`, one line each.
         kind: The kind of the targets.
         columns: Names of the columns that the targets come from.
+        note: How the labels were taken, where that was found out.
         tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
     """
 
@@ -44,6 +45,7 @@ class Examples:
     skipped: tuple[str, ...] = field(default=())
     kind: type[Target] = ClassTarget
     columns: tuple[str, ...] = ()
+    note: str = ""
     tokens: Tokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,9 @@ from pydantic import (
     TypeAdapter,
     model_validator,
 )
+
+WORD_SHAPES = "word_shapes"
+"""The input that says what the word of each token looks like, where texts are read word by word."""
 
 
 class _Contract(BaseModel):
@@ -80,6 +83,8 @@ class TextPreprocessing(_Contract):
             longer texts are cut at the end.
         unknown_token, start_token, end_token, padding_token: Special tokens.
         inputs: Names of the model's input tensors, all int32 (batch, tokens).
+        by_words: Whether each word is tokenized by itself, for tasks that give each
+            a tag; words are those of `tltool.tasks.word_split`.
     """
 
     vocabulary: tuple[str, ...] = Field(repr=False)
@@ -89,6 +94,12 @@ class TextPreprocessing(_Contract):
     end_token: str = "[SEP]"
     padding_token: str = "[PAD]"
     inputs: tuple[str, ...] = ("token_ids", "padding_mask", "segment_ids")
+    by_words: bool = False
+
+    def read_by_words(self) -> Self:
+        """The contract for a task that gives each word a tag."""
+        inputs = (*self.inputs, WORD_SHAPES)
+        return self.model_copy(update={"by_words": True, "inputs": inputs})
 
     @property
     def special_tokens(self) -> tuple[str, str, str, str]:

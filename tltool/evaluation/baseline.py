@@ -94,6 +94,24 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
     return _result(f"TF-IDF + {task.target.linear_model}", metrics, setting, task, started)
 
 
+def kind_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult | None:
+    """The simple model that a kind of target has itself; None where it has none.
+
+    Args:
+        train: The labelled rows to fit, and no others.
+        test: The labelled rows to score.
+        task: With its target.
+    """
+    started = time.perf_counter()
+    _check_counts(len(train), len(test))
+    found = task.target.baseline((train.inputs, train.targets), (test.inputs, test.targets))
+    if found is None:
+        return None
+    name, outputs, setting = found
+    metrics = task.target.metrics(outputs, task.target.truth(test.targets, test.origins))
+    return _result(name, metrics, setting, task, started)
+
+
 def features_baseline(
     train_features: np.ndarray,
     train_targets: Sequence[Any],

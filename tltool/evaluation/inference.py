@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
     import numpy.typing as npt
+
+
+# Texts that are cut into windows and put together again at a time.
+_ROWS = 1024
 
 
 class Forward:
@@ -31,15 +36,45 @@ class Forward:
         self._model, self._preprocessing, self._batch_size = model, preprocessing, batch_size
         self._traced: tuple[Any, Any] = (None, None)
 
-    def __call__(self, examples: Examples) -> npt.NDArray[np.float32]:
-        """What the model returns for each example, float32 (n, outputs), in their order."""
+    def __call__(self, examples: Examples) -> npt.NDArray[Any]:
+        """What the model returns for each example, float32 (n, …), in their order.
+
+        Of texts that are read word by word `WordScores`, as an array of objects (n,).
+        """
         import numpy as np
 
         numbers, parts = zip(*self.batches(examples), strict=True)
         return np.concatenate(parts)[np.argsort(np.concatenate(numbers))]
 
-    def batches(self, examples: Examples) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+    def batches(self, examples: Examples) -> Iterator[tuple[list[int], npt.NDArray[Any]]]:
         """Row numbers and what the model returns for them, batch by batch."""
+        contract = self._preprocessing
+        if isinstance(contract, TextPreprocessing) and contract.by_words:
+            return self._by_words(examples, contract)
+        return self._plain(examples)
+
+    def _by_words(
+        self, examples: Examples, contract: TextPreprocessing
+    ) -> Iterator[tuple[list[int], npt.NDArray[Any]]]:
+        """The same of texts that are read word by word, long ones in windows."""
+        import numpy as np
+
+        from tltool.data.texts.windows import windowed
+
+        for start in range(0, len(examples), _ROWS):
+            rows = list(range(start, min(start + _ROWS, len(examples))))
+            part = examples.take(rows)
+            found = windowed(part.inputs, part.origins, contract)
+            cut = replace(part.take(found.rows.tolist()), inputs=found.inputs, tokens=None)
+            values: list[Any] = [None] * len(cut)
+            for numbers, raw in self._plain(cut):
+                for number, one in zip(numbers, raw, strict=True):
+                    values[number] = one
+            scores = np.empty(len(rows), object)
+            scores[:] = found.merged(values)
+            yield rows, scores
+
+    def _plain(self, examples: Examples) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
         from tltool.data.batches.pipeline import make_dataset
         from tltool.data.texts.tokenizing import tokenized
 
@@ -79,7 +114,7 @@ def raw_outputs(
     preprocessing: ImagePreprocessing | TextPreprocessing,
     batch_size: int = 32,
 ) -> npt.NDArray[np.float32]:
-    """What the model itself returns for each example, float32 (n, outputs); see `Forward`."""
+    """What the model itself returns for each example, float32 (n, …); see `Forward`."""
     return Forward(model, preprocessing, batch_size)(examples)
 
 

@@ -41,6 +41,10 @@ CONTENTS = {
     "token_ids": "token ids, padded to `length` unless that is null",
     "padding_mask": "1 for a token of the text, 0 for padding",
     "segment_ids": "0 for every token",
+    "word_shapes": "how the word of each token is written: 0 for special tokens and padding, 1 "
+    "without upper and lower case, 2 in lower case, 3 with one upper-case letter that comes "
+    "first, 4 in upper case, 5 one upper-case letter alone, 6 other letters of both cases, 7 "
+    "digits, 8 digits and letters, 9 a character that is no letter or digit",
 }
 """What the value of an input can mean."""
 _OF_INPUT_NAMES = {
@@ -171,13 +175,21 @@ class Contract:
             modules=values.modules,
             runtime=values.runtime,
         )
-        if contract.result_width not in (None, task.target.result_shape[1:]):
+        if not _can_be(contract.result_width, task.target.result_shape[1:]):
             raise ExportError(
                 f"{file}: its task has {task.target.result_shape[1:]} results for each row, its "
                 f"model gives {contract.result_width}.",
                 hint="export again",
             )
         return contract
+
+
+def _can_be(shape: tuple[int | None, ...] | None, wanted: tuple[int | None, ...]) -> bool:
+    """Whether a shape can be one that is wanted, None for any size, or nothing is known of it."""
+    return shape is None or (
+        len(shape) == len(wanted)
+        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
+    )
 
 
 class TaskFields(BaseModel, extra="allow"):

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tltool.export.contract import LABELS_FILE
+from tltool.data.preprocessing import TextPreprocessing
+from tltool.export.contract import LABELS_FILE, Contract
+from tltool.export.feeding import BATCH_SIZE
 from tltool.support.errors import ExportError
 from tltool.tasks.table import Task
 
@@ -29,6 +31,35 @@ def named_by(path: Path, task: Task) -> Callable[[np.ndarray[Any, Any]], Outputs
         return outputs, target.answers(outputs, labels)
 
     return named
+
+
+def run_of(path: Path, contract: Contract, values: Callable[[Sequence[Any]], Any]) -> Run:
+    """A function from raw inputs to what a user reads, of a model that gives one tensor.
+
+    Texts that are read word by word are cut into windows here.
+
+    Args:
+        path: Of the model.
+        contract: Of the model.
+        values: From raw inputs to the result of each, an array or several of one shape.
+    """
+    import numpy as np
+
+    named, preprocessing = named_by(path, contract.task), contract.preprocessing
+    if not (isinstance(preprocessing, TextPreprocessing) and preprocessing.by_words):
+        return lambda batch: named(np.stack(values(batch)))
+
+    def run_by_words(batch: Sequence[Any]) -> Outputs:
+        from tltool.data.texts.windows import windowed
+
+        origins = [f"item {i}" for i in range(len(batch))]
+        found = windowed(batch, origins, preprocessing, contract.length)
+        parts = [found.inputs[i : i + BATCH_SIZE] for i in range(0, len(found.inputs), BATCH_SIZE)]
+        rows = np.empty(len(batch), object)
+        rows[:] = found.merged([one for part in parts for one in values(part)])
+        return named(rows)
+
+    return run_by_words
 
 
 def _read_labels(path: Path, count: int) -> list[str]:

@@ -156,10 +156,12 @@ def _baseline(
 
 def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
     from tltool.backbones.load import load_backbone
-    from tltool.evaluation.baseline import features_baseline, text_baseline
+    from tltool.evaluation.baseline import features_baseline, kind_baseline, text_baseline
     from tltool.evaluation.inference import raw_outputs
 
     train, test = prepared.examples.split("train"), prepared.examples.split(held_out)
+    if (own := kind_baseline(train, test, run.task)) is not None:
+        return own
     if run.task.spec.modality == "text":
         return text_baseline(train, test, run.task)
     section = run.recipe.backbone

@@ -1,8 +1,8 @@
 """Task heads: what turns a backbone's features into a task's raw outputs.
 
 A head is a function `head(features, task, **options)` that returns a Keras
-tensor of shape (batch, task.num_outputs): logits, or the standardised target
-for regression. A head of your own is found by one of
+tensor of shape (batch, *task.target.output_shape): logits, or the standardised
+target for regression. A head of your own is found by one of
 
 - `@tltool.register_head("my_head")` and `head: my_head` in the recipe,
 - `head: package.module:function` in the recipe,
@@ -20,8 +20,11 @@ from tltool.recipe.schema import HeadSection
 from tltool.support.errors import HeadError, did_you_mean
 from tltool.support.imports import import_named, installed, load
 from tltool.tasks.table import Task
+from tltool.tasks.word_split import NO_WORD, NUM_SHAPES
 
 Head = Callable[..., Any]
+# Channels of what a word and its neighbours look like.
+_SHAPE_UNITS = 32
 
 
 def default_head(
@@ -33,10 +36,11 @@ def default_head(
     activation: str = "relu",
     l2: float = 0.0,
 ) -> Any:
-    """Dropout and dense layers on the pooled features, the last one linear.
+    """Dropout and dense layers on the features that the target reads, the last one linear.
 
     Args:
-        features: Uses `features.pooled`, (batch, channels).
+        features: Uses those of `task.target.reads`: by default `features.pooled`,
+            (batch, channels); of others each place has an output of its own.
         task: Sets the width of the last layer.
         hidden_units: Widths of hidden layers before it.
         dropout: Share of the inputs of each dense layer that is dropped.
@@ -44,14 +48,25 @@ def default_head(
         l2: Factor of the L2 penalty on every kernel.
 
     Returns:
-        Raw outputs, (batch, task.num_outputs), float32.
+        Raw outputs, (batch, …, task.num_outputs), float32.
+
+    Raises:
+        HeadError: The backbone has no such features.
     """
     from keras import layers, regularizers
 
     def penalty() -> Any:
         return regularizers.L2(l2) if l2 else None
 
-    x = features.pooled
+    x = getattr(features, task.target.reads)
+    if x is None:
+        raise HeadError(
+            f"The task {task.spec.name!r} reads {task.target.reads} features, and the backbone "
+            "has none.",
+            hint="choose another backbone: `tltool models list`",
+        )
+    if features.shapes is not None:
+        x = _with_shapes(x, features.shapes)
     for index, units in enumerate(hidden_units, start=1):
         x = layers.Dropout(dropout, name=f"head_dropout{index}")(x)
         name = f"head_hidden{index}"
@@ -115,6 +130,26 @@ def multi_level_head(
     ]
     x = layers.Concatenate(name="head_means")(means) if count > 1 else means[0]
     return _linear(layers.Dropout(dropout, name="head_dropout")(x), task)
+
+
+def _with_shapes(sequence: Any, shapes: Any) -> Any:
+    """Token features with what words look like beside them, and two neighbours on each side.
+
+    A tokenizer that lowers all letters hides from the backbone what names look like.
+    """
+    import numpy as np
+    from keras import layers
+
+    one_hot = layers.Embedding(
+        NUM_SHAPES, NUM_SHAPES, trainable=False, dtype="float32", name="head_shapes"
+    )
+    own = one_hot(shapes)
+    # What is no word is 0, as is what a convolution finds beyond the end: padding changes nothing.
+    one_hot.set_weights([np.diag(np.arange(NUM_SHAPES) != NO_WORD).astype(np.float32)])
+    around = layers.Conv1D(
+        _SHAPE_UNITS, 5, padding="same", activation="relu", dtype="float32", name="head_around"
+    )
+    return layers.Concatenate(dtype="float32", name="head_features")([sequence, own, around(own)])
 
 
 HEADS: dict[str, Head] = {"default": default_head, "multi_level": multi_level_head}
@@ -181,10 +216,11 @@ def build_head(section: HeadSection, features: Features, task: Task) -> Any:
         ) from error
     output = head(features, task, **options)
     shape = tuple(getattr(output, "shape", ()))
-    if shape != (None, task.num_outputs):
+    wanted = (None, *task.target.output_shape)
+    if shape != wanted:
         raise HeadError(
             f"The head {section.name!r} returned shape {shape}, but the task "
-            f"{task.spec.name!r} needs (None, {task.num_outputs}).",
+            f"{task.spec.name!r} needs {wanted}.",
             hint="Return raw outputs (logits), one for each class; no softmax, no sigmoid.",
         )
     return output

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
 from tltool.backbones.base import Backbone
 from tltool.backbones.pyramid import with_pyramid
+from tltool.data.preprocessing import WORD_SHAPES, TextPreprocessing
 from tltool.model.freezing import HEAD, Group, PhasePlan, Weight
 from tltool.model.heads import build_head
 from tltool.model.lora import ADAPTER_NAMES
@@ -45,8 +46,13 @@ def join(backbone: Backbone, head: HeadSection, task: Task) -> TransferModel:
         HeadError: The head can't be built, or hides two weights under one path.
     """
     features = backbone.features if head.name == "default" else with_pyramid(backbone)
+    inputs = backbone.model.input
+    contract = backbone.preprocessing
+    if isinstance(contract, TextPreprocessing) and WORD_SHAPES in contract.inputs:
+        shapes = keras.Input((None,), dtype="int32", name=WORD_SHAPES)
+        inputs, features = {**inputs, WORD_SHAPES: shapes}, replace(features, shapes=shapes)
     output = build_head(head, features, task)
-    model = keras.Model(backbone.model.input, output, name="tltool_model")
+    model = keras.Model(inputs, output, name="tltool_model")
     norms = {id(v) for layer in _batch_norms(model) for v in layer.variables}
     inside = {id(v): group.name for group in backbone.groups for v in group.variables}
     grouped: dict[str, list[Weight]] = {group.name: [] for group in backbone.groups}

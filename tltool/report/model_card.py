@@ -162,7 +162,7 @@ def _limits(summary: RunSummary) -> list[str]:
         f"The scores come from {summary.measured}; on other data they may be lower. The interval "
         "covers the sampling of those rows only, not the choice of data or the training seed.",
     ]
-    if summary.text_length is not None:
+    if summary.text_length is not None and not summary.text_length.windows:
         limits.append(
             f"The model reads the first {summary.text_length.max_length} tokens of a text; what "
             "follows does not count."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,10 @@ class ServedModel:
             raise RefusedError(400, self._reason(request, error)) from error
         except tf.errors.ResourceExhaustedError as error:
             raise RefusedError(429, "out of memory; send fewer rows", retry=True) from error
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        padding = self.export.task.target.padding
+        return {
+            name: _together([part[name] for part in parts], padding.get(name)) for name in parts[0]
+        }
 
     def _run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         import tensorflow as tf
@@ -123,7 +126,10 @@ class ServedModel:
                 raise RefusedError(400, f"row {row}: the text is empty; send one with words in it")
         # A token is a byte or more, but for those added around, and in the rare characters that
         # a tokenizer spells out (NFKC), which only make a group larger.
-        return min(max_length, max(map(len, texts)) + 3)
+        longest = max(map(len, texts)) + 3
+        if self.export.task.target.by_words:
+            return 2 * longest  # windows overlap by half
+        return min(max_length, longest)
 
     def _checked_pixels(self, images: Array) -> list[int]:
         """Pixels of each image, all of them within the limit."""
@@ -168,7 +174,7 @@ class ServedModel:
                 values: list[bytes] = [(folder / name).read_bytes() for name in raw]
             else:
                 values = [text.encode("utf-8", "surrogatepass") for text in raw]
-            expected = np.array([row[task.target.golden_name] for row in rows])
+            expected = task.target.from_golden([row[task.target.golden_name] for row in rows])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ExportError(f"{file} cannot be used: {error}", hint=hint) from error
         array = np.array([*values, b""], object)[:-1]  # never a string array, nor one of two axes
@@ -181,6 +187,19 @@ class ServedModel:
                 f"exported: they differ by {difference:.2g}, allowed {tolerance:.2g}.",
                 hint="export again; the folder was changed, or this machine computes otherwise",
             )
+
+
+def _together(parts: Sequence[Array], padding: Any) -> Array:
+    """Groups of rows as one array; what is as long as a group needs is padded to the longest."""
+    longest = max(part.shape[1:2] for part in parts)
+    if all(part.shape[1:2] == longest for part in parts):
+        return np.concatenate(parts)
+    padded = []
+    for part in parts:
+        new = np.full((len(part), *longest, *part.shape[2:]), padding, part.dtype)
+        new[:, : part.shape[1]] = part
+        padded.append(new)
+    return np.concatenate(padded)
 
 
 def _groups(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:

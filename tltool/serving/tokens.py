@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tltool.data.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import WORD_SHAPES, TextPreprocessing
 from tltool.serving.limits import RefusedError
 from tltool.serving.tensors import Array
+from tltool.tasks.word_split import NUM_SHAPES
 
 
 def checked_tokens(inputs: Mapping[str, Array], preprocessing: TextPreprocessing) -> int:
@@ -32,6 +33,7 @@ def checked_tokens(inputs: Mapping[str, Array], preprocessing: TextPreprocessing
         "token_ids": len(preprocessing.vocabulary) - 1,
         "padding_mask": 1,
         "segment_ids": 0,
+        WORD_SHAPES: NUM_SHAPES - 1,
     }
     for name, array in inputs.items():
         wrong = (array < 0) | (array > largest[name])

@@ -11,6 +11,7 @@ from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.registry import find_target, name_of
+from tltool.tasks.tags import TagsTarget
 from tltool.tasks.target import Target
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec("text-multi-label", "text", ClassSetTarget),
         TaskSpec("image-regression", "image", NumbersTarget),
         TaskSpec("text-regression", "text", NumbersTarget),
+        TaskSpec("token-classification", "text", TagsTarget),
     )
 }
 
@@ -72,6 +74,12 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "language-detection": ("text-classification",),
     "spam-detection": ("text-classification",),
     "counting": ("image-regression",),
+    "ner": ("token-classification",),
+    "named-entity-recognition": ("token-classification",),
+    "sequence-labeling": ("token-classification",),
+    "sequence-labelling": ("token-classification",),
+    "pos-tagging": ("token-classification",),
+    "chunking": ("token-classification",),
 }
 # Beginnings of words in the names of tasks that this version does not have, and what those are
 # for; the first that occurs counts.
@@ -83,10 +91,6 @@ _ABSENT = {
     "yolo": "detection of objects",
     "segment": "segmentation",
     "mask": "segmentation",
-    "token": "classes of words",
-    "ner": "classes of words",
-    "entit": "classes of words",
-    "pos-tag": "classes of words",
     "pair": "pairs of texts",
     "similarity": "pairs of texts",
     "nli": "pairs of texts",
@@ -144,7 +148,7 @@ def _nearest(plain: str) -> tuple[str, ...]:
     ends = words[-1], "".join(words[-2:])
     near = [found for end in ends for found in get_close_matches(end, _KINDS, 1, 0.8)]
     kind = "multi-label" if "multilabel" in "".join(words) else _KINDS[near[0]] if near else None
-    found = [spec for spec in TASKS.values() if spec.name.partition("-")[2] == kind]
+    found = [spec for spec in TASKS.values() if spec.name == f"{spec.modality}-{kind}"]
     named = [m for word in words for m in get_close_matches(word, ("image", "text"), 1, 0.75)]
     return tuple(spec.name for spec in found if not named or spec.modality in named)
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
 from tltool.tasks.stratify import by_strata, in_turns
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import keras
     import numpy as np
 
@@ -84,6 +86,7 @@ class Program:
         sets: Whether a label is given from its threshold on.
         numbers: Whether there are several numbers with names.
         offset: Whether the program undoes the numbers' scale.
+        tags: Whether each word has a label.
         constants: Names and values that it begins with.
         doubles: Those in double precision.
     """
@@ -92,13 +95,16 @@ class Program:
     sets: bool = False
     numbers: bool = False
     offset: bool = False
+    tags: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)
     doubles: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def flags(self) -> dict[str, bool]:
         """What the `% if` lines of templates ask for."""
-        return {name: getattr(self, name) for name in ("labels", "sets", "numbers", "offset")}
+        return {name: getattr(self, name) for name in self._FLAGS}
+
+    _FLAGS: ClassVar = ("labels", "sets", "numbers", "offset", "tags")
 
 
 class Target(ABC):
@@ -122,12 +128,55 @@ class Target(ABC):
     """Whether several columns of a table can make one target."""
     search_scores: ClassVar[tuple[Score, Score]]
     """Of `search_values`: what `training.monitor: loss` ranks by, and what `metric` does."""
+    reads: ClassVar[Literal["pooled", "sequence", "feature_map", "pyramid"]] = "pooled"
+    """Which of a backbone's `Features` the default head builds on."""
+    by_words: ClassVar[bool] = False
+    """Whether outputs are of words: texts are then tokenized word by word, long ones in windows,
+    and raw outputs and `outputs` of rows are arrays of `tltool.tasks.tagged.WordScores`."""
     linear_copies: ClassVar[int] = 2
     """How many times the memory of its coefficients a fit of `linear_model` takes."""
     mistakes_title: ClassVar[str] = "Mistakes"
     """Heading of the list of worst rows."""
 
+    known_columns: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
+    """Columns of inputs, and those of labels beside each, that are looked for in tables of which
+    no column is named."""
+
     # ---- reading -----------------------------------------------------------------------------
+
+    @classmethod
+    def joined(cls, value: Any, label: Any) -> tuple[Any, Any]:
+        """An input and what `reader` takes, of the two cells of a row.
+
+        Raises:
+            BadValueError: They do not fit each other.
+        """
+        return value, label
+
+    @classmethod
+    def file_rows(
+        cls, path: Path, text: str, columns: Sequence[str | None]
+    ) -> list[tuple[Any, Any, str]] | None:
+        """The rows of a file in a form of the kind's own; None where it is no such file.
+
+        Args:
+            path: The file.
+            text: Its content.
+            columns: Names of the columns of inputs and labels, None where none is named.
+
+        Returns:
+            Input, label and place of each row; a `BadValueError` as the label of one that
+            cannot be read.
+
+        Raises:
+            DataError: It is such a file and cannot be read.
+        """
+        return None
+
+    @classmethod
+    def noted(cls, labels: Sequence[Any]) -> str:
+        """How labels of all rows were taken, as `joined` gives them; empty where it is plain."""
+        return ""
 
     @classmethod
     @abstractmethod
@@ -220,7 +269,12 @@ class Target(ABC):
     @property
     @abstractmethod
     def num_outputs(self) -> int:
-        """Width of the model's raw output."""
+        """Width of the model's raw output: its last axis."""
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of one row's raw output, None for a size that differs from row to row."""
+        return (self.num_outputs,)
 
     @abstractmethod
     def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
@@ -236,7 +290,7 @@ class Target(ABC):
 
     @abstractmethod
     def encode(self, truth: Array) -> Array:
-        """What the loss compares raw outputs with, float32 (n, num_outputs)."""
+        """What the loss compares raw outputs with, float32 (n, *output_shape)."""
 
     def packed(self, truth: Array) -> tuple[Array, Callable[[Any], Any]]:
         """`encode` for training a batch at a time, where all rows at once would be too much.
@@ -305,7 +359,28 @@ class Target(ABC):
 
     @abstractmethod
     def outputs(self, raw: Any) -> Any:
-        """What a user reads, of raw outputs (n, num_outputs), NumPy or backend tensors."""
+        """What a user reads, of raw outputs (n, *output_shape), NumPy or backend tensors."""
+
+    @property
+    def row_shape(self) -> tuple[int | None, ...]:
+        """Shape of one row of `outputs`, None for a size that differs from row to row."""
+        return self.result_shape[1:]
+
+    @property
+    def blank(self) -> Array:
+        """A row of `outputs` without meaning, from which `row` makes all its columns."""
+        import numpy as np
+
+        return np.zeros([size or 0 for size in self.row_shape], np.float32)
+
+    def finite(self, outputs: Array) -> Array:
+        """Which rows have finite numbers alone, bool (n,); of `outputs` or what `kept` gives."""
+        import numpy as np
+
+        names = outputs.dtype.names
+        parts = [outputs[name] for name in names] if names else [outputs]
+        rows = [np.isfinite(part.reshape(len(outputs), -1)).all(axis=1) for part in parts]
+        return np.all(rows, axis=0)
 
     @abstractmethod
     def prediction(self, output: Any) -> Prediction:
@@ -337,6 +412,14 @@ class Target(ABC):
     def words(self, value: Any) -> str:
         """A target, or the value of a `Prediction`, in a sentence."""
         return str(value)
+
+    def sent(self, outputs: Array) -> dict[str, Array]:
+        """Outputs as arrays of numbers by name, to be handed to another process."""
+        return {"outputs": outputs}
+
+    def received(self, parts: Mapping[str, Array]) -> Array:
+        """Outputs of what `sent` gave; texts of rows may be lost."""
+        return parts["outputs"]
 
     # ---- what a model is worth ---------------------------------------------------------------
 
@@ -376,6 +459,19 @@ class Target(ABC):
     @abstractmethod
     def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Picture:
         """What the report draws."""
+
+    def baseline(
+        self, train: tuple[Sequence[Any], Sequence[Any]], test: tuple[Sequence[Any], Sequence[Any]]
+    ) -> tuple[str, Array, str] | None:
+        """A simple model to compare with; None takes a linear model on features of whole rows.
+
+        Args:
+            train, test: Inputs and targets.
+
+        Returns:
+            Its name, `outputs` of the test rows, and its setting in words.
+        """
+        return None
 
     # ---- linear models to compare with -------------------------------------------------------
 
@@ -455,9 +551,28 @@ class Target(ABC):
         """What golden examples call what a user reads."""
         return self.result_name
 
+    def golden_row(self, output: Any, decimals: int) -> Any:
+        """One row of `outputs` in golden examples, its numbers with so many decimals."""
+        import numpy as np
+
+        return np.round(np.asarray(output, np.float64), decimals).tolist()
+
+    def from_golden(self, values: Sequence[Any]) -> Array:
+        """`outputs` of what `golden_row` gave for some rows."""
+        import numpy as np
+
+        return np.array(values)
+
+    def with_inputs(self, outputs: Array, inputs: Sequence[Any]) -> Array:
+        """What `from_served` gave, with what it does not say of the inputs."""
+        return outputs
+
     @abstractmethod
     def served(self, raw: Any) -> dict[str, Any]:
-        """The outputs of a SavedModel in the graph, of raw outputs, by name."""
+        """The outputs of a SavedModel in the graph, of raw outputs, by name.
+
+        Where texts are read word by word, of `tltool.tasks.tag_graph.WordTensors`.
+        """
 
     def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor | None:
         """The result as layers of Keras on a model's raw output, the last one named `result_name`.
@@ -489,6 +604,10 @@ class Target(ABC):
 
     # ---- the export gate ---------------------------------------------------------------------
 
+    padding: ClassVar[Mapping[str, Any]] = {}
+    """What pads those outputs of a SavedModel whose rows are as long as the longest of a batch."""
+    answers_name: ClassVar[str] = "labels"
+    """What golden examples call the answers of a row that can have several."""
     same_answer: ClassVar[str] = "same answer"
     """What `agrees` compares, in words."""
     drop_unit: ClassVar[str] = ""
@@ -505,6 +624,11 @@ class Target(ABC):
     def units(self) -> Any:
         """What one unit of `differences` is, for each output."""
         return 1.0
+
+    def range_of(self, outputs: Array) -> float:
+        """The largest change of any output between two rows, as `differences` has it."""
+        lowest, highest = outputs.min(axis=0), outputs.max(axis=0)
+        return float(self.differences(lowest[None], highest[None]).max())
 
     def log_odds(self, outputs: Array) -> Array | None:
         """What shows a difference that rounding hides in `outputs`, (n, outputs); None if nothing.

@@ -70,8 +70,8 @@ class ExampleData:
 
     examples: Examples
     contract: ImagePreprocessing | TextPreprocessing
-    targets: np.ndarray
-    weights: np.ndarray | None
+    targets: np.ndarray | tf.RaggedTensor
+    weights: np.ndarray | tf.RaggedTensor | None
     batch_size: int
     training: bool
     seed: int = 0
@@ -114,3 +114,42 @@ class ExampleData:
             seed=int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0]),
             mixing=self.mixing,
         )
+
+
+def at_first_tokens(
+    examples: Examples, contract: TextPreprocessing, targets: np.ndarray, weights: np.ndarray
+) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+    """The tags and weights of words at their first tokens.
+
+    A word that the tokenizer's own rules split has its tag at each part's first
+    token; one that begins an entity goes on with it there.
+
+    Args:
+        examples: Windows of texts with targets.
+        contract: With `by_words`.
+        targets: Of each row's words the number of the tag, and that where the word goes
+            on, int32 (words, 2) in an array of objects (n,).
+        weights: Of each row's words, likewise.
+
+    Returns:
+        Numbers of tags, int32 (n, tokens), -1 where no word begins, and weights
+        float32 (n, tokens), 0 there.
+    """
+    from tltool.data.texts.windows import first_tokens
+
+    places, sizes = first_tokens(examples, contract)
+    numbers = np.full(int(sizes.sum()), -1, np.int32)
+    weighting = np.zeros(len(numbers), np.float32)
+    begin = np.cumsum(sizes) - sizes
+    for row, words in enumerate(places):
+        target = examples.targets[row]
+        # The target's word in which each of the tokenizer's begins.
+        starts = np.asarray(target.starts, np.int64)
+        word = np.searchsorted(starts, words[:, 0], side="right") - 1
+        kept = (word >= 0) & (words[:, 0] < np.append(target.ends, 0)[word])
+        word, at = word[kept], begin[row] + words[kept, 1]
+        again = np.append(False, word[1:] == word[:-1])[: len(word)]
+        tags = targets[row][word]
+        numbers[at] = np.where(again, tags[:, 1], tags[:, 0])
+        weighting[at] = weights[row][word]
+    return tuple(tf.RaggedTensor.from_row_lengths(values, sizes) for values in (numbers, weighting))

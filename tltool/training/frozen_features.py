@@ -22,6 +22,7 @@ from tltool.features.cache import Boundary, FeatureCache, Served
 from tltool.features.store import FeatureStore
 from tltool.graph.cut import Cut, cut_model
 from tltool.recipe.recipe import Recipe
+from tltool.support.errors import EvaluationError
 from tltool.support.progress import Progress
 from tltool.training.preparation import Prepared
 
@@ -60,8 +61,16 @@ def frozen_features(
         prepared: The recipe's data and backbone, before any training.
         progress: Is told where the features come from.
         store: Where entries are kept; None takes the cache folder.
+
+    Raises:
+        EvaluationError: The task's kind of target reads other features.
     """
     backbone = prepared.backbone
+    if (reads := prepared.task.target.reads) != "pooled":
+        raise EvaluationError(
+            f"{recipe.task} reads {reads} features, and only pooled ones are ranked and searched.",
+            hint="compare backbones and heads by `tltool finetune`",
+        )
     parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
     with prepared.strategy.scope():
         cut = _cut(backbone)

@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
-from tltool.data.examples import Split
+from typing import Any
+
+from tltool.data.examples import Examples, Split
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.evaluation.inference import by_length
 from tltool.features.cache import FeatureCache
 from tltool.recipe.recipe import Recipe
 from tltool.support.progress import Progress
-from tltool.training.data import ExampleData
+from tltool.training.data import ExampleData, at_first_tokens
 from tltool.training.preparation import Prepared
 
 
 def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleData:
     """What the trainer reads of a split; only the training split is weighted and augmented."""
     training = split == "train"
-    examples = prepared.examples.split(split)
+    contract = prepared.backbone.preprocessing
+    examples = _read(prepared.examples.split(split), contract)
     if not training:
         examples = examples.take(by_length(examples))
     setting = recipe.training.class_weights if training else None
     target = prepared.task.target
+    targets: Any
     targets, encode = target.packed(target.truth(examples.targets, examples.origins))
+    weights: Any = target.weights(examples.targets, setting)
+    if isinstance(contract, TextPreprocessing) and contract.by_words:
+        targets, weights = at_first_tokens(examples, contract, targets, weights)
     return ExampleData(
         examples,
-        prepared.backbone.preprocessing,
+        contract,
         targets=targets,
         encode=encode,
-        weights=target.weights(examples.targets, setting),
+        weights=weights,
         batch_size=recipe.training.batch_size,
         training=training,
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
         tokens_per_batch=recipe.training.tokens_per_batch if training else None,
     )
+
+
+def _read(examples: Examples, contract: ImagePreprocessing | TextPreprocessing) -> Examples:
+    """What a model reads of examples: windows of texts that are read word by word."""
+    if not (isinstance(contract, TextPreprocessing) and contract.by_words and len(examples)):
+        return examples
+    from tltool.data.texts.tokenizing import tokenized
+    from tltool.data.texts.windows import windowed_examples
+
+    return tokenized(windowed_examples(examples, contract), contract)
 
 
 def make_feature_cache(
@@ -43,7 +61,10 @@ def make_feature_cache(
     """The store of frozen features for a recipe's training and validation examples."""
     return FeatureCache(
         recipe.cache,
-        prepared.examples.where(lambda row: prepared.examples.splits[row] != "test"),
+        _read(
+            prepared.examples.where(lambda row: prepared.examples.splits[row] != "test"),
+            data.contract,
+        ),
         data.contract,
         augment=data.augment,
         seed=recipe.training.seed,

@@ -239,7 +239,7 @@ def load_data(
     summary = {**describe(examples, recipe.task), "given_splits": given}
     names = {name for counts in summary["counts"].values() for name in counts} - {"all"}
     what = f" of {count(len(names), examples.kind.noun)}" if names else ""
-    for line in _data_notes(summary, what):
+    for line in filter(None, [*_data_notes(summary, what), examples.note]):
         progress.note(line)
     return examples, {**summary, "warnings": [*told, *summary["warnings"]]}
 
@@ -269,7 +269,7 @@ def _data_notes(summary: Mapping[str, Any], what: str) -> list[str]:
 def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
     from tltool.backbones.load import load_backbone
 
-    return load_backbone(
+    backbone = load_backbone(
         recipe.backbone.name,
         modality=recipe.spec.modality,
         max_length=recipe.backbone.max_length,
@@ -279,6 +279,10 @@ def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
         weights=weights,
         weights_file=recipe.backbone.weights_file if weights == "pretrained" else None,
     )
+    contract = backbone.preprocessing
+    if recipe.spec.target.by_words and isinstance(contract, TextPreprocessing):
+        return replace(backbone, preprocessing=contract.read_by_words())
+    return backbone
 
 
 def _with_adapters(recipe: Recipe, backbone: Backbone) -> Backbone:

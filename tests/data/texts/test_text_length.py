@@ -47,7 +47,7 @@ def test_texts_are_tokenized_in_pieces_of_so_many_characters(monkeypatch):
     data = table({"train": [3, 9, 30, 3, 3, 12, 3]})
     whole = tokens_of(data, CONTRACT)
     monkeypatch.setattr(tokenizing, "_CHARACTERS", 60)
-    assert [len(range(7)[rows]) for rows in tokenizing._pieces(data.inputs)] == [2, 1, 3, 1]
+    assert [len(range(7)[rows]) for rows in tokenizing.chunks(data.inputs)] == [2, 1, 3, 1]
     assert ragged(tokens_of(data, CONTRACT), 40) == ragged(whole, 40)
 
 

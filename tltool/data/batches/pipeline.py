@@ -69,8 +69,8 @@ def make_dataset(
     examples: Examples,
     contract: _Contract,
     *,
-    targets: np.ndarray | None,
-    weights: np.ndarray | None = None,
+    targets: np.ndarray | tf.RaggedTensor | None,
+    weights: np.ndarray | tf.RaggedTensor | None = None,
     batch_size: int,
     training: bool,
     seed: int = 0,
@@ -99,8 +99,8 @@ def make_dataset(
 def make_batches(
     source: Source,
     *,
-    targets: np.ndarray | None,
-    weights: np.ndarray | None = None,
+    targets: np.ndarray | tf.RaggedTensor | None,
+    weights: np.ndarray | tf.RaggedTensor | None = None,
     batch_size: int,
     training: bool,
     seed: int = 0,
@@ -118,8 +118,11 @@ def make_batches(
 
     Args:
         source: The rows.
-        targets: Encoded targets (n, ...), or what `encode` makes them of; None for inputs alone.
-        weights: Of each row (n,), or of its outputs (n, outputs); None weighs all with 1.
+        targets: Encoded targets (n, ...), or what `encode` makes them of; None for inputs
+            alone; ragged (n, tokens) where each token has one: -1 stands for none, also
+            where padding is.
+        weights: Of each row (n,), or of its outputs (n, outputs), ragged as targets;
+            None weighs all with 1.
         batch_size: Rows a batch.
         training: Whether to shuffle.
         seed: Of shuffling.
@@ -161,7 +164,7 @@ def make_batches(
         inputs = source.finish(key, rows, *loaded)
         if labels is None:
             return inputs
-        targets, weights = (tf.gather(x, rows) for x in labels)
+        targets, weights = (_labels_of(x, rows, source) for x in labels)
         batch = (inputs, targets if encode is None else encode(targets), weights)
         return batch if mixing is None else mixing(key, rows, *batch)
 
@@ -177,11 +180,20 @@ def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Datas
     return keys.take(1).flat_map(epoch)
 
 
-def _labels(
-    targets: np.ndarray | None, weights: np.ndarray | None, count: int
-) -> tuple[Any, Any] | None:
+def _labels_of(values: Any, rows: Any, source: Source) -> Any:
+    """Targets or weights of a batch; those of tokens as wide as its inputs."""
+    found = tf.gather(values, rows)
+    if not isinstance(values, tf.RaggedTensor):
+        return found
+    width = tf.reduce_max(tf.gather(source.widths, rows))
+    return found.to_tensor(-1 if found.dtype.is_integer else 0, shape=tf.stack([-1, width]))
+
+
+def _labels(targets: Any, weights: Any, count: int) -> tuple[Any, Any] | None:
     if targets is None:
         return None
+    if isinstance(targets, tf.RaggedTensor):
+        return targets, weights
     weighting = np.ones(count) if weights is None else np.asarray(weights)
     if len(targets) != count or len(weighting) != count:
         raise ValueError(

@@ -103,7 +103,7 @@ def _conflicts(examples: Examples, groups: Iterable[Sequence[int]]) -> Iterator[
 
 def _told(target: Any) -> str:
     """A target in words; several labels or numbers of a row with commas."""
-    return ", ".join(map(str, target)) if isinstance(target, tuple) else str(target)
+    return ", ".join(map(str, target)) if type(target) is tuple else str(target)
 
 
 def _across_splits(

@@ -59,6 +59,7 @@ def join_rows(
         DataError: Broken rows.
     """
     decided = {"validation", "test"} <= set(parts)
+    parts = {split: [_joined(row, spec) for row in rows] for split, rows in parts.items()}
     cells = [row.label for rows in parts.values() for row in rows if isinstance(row, Row)]
     columns = columns or LabelColumns()
     read = spec.target.reader(columns, cells)
@@ -84,6 +85,7 @@ def join_rows(
         skipped,
         spec.target,
         columns.names,
+        note=spec.target.noted(cells),
     )
 
 
@@ -123,6 +125,17 @@ def check_labels(examples: Examples, spec: TaskSpec) -> None:
 
 def _trains(split: Split | None) -> bool:
     return split in {None, "train"}
+
+
+def _joined(row: Row | Broken, spec: TaskSpec) -> Row | Broken:
+    """The row as `Target.joined` makes it of its cells."""
+    if isinstance(row, Broken):
+        return row
+    try:
+        value, label = spec.target.joined(row.input, row.label)
+    except BadValueError as error:
+        return Broken(row.origin, str(error))
+    return row._replace(input=value, label=label)
 
 
 def _check(row: Row | Broken, spec: TaskSpec, read: Reader) -> tuple[object, Any] | Broken:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tltool.data.examples import Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.encoding import decode
 from tltool.data.reading.folders import read_class_folder, split_folders
 from tltool.data.reading.image_tables import (
     ImageTable,
@@ -23,14 +24,20 @@ from tltool.data.reading.image_tables import (
 from tltool.data.reading.in_memory import examples_from_python, label_columns
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
-from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.data.reading.tables import (
+    PARQUET_SUFFIXES,
+    TABLE_SUFFIXES,
+    Columns,
+    column_names,
+    read_table,
+)
 from tltool.data.reading.walk import exists
 from tltool.recipe.faults import faults_from
 from tltool.recipe.schema import OnError, Quoting
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import items_of
 from tltool.tasks.table import Modality, TaskSpec
-from tltool.tasks.target import LabelColumns
+from tltool.tasks.target import LabelColumns, Target
 
 if TYPE_CHECKING:
     from tltool.recipe.recipe import DataSection
@@ -259,11 +266,16 @@ def _read_file(
             f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
             hint="name the folder that holds the class folders",
         )
-    return read_rows(path, columns, section, spec.modality)
+    columns = known_columns(path, columns, section, spec.target)
+    return read_rows(path, columns, section, spec.modality, spec.target)
 
 
 def read_rows(
-    path: Path, columns: Columns, section: DataSection, modality: Modality
+    path: Path,
+    columns: Columns,
+    section: DataSection,
+    modality: Modality,
+    kind: type[Target] | None = None,
 ) -> list[Row | Broken]:
     """The rows of a table, with the paths of images as seen from here.
 
@@ -272,10 +284,13 @@ def read_rows(
         columns: The columns to read.
         section: Delimiter, quoting and encoding.
         modality: What inputs are.
+        kind: Of targets, which may have files of its own; None reads inputs alone.
 
     Raises:
         DataError: As `read_table`.
     """
+    if kind is not None and (found := _own_rows(path, columns, section, kind)) is not None:
+        return found
     rows = read_table(
         path,
         columns,
@@ -286,6 +301,44 @@ def read_rows(
     if modality == "text":
         return rows
     return [_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
+
+
+def _own_rows(
+    path: Path, columns: Columns, section: DataSection, kind: type[Target]
+) -> list[Row | Broken] | None:
+    """The rows of a file in a form of a kind's own; None where it is a table."""
+    named = [name if name in _given(section) else None for name in columns.names[:2]]
+    text = "" if path.suffix.lower() in PARQUET_SUFFIXES else decode(path, section.encoding)
+    rows = kind.file_rows(path, text, named)
+    if rows is None:
+        return None
+    return [
+        Broken(origin, str(label)) if isinstance(label, Exception) else Row(value, label, origin)
+        for value, label, origin in rows
+    ]
+
+
+def _given(section: DataSection) -> set[str]:
+    """The columns that a section names."""
+    default = type(section).model_fields["label_column"].default
+    label = () if section.label_column == default else (section.label_column,)
+    return {*filter(None, (section.input_column,)), *label, *(section.label_columns or ())}
+
+
+def known_columns(
+    path: Path, columns: Columns, section: DataSection, kind: type[Target]
+) -> Columns:
+    """The columns of a table of which none is named, by what its kind of target knows them."""
+    if not kind.known_columns or _given(section) or path.suffix.lower() not in TABLE_SUFFIXES:
+        return columns
+    names = column_names(
+        path, delimiter=section.delimiter, encoding=section.encoding, quoting=section.quoting
+    )
+    for inputs, labels in kind.known_columns:
+        found = [label for label in labels if label in names]
+        if inputs in names and found:
+            return Columns(inputs, (found[0],))
+    return columns
 
 
 def _beside(row: Row, folder: Path) -> Row:

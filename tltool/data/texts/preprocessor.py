@@ -7,10 +7,11 @@ from typing import Any
 import tensorflow as tf
 
 from tltool.data.batches.buckets import widths_of
-from tltool.data.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import WORD_SHAPES, TextPreprocessing
 from tltool.data.texts.tokenizers.choose import tokenizer_for
+from tltool.tasks.word_split import NO_WORD
 
-_INPUTS = ("token_ids", "padding_mask", "segment_ids")
+_INPUTS = ("token_ids", "padding_mask", "segment_ids", WORD_SHAPES)
 
 
 def padded_width(lengths: Any, max_length: int) -> Any:
@@ -54,7 +55,7 @@ class TextPreprocessor(tf.Module):
         return self.pad(tokens, length=length)
 
     def pad(self, tokens: Any, *, length: int | None = None) -> dict[str, Any]:
-        """Makes dense inputs of token ids, RaggedTensor int32 (n, tokens).
+        """Makes dense inputs of token ids, RaggedTensor int32 (n, tokens[, 2]).
 
         Args:
             tokens: As the tokenizer gives them, none longer than `length`.
@@ -67,12 +68,13 @@ class TextPreprocessor(tf.Module):
         else:
             width = tf.constant(length, tf.int64)
         # As a tensor: in a graph, a list with a tensor in it is not taken as a shape.
-        shape = tf.stack([-1, tf.cast(width, tf.int64)])
-        token_ids = tokens.to_tensor(self.tokenizer.padding_id, shape=shape)
-        mask = tf.sequence_mask(tokens.row_lengths(), width, tf.int32)
-        values = {
-            "token_ids": token_ids,
-            "padding_mask": mask,
-            "segment_ids": tf.zeros_like(token_ids),
-        }
+        size = [-1, tf.cast(width, tf.int64)]
+        values = {"padding_mask": tf.sequence_mask(tokens.row_lengths(), width, tf.int32)}
+        padding = self.tokenizer.padding_id
+        if WORD_SHAPES in self._inputs:
+            both = tokens.to_tensor(tf.constant([padding, NO_WORD]), shape=tf.stack([*size, 2]))
+            values |= {"token_ids": both[..., 0], WORD_SHAPES: both[..., 1]}
+        else:
+            values["token_ids"] = tokens.to_tensor(padding, shape=tf.stack(size))
+        values["segment_ids"] = tf.zeros_like(values["token_ids"])
         return {name: values[name] for name in self._inputs}

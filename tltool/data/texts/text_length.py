@@ -27,8 +27,9 @@ class TextLength:
         max_length: In tokens, special tokens included.
         reason: Where it comes from, in words.
         texts: Number of texts of each split that has any.
-        longer: How many of them are longer, so that their end is lost.
+        longer: How many of them are longer, so that their end is lost if they are cut.
         tokens: Quantiles of the lengths of all texts, uncut.
+        windows: Whether longer texts are read in windows of this length, and not cut.
     """
 
     max_length: int
@@ -36,6 +37,7 @@ class TextLength:
     texts: Mapping[str, int]
     longer: Mapping[str, int]
     tokens: Mapping[str, float]
+    windows: bool = False
 
     @property
     def cuts(self) -> bool:
@@ -49,7 +51,8 @@ class TextLength:
             for split, count in self.texts.items()
         )
         end = f"{counts} texts are longer" if self.cuts else "none is longer"
-        return f"texts are cut at {self.max_length} tokens ({self.reason}): {end}"
+        how = "read in windows of" if self.windows else "cut at"
+        return f"texts are {how} {self.max_length} tokens ({self.reason}): {end}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for data.json."""
@@ -95,5 +98,6 @@ def fit_length(
         texts={name: len(values) for name, values in by_split.items() if len(values)},
         longer={name: int((v > chosen).sum()) for name, v in by_split.items() if len(v)},
         tokens=quantiles(lengths.tolist()),
+        windows=contract.by_words,
     )
     return contract.model_copy(update={"max_length": chosen}), found

@@ -60,7 +60,7 @@ def _check_texts(texts: Sequence[Any], origins: Sequence[str]) -> None:
             )
 
 
-def _pieces(texts: Sequence[str]) -> Iterator[slice]:
+def chunks(texts: Sequence[str]) -> Iterator[slice]:
     """Neighbouring rows to tokenize together: one at least, then as many as the bounds allow."""
     start, characters = 0, 0
     for row, text in enumerate(texts):
@@ -78,7 +78,7 @@ def _tokenize(texts: Sequence[Any], origins: Sequence[str], contract: TextPrepro
     tokenizer = tokenizer_for(contract)
     _check_texts(texts, origins)
     values, kept, lengths = [], [], []
-    for rows in _pieces(texts):
+    for rows in chunks(texts):
         pieces = tokenizer.tokenize(strings(texts[rows], origins[rows]))
         whole = tokenizer.enclose(pieces)
         values.append(whole.flat_values.numpy())

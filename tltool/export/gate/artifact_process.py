@@ -49,8 +49,10 @@ def _run(request: dict[str, Any]) -> list[str]:
         Path(value["stored"]).read_bytes() if isinstance(value, dict) else value
         for value in request["inputs"]
     ]
-    outputs, names = load_artifact(Path(request["artifact"])).predict_with_labels(inputs)
-    np.savez(request["answer"], outputs=outputs)
+    artifact = load_artifact(Path(request["artifact"]))
+    outputs, names = artifact.predict_with_labels(inputs)
+    parts: dict[str, Any] = artifact.task.target.sent(outputs)
+    np.savez(request["answer"], **parts)
     return names
 
 

@@ -43,8 +43,7 @@ class Comparison:
     @cached_property
     def spread(self) -> float:
         """Largest change of any output between two of the rows."""
-        lowest, highest = self.expected.min(axis=0), self.expected.max(axis=0)
-        return float(self.task.target.differences(lowest[None], highest[None]).max())
+        return self.task.target.range_of(self.expected)
 
     @cached_property
     def differences(self) -> Array:
@@ -76,10 +75,9 @@ class Comparison:
         None where a row has no target, an output is no number, or no row has
         what the metric is of.
         """
-        both = (self.expected, self.received)
-        if None in self.examples.targets or not all(np.isfinite(outputs).all() for outputs in both):
+        both, target = (self.expected, self.received), self.task.target
+        if None in self.examples.targets or not all(target.finite(one).all() for one in both):
             return None
-        target = self.task.target
         truth = target.truth(self.examples.targets, self.examples.origins)
         model, artifact = (target.metrics(target.comparable(outputs), truth) for outputs in both)
         name = target.headline().key

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tltool.export.artifact import read_contract
 from tltool.export.feeding import encoded
 from tltool.export.outputs import Outputs
 from tltool.support.errors import ExportError
@@ -90,7 +91,8 @@ class FreshProcess:
         if "error" in reply:
             raise ExportError(f"{artifact_path.name}: {reply['error']}", hint=reply["hint"])
         with np.load(answer, allow_pickle=False) as arrays:
-            return arrays["outputs"], reply["names"]
+            target = read_contract(artifact_path)[1].task.target
+            return target.received(dict(arrays)), reply["names"]
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
         sender, receiver = self._process.stdin, self._process.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tltool.data.preprocessing import (
+    BytePairPreprocessing,
     ImagePreprocessing,
     TextPreprocessing,
     WordPiecePreprocessing,
@@ -12,6 +13,7 @@ from tltool.data.preprocessing import (
 from tltool.export.contract import Contract
 from tltool.export.sidecars.templates import Doubles, Value
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
+from tltool.tasks.word_split import ALONE
 
 # How far a filter reaches, in pixels, on each side.
 _REACH = {"bilinear": 1, "bicubic": 2, "nearest": 0}
@@ -95,6 +97,12 @@ def _text(contract: Contract, preprocessing: TextPreprocessing) -> Facts:
     special = {name.upper(): getattr(preprocessing, f"{name}_token") for name in _SPECIAL}
     names = {tensor.name for tensor in contract.inputs}
     flags = {"fixed_length": contract.length is not None}
+    flags["spaces_count"] = isinstance(preprocessing, BytePairPreprocessing)
+    if preprocessing.by_words:
+        from tltool.data.texts.words import MOST_TOKENS
+
+        constants["MOST_TOKENS"] = MOST_TOKENS
+        constants["ALONE"] = [[block.start, block.stop - 1] for block in ALONE]
     flags |= {name: name in names for name in ("padding_mask", "segment_ids")}
     if has_tokenizer_file(preprocessing):
         ids = {f"{n}_ID": preprocessing.vocabulary.index(token) for n, token in special.items()}

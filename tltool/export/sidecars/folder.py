@@ -105,9 +105,12 @@ def write_golden(
         entry: dict[str, Any] = {"input": stored}
         if isinstance(contract.preprocessing, ImagePreprocessing):
             entry["resized"] = _stored_pixels(folder, value, i, contract.preprocessing)
-        entry |= {"model_input": excerpts[i], target.golden_name: _rounded(values[row], decimals)}
+        entry |= {
+            "model_input": excerpts[i],
+            target.golden_name: target.golden_row(values[row], decimals),
+        }
         if labels:
-            entry["label" if isinstance(labels[row], str) else "labels"] = labels[row]
+            entry["label" if isinstance(labels[row], str) else target.answers_name] = labels[row]
         golden.append(entry)
     write_json(folder / GOLDEN_FILE, {"tolerance": tolerance, "examples": golden})
     return golden

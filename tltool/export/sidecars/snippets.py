@@ -18,12 +18,16 @@ def snippets(facts: Facts) -> dict[str, str]:
     """Content of each file of `SNIPPETS`, for one model.
 
     Only `Model.swift` where the model takes any size: LiteRT for the web and
-    the `CompiledModel` of Kotlin refuse inputs whose shape is left open.
+    the `CompiledModel` of Kotlin refuse inputs whose shape is left open. Where each
+    word has a tag only `model.js`.
     """
+    wanted = {JAVASCRIPT} if facts.flags["tags"] else set(SNIPPETS.values())
+    if facts.flags["free_shape"]:
+        wanted &= {SWIFT}
     return {
         name: fill(facts.kind, language, facts.flags, facts.constants)
         for name, language in SNIPPETS.items()
-        if language is SWIFT or not facts.flags["free_shape"]
+        if language in wanted
     }
 
 

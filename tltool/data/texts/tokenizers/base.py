@@ -26,6 +26,9 @@ class Tokenizer(tf.Module, ABC):
             token is in it twice.
     """
 
+    spaces_count = False
+    """Whether a word after white space has other tokens than one after a character."""
+
     # Else every save would look for variables among hundreds of thousands of tokens.
     _TF_MODULE_IGNORED_PROPERTIES = frozenset({"ids", *tf.Module._TF_MODULE_IGNORED_PROPERTIES})
 
@@ -35,7 +38,7 @@ class Tokenizer(tf.Module, ABC):
         self.max_length = contract.max_length
         self.padding_id = self.ids[contract.padding_token]
         self.unknown_id = self.ids[contract.unknown_token]
-        self._start, self._end = self.ids[contract.start_token], self.ids[contract.end_token]
+        self.start_id, self.end_id = self.ids[contract.start_token], self.ids[contract.end_token]
 
     @abstractmethod
     def _words(self, texts: Any) -> Any:
@@ -75,7 +78,7 @@ class Tokenizer(tf.Module, ABC):
         """Puts what `tokenize` gave between the start and the end token, cut as in a call."""
         tokens = tokens[:, : (max_length or self.max_length) - 2]
         column = tf.ones_like(tokens.row_lengths(), tf.int32)[:, None]
-        return tf.concat([column * self._start, tokens, column * self._end], axis=1)
+        return tf.concat([column * self.start_id, tokens, column * self.end_id], axis=1)
 
     def lengths(self, texts: Any) -> Any:
         """Numbers of tokens, int64 (n,), special tokens included, before any cut."""

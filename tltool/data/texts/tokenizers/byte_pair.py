@@ -39,6 +39,8 @@ class BytePairTokenizer(Tokenizer):
             a merge takes or makes.
     """
 
+    spaces_count = True
+
     def __init__(self, contract: BytePairPreprocessing) -> None:
         super().__init__(contract)
         self._prefix_space = contract.add_prefix_space

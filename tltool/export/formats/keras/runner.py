@@ -10,7 +10,7 @@ import keras
 
 from tltool.export.contract import Contract
 from tltool.export.feeding import prepared_inputs
-from tltool.export.outputs import Outputs, Run, named_by
+from tltool.export.outputs import Run, run_of
 from tltool.graph.keras_file import load_keras_file
 from tltool.support.errors import ExportError
 from tltool.support.imports import import_hint, import_module
@@ -33,11 +33,10 @@ def keras_runner(path: Path, contract: Contract) -> Run:
             ) from error
     model = load_keras_file(path, ExportError, hint="export again")
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
-    named = named_by(path, contract.task)
 
-    def run(batch: Sequence[Any]) -> Outputs:
+    def values(batch: Sequence[Any]) -> Any:
         inputs = inputs_of(batch)
         given = inputs if isinstance(model.input, dict) else next(iter(inputs.values()))
-        return named(keras.ops.convert_to_numpy(model(given, training=False)))
+        return keras.ops.convert_to_numpy(model(given, training=False))
 
-    return run
+    return run_of(path, contract, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tltool.data.preprocessing import (
+    WORD_SHAPES,
     ImagePreprocessing,
     TextPreprocessing,
     WordPiecePreprocessing,
@@ -21,12 +22,14 @@ from tltool.export.formats.litert.runtime import oldest_runtime
 from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
 from tltool.export.signatures import TensorInfo
 from tltool.tasks.table import Task
+from tltool.tasks.word_split import NUM_SHAPES
 
 # By these names MediaPipe tells the inputs of a BERT apart.
 _TEXT_INPUTS = {
     "token_ids": ("ids", "Token ids of the text, padded to the length of the tensor."),
     "padding_mask": ("mask", "1 for a token of the text, 0 for padding."),
     "segment_ids": ("segment_ids", "0 for every token of a single text."),
+    WORD_SHAPES: (WORD_SHAPES, "How the word of each token is written."),
 }
 _PIXELS = (0.0, 255.0)
 # What MediaPipe's BERT tokenizer takes for granted, beside lower case.
@@ -113,7 +116,8 @@ def _normalization(contract: ImagePreprocessing) -> tuple[tuple[float, ...], tup
 
 def _tokens(tensor: TensorInfo, contract: TextPreprocessing) -> TensorMetadata:
     name, description = _TEXT_INPUTS.get(tensor.name, (tensor.name, ""))
-    highest = len(contract.vocabulary) - 1 if tensor.name == contract.inputs[0] else 1
+    most = {contract.inputs[0]: len(contract.vocabulary) - 1, WORD_SHAPES: NUM_SHAPES - 1}
+    highest = most.get(tensor.name, 1)
     return TensorMetadata(
         name=name,
         description=description,
@@ -166,6 +170,7 @@ def _is_mediapipes(contract: ImagePreprocessing | TextPreprocessing) -> bool:
     return (
         isinstance(contract, WordPiecePreprocessing)
         and contract.lowercase
+        and not contract.by_words
         and contract.vocabulary[0] == contract.padding_token
         and all(getattr(contract, name) == value for name, value in _BERT_TOKENS.items())
     )

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from tltool.export.contract import MAIN_SIGNATURE, Contract
 from tltool.export.feeding import single_inputs
-from tltool.export.outputs import Outputs, Run, named_by
+from tltool.export.outputs import Run, run_of
 from tltool.support.quiet import quiet
 
 
@@ -23,9 +22,9 @@ def litert_runner(path: Path, contract: Contract) -> Run:
         interpreter.allocate_tensors()
     infer = interpreter.get_signature_runner(MAIN_SIGNATURE)
     inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
-    output, named = contract.task.target.result_name, named_by(path, contract.task)
+    output = contract.task.target.result_name
 
-    def run(batch: Sequence[Any]) -> Outputs:
-        return named(np.stack([infer(**inputs)[output][0] for inputs in inputs_of(batch)]))
+    def values(batch: Sequence[Any]) -> Any:
+        return [infer(**inputs)[output][0] for inputs in inputs_of(batch)]
 
-    return run
+    return run_of(path, contract, values)

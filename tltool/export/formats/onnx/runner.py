@@ -9,7 +9,7 @@ from typing import Any
 from tltool.export.contract import Contract
 from tltool.export.feeding import prepared_inputs
 from tltool.export.formats.onnx.extras import import_onnx
-from tltool.export.outputs import Outputs, Run, named_by
+from tltool.export.outputs import Run, run_of
 
 
 def onnx_runner(path: Path, contract: Contract) -> Run:
@@ -21,10 +21,9 @@ def onnx_runner(path: Path, contract: Contract) -> Run:
     onnxruntime = import_onnx("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
-    output, named = contract.task.target.result_name, named_by(path, contract.task)
+    output = contract.task.target.result_name
 
-    def run(batch: Sequence[Any]) -> Outputs:
-        (values,) = session.run([output], inputs_of(batch))
-        return named(values)
+    def values(batch: Sequence[Any]) -> Any:
+        return session.run([output], inputs_of(batch))[0]
 
-    return run
+    return run_of(path, contract, values)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tltool.data.batches.pipeline import make_preprocessor
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.texts.windows import word_tensors
 from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUT
 from tltool.export.formats.tracing import input_specs, variables_of
 from tltool.model.joining import to_float32
@@ -60,7 +61,12 @@ def _servable(
 
     @tf.function(input_signature=[raw], autograph=False)
     def serve(raw_inputs: Any) -> dict[str, Any]:
-        return task.target.served(model(preprocessor(raw_inputs), training=False))
+        def raw_of(inputs: Any) -> Any:
+            return model(inputs, training=False)
+
+        if task.target.by_words:
+            return task.target.served(word_tensors(raw_inputs, preprocessor, raw_of))
+        return task.target.served(raw_of(preprocessor(raw_inputs)))
 
     @tf.function(input_signature=[input_specs(model, batch=None)], autograph=False)
     def run_model(inputs: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def saved_model_runner(path: Path, contract: Contract) -> Run:
             raise
 
     def run(batch: Sequence[Any]) -> Outputs:
-        return task.target.from_served({n: t.numpy() for n, t in serve(batch).items()})
+        outputs, names = task.target.from_served({n: t.numpy() for n, t in serve(batch).items()})
+        return task.target.with_inputs(outputs, batch), names
 
     return run

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tltool.data.reading.sources import load_examples
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError
+from tltool.tasks.table import TASKS
+
+SPEC = TASKS["token-classification"]
+CONLL = """# id = 1
+-DOCSTART- -X- O
+
+Ada NNP B-person
+Lovelace NNP I-person
+# NN O
+wrote VBD O
+
+Rome NNP B-place
+"""
+LABEL_STUDIO = [
+    {
+        "data": {"text": "Ada saw Rome"},
+        "annotations": [
+            {"was_cancelled": True, "result": []},
+            {
+                "result": [
+                    {"type": "labels", "value": {"start": 0, "end": 3, "labels": ["person"]}},
+                    {"type": "labels", "value": {"start": 8, "end": 12, "labels": ["place"]}},
+                ]
+            },
+        ],
+    }
+]
+WORDS = ["Ada", "saw", "Rome"]
+TRIPLES = [[0, 3, "person"], [8, 12, "place"]]
+SPANS = {
+    "text": "Ada saw Rome",
+    "spans": [{"start": 0, "end": 3, "label": "person"}, [8, 12, "place"]],
+}
+
+
+def read(path: Path, text: str, **section):
+    path.write_text(text, encoding="utf-8")
+    return load_examples(DataSection(train=str(path), **section), SPEC)
+
+
+def test_conll_has_sentences_comments_and_marks(tmp_path):
+    found = read(tmp_path / "train.conll", CONLL)
+    assert found.inputs == ["Ada Lovelace # wrote", "Rome"]
+    assert found.targets[0].tags == ("B-person", "I-person", "O", "O")
+    assert [origin.rpartition(":")[2] for origin in found.origins] == ["4", "9"]
+    assert found.note == "the tags are in the scheme IOB2"
+
+
+def test_columns_of_conll_are_numbers_or_names(tmp_path):
+    tabs = "# global.columns = ID FORM TAG\n" + "1\tAda\tN\n2\twrote\tV\n"
+    assert read(tmp_path / "a.conllu", tabs).inputs == ["Ada wrote"]
+    found = read(tmp_path / "b.conll", CONLL, label_column="2")
+    assert found.targets[0].tags == ("NNP", "NNP", "NN", "VBD")
+    assert found.note == "the tags are taken for plain classes"
+    with pytest.raises(DataError, match="no column '7'; it has 3 columns") as caught:
+        read(tmp_path / "c.conll", CONLL, label_column="7")
+    assert "a number from 1 to 3" in str(caught.value.hint)
+
+
+def test_a_line_with_other_columns_is_named(tmp_path):
+    with pytest.raises(DataError, match="line 6 has 1 columns, most have 2"):
+        read(tmp_path / "a.bio", "Ada B-a\n\nsaw O\nthe O\n\nRome\nis O\n")
+    with pytest.raises(DataError, match="most lines have 1 column"):
+        read(tmp_path / "b.txt", "Ada\n\nsaw\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", json.dumps(SPANS)),
+        ("b.jsonl", json.dumps({"text": "Ada saw Rome", "label": TRIPLES})),
+        ("c.jsonl", json.dumps(["Ada saw Rome", {"entities": TRIPLES}])),
+        ("d.json", json.dumps([SPANS])),
+        ("e.json", json.dumps(LABEL_STUDIO)),
+        ("f.jsonl", json.dumps({"words": WORDS, "ner": ["U-person", "O", "U-place"]})),
+    ],
+)  # fmt: skip
+def test_what_tools_export_is_read_without_naming_columns(tmp_path, name, text):
+    found = read(tmp_path / name, text)
+    assert found.inputs == ["Ada saw Rome"]
+    assert found.targets[0].tags == ("B-person", "O", "B-place")
+    assert found.targets[0].starts == (0, 4, 8)
+
+
+def test_faults_name_their_rows(tmp_path):
+    broken = {"text": "Ada", "spans": [[0, 9, "person"]]}
+    with pytest.raises(DataError, match=r"a\.jsonl:2: the span 0 to 9 \(person\) is not in the"):
+        read(tmp_path / "a.jsonl", f"{json.dumps(SPANS)}\n{json.dumps(broken)}\n")
+    with pytest.raises(DataError, match="item 1: the task has no annotation"):
+        read(tmp_path / "b.json", json.dumps([{"data": {"text": "Ada"}, "annotations": []}]))
+    with pytest.raises(DataError, match="is not JSON"):
+        read(tmp_path / "c.json", "[")
+
+
+def test_splits_are_files_and_unknown_types_are_told(tmp_path):
+    other = tmp_path / "test.conll"
+    other.write_text("Oslo NNP B-town\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the label 'town' is in test but not in train"):
+        read(tmp_path / "train.conll", CONLL, test=str(other))
+
+
+def test_types_are_shared_among_the_splits():
+    from tltool.tasks.tagged import Tagged
+
+    rows = [Tagged((0,), (3,), (f"B-{kind}",)) for kind in "abcd" for _ in range(10)]
+    parts = SPEC.target.divide(rows, [1] * 40, {"test": 0.2})
+    assert sorted(row.tags[0] for row, part in zip(rows, parts, strict=True) if part) == [
+        f"B-{kind}" for kind in "abcd" for _ in range(2)
+    ]

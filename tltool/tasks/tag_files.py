@@ -1,0 +1,219 @@
+"""Files of tagged texts that are no tables: CoNLL, and files of JSON as annotation tools export.
+
+CoNLL: a word a line with its columns, an empty line between sentences, as in the
+shared tasks from CoNLL-2000 on. JSON: Label Studio's export and its short form,
+spaCy's training examples, and lists of the objects that JSON lines have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tltool.support.errors import DataError
+from tltool.support.files import distinct
+from tltool.tasks.values import BadValueError
+
+DOCUMENT_MARK = "-DOCSTART-"
+_TABLES = {".csv", ".parquet", ".pq"}
+_MAYBE_TABLES = {".tsv", ".tab"}
+_JSON_LINES = {".jsonl", ".ndjson"}
+_TEXTS = ("text", "data", "content")
+_WORDS = ("tokens", "words")
+_TAGS = ("tags", "ner_tags", "labels", "ner")
+_SPANS = ("spans", "entities", "ents", "label", "labels")
+Found = tuple[Any, Any, str]
+
+
+class _Line(NamedTuple):
+    number: int
+    fields: list[str]
+
+
+def rows_of(path: Path, text: str, columns: Sequence[str | None]) -> list[Found] | None:
+    """The rows of a file of tagged texts; None where it is a table.
+
+    Args:
+        path: The file; its suffix tells tables and JSON.
+        text: Its content.
+        columns: Of a CoNLL file the columns of words and tags as numbers from 1, or
+            as a line `# global.columns = FORM NER` names them; None takes the
+            first and the last.
+
+    Returns:
+        As `Target.file_rows`: words or a text, tags or spans, and `file:line`.
+
+    Raises:
+        DataError: The file is none that can be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _json_rows(path, text)
+    if suffix in _JSON_LINES:
+        return _spacy_lines(path, text)
+    if suffix in _TABLES or (suffix in _MAYBE_TABLES and not _has_sentences(text)):
+        return None
+    if not text.strip():
+        raise DataError(f"{path} is empty.", hint="a word and its tag are needed on each line")
+    return list(_conll_rows(path, text, columns))
+
+
+def _has_sentences(text: str) -> bool:
+    """Whether empty lines stand between the lines of a file."""
+    return "\n\n" in text.replace("\r\n", "\n").strip()
+
+
+# ---- CoNLL ---------------------------------------------------------------------------------------
+
+
+def _conll_rows(path: Path, text: str, columns: Sequence[str | None]) -> Iterator[Found]:
+    lines = text.replace("\r\n", "\n").split("\n")
+    tabs = sum("\t" in line for line in lines) * 2 > sum(bool(line.strip()) for line in lines)
+    split = [_Line(n, _fields(line, tabs)) for n, line in enumerate(lines, start=1)]
+    widths = Counter(
+        len(line.fields) for line in split if line.fields and not line.fields[0].startswith("#")
+    )
+    width = widths.most_common(1)[0][0] if widths else 0
+    if width < 2:
+        raise DataError(
+            f"{path}: most lines have {width} column, and a word and its tag are needed.",
+            hint="columns are separated by tabs or spaces, sentences by an empty line",
+        )
+    word, tag = _columns(path, lines, width, columns)
+    sentence: list[_Line] = []
+    for line in [*split, _Line(len(split) + 1, [])]:
+        if not line.fields:
+            if sentence:
+                yield _sentence(path, sentence, width, word, tag)
+            sentence = []
+        elif line.fields[0] != DOCUMENT_MARK and not _is_comment(line.fields, width):
+            sentence.append(line)
+
+
+def _fields(line: str, tabs: bool) -> list[str]:
+    if not line.strip():
+        return []
+    return [field.strip() for field in line.split("\t")] if tabs else line.split()
+
+
+def _is_comment(fields: Sequence[str], width: int) -> bool:
+    """Whether a line is none of the table; a `#` can be a word too."""
+    return fields[0].startswith("#") and len(fields) != width
+
+
+def _columns(
+    path: Path, lines: Sequence[str], width: int, columns: Sequence[str | None]
+) -> tuple[int, int]:
+    """The places of the words and of the tags."""
+    start = "# global.columns ="
+    named = next((line.removeprefix(start).split() for line in lines if line.startswith(start)), [])
+    defaults = (named.index("FORM") if "FORM" in named else 0, width - 1)
+    found = []
+    for name, default in zip(columns, defaults, strict=True):
+        if name is None:
+            found.append(default)
+        elif name in named:
+            found.append(named.index(name))
+        elif name.isascii() and name.isdigit() and 1 <= int(name) <= width:
+            found.append(int(name) - 1)
+        else:
+            names = f", or one of {', '.join(named)}" if named else ""
+            raise DataError(
+                f"{path}: there is no column {name!r}; it has {width} columns.",
+                hint=f"give a number from 1 to {width}{names} as data.input_column and "
+                "data.label_column",
+            )
+    return found[0], found[1]
+
+
+def _sentence(path: Path, lines: Sequence[_Line], width: int, word: int, tag: int) -> Found:
+    origin = f"{path}:{lines[0].number}"
+    for line in lines:
+        if len(line.fields) != width:
+            what = f"line {line.number} has {len(line.fields)} columns, most have {width}"
+            return None, BadValueError(what), origin
+    return [line.fields[word] for line in lines], [line.fields[tag] for line in lines], origin
+
+
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
+def _spacy_lines(path: Path, text: str) -> list[Found] | None:
+    """Lines that are `["text", {"entities": […]}]`; None where the first is an object."""
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not lines or not lines[0][1].lstrip().startswith("["):
+        return None
+    rows = []
+    for number, line in lines:
+        origin = f"{path}:{number}"
+        try:
+            rows.append((*_json_row(json.loads(line, object_pairs_hook=distinct)), origin))
+        except (ValueError, RecursionError) as error:
+            rows.append((None, BadValueError(f"not JSON ({error})"), origin))
+        except BadValueError as error:
+            rows.append((None, error, origin))
+    return rows
+
+
+def _json_rows(path: Path, text: str) -> list[Found]:
+    try:
+        values = json.loads(text, object_pairs_hook=distinct)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}.") from error
+    if isinstance(values, dict):
+        # `{"data": […]}` and the like: the one list in it.
+        lists = [value for value in values.values() if isinstance(value, list)]
+        values = lists[0] if len(lists) == 1 else values
+    if not isinstance(values, list) or not values:
+        raise DataError(
+            f"{path}: a list of annotated texts is needed.",
+            hint="export from Label Studio as JSON or JSON-MIN, or write JSON lines (.jsonl)",
+        )
+    rows: list[Found] = []
+    for number, value in enumerate(values, start=1):
+        origin = f"{path}: item {number}"
+        try:
+            rows.append((*_json_row(value), origin))
+        except BadValueError as error:
+            rows.append((None, error, origin))
+    return rows
+
+
+def _json_row(value: Any) -> tuple[Any, Any]:
+    """Words and tags, or a text and spans, of one item of a file of JSON.
+
+    Raises:
+        BadValueError: It is none of the forms that are known.
+    """
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+        return value[0], value[1]
+    if not isinstance(value, dict):
+        raise BadValueError("not an annotated text")
+    if "annotations" in value and isinstance(value.get("data"), dict):
+        return _label_studio(value)
+    for inputs, labels in ((_WORDS, _TAGS), (_TEXTS, _SPANS)):
+        given = next((name for name in inputs if name in value), None)
+        named = next((name for name in labels if name in value and name != given), None)
+        if given and named:
+            return value[given], value[named]
+    raise BadValueError(f"no words and tags, nor a text and spans, in {', '.join(value)}")
+
+
+def _label_studio(task: dict[str, Any]) -> tuple[str, list[Any]]:
+    """The text and the spans of a task of Label Studio; of several annotations the last.
+
+    https://labelstud.io/guide/export: `annotations[].result[]`, each with `value`,
+    and `to_name` and `from_name` of the tags in the labelling interface.
+    """
+    kept = [one for one in task["annotations"] if not one.get("was_cancelled")]
+    if not kept:
+        raise BadValueError("the task has no annotation")
+    texts = [text for text in task["data"].values() if isinstance(text, str)]
+    text = task["data"].get("text", texts[0] if len(texts) == 1 else None)
+    if not isinstance(text, str):
+        raise BadValueError(f"the task has several texts: {', '.join(task['data'])}")
+    results = [one for one in kept[-1].get("result", []) if one.get("type") == "labels"]
+    return text, [one["value"] for one in results]

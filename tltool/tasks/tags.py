@@ -1,0 +1,772 @@
+"""A tag for each word of a text: entities with their types, or plain classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+
+from tltool.support.errors import DataError, EvaluationError
+from tltool.support.words import count, excerpt, short
+from tltool.tasks.labelled import FEW_ROWS, LabelledTarget, checked_labels
+from tltool.tasks.reports import Bars, Score, Table
+from tltool.tasks.stratify import over_label_sets
+from tltool.tasks.tag_cells import TaggedCell, cell_of, tagged_of
+from tltool.tasks.tag_schemes import (
+    OUTSIDE,
+    entities_of,
+    found_scheme,
+    misplaced,
+    prefix_of,
+)
+from tltool.tasks.tagged import Tagged, WordScores, WordTags
+from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
+from tltool.tasks.values import sort_labels
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from tltool.tasks.row_losses import RowLoss
+
+    Array = np.ndarray[Any, Any]
+
+# Tags whose probabilities are this close count as tied.
+TIE = 2e-4
+_SHOWN = 30
+_NAMED = 5
+_NO_VECTOR = "has a tag for each word, and no linear model on one vector for each row"
+
+
+@dataclass(frozen=True)
+class TagsTarget(LabelledTarget):
+    """A tag for each word of a text.
+
+    A target is a `Tagged`; what a user reads are rows that are `WordScores`, or
+    the `WordTags` that `kept` leaves of them, in arrays of objects (n,).
+
+    Attributes:
+        labels: Tags in the order of the model's outputs: `O`, then `B-` and
+            `I-` of each type; or plain classes.
+        shares: Of each tag among the words of the training rows.
+    """
+
+    shares: tuple[float, ...] = ()
+
+    kind = "tags"
+    noun = "tag"
+    reads = "sequence"
+    by_words = True
+    scores: ClassVar = (
+        Score("f1", "F1 of entities (plain classes: of words)"),
+        Score("precision", "Precision"),
+        Score("recall", "Recall"),
+        Score("macro_f1", "Macro F1 (mean of types)"),
+        Score("strict_f1", "F1 in strict mode"),
+        Score("accuracy", "Accuracy of words", share=True),
+    )
+    search_scores: ClassVar = (
+        Score("log_loss", "Log loss", higher_is_better=False),
+        Score("accuracy", "Accuracy of words", share=True),
+    )
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "evaluation.thresholds": Refusal(
+            "is for several labels, but each word has the most probable tag",
+            "use evaluation.thresholds=auto",
+        ),
+        "head.search": Refusal(
+            "tries heads on one vector for each row, but each word has a tag", "leave it out"
+        ),
+    }
+    mistakes_title = "Rows with most mistakes"
+    known_columns: ClassVar = (
+        ("tokens", ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags", "upos")),
+        ("words", ("tags", "ner_tags", "labels", "ner")),
+        ("text", ("spans", "entities", "ents", "label", "labels")),
+        ("data", ("entities", "label", "labels")),
+    )
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    @classmethod
+    def joined(cls, value: Any, label: Any) -> tuple[Any, Any]:
+        """Words and tags, or a text and spans; see `cell_of`."""
+        return cell_of(value, label)
+
+    @classmethod
+    def file_rows(cls, path: Any, text: str, columns: Sequence[str | None]) -> Any:
+        """CoNLL files, and files of JSON; see `tltool.tasks.tag_files`."""
+        from tltool.tasks.tag_files import rows_of
+
+        return rows_of(path, text, columns)
+
+    @classmethod
+    def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
+        """Finds out the scheme of all rows' tags, and reads each; see `Target.reader`."""
+        scheme = found_scheme(cell.tags for cell in cells if isinstance(cell, TaggedCell))
+        return lambda cell: tagged_of(cell, scheme)
+
+    @classmethod
+    def noted(cls, labels: Sequence[Any]) -> str:
+        """In which scheme tags are written."""
+        tags = [cell.tags for cell in labels if isinstance(cell, TaggedCell)]
+        if not tags:
+            return ""
+        scheme = found_scheme(tags)
+        if scheme == "classes":
+            return "the tags are taken for plain classes"
+        return f"the tags are in the scheme {scheme}"
+
+    @classmethod
+    def names_in(cls, target: Any) -> tuple[str, ...]:
+        """The types of a row's entities, or its classes."""
+        found = {prefix_of(tag) for tag in target.tags}
+        return tuple(sorted({kind for prefix, kind in found if prefix or kind != OUTSIDE}))
+
+    @classmethod
+    def fit(cls, targets: Sequence[Any], names: Sequence[str] = ()) -> Self:
+        """The tags in natural order of their types, and how frequent each is."""
+        counts = Counter(tag for target in targets for tag in target.tags)
+        pairs = {prefix_of(tag) for tag in counts}
+        types = sort_labels(kind for prefix, kind in pairs if prefix)
+        if types:
+            labels = (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+        else:
+            labels = sort_labels(counts)
+        if len(labels) < 2:
+            raise DataError(
+                "No training example has an entity."
+                if labels == (OUTSIDE,)
+                else f"All words of the {len(targets)} training examples have one tag: {labels}.",
+                hint="check which column holds the tags: data.label_column",
+            )
+        total = counts.total()
+        # As if each tag occurred once more, so that none is impossible.
+        shares = tuple((counts[label] + 1) / (total + len(labels)) for label in labels)
+        return cls(labels=labels, shares=shares)
+
+    @classmethod
+    def remarks_on(cls, targets: Sequence[Any], task: str) -> list[str]:
+        """Whether tags go on with entities that are not there."""
+        number = sum(misplaced(target.tags) for target in targets)
+        if not number:
+            return []
+        return [
+            f"{count(number, 'tag')} I-… in the training and validation rows go on with no entity "
+            "of their type; they are taken for the beginning of one, as seqeval does, except in "
+            "strict mode."
+        ]
+
+    # ---- dividing rows -----------------------------------------------------------------------
+
+    @classmethod
+    def strata(cls, targets: Sequence[Any]) -> list[str]:
+        """The rarest of a row's types."""
+        named = [cls.names_in(target) for target in targets]
+        counts = Counter(name for names in named for name in names)
+        return [
+            f"The tag {min(names, key=lambda name: (counts[name], name))!r}"
+            if names
+            else "The rows without a tag"
+            for names in named
+        ]
+
+    @classmethod
+    def divide(
+        cls, targets: Sequence[Any], sizes: Sequence[int], shares: Mapping[str, float]
+    ) -> list[str | None]:
+        """Iterative stratification over the types in each row; see `Target.divide`."""
+        return over_label_sets([cls.names_in(target) for target in targets], sizes, shares)
+
+    def folds(self, encoded: Array, count: int, seed: int) -> NoReturn:
+        """There are none: see `fit_linear`."""
+        raise _no_linear_model()
+
+    def most_folds(self, encoded: Array) -> int:
+        """None: see `fit_linear`."""
+        return 0
+
+    # ---- encoding and training ---------------------------------------------------------------
+
+    @property
+    def entities(self) -> bool:
+        """Whether tags say where entities are."""
+        return any(prefix_of(label)[0] for label in self.labels)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Of entities; of plain classes all of them."""
+        kinds = [prefix_of(label)[1] for label in self.labels if label.startswith("B-")]
+        return tuple(kinds) if self.entities else self.labels
+
+    @property
+    def num_outputs(self) -> int:
+        """One logit a tag."""
+        return len(self.labels)
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Logits of each token."""
+        return (None, len(self.labels))
+
+    def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
+        """The same targets, each a `Tagged`, as an array of objects (n,)."""
+        known = set(self.labels)
+        for row, target in enumerate(targets):
+            if target is None:
+                raise self.unknown(None, row, origins)
+            for tag in target.tags:
+                if tag not in known:
+                    raise self.unknown(tag, row, origins)
+        return _objects(targets)
+
+    def encode(self, truth: Array) -> Array:
+        """Of each row's words the number of the tag, and that within the word.
+
+        int32 (words, 2) in an array of objects (n,): a word that begins an entity
+        goes on with it in its further parts.
+        """
+        import numpy as np
+
+        numbers = {label: i for i, label in enumerate(self.labels)}
+        both = {tag: (numbers[tag], numbers.get(_inside(tag), numbers[tag])) for tag in numbers}
+        return _objects(
+            [np.array([both[t] for t in row.tags], np.int32).reshape(-1, 2) for row in truth]
+        )
+
+    @property
+    def row_loss(self) -> RowLoss:
+        """There is none: see `fit_linear`."""
+        raise _no_linear_model()
+
+    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+        """Cross-entropy at the first piece of each word."""
+        from tltool.tasks.keras_losses import CrossentropyByPlace
+
+        return CrossentropyByPlace(label_smoothing=label_smoothing, focal_gamma=focal_gamma)
+
+    def training_metrics(self) -> list[keras.metrics.Metric]:
+        """The F1 of entities, or the accuracy of plain classes under the same name."""
+        from tltool.tasks.keras_metrics import TagF1
+
+        return [TagF1(self.labels, entities=self.entities)]
+
+    def initial_bias(self) -> Sequence[float] | None:
+        """The logarithm of each tag's share."""
+        import numpy as np
+
+        if not self.shares:
+            return None
+        bias: list[float] = np.log(np.asarray(self.shares)).astype("float32").tolist()
+        return bias
+
+    def weights(self, targets: Sequence[Any], setting: ClassWeights) -> Array:
+        """Of each word, float32 (words,) in an array of objects (n,), by its tag.
+
+        "balanced" gives n / (k * n_tag) over the k tags present; a mapping gives
+        1.0 to tags that it does not name; "auto" leaves all at 1, since words
+        outside of entities are most in any text.
+        """
+        import numpy as np
+
+        by_tag = dict.fromkeys(self.labels, 1.0)
+        if isinstance(setting, Mapping):
+            self.check_names(setting)
+            by_tag |= {tag: float(weight) for tag, weight in setting.items()}
+        elif setting == "balanced":
+            counts = Counter(tag for target in targets for tag in target.tags)
+            by_tag |= {t: counts.total() / (len(counts) * n) for t, n in counts.items()}
+        return _objects([np.array([by_tag[t] for t in row.tags], np.float32) for row in targets])
+
+    # ---- what a user reads -------------------------------------------------------------------
+
+    def outputs(self, raw: Any) -> Any:
+        """Probabilities of tags: of tensors (n, tokens, tags), or of rows that are `WordScores`."""
+        import numpy as np
+
+        if isinstance(raw, np.ndarray) and raw.dtype == object:
+            from tltool.tasks.row_losses import softmax
+
+            return _objects([row.with_values(softmax(row.values)) for row in raw])
+        from keras import ops
+
+        return ops.softmax(ops.cast(raw, "float32"), axis=-1)
+
+    @property
+    def row_shape(self) -> tuple[int | None, ...]:
+        """A row is one object."""
+        return ()
+
+    @property
+    def blank(self) -> Any:
+        """A text without words."""
+        import numpy as np
+
+        none = np.zeros(0, np.int32)
+        row = np.empty((), object)
+        row[()] = WordScores("", none, none, np.zeros((0, len(self.labels)), np.float32))
+        return row
+
+    def finite(self, outputs: Array) -> Array:
+        """By the probabilities of a row's words."""
+        import numpy as np
+
+        return np.array([np.isfinite(_numbers(row)).all() for row in outputs], bool)
+
+    def sent(self, outputs: Array) -> dict[str, Array]:
+        """All rows' words one after the other, and how many each row has; texts in UTF-8."""
+        import numpy as np
+
+        texts = [row.text.encode("utf-8", "surrogatepass") for row in outputs]
+        none = self.blank[()]
+        return {
+            "texts": np.frombuffer(b"".join(texts), np.uint8),
+            "bytes": np.array([len(text) for text in texts], np.int64),
+            "words": np.array([len(row.starts) for row in outputs], np.int64),
+            "starts": np.concatenate([none.starts, *(row.starts for row in outputs)]),
+            "ends": np.concatenate([none.ends, *(row.ends for row in outputs)]),
+            "values": np.concatenate([none.values, *(row.values for row in outputs)]),
+        }
+
+    def received(self, parts: Mapping[str, Array]) -> Array:
+        """See `sent`."""
+        import numpy as np
+
+        texts = parts["texts"].tobytes()
+        ends = np.cumsum(parts["bytes"])
+        places = np.cumsum(parts["words"])[:-1]
+        by_row = [np.split(parts[name], places) for name in ("starts", "ends", "values")]
+        return _objects(
+            WordScores(texts[end - size : end].decode("utf-8", "surrogatepass"), *words)
+            for end, size, *words in zip(ends, parts["bytes"], *by_row, strict=True)
+        )
+
+    def kept(self, outputs: Array, targets: Sequence[Any], inputs: Sequence[Any] = ()) -> Array:
+        """The chosen tags; of labelled rows those of their own words."""
+        return _objects(
+            row if isinstance(row, WordTags) else self._chosen(row, target)
+            for row, target in zip(outputs, targets, strict=True)
+        )
+
+    def _chosen(self, row: WordScores, target: Tagged | None = None) -> WordTags:
+        """The most probable tags of a row's words, or of those that a target has.
+
+        The tag of a target's word is that of the first word within it that the
+        model has; one of which it has none is outside of all entities.
+        """
+        import numpy as np
+
+        from tltool.tasks.tag_decoding import decode, transitions
+
+        moves = transitions(self.labels)
+        if target is None:
+            tags = decode(row.values, *moves)
+            likely = row.values[np.arange(len(tags)), tags]
+            return WordTags(row.text, row.starts, row.ends, tags, likely)
+        starts, ends = np.asarray(target.starts, np.int64), np.asarray(target.ends, np.int64)
+        place = np.searchsorted(row.starts, starts)
+        there = place < len(row.starts)
+        there[there] = row.starts[place[there]] < ends[there]
+        values = row.values[place[there]]
+        tags = np.full(len(starts), self._missing, np.int32)
+        likely = np.zeros(len(starts), np.float32)
+        tags[there] = found = decode(values, *moves)
+        likely[there] = values[np.arange(len(found)), found]
+        return WordTags(row.text, starts.astype(np.int32), ends.astype(np.int32), tags, likely)
+
+    @property
+    def _missing(self) -> int:
+        """The tag of words of which the tokenizer makes nothing."""
+        if OUTSIDE in self.labels:
+            return self.labels.index(OUTSIDE)
+        return max(range(len(self.labels)), key=lambda i: self.shares[i] if self.shares else 0)
+
+    def _tags(self, row: WordScores | WordTags, target: Tagged | None = None) -> list[str]:
+        chosen = row if isinstance(row, WordTags) else self._chosen(row, target)
+        return [self.labels[number] for number in chosen.tags]
+
+    def found(self, row: WordScores | WordTags) -> list[dict[str, Any]]:
+        """The entities of a row: text, start, end (characters), type and score.
+
+        The score is the mean probability of the tags of its words. Of plain
+        classes each word is one.
+        """
+        chosen = row if isinstance(row, WordTags) else self._chosen(row)
+        tags = self._tags(chosen)
+        if self.entities:
+            spans = [(one.first, one.end, one.type) for one in entities_of(tags)]
+        else:
+            spans = [(place, place + 1, tag) for place, tag in enumerate(tags)]
+        return [
+            {
+                "text": row.text[int(chosen.starts[first]) : int(chosen.ends[end - 1])],
+                "start": int(chosen.starts[first]),
+                "end": int(chosen.ends[end - 1]),
+                "type": kind,
+                "score": short(chosen.scores[first:end].mean()),
+            }
+            for first, end, kind in spans
+        ]
+
+    def prediction(self, output: Any) -> Prediction:
+        """The entities, each with text, start, end, type and score."""
+        return Prediction(self.found(_row(output)), None, {})
+
+    def row(self, output: Any) -> dict[str, Any]:
+        """The entities as a list."""
+        return {"prediction": self.found(_row(output))}
+
+    def shown(self, target: Any) -> Any:
+        """The entities with start, end (characters) and type."""
+        tags = target.tags
+        if self.entities:
+            spans = [(one.first, one.end, one.type) for one in entities_of(tags)]
+        else:
+            spans = [(place, place + 1, tag) for place, tag in enumerate(tags)]
+        return [
+            {"start": target.starts[first], "end": target.ends[end - 1], "type": kind}
+            for first, end, kind in spans
+        ]
+
+    def words(self, value: Any) -> str:
+        """`Ada Lovelace (person), London (place)`; of targets, which have no text, the places."""
+        found = self.shown(value) if isinstance(value, Tagged) else value
+        if not found:
+            return "nothing"
+        named = [
+            f"{excerpt(one['text'], 40) if 'text' in one else one['start']} ({one['type']})"
+            for one in found[:_NAMED]
+        ]
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        return ", ".join(named) + more
+
+    # ---- what a model is worth ---------------------------------------------------------------
+
+    def metrics(self, outputs: Array, truth: Array) -> dict[str, Any]:
+        """See `tltool.tasks.metrics.tags`."""
+        from tltool.tasks.metrics.tags import entity_metrics, word_metrics
+
+        if len(outputs) != len(truth):
+            raise EvaluationError(f"There are {len(outputs)} outputs for {len(truth)} rows.")
+        if bad := int((~self.finite(outputs)).sum()):
+            raise EvaluationError(f"{bad} of {len(outputs)} outputs are not finite numbers.")
+        predicted = [self._tags(row, target) for row, target in zip(outputs, truth, strict=True)]
+        true = [target.tags for target in truth]
+        measure = entity_metrics if self.entities else word_metrics
+        return measure(true, predicted, self.types)
+
+    def worst(self, outputs: Array, truth: Array) -> Array:
+        """Rows with most mistakes first."""
+        import numpy as np
+
+        from tltool.tasks.metrics.tags import mistakes
+
+        wrong = np.zeros(len(truth), int)
+        for number, (row, target) in enumerate(zip(outputs, truth, strict=True)):
+            tags = self._tags(row, target)
+            if self.entities:
+                wrong[number] = len(mistakes(set(entities_of(target.tags)), set(entities_of(tags))))
+            else:
+                wrong[number] = sum(a != b for a, b in zip(tags, target.tags, strict=True))
+        order = np.argsort(-wrong, kind="stable")
+        return order[wrong[order] > 0]
+
+    def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
+        """One row a type, and the kinds of mistakes."""
+        header = ("Type", *self.table_columns.values(), "Entities" if self.entities else "Words")
+        tables = [Table("Types", header, [self._cells(row) for row in metrics["per_class"]])]
+        if "errors" in metrics:
+            rows = [
+                (kind.replace("_", " "), f"{number:,}")
+                for kind, number in metrics["errors"].items()
+            ]
+            tables.append(Table("Mistakes with entities", ("Kind", "Number"), rows))
+        return tables
+
+    def limits(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Which types have few entities."""
+        few = [row["label"] for row in metrics["per_class"] if row["support"] < FEW_ROWS]
+        if not few:
+            return []
+        return [
+            f"{count(len(few), 'type')} with fewer than {FEW_ROWS} examples, whose own scores are "
+            f"uncertain: {', '.join(few[:10])}."
+        ]
+
+    def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Bars:
+        """Precision and recall of each type, of the most frequent ones."""
+        rows = [row for row in metrics["per_class"] if row["support"]]
+        rows = sorted(rows, key=lambda row: -int(row["support"]))[:_SHOWN]
+        shares = {
+            name.capitalize(): [row[name] for row in rows] for name in ("precision", "recall")
+        }
+        return Bars([row["label"] for row in rows], shares, "Scores of each type")
+
+    def baseline(
+        self, train: tuple[Sequence[Any], Sequence[Any]], test: tuple[Sequence[Any], Sequence[Any]]
+    ) -> tuple[str, Array, str]:
+        """A logistic regression on what words and their neighbours look like."""
+        from tltool.tasks.tag_baseline import word_features_baseline
+
+        found = word_features_baseline(self.labels, train, test)
+        name = "word features + logistic regression"
+        return name, _objects(found), "L2 penalty 1e-5, 10 passes"
+
+    # ---- linear models -----------------------------------------------------------------------
+
+    linear_model = "no linear model"
+
+    def fit_linear(self, features: Any, truth: Array, strength: float) -> Callable[[Any], Array]:
+        """There is none on one vector for each row."""
+        raise _no_linear_model()
+
+    def linear_setting(self, strength: float) -> str:
+        """See `fit_linear`."""
+        return ""
+
+    def score(self, outputs: Array, truth: Array) -> float:
+        """The F1."""
+        return float(self.metrics(outputs, truth)["f1"])
+
+    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
+        """See `fit_linear`."""
+        raise _no_linear_model()
+
+    # ---- exports -----------------------------------------------------------------------------
+
+    raw_name = "logits"
+
+    @property
+    def result_shape(self) -> tuple[int | None, ...]:
+        """Probabilities of each token's tags."""
+        return (None, None, len(self.labels))
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """See `Target.contents`."""
+        none = "padded to the row with most"
+        return {
+            "probabilities": "the probability of each tag, in the order of `task.labels`, at each "
+            "token; that of the first token of a word counts",
+            "logits": "the model's raw outputs at each token, whose softmax are the probabilities",
+            "entity_text": f"the text of each entity, {none} with empty texts",
+            "entity_start": f"its first character, counted from 0, {none} with -1",
+            "entity_end": f"the character after its last one, {none} with -1",
+            "entity_type": f"its type, {none} with empty texts",
+            "entity_score": f"the mean probability of its words' tags, {none} with 0",
+            "word_start": f"the first character of each word, {none} with -1",
+            "word_end": f"the character after its last one, {none} with -1",
+            "word_probabilities": f"the probability of each tag of each word, {none} with 0",
+        }
+
+    def served(self, raw: Any) -> dict[str, Any]:
+        """Entities, and words with the probabilities of their tags, of `WordTensors`."""
+        from tltool.tasks.tag_graph import served_entities
+
+        return served_entities(raw, self.labels, self.entities)
+
+    def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor | None:
+        """A softmax."""
+        import keras
+
+        return keras.layers.Activation("softmax", dtype="float32", name="probabilities")(raw)
+
+    def answers(self, outputs: Array, labels: Sequence[str]) -> list[Any]:
+        """Start, end and type of the entities of each row."""
+        named = replace(self, labels=tuple(labels))
+        return [self._named(named.found(row)) for row in outputs]
+
+    @staticmethod
+    def _named(found: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+        return [[one["start"], one["end"], one["type"]] for one in found]
+
+    def from_served(self, outputs: Mapping[str, Any]) -> tuple[Array, list[Any]]:
+        """See `Target.from_served`."""
+        import numpy as np
+
+        rows, names = [], []
+        for row in range(len(outputs["word_start"])):
+            starts, ends, values = (
+                np.asarray(outputs[f"word_{name}"][row])
+                for name in ("start", "end", "probabilities")
+            )
+            kept = starts >= 0
+            probabilities = values.reshape(len(starts), len(self.labels))[kept].astype(np.float32)
+            starts, ends = starts[kept].astype(np.int32), ends[kept].astype(np.int32)
+            rows.append(WordScores("", starts, ends, probabilities))
+            places = (outputs[f"entity_{name}"][row] for name in ("start", "end", "type"))
+            names.append(
+                [
+                    [int(start), int(end), kind.decode() if isinstance(kind, bytes) else str(kind)]
+                    for start, end, kind in zip(*places, strict=True)
+                    if start >= 0
+                ]
+            )
+        return _objects(rows), names
+
+    def program(self) -> Program:
+        """Programs print the entities."""
+        return Program(labels=True, tags=True)
+
+    def gives(self) -> str:
+        """See `Target.gives`."""
+        return f"It gives the probability of each of {len(self.labels)} tags at each token."
+
+    @property
+    def golden_name(self) -> str:
+        """The probabilities of each word."""
+        return "word_probabilities"
+
+    def golden_row(self, output: Any, decimals: int) -> Any:
+        """Of each word its place and the probabilities of its tags."""
+        row = _row(output)
+        return [
+            {"start": int(start), "end": int(end), "probabilities": short_list(values, decimals)}
+            for start, end, values in zip(row.starts, row.ends, row.values, strict=True)
+        ]
+
+    def from_golden(self, values: Sequence[Any]) -> Array:
+        """See `golden_row`."""
+        import numpy as np
+
+        return _objects(
+            WordScores(
+                "",
+                np.array([word["start"] for word in row], np.int32),
+                np.array([word["end"] for word in row], np.int32),
+                np.array([word["probabilities"] for word in row], np.float32).reshape(
+                    len(row), len(self.labels)
+                ),
+            )
+            for row in values
+        )
+
+    def with_inputs(self, outputs: Array, inputs: Sequence[Any]) -> Array:
+        """With the texts."""
+        pairs = zip(outputs, inputs, strict=True)
+        return _objects(
+            replace(row, text=text.decode() if isinstance(text, bytes) else text)
+            for row, text in pairs
+        )
+
+    # ---- the export gate ---------------------------------------------------------------------
+
+    padding: ClassVar[Mapping[str, Any]] = {
+        "entity_text": b"",
+        "entity_start": -1,
+        "entity_end": -1,
+        "entity_type": b"",
+        "entity_score": 0.0,
+        "word_start": -1,
+        "word_end": -1,
+        "word_probabilities": 0.0,
+    }
+    answers_name = "entities"
+    same_answer = "same entities"
+
+    def differences(self, expected: Array, received: Array) -> Array:
+        """The largest of each row, (n, 1); infinite where the words differ."""
+        import numpy as np
+
+        return np.array([[_distance(a, b)] for a, b in zip(expected, received, strict=True)])
+
+    def range_of(self, outputs: Array) -> float:
+        """Probabilities go from 0 to 1."""
+        return 1.0
+
+    def agrees(self, expected: Array, answers: Sequence[Any]) -> Array:
+        """Where the same entities are named, or a word's tags are tied."""
+        import numpy as np
+
+        return np.array(
+            [
+                self._named(self.found(row)) == [list(one) for one in names] or _tied(row)
+                for row, names in zip(expected, answers, strict=True)
+            ],
+            bool,
+        )
+
+    def grace(self, rows: int) -> float:
+        """What one row's entities may change."""
+        return 1 / rows
+
+    def brief(self, output: Any, answer: Any = None) -> str:
+        """`0–12 person, 20–26 place`."""
+        names = self._named(self.found(output)) if answer is None else answer
+        return ", ".join(f"{start}–{end} {kind}" for start, end, kind in names[:4]) or "nothing"
+
+    def change(self, expected: Array, received: Array, *, raw: bool) -> float:
+        """Half the sum of the differences of a token's probabilities, mean over the tokens."""
+        import numpy as np
+
+        from tltool.tasks.row_losses import softmax
+
+        if raw:
+            expected, received = softmax(expected), softmax(received)
+        return float(np.abs(received - expected).sum(axis=-1).mean() / 2)
+
+    # ---- manifests ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """See `Target.from_json`."""
+        return cls(labels=checked_labels(values["labels"]))
+
+
+def _inside(tag: str) -> str:
+    """The tag with which a word goes on that begins with this one."""
+    prefix, kind = prefix_of(tag)
+    return f"I-{kind}" if prefix else tag
+
+
+def short_list(values: Any, decimals: int) -> list[float]:
+    """Numbers with so many decimals."""
+    import numpy as np
+
+    rounded: list[float] = np.round(np.asarray(values, np.float64), decimals).tolist()
+    return rounded
+
+
+def _objects(rows: Any) -> Array:
+    """An array of objects (n,), whatever they are."""
+    import numpy as np
+
+    rows = list(rows)
+    array = np.empty(len(rows), object)
+    for number, row in enumerate(rows):
+        array[number] = row
+    return array
+
+
+def _row(output: Any) -> Any:
+    """The object that a row of outputs is, also where it is an array of no axis."""
+    return output[()] if hasattr(output, "dtype") else output
+
+
+def _numbers(row: WordScores | WordTags) -> Array:
+    return row.values if isinstance(row, WordScores) else row.scores
+
+
+def _distance(one: WordScores, other: WordScores) -> float:
+    import numpy as np
+
+    same = np.array_equal(one.starts, other.starts) and np.array_equal(one.ends, other.ends)
+    if not same:
+        return float("inf")
+    return float(np.abs(one.values - other.values).max()) if len(one.starts) else 0.0
+
+
+def _tied(row: WordScores) -> bool:
+    import numpy as np
+
+    if not len(row.starts):
+        return False
+    best = np.sort(row.values, axis=1)[:, -2:]
+    return bool((best[:, 1] - best[:, 0] < TIE).any())
+
+
+def _no_linear_model() -> EvaluationError:
+    return EvaluationError(
+        f"A kind of target that {_NO_VECTOR}.", hint="train with `solver: gradient`"
+    )
