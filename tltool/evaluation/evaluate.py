@@ -107,15 +107,13 @@ class PredictionRows(Sequence[dict[str, Any]]):
 
     def __init__(self, outputs: np.ndarray, examples: Examples, task: Task) -> None:
         self._outputs, self._examples, self._target = np.asarray(outputs), examples, task.target
-        columns = self._outputs.dtype.names
-        shape = (len(examples), *(() if columns else task.target.result_shape[1:]))
-        if self._outputs.shape != shape:
+        kept = self._outputs.dtype.names is not None
+        shape = (len(examples), *(() if kept else task.target.row_shape))
+        if not _fits(self._outputs.shape, shape):
             raise EvaluationError(
                 f"Outputs of shape {shape} are needed. Received: {self._outputs.shape}."
             )
-        parts = [self._outputs[name] for name in columns] if columns else [self._outputs]
-        finite = [np.isfinite(part.reshape(len(examples), -1)).all(axis=1) for part in parts]
-        if bad := np.flatnonzero(~np.all(finite, axis=0)).tolist():
+        if bad := np.flatnonzero(~task.target.finite(self._outputs)).tolist():
             raise EvaluationError(
                 f"The model's output is not a finite number for {len(bad)} of {len(examples)} "
                 f"rows, the first is {examples.origins[bad[0]]}."
@@ -142,8 +140,8 @@ class PredictionRows(Sequence[dict[str, Any]]):
 
 def prediction_columns(task: Task) -> list[str]:
     """The columns of every row that a prediction can give, in CSV, `error` last."""
-    blank = np.zeros([size or 0 for size in task.target.result_shape[1:]], np.float32)
-    return [*_flat({"origin": "", "input": ""} | task.target.row(blank)), "error"]
+    row = task.target.row(task.target.blank)
+    return [*_flat({"origin": "", "input": ""} | row), "error"]
 
 
 def write_predictions(
@@ -211,6 +209,13 @@ def format_rows(
         yield buffer.getvalue().removesuffix(CSV_LINE_END)
         buffer.seek(0)
         buffer.truncate()
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    """Whether a shape is one that is wanted, None for any size."""
+    return len(shape) == len(wanted) and all(
+        size in (None, given) for given, size in zip(shape, wanted, strict=True)
+    )
 
 
 def _mistake(row: int, outputs: np.ndarray, examples: Examples, target: Target) -> Mistake:

@@ -32,7 +32,7 @@ class Forward:
         self._traced: tuple[Any, Any] = (None, None)
 
     def __call__(self, examples: Examples) -> npt.NDArray[np.float32]:
-        """What the model returns for each example, float32 (n, outputs), in their order."""
+        """What the model returns for each example, float32 (n, …), in their order."""
         import numpy as np
 
         numbers, parts = zip(*self.batches(examples), strict=True)
@@ -79,7 +79,7 @@ def raw_outputs(
     preprocessing: ImagePreprocessing | TextPreprocessing,
     batch_size: int = 32,
 ) -> npt.NDArray[np.float32]:
-    """What the model itself returns for each example, float32 (n, outputs); see `Forward`."""
+    """What the model itself returns for each example, float32 (n, …); see `Forward`."""
     return Forward(model, preprocessing, batch_size)(examples)
 
 

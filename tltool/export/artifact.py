@@ -82,8 +82,7 @@ class Artifact:
             outputs.append(values)
             labels.extend(names)
         if not outputs:
-            shape = (0, *self.task.target.result_shape[1:])
-            return np.zeros(shape, np.float32), []
+            return self.task.target.blank[None][:0], []
         return np.concatenate(outputs), labels
 
 

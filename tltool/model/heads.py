@@ -1,8 +1,8 @@
 """Task heads: what turns a backbone's features into a task's raw outputs.
 
 A head is a function `head(features, task, **options)` that returns a Keras
-tensor of shape (batch, task.num_outputs): logits, or the standardised target
-for regression. A head of your own is found by one of
+tensor of shape (batch, *task.target.output_shape): logits, or the standardised
+target for regression. A head of your own is found by one of
 
 - `@tltool.register_head("my_head")` and `head: my_head` in the recipe,
 - `head: package.module:function` in the recipe,
@@ -33,10 +33,11 @@ def default_head(
     activation: str = "relu",
     l2: float = 0.0,
 ) -> Any:
-    """Dropout and dense layers on the pooled features, the last one linear.
+    """Dropout and dense layers on the features that the target reads, the last one linear.
 
     Args:
-        features: Uses `features.pooled`, (batch, channels).
+        features: Uses those of `task.target.reads`: by default `features.pooled`,
+            (batch, channels); of others each place has an output of its own.
         task: Sets the width of the last layer.
         hidden_units: Widths of hidden layers before it.
         dropout: Share of the inputs of each dense layer that is dropped.
@@ -44,14 +45,23 @@ def default_head(
         l2: Factor of the L2 penalty on every kernel.
 
     Returns:
-        Raw outputs, (batch, task.num_outputs), float32.
+        Raw outputs, (batch, …, task.num_outputs), float32.
+
+    Raises:
+        HeadError: The backbone has no such features.
     """
     from keras import layers, regularizers
 
     def penalty() -> Any:
         return regularizers.L2(l2) if l2 else None
 
-    x = features.pooled
+    x = getattr(features, task.target.reads)
+    if x is None:
+        raise HeadError(
+            f"The task {task.spec.name!r} reads {task.target.reads} features, and the backbone "
+            "has none.",
+            hint="choose another backbone: `tltool models list`",
+        )
     for index, units in enumerate(hidden_units, start=1):
         x = layers.Dropout(dropout, name=f"head_dropout{index}")(x)
         name = f"head_hidden{index}"
@@ -181,10 +191,11 @@ def build_head(section: HeadSection, features: Features, task: Task) -> Any:
         ) from error
     output = head(features, task, **options)
     shape = tuple(getattr(output, "shape", ()))
-    if shape != (None, task.num_outputs):
+    wanted = (None, *task.target.output_shape)
+    if shape != wanted:
         raise HeadError(
             f"The head {section.name!r} returned shape {shape}, but the task "
-            f"{task.spec.name!r} needs (None, {task.num_outputs}).",
+            f"{task.spec.name!r} needs {wanted}.",
             hint="Return raw outputs (logits), one for each class; no softmax, no sigmoid.",
         )
     return output

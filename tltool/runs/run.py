@@ -119,10 +119,11 @@ class Run:
             if lacking is None:
                 raise
             raise RunError(f"{error.message}\n  {lacking.message}", hint=lacking.hint) from error
-        if model.output_shape != (None, self.task.num_outputs):
+        outputs = (None, *self.task.target.output_shape)
+        if model.output_shape != outputs:
             raise RunError(
                 f"{file} gives outputs of shape {model.output_shape}, but by "
-                f"{self.folder.labels.name} they are {self.task.num_outputs} for each row.",
+                f"{self.folder.labels.name} they are {outputs}.",
                 hint=COPY_RUN_AGAIN,
             )
         if not _fits(model, self.preprocessing):

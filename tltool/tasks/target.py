@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
@@ -124,6 +124,8 @@ class Target(ABC):
     """Of `search_values`: what `training.monitor: loss` ranks by, and what `metric` does."""
     linear_copies: ClassVar[int] = 2
     """How many times the memory of its coefficients a fit of `linear_model` takes."""
+    reads: ClassVar[Literal["pooled", "sequence", "feature_map", "pyramid"]] = "pooled"
+    """Which of a backbone's `Features` the default head builds on."""
     mistakes_title: ClassVar[str] = "Mistakes"
     """Heading of the list of worst rows."""
 
@@ -220,7 +222,12 @@ class Target(ABC):
     @property
     @abstractmethod
     def num_outputs(self) -> int:
-        """Width of the model's raw output."""
+        """Width of the model's raw output: its last axis."""
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of one row's raw output, None for a size that differs from row to row."""
+        return (self.num_outputs,)
 
     @abstractmethod
     def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
@@ -236,7 +243,7 @@ class Target(ABC):
 
     @abstractmethod
     def encode(self, truth: Array) -> Array:
-        """What the loss compares raw outputs with, float32 (n, num_outputs)."""
+        """What the loss compares raw outputs with, float32 (n, *output_shape)."""
 
     def packed(self, truth: Array) -> tuple[Array, Callable[[Any], Any]]:
         """`encode` for training a batch at a time, where all rows at once would be too much.
@@ -305,7 +312,28 @@ class Target(ABC):
 
     @abstractmethod
     def outputs(self, raw: Any) -> Any:
-        """What a user reads, of raw outputs (n, num_outputs), NumPy or backend tensors."""
+        """What a user reads, of raw outputs (n, *output_shape), NumPy or backend tensors."""
+
+    @property
+    def row_shape(self) -> tuple[int | None, ...]:
+        """Shape of one row of `outputs`, None for a size that differs from row to row."""
+        return self.result_shape[1:]
+
+    @property
+    def blank(self) -> Array:
+        """A row of `outputs` without meaning, from which `row` makes all its columns."""
+        import numpy as np
+
+        return np.zeros([size or 0 for size in self.row_shape], np.float32)
+
+    def finite(self, outputs: Array) -> Array:
+        """Which rows have finite numbers alone, bool (n,); of `outputs` or what `kept` gives."""
+        import numpy as np
+
+        names = outputs.dtype.names
+        parts = [outputs[name] for name in names] if names else [outputs]
+        rows = [np.isfinite(part.reshape(len(outputs), -1)).all(axis=1) for part in parts]
+        return np.all(rows, axis=0)
 
     @abstractmethod
     def prediction(self, output: Any) -> Prediction:
