@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,14 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import StandardScaler
 
 from tltool.data.examples import Examples
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.support.errors import EvaluationError
 from tltool.support.files import size_text
+from tltool.tasks.stratify import evenly_spaced
 from tltool.tasks.table import Task
 from tltool.tasks.target import Target
 
+_OWN_ROWS, _PICTURES = 500, 32
 FOLDS = 3
 # Values tried for C, the inverse strength of the penalty; the middle one is
 # taken where cross-validation is too dear. Standardised features are larger
@@ -127,6 +130,37 @@ def features_baseline(
         _FEATURE_STRENGTHS,
     )
     return _result(f"{name} + {task.target.linear_model}", metrics, setting, task, started)
+
+
+def own_baseline(
+    train: Examples, test: Examples, task: Task, contract: ImagePreprocessing | TextPreprocessing
+) -> BaselineResult | None:
+    """What the kind of target has of its own on pictures; None where it has nothing.
+
+    Args:
+        train, test: Labelled pictures.
+        task: With its target.
+        contract: The size at which pictures are looked at.
+    """
+    started = time.perf_counter()
+    if not task.target.has_own_baseline or not isinstance(contract, ImagePreprocessing):
+        return None
+    _check_counts(len(train), len(test))
+    few = train.take(evenly_spaced(len(train), _OWN_ROWS))
+    name, outputs, setting = task.target.own_baseline(
+        _pictures(few, contract), few.targets, _pictures(test, contract), test.targets
+    )
+    truth = task.target.truth(test.targets, test.origins)
+    return _result(name, task.target.metrics(outputs, truth), setting, task, started)
+
+
+def _pictures(examples: Examples, contract: ImagePreprocessing) -> Iterator[np.ndarray]:
+    """Pictures at the size of the model's input, uint8 (h, w, 3), few of them at a time."""
+    from tltool.data.images.store import ImageStore
+
+    for start in range(0, len(examples), _PICTURES):
+        some = examples.take(range(start, min(start + _PICTURES, len(examples))))
+        yield from ImageStore(some.inputs, some.origins, contract).load_all()
 
 
 def _tfidf() -> FeatureUnion:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.support import stopping
 from tltool.support.errors import EvaluationError
-from tltool.support.files import write_json, write_text
+from tltool.support.files import atomic_path, write_json, write_text
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 
@@ -156,18 +156,20 @@ def _baseline(
 
 def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
     from tltool.backbones.load import load_backbone
-    from tltool.evaluation.baseline import features_baseline, text_baseline
+    from tltool.evaluation.baseline import features_baseline, own_baseline, text_baseline
     from tltool.evaluation.inference import raw_outputs
 
     train, test = prepared.examples.split("train"), prepared.examples.split(held_out)
     if run.task.spec.modality == "text":
         return text_baseline(train, test, run.task)
+    if (found := own_baseline(train, test, run.task, prepared.backbone.preprocessing)) is not None:
+        return found
     section = run.recipe.backbone
     untrained = load_backbone(
         section.name,
         modality="image",
         image_size_px=section.image_size_px,
-        image_fit=section.image_fit,
+        image_fit=run.recipe.spec.target.image_fit or section.image_fit,
         weights="random",
     )
     return features_baseline(
@@ -190,7 +192,25 @@ def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:
     truth = target.truth(measured.examples.targets)
     picture = target.picture(measured.outputs, truth, measured.evaluation.metrics)
     draw(picture, run.folder.plot)
+    if target.draws_worst:
+        _draw_worst(run, measured, truth)
     return picture.title
+
+
+def _draw_worst(run: Run, measured: _Measured, truth: Any) -> None:
+    """A picture of each of the worst rows, the worst first."""
+    target, examples = run.task.target, measured.examples
+    rows = target.worst(measured.outputs, truth)[: run.recipe.evaluation.mistakes].tolist()
+    if not rows:
+        return
+    worst = examples.take(rows)
+    outputs = run.outputs(replace(worst, targets=[None] * len(rows)))
+    folder = run.folder.worst
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, output in enumerate(outputs):
+        content = target.drawn(worst.inputs[number], worst.targets[number], output)
+        with atomic_path(folder / f"{number + 1}.png") as temporary:
+            temporary.write_bytes(content)
 
 
 def _export(

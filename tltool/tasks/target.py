@@ -12,8 +12,9 @@ are used, since reading a recipe needs the names of fields that do not apply.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
@@ -44,11 +45,31 @@ class LabelColumns:
         names: The columns; one, or several that are one target together.
         separator: Between several labels in one cell; None finds it out.
         several: Whether `names` were given as several columns, if only one.
+        classes: What stands in masks for each class, or None; see `data.mask_classes`.
+        ignored: What stands there for pixels without class; see `data.mask_ignored`.
     """
 
     names: tuple[str, ...] = ("label",)
     separator: str | None = None
     several: bool = False
+    classes: Mapping[str, Any] | None = None
+    ignored: Any = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a kind finds in a folder or file of its own form.
+
+    Attributes:
+        rows: Input, label, where that is, and the folder it stands in, such as
+            "train", or nothing.
+        broken: What cannot be a row: where that is, and why.
+        classes: As in `LabelColumns`, where the form says what they are.
+    """
+
+    rows: Sequence[tuple[Any, Any, str, str]]
+    broken: Sequence[tuple[str, str]] = ()
+    classes: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +96,9 @@ class Prediction:
     probabilities: dict[str, float]
 
 
+_FLAGS = ("labels", "sets", "numbers", "masks", "offset")
+
+
 @dataclass(frozen=True)
 class Program:
     """What the programs beside an exported model must know of its output.
@@ -83,6 +107,7 @@ class Program:
         labels: Whether the output has labels.
         sets: Whether a label is given from its threshold on.
         numbers: Whether there are several numbers with names.
+        masks: Whether the output has a class for each pixel.
         offset: Whether the program undoes the numbers' scale.
         constants: Names and values that it begins with.
         doubles: Those in double precision.
@@ -91,6 +116,7 @@ class Program:
     labels: bool = False
     sets: bool = False
     numbers: bool = False
+    masks: bool = False
     offset: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)
     doubles: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -98,7 +124,7 @@ class Program:
     @property
     def flags(self) -> dict[str, bool]:
         """What the `% if` lines of templates ask for."""
-        return {name: getattr(self, name) for name in ("labels", "sets", "numbers", "offset")}
+        return {name: getattr(self, name) for name in _FLAGS}
 
 
 class Target(ABC):
@@ -116,6 +142,22 @@ class Target(ABC):
     """What `metrics` gives, in the order of reports; the first is the headline."""
     refused: ClassVar[Mapping[str, Refusal]] = {}
     """Fields of a recipe that mean nothing for it, by dotted path."""
+    options: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a recipe, by dotted path, that only kinds that name them here have."""
+    image_fit: ClassVar[Literal["stretch"] | None] = None
+    """How pictures must become square; None leaves it to the recipe and the backbone."""
+    label_column: ClassVar[str] = "label"
+    """The column of tables that has the targets where a recipe names none."""
+    file_labels: ClassVar[bool] = False
+    """Whether a label in a table is the path of a file, relative to the table's folder."""
+    folder_hint: ClassVar[str] = ""
+    """How a folder of pictures must look that `layout` reads; empty where there is none."""
+    file_column: ClassVar[str] = ""
+    """The column of predictions that names the file that `file_of` gives; empty for none."""
+    has_own_baseline: ClassVar[bool] = False
+    """Whether `own_baseline` takes the place of a linear model on an untrained model's features."""
+    draws_worst: ClassVar[bool] = False
+    """Whether `drawn` makes a picture of a row."""
     from_folders: ClassVar[bool] = False
     """Whether the name of a folder is the target of what is in it."""
     many_columns: ClassVar[bool] = False
@@ -141,6 +183,29 @@ class Target(ABC):
             cells: Those of all rows, as they stand there, to find out how they are
                 written: one value a row, or a tuple with one of each column.
         """
+
+    @classmethod
+    def layout(cls, source: Path) -> Layout | None:
+        """The rows of a folder or file in a form that only this kind has; None for other forms.
+
+        Raises:
+            DataError: It is of such a form and cannot be used.
+        """
+        return None
+
+    @classmethod
+    def fitted_to(cls, target: Any, value: Any) -> Any:
+        """The target, where it can be that of this input.
+
+        Raises:
+            BadValueError: It cannot.
+        """
+        return target
+
+    @property
+    def data_fields(self) -> dict[str, Any]:
+        """Fields of `data` by which other data must be read as the training rows were."""
+        return {}
 
     @classmethod
     @abstractmethod
@@ -261,7 +326,10 @@ class Target(ABC):
 
     @abstractmethod
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
-        """The training loss of raw outputs and encoded targets."""
+        """The training loss of raw outputs and encoded targets.
+
+        A kind that has `training.dice` among its `options` takes it as an argument `dice` too.
+        """
 
     def smoothed(self, encoded: Array, amount: float) -> Array:
         """Encoded targets as `loss` smooths them."""
@@ -346,17 +414,26 @@ class Target(ABC):
         All rows have the same keys, those of mappings in them too.
         """
 
-    def kept(self, outputs: Array, targets: Sequence[Any]) -> Array:
+    def kept(self, outputs: Array, targets: Sequence[Any], inputs: Sequence[Any] = ()) -> Array:
         """What evaluation keeps of the outputs of some rows, (n, …): all, unless that is too much.
 
         Args:
             outputs: As `outputs` gives them.
             targets: Of these rows, None where unknown.
+            inputs: Of these rows, or nothing where they are not at hand.
 
         Returns:
             An array of n rows that `metrics`, `worst`, `picture` and `row` take as well.
         """
         return outputs
+
+    def predictions(self, outputs: Array, inputs: Sequence[Any]) -> list[Prediction]:
+        """What rows of `outputs` say of their inputs."""
+        return [self.prediction(row) for row in outputs]
+
+    def file_of(self, output: Any) -> bytes | None:
+        """A PNG file that belongs to a row of predictions; None for none."""
+        return None
 
     def shown(self, target: Any) -> Any:
         """A target as a table of predictions shows it."""
@@ -405,7 +482,35 @@ class Target(ABC):
     def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Picture:
         """What the report draws."""
 
+    def drawn(self, value: Any, target: Any, output: Any) -> bytes:
+        """A picture of one row, as PNG, where `draws_worst`.
+
+        Args:
+            value: The input.
+            target: The true one.
+            output: As `kept` gives it of an unlabelled row.
+        """
+        raise NotImplementedError
+
     # ---- linear models to compare with -------------------------------------------------------
+
+    def own_baseline(
+        self,
+        train: Iterable[Any],
+        targets: Sequence[Any],
+        test: Iterable[Any],
+        test_targets: Sequence[Any],
+    ) -> tuple[str, Array, str]:
+        """A baseline on pictures themselves, where `has_own_baseline`.
+
+        Args:
+            train, test: Pictures at the size of the model's input, uint8 (h, w, 3).
+            targets, test_targets: Theirs.
+
+        Returns:
+            Its name, what `metrics` takes as outputs on the test rows, and how it was fitted.
+        """
+        raise NotImplementedError
 
     @property
     @abstractmethod
@@ -477,6 +582,10 @@ class Target(ABC):
     def result_range(self) -> tuple[float, float] | None:
         """Smallest and largest possible value of the result; None where there are none."""
         return None
+
+    def golden(self, outputs: Array) -> Array:
+        """What golden examples hold of `outputs`: all, unless that is too much."""
+        return outputs
 
     @property
     def golden_name(self) -> str:

@@ -99,7 +99,7 @@ def make_dataset(
 def make_batches(
     source: Source,
     *,
-    targets: np.ndarray | None,
+    targets: np.ndarray | Source | None,
     weights: np.ndarray | None = None,
     batch_size: int,
     training: bool,
@@ -118,7 +118,8 @@ def make_batches(
 
     Args:
         source: The rows.
-        targets: Encoded targets (n, ...), or what `encode` makes them of; None for inputs alone.
+        targets: Encoded targets (n, ...), or what `encode` makes them of, or a source of
+            them; None for inputs alone.
         weights: Of each row (n,), or of its outputs (n, outputs); None weighs all with 1.
         batch_size: Rows a batch.
         training: Whether to shuffle.
@@ -137,6 +138,7 @@ def make_batches(
         ValueError: `targets` or `weights` are not one for each row, or
             `tokens_per_batch` is given for images.
     """
+    maps = targets if isinstance(targets, Source) else None
     labels = _labels(targets, weights, source.count)
     if order is not None:
         ordering = make_ordering(len(order), batch_size=batch_size)
@@ -152,16 +154,23 @@ def make_batches(
         if order is not None:
             rows = tf.gather(tf.constant(order, tf.int64), rows)
         one_by_one = tf.data.Dataset.from_tensor_slices(rows)
-        batches = ordering.batched(source.load(one_by_one, rows), sizes)
+        loaded = source.load(one_by_one, rows)
+        if maps is not None:
+            loaded = tf.data.Dataset.zip((loaded, maps.load(one_by_one, rows)))
+        batches = ordering.batched(loaded, sizes)
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
 
     @tf.autograph.experimental.do_not_convert
     def complete(key: Any, batch: Any) -> Any:
-        rows, *loaded = batch if isinstance(batch, tuple) else (batch,)
+        batch, mapped = (batch, ()) if maps is None else batch
+        rows, *loaded = _parts(batch)
         inputs = source.finish(key, rows, *loaded)
         if labels is None:
             return inputs
-        targets, weights = (tf.gather(x, rows) for x in labels)
+        *gathered, weights = (tf.gather(x, rows) for x in labels)
+        if maps is not None:
+            gathered = [maps.finish(key, rows, *_parts(mapped)[1:])]
+        (targets,) = gathered
         batch = (inputs, targets if encode is None else encode(targets), weights)
         return batch if mixing is None else mixing(key, rows, *batch)
 
@@ -177,12 +186,19 @@ def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Datas
     return keys.take(1).flat_map(epoch)
 
 
+def _parts(batch: Any) -> tuple[Any, ...]:
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
 def _labels(
-    targets: np.ndarray | None, weights: np.ndarray | None, count: int
-) -> tuple[Any, Any] | None:
+    targets: np.ndarray | Source | None, weights: np.ndarray | None, count: int
+) -> tuple[Any, ...] | None:
+    """Targets, where they are at hand, and weights."""
     if targets is None:
         return None
     weighting = np.ones(count) if weights is None else np.asarray(weights)
+    if isinstance(targets, Source):
+        return (tf.constant(weighting, tf.float32),)
     if len(targets) != count or len(weighting) != count:
         raise ValueError(
             f"There are {count} examples, but targets of shape {targets.shape} "
