@@ -16,6 +16,7 @@ from tltool.export.signatures import Signature, TensorInfo
 from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import read_json, write_json
+from tltool.support.items import shape_fits
 from tltool.support.sums import SUMS_FILE, changes_in
 from tltool.tasks.table import Modality, Task
 
@@ -171,10 +172,11 @@ class Contract:
             modules=values.modules,
             runtime=values.runtime,
         )
-        if contract.result_width not in (None, task.target.result_shape[1:]):
+        found = contract.result_width
+        if found is not None and not shape_fits(found, task.target.result_shape[1:]):
             raise ExportError(
                 f"{file}: its task has {task.target.result_shape[1:]} results for each row, its "
-                f"model gives {contract.result_width}.",
+                f"model gives {found}.",
                 hint="export again",
             )
         return contract

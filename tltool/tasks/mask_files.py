@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.support.errors import DataError
 from tltool.support.threads import map_in_threads
-from tltool.support.words import count, listed
+from tltool.support.words import count
 from tltool.tasks.values import BadValueError, as_text
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _table_faults(
         faults.append("some classes have values and others colours")
     twice = sorted({told(code) for code in every if every.count(code) > 1})
     if twice:
-        faults.append(f"{listed(twice)} stands for more than one class")
+        faults.append(f"{', '.join(twice)} stands for more than one class")
     return faults
 
 
@@ -303,11 +303,11 @@ class MaskReader:
             elif number != IGNORED:
                 counts[number] += pixels
         if strange:
-            known = listed([told(code) for code in table.codes])
+            known = ", ".join(map(told, table.codes))
+            some = ", ".join(list(strange)[:_SHOWN]) + (" …" if len(strange) > _SHOWN else "")
             raise BadValueError(
-                f"the mask has pixels of {listed(list(strange), _SHOWN)} "
-                f"({sum(strange.values()):,} of {sum(scan.values.values()):,} pixels), which is no "
-                f"class; the classes are {known}"
+                f"the mask has pixels of {some} ({sum(strange.values()):,} of "
+                f"{sum(scan.values.values()):,} pixels), which is no class; the classes are {known}"
             )
         return Mask(scan.source, table, scan.size, tuple(counts), scan.digest)
 

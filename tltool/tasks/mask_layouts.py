@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -174,7 +175,10 @@ def _area(segmentation: Any, size: tuple[int, int]) -> Array:
         packed = coding.frPyObjects(segmentation, height, width)
     else:
         packed = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
-    inside: Array = np.asarray(coding.decode(packed), bool)
+    with warnings.catch_warnings():
+        # pycocotools 2.0.11 makes arrays in a way that NumPy 2 warns of.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        inside: Array = np.asarray(coding.decode(packed), bool)
     if inside.shape != size:
         raise ValueError(f"an annotation has {inside.shape} pixels, its image {size}")
     return inside

@@ -40,7 +40,7 @@ def _serve(answers: IO[str]) -> None:
         answers.flush()
 
 
-def _run(request: dict[str, Any]) -> list[str]:
+def _run(request: dict[str, Any]) -> list[Any] | None:
     import numpy as np
 
     from tltool.export.artifact import load_artifact
@@ -50,6 +50,9 @@ def _run(request: dict[str, Any]) -> list[str]:
         for value in request["inputs"]
     ]
     outputs, names = load_artifact(Path(request["artifact"])).predict_with_labels(inputs)
+    if names and isinstance(names[0], np.ndarray):
+        np.savez(request["answer"], outputs=outputs, names=np.stack(names))
+        return None
     np.savez(request["answer"], outputs=outputs)
     return names
 

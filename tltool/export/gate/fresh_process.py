@@ -90,7 +90,8 @@ class FreshProcess:
         if "error" in reply:
             raise ExportError(f"{artifact_path.name}: {reply['error']}", hint=reply["hint"])
         with np.load(answer, allow_pickle=False) as arrays:
-            return arrays["outputs"], reply["names"]
+            names = list(arrays["names"]) if reply["names"] is None else reply["names"]
+            return arrays["outputs"], names
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
         sender, receiver = self._process.stdin, self._process.stdout

@@ -98,6 +98,7 @@ def write_golden(
     few, (values, labels) = examples.take(rows), outputs
     excerpts = _input_excerpts(few.inputs, contract.preprocessing)
     target = contract.task.target
+    kept = target.golden(values[rows])
     decimals = DECIMALS - min(0, math.floor(math.log10(np.min(target.units))))
     golden = []
     for i, (row, value) in enumerate(zip(rows, few.inputs, strict=True)):
@@ -105,8 +106,8 @@ def write_golden(
         entry: dict[str, Any] = {"input": stored}
         if isinstance(contract.preprocessing, ImagePreprocessing):
             entry["resized"] = _stored_pixels(folder, value, i, contract.preprocessing)
-        entry |= {"model_input": excerpts[i], target.golden_name: _rounded(values[row], decimals)}
-        if labels:
+        entry |= {"model_input": excerpts[i], target.golden_name: _rounded(kept[i], decimals)}
+        if labels and not isinstance(labels[row], np.ndarray):
             entry["label" if isinstance(labels[row], str) else "labels"] = labels[row]
         golden.append(entry)
     write_json(folder / GOLDEN_FILE, {"tolerance": tolerance, "examples": golden})

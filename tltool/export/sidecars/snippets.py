@@ -18,8 +18,11 @@ def snippets(facts: Facts) -> dict[str, str]:
     """Content of each file of `SNIPPETS`, for one model.
 
     Only `Model.swift` where the model takes any size: LiteRT for the web and
-    the `CompiledModel` of Kotlin refuse inputs whose shape is left open.
+    the `CompiledModel` of Kotlin refuse inputs whose shape is left open. None
+    for masks, which apps get from MediaPipe's ImageSegmenter.
     """
+    if facts.flags["masks"]:
+        return {}
     return {
         name: fill(facts.kind, language, facts.flags, facts.constants)
         for name, language in SNIPPETS.items()
