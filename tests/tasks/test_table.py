@@ -11,9 +11,7 @@ from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task, unknown_task
 
 ABSENT = {
-    "segmentation": "segmentation",
-    "semantic segmentation": "segmentation",
-    "image_segmentation": "segmentation",
+    "instance-segmentation": "masks of single objects",
     "ner": "classes of words",
     "NER": "classes of words",
     "named-entity-recognition": "classes of words",
@@ -50,6 +48,10 @@ MEANT = {
     "multi-label-image-classification": ["image-multi-label"],
     "text_multilabel": ["text-multi-label"],
     "image-tagging": ["image-multi-label"],
+    "segmentation": ["image-segmentation"],
+    "semantic segmentation": ["image-segmentation"],
+    "image_segmentation": ["image-segmentation"],
+    "image-segmentaton": ["image-segmentation"],
     "regression": ["image-regression", "text-regression"],
     "image-regresion": ["image-regression"],
     "image-ordinal-regression": ["image-regression"],

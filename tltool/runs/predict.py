@@ -222,7 +222,6 @@ class Predictions:
                 row["best"] = row["best"][: self._top]
         return found
 
-
     def _write_file(self, row: dict[str, Any], output: Any) -> None:
         """Writes the file of a prediction, named as its input, and names it in the row."""
         target = self._task.target

@@ -60,23 +60,24 @@ class ClassTable:
         Raises:
             DataError: Names, values or colours that cannot be, all of them told.
         """
-        codes, faults = [], []
+        codes: dict[str, Code] = {}
+        faults = []
         for name, value in (*classes.items(), ("mask_ignored", ignored)):
             try:
-                codes.append(None if value is None else code_of(value))
+                if value is not None:
+                    codes[name] = code_of(value)
             except BadValueError as error:
                 faults.append(f"{name}: {error}")
-        *known, left_out = codes or [None]
-        if not faults:
-            faults = _table_faults(tuple(classes), known, left_out)
-        if faults:
+        left_out = None if ignored is None else codes.pop("mask_ignored", None)
+        known = tuple(codes.values())
+        if faults := faults or _table_faults(known, left_out):
             raise DataError(
                 "\n  ".join(["data.mask_classes cannot be used:", *faults]),
                 hint="write a value 0..65535 for each class, or a colour such as '#ff0000'",
             )
         if left_out is None and not isinstance(known[0], tuple) and IGNORED not in known:
             left_out = IGNORED
-        return cls(tuple(classes), tuple(known), left_out)
+        return cls(tuple(classes), known, left_out)
 
     @property
     def coloured(self) -> bool:
@@ -128,22 +129,20 @@ def code_of(value: Any) -> Code:
         except ValueError:
             raise BadValueError(f"{value!r} is no colour") from None
         return red, green, blue
-    if isinstance(value, list | tuple) and len(value) == 3:
-        if all(isinstance(level, int) and 0 <= level < 256 for level in value):
-            red, green, blue = value
-            return red, green, blue
+    three = isinstance(value, list | tuple) and len(value) == 3
+    if three and all(isinstance(level, int) and 0 <= level < 256 for level in value):
+        red, green, blue = value
+        return red, green, blue
     raise BadValueError(f"{value!r} is neither a value 0..65535 nor a colour such as '#ff0000'")
 
 
-def _table_faults(
-    names: Sequence[str], codes: Sequence[Code | None], ignored: Code | None
-) -> list[str]:
+def _table_faults(codes: Sequence[Code], ignored: Code | None) -> list[str]:
     faults = []
-    if len(names) < 2:
-        faults.append(f"{count(len(names), 'class')}, where two at least are needed")
-    if len(names) > MOST_CLASSES:
-        faults.append(f"{len(names)} classes; at most {MOST_CLASSES} can be told apart")
-    every = [code for code in (*codes, ignored) if code is not None]
+    if len(codes) < 2:
+        faults.append(f"{count(len(codes), 'class')}, where two at least are needed")
+    if len(codes) > MOST_CLASSES:
+        faults.append(f"{len(codes)} classes; at most {MOST_CLASSES} can be told apart")
+    every = [*codes, *([] if ignored is None else [ignored])]
     if len({isinstance(code, tuple) for code in every}) > 1:
         faults.append("some classes have values and others colours")
     twice = sorted({told(code) for code in every if every.count(code) > 1})
@@ -378,7 +377,7 @@ def png_of(values: Any) -> bytes:
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     whole = np.issubdtype(array.dtype, np.integer)
-    fits = whole and array.size and 0 <= array.min() and array.max() < 1 << 16
+    fits = whole and array.size and array.min() >= 0 and array.max() < 1 << 16
     if not fits or array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[-1] not in {3, 4}):
         raise BadValueError(
             f"the mask is an array of {array.dtype} and of shape {array.shape}, not one of whole "

@@ -85,7 +85,7 @@ def numbers_in(content: bytes, table: ClassTable) -> Array:
 
 
 def palette() -> Array:
-    """The colour of each class number, uint8 (256, 3), as in Pascal VOC's devkit (`VOClabelcolormap`)."""
+    """The colour of each class number, uint8 (256, 3), as in Pascal VOC (`VOClabelcolormap`)."""
     import numpy as np
 
     numbers = np.arange(256)

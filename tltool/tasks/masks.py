@@ -37,7 +37,9 @@ FEW_PICTURES = 30
 """Pictures with a class under which its own scores say little."""
 # Below this a probability says no more about its logit: float32 ends near 1e-38.
 _SMALLEST = 1e-30
-_LINEAR = "fits a linear model on one vector for each picture, and a mask has a class for each pixel"
+_LINEAR = (
+    "fits a linear model on one vector for each picture, and a mask has a class for each pixel"
+)
 _GOLDEN_SIDE = 16
 
 
@@ -160,9 +162,7 @@ class MaskTarget(LabelledTarget):
                 f"The classes were found in the masks: {', '.join(pairs)}; data.mask_classes gives "
                 "them names."
             )
-        left_out = sum(
-            target.size[0] * target.size[1] - sum(target.counts) for target in targets
-        )
+        left_out = sum(target.size[0] * target.size[1] - sum(target.counts) for target in targets)
         if table.ignored is not None and left_out:
             pixels = sum(target.size[0] * target.size[1] for target in targets)
             remarks.append(
@@ -298,12 +298,9 @@ class MaskTarget(LabelledTarget):
 
         if outputs.dtype.names:
             return np.ones(len(outputs), bool)
-        found: Array = np.isfinite(outputs).all(axis=(1, 2, 3))
-        return found
+        return np.asarray(np.isfinite(outputs).all(axis=(1, 2, 3)))
 
-    def kept(
-        self, outputs: Array, targets: Sequence[Any], inputs: Sequence[Any] = ()
-    ) -> Array:
+    def kept(self, outputs: Array, targets: Sequence[Any], inputs: Sequence[Any] = ()) -> Array:
         """Counts of pixels at the mask's own size; of unknown masks the predicted one.
 
         See `tltool.tasks.metrics.masks.count_dtype`.
@@ -593,5 +590,3 @@ def _no_linear_model() -> NoReturn:
     raise EvaluationError(
         f"This {_LINEAR}.", hint="train with `tltool finetune`, on some of the rows to be fast"
     )
-
-

@@ -101,8 +101,8 @@ def label_columns(section: DataSection, spec: TaskSpec) -> LabelColumns:
     """Where the labels stand and how they are read, as a section says it."""
     several = section.label_columns is not None
     names = section.label_columns or (section.label_column or spec.target.label_column,)
-    masks = {"classes": section.mask_classes, "ignored": section.mask_ignored}
-    return LabelColumns(names, section.label_separator, several, **masks)
+    separator, classes = section.label_separator, section.mask_classes
+    return LabelColumns(names, separator, several, classes, section.mask_ignored)
 
 
 def _check_keys(data: Mapping[Any, Any]) -> None:

@@ -198,8 +198,8 @@ def _read_source(
     """
     path = _locate(source, spec, field_name)
     columns = named_columns(section, spec)
-    if (found := own_layout(path, spec)) is not None:
-        return replace(columns, classes=found.classes), found.parts
+    if (own := own_layout(path, spec)) is not None:
+        return replace(columns, classes=own.classes), own.parts
     if not path.is_dir():
         return columns, {"train": _read_file(path, section, spec, columns)}
     folders = split_folders(path)
