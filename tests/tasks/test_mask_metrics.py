@@ -88,7 +88,7 @@ def test_what_is_ignored_changes_nothing():
     predicted = true.copy()
     predicted[30:, 30:] = 1
     true[28:, 28:] = IGNORED
-    metrics = mask_metrics(kept([(predicted, true)]), LABELS[:2] + ("c",))
+    metrics = mask_metrics(kept([(predicted, true)]), (*LABELS[:2], "c"))
     assert metrics["mean_iou"] == metrics["boundary_f1"] == 1.0
 
 
