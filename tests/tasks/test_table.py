@@ -7,6 +7,7 @@ from tltool.support.errors import RecipeError, TargetError
 from tltool.support.shipped import find_shipped
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task, unknown_task
 
@@ -91,12 +92,13 @@ def test_each_task_is_known_by_its_modality_and_kind_of_target():
         "classification": ClassTarget,
         "multi-label": ClassSetTarget,
         "regression": NumbersTarget,
+        "segmentation": MaskTarget,
     }
     for name, spec in TASKS.items():
         modality, _, kind = name.partition("-")
         assert (spec.name, spec.modality, spec.target) == (name, modality, kinds[kind])
         assert spec.metric == spec.target.scores[0].key
-    assert len(TASKS) == 6
+    assert len(TASKS) == 7
 
 
 def test_a_task_of_another_kind_of_target():

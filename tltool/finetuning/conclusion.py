@@ -303,6 +303,7 @@ def _next_commands(run: Run) -> list[tuple[str, str]]:
     example = '"type a text here"' if run.task.spec.modality == "text" else "photo.jpg"
     data = "your.csv" if run.task.spec.modality == "text" else "your_photos/"
     recipe = "my_csv" if run.task.spec.modality == "text" else "my_images"
+    recipe = run.task.spec.target.own_recipe or recipe
     return [
         (f"tltool predict {run.path} {example}", "try the model"),
         (f"tltool export {run.path} --format litert --precision float16", "make a smaller file"),

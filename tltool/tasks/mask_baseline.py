@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -15,9 +15,6 @@ from tltool.support.errors import EvaluationError
 from tltool.tasks.mask_files import IGNORED, Mask
 from tltool.tasks.mask_pictures import resized_numbers
 
-if TYPE_CHECKING:
-    from tltool.tasks.masks import MaskTarget
-
 Array = np.ndarray[Any, Any]
 
 _PIXELS = 50_000
@@ -25,7 +22,8 @@ _BLURS = (1.0, 4.0)
 
 
 def pixel_baseline(
-    target: MaskTarget,
+    classes: int,
+    kept: Callable[[Array, Sequence[Mask]], Array],
     train: Iterable[Array],
     targets: Sequence[Mask],
     test: Iterable[Array],
@@ -36,26 +34,27 @@ def pixel_baseline(
     It is fitted on at most 50,000 pixels, drawn evenly from the training pictures.
 
     Args:
-        target: Its classes.
+        classes: How many there are.
+        kept: From probabilities (1, h, w, classes) and a mask to what is to be returned of them.
         train, test: Pictures, uint8 (h, w, 3), all of one size.
         targets, test_targets: Their masks.
 
     Returns:
-        What `target.kept` makes of its outputs on the test pictures, and how it was fitted.
+        What `kept` makes of the test pictures, and how the model was fitted.
 
     Raises:
         EvaluationError: All drawn pixels have one class.
     """
     generator = np.random.default_rng(0)
     each = max(1, _PIXELS // len(targets))
-    features, classes = [], []
+    features, numbered = [], []
     for picture, mask in zip(train, targets, strict=True):
         numbers = resized_numbers(mask.numbers(), picture.shape[:2]).ravel()
         drawn = generator.choice(numbers.size, min(each, numbers.size), replace=False)
         drawn = drawn[numbers[drawn] != IGNORED]
         features.append(_features(picture)[drawn])
-        classes.append(numbers[drawn])
-    truth = np.concatenate(classes)
+        numbered.append(numbers[drawn])
+    truth = np.concatenate(numbered)
     if len(np.unique(truth)) < 2:
         raise EvaluationError("The baseline needs training pixels of two classes at least.")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
@@ -63,10 +62,10 @@ def pixel_baseline(
 
     def outputs() -> Iterator[Array]:
         for picture, mask in zip(test, test_targets, strict=True):
-            shares = np.zeros((*picture.shape[:2], len(target.labels)), np.float32)
+            shares = np.zeros((*picture.shape[:2], classes), np.float32)
             found = model.predict_proba(_features(picture))
             shares[..., model.classes_] = found.reshape(*picture.shape[:2], -1)
-            yield target.kept(shares[None], [mask])
+            yield kept(shares[None], [mask])
 
     return np.concatenate(list(outputs())), f"C = 1, {len(truth):,} training pixels"
 

@@ -100,6 +100,7 @@ class MaskTarget(LabelledTarget):
     image_fit: ClassVar = "stretch"
     label_column: ClassVar = "mask"
     file_labels: ClassVar = True
+    own_recipe: ClassVar = "my_masks"
     folder_hint: ClassVar = "make a folder images/ and a folder masks/ with files of the same names"
     file_column: ClassVar = "mask"
     has_own_baseline: ClassVar = True
@@ -447,7 +448,9 @@ class MaskTarget(LabelledTarget):
         """A logistic regression of each pixel's colour and surroundings; see `Target`."""
         from tltool.tasks.mask_baseline import pixel_baseline
 
-        outputs, setting = pixel_baseline(self, train, targets, test, test_targets)
+        outputs, setting = pixel_baseline(
+            len(self.labels), self.kept, train, targets, test, test_targets
+        )
         return "colours + logistic regression of each pixel", outputs, setting
 
     def fit_linear(self, features: Any, truth: Array, strength: float) -> Callable[[Any], Array]:

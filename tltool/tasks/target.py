@@ -150,6 +150,8 @@ class Target(ABC):
     """The column of tables that has the targets where a recipe names none."""
     file_labels: ClassVar[bool] = False
     """Whether a label in a table is the path of a file, relative to the table's folder."""
+    own_recipe: ClassVar[str] = ""
+    """The shipped recipe for data of one's own; empty takes that of the modality."""
     folder_hint: ClassVar[str] = ""
     """How a folder of pictures must look that `layout` reads; empty where there is none."""
     file_column: ClassVar[str] = ""
