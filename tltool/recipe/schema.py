@@ -128,7 +128,8 @@ class HeadSection(Section):
     Attributes:
         name: "default" (dropout, hidden layers, one linear layer), "multi_level" (one
             linear layer on the means of a CNN's maps of all sizes, for counts and
-            textures), for masks "fpn" (the default one) or "deeplab", a registered head, or `package.module:function`.
+            textures), for masks "fpn" (the default one) or "deeplab", a registered
+            head, or `package.module:function`.
         hidden_units: Widths of the hidden layers of the default head.
         dropout: Share of features dropped before each layer of the default head.
         activation: Of the hidden layers of the default head.
