@@ -196,11 +196,11 @@ class MaskTarget(LabelledTarget):
         """By the classes that masks have, iteratively; see `Target.divide`."""
         return ClassSetTarget.divide([target.present for target in targets], sizes, shares)
 
-    def folds(self, encoded: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+    def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """There are none; see `fit_linear`."""
         _no_linear_model()
 
-    def most_folds(self, encoded: Array) -> int:
+    def most_folds(self, truth: Array) -> int:
         """There are none; see `fit_linear`."""
         _no_linear_model()
 
