@@ -40,7 +40,7 @@ def test_logits_have_the_size_of_the_input_and_only_the_head_learns(name):
     taps = cut.prefix(images, training=False)
     apart = cut.rest(taps, training=False)
     np.testing.assert_allclose(apart, transfer.model(images, training=False), atol=1e-5)
-    assert len(cut.crossing) == (2 if name == "default" else 1)
+    assert len(cut.crossing) == {"default": 2, "fpn": 1, "deeplab": 2}[name]
 
 
 def test_a_backbone_without_maps_is_refused():
