@@ -27,7 +27,7 @@ import tltool
 from tltool.backbones.load import load_backbone
 from tltool.data.examples import SPLITS, Examples
 from tltool.data.labels import make_task
-from tltool.evaluation.baseline import features_baseline, kind_baseline
+from tltool.evaluation.baseline import BaselineResult, features_baseline, kind_baseline
 from tltool.evaluation.inference import raw_outputs
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import TltoolError
@@ -46,7 +46,7 @@ class Benchmark:
         train, test, validation: Paths below the data folder; without validation
             rows of train validate.
         scores: Keys of the metrics to print, such as "accuracy"; of single
-            numbers "mae NAME".
+            numbers or classes "mae NAME".
     """
 
     title: str
@@ -93,6 +93,12 @@ BENCHMARKS = {
         "bccd_counts/val.csv",
         ("mae rbc", "mae wbc", "mae platelets"),
     ),
+    "dsb2018_nuclei": Benchmark(
+        "dsb2018_nuclei: which pixels of fluorescence images are nuclei of cells",
+        "dsb2018_nuclei/train.csv",
+        "dsb2018_nuclei/test.csv",
+        scores=("picture_iou nucleus", "iou nucleus", "mean_iou", "boundary_f1"),
+    ),
 }
 
 
@@ -127,7 +133,7 @@ def measure(name: str, data: Path, seeds: int) -> str:
         [f"data.{split}={data / place}" for split, place in places.items() if place],
     )
     examples, _ = load_data(recipe)
-    reference = reference_metrics(recipe, examples)
+    reference = linear_reference(recipe, examples)
     found = [finetuned_metrics(recipe, seed, benchmark) for seed in range(seeds)]
     return section(name, examples, found, reference)
 
@@ -144,38 +150,41 @@ def finetuned_metrics(recipe: Recipe, seed: int, benchmark: Benchmark) -> Mappin
 
 
 def score(metrics: Mapping[str, Any], key: str) -> float:
-    """A metric, or that of a number by its name."""
+    """A metric, or that of a number or a class by its name."""
     key, _, name = key.partition(" ")
     if name:
-        metrics = next(row for row in metrics["per_number"] if row["name"] == name)
+        rows = metrics.get("per_number") or metrics["per_class"]
+        metrics = next(row for row in rows if name in (row.get("name"), row.get("label")))
     return float(metrics[key])
 
 
-def reference_metrics(recipe: Recipe, examples: Examples) -> Mapping[str, Any]:
-    """Metrics of a linear model: on the pretrained backbone's features, or the kind's own one.
+def linear_reference(recipe: Recipe, examples: Examples) -> BaselineResult:
+    """A linear model: on the pretrained backbone's features, or the kind's own one.
 
     It may use all rows that the fine-tuned model sees, the validation rows too.
+    Of masks that is a linear model on the colours of each pixel, of tags one on
+    what words and their neighbours look like.
     """
     train, test = _rows(examples, {"train", "validation"}), _rows(examples, {"test"})
     task = make_task(recipe.spec, examples)
-    if (own := kind_baseline(train, test, task)) is not None:
-        return own.metrics
     settings = recipe.backbone
     backbone = load_backbone(
         settings.name,
         modality=recipe.spec.modality,
         max_length=settings.max_length,
         image_size_px=settings.image_size_px,
-        image_fit=settings.image_fit,
+        image_fit=recipe.spec.target.image_fit or settings.image_fit,
     )
+    if (own := kind_baseline(train, test, task, backbone.preprocessing)) is not None:
+        return own
     return features_baseline(
         raw_outputs(backbone.model, train, backbone.preprocessing),
         train.targets,
         raw_outputs(backbone.model, test, backbone.preprocessing),
         test.targets,
         task,
-        name="frozen backbone",
-    ).metrics
+        name="frozen features",
+    )
 
 
 def _rows(examples: Examples, splits: set[str]) -> Examples:
@@ -186,7 +195,7 @@ def section(
     name: str,
     examples: Examples,
     found: Sequence[Mapping[str, Any]],
-    reference: Mapping[str, Any],
+    reference: BaselineResult,
 ) -> str:
     """Title, table and conditions."""
     benchmark = BENCHMARKS[name]
@@ -198,16 +207,13 @@ def section(
         else f"{train + validation:,} published training rows"
     )
     seeds = [f"Seed {seed}" for seed in range(len(found))]
-    simple = "Frozen features + linear model"
-    if found and "entities" in found[0]:
-        simple = "Word features + logistic regression"
-    head = ["Test score", *seeds, "Mean", "Standard deviation", simple]
+    head = ["Test score", *seeds, "Mean", "Standard deviation", _capitalised(reference.name)]
     rows = []
     for key in benchmark.scores:
         values = [score(metrics, key) for metrics in found]
         spread = f"{statistics.stdev(values):.3f}" if len(values) > 1 else "—"
         cells = [f"{value:.3f}" for value in (*values, statistics.mean(values))]
-        rows.append(_table_row([key, *cells, spread, f"{score(reference, key):.3f}"]))
+        rows.append(_table_row([key, *cells, spread, f"{score(reference.metrics, key):.3f}"]))
     return "\n".join(
         [
             f"## Test scores on {benchmark.title}",
@@ -223,6 +229,10 @@ def section(
             f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on CPUs.",
         ]
     )
+
+
+def _capitalised(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def _table_row(cells: list[str]) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tltool.search.ranking import RankedBackbone, rank
     from tltool.tasks.class_sets import ClassSetTarget
     from tltool.tasks.classes import ClassTarget
+    from tltool.tasks.masks import MaskTarget
     from tltool.tasks.numbers import NumbersTarget
     from tltool.tasks.registry import register_target
     from tltool.tasks.table import Task
@@ -56,6 +57,7 @@ _LAZY = {
     "load_run": "tltool.runs.run",
     "ClassSetTarget": "tltool.tasks.class_sets",
     "ClassTarget": "tltool.tasks.classes",
+    "MaskTarget": "tltool.tasks.masks",
     "NumbersTarget": "tltool.tasks.numbers",
     "register_target": "tltool.tasks.registry",
     "Task": "tltool.tasks.table",
@@ -70,6 +72,7 @@ __all__ = [
     "DataError",
     "Features",
     "HeadSearchResult",
+    "MaskTarget",
     "NumbersTarget",
     "RankedBackbone",
     "RateTest",

@@ -1,11 +1,12 @@
 """MediaPipe Tasks on an exported file, as a program: TensorFlow is not in its process.
 
-    python mediapipe_tasks.py image|text MODEL.tflite INPUTS.npz [SCORE_THRESHOLD]
+    python mediapipe_tasks.py image|text|masks MODEL.tflite INPUTS.npz [SCORE_THRESHOLD]
 
 `INPUTS.npz` holds `inputs`: uint8 images (n, height, width, 3), or texts. Prints
 JSON: `scores` (n, classes) in label order and `names` of the best classes, or
 `error`, what MediaPipe says where it does not load the file. With a threshold
-`given` instead: of each input the names that reach it, with their scores.
+`given` instead: of each input the names that reach it, with their scores. Of
+masks `scores` (n, height, width, classes), `names` of all classes, and `masks`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,23 @@ def classifier(kind: str, model: str, **settings):
     return made, lambda pixels: mediapipe.Image(mediapipe.ImageFormat.SRGB, pixels)
 
 
+def segmented(model: str, inputs) -> dict:
+    options = vision.ImageSegmenterOptions(
+        BaseOptions(model_asset_path=model), output_category_mask=True
+    )
+    try:
+        made = vision.ImageSegmenter.create_from_options(options)
+    except Exception as error:
+        return {"error": str(error)}
+    found = [made.segment(mediapipe.Image(mediapipe.ImageFormat.SRGB, one)) for one in inputs]
+    scores = [
+        np.concatenate([np.atleast_3d(m.numpy_view()) for m in row.confidence_masks], -1).tolist()
+        for row in found
+    ]
+    masks = [np.squeeze(row.category_mask.numpy_view()).tolist() for row in found]
+    return {"scores": scores, "masks": masks, "names": list(made.labels)}
+
+
 def answers(kind: str, model: str, inputs, **settings) -> dict:
     try:
         made, wrap = classifier(kind, model, **settings)
@@ -53,6 +71,11 @@ if __name__ == "__main__":
     kind, model, inputs, *threshold = sys.argv[1:]
     settings = {"score_threshold": float(threshold[0])} if threshold else {}
     with np.load(inputs) as stored:
-        print(json.dumps(answers(kind, model, stored["inputs"], **settings)), flush=True)
+        said = (
+            segmented(model, stored["inputs"])
+            if kind == "masks"
+            else answers(kind, model, stored["inputs"], **settings)
+        )
+        print(json.dumps(said), flush=True)
     # A classifier that could not be made keeps the interpreter from ending.
     os._exit(0)

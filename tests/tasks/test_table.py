@@ -7,14 +7,13 @@ from tltool.support.errors import RecipeError, TargetError
 from tltool.support.shipped import find_shipped
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task, unknown_task
 from tltool.tasks.tags import TagsTarget
 
 ABSENT = {
-    "segmentation": "segmentation",
-    "semantic segmentation": "segmentation",
-    "image_segmentation": "segmentation",
+    "instance-segmentation": "masks of single objects",
     "detection": "detection of objects",
     "object-detection": "detection of objects",
     "yolov8": "detection of objects",
@@ -51,6 +50,10 @@ MEANT = {
     "multi-label-image-classification": ["image-multi-label"],
     "text_multilabel": ["text-multi-label"],
     "image-tagging": ["image-multi-label"],
+    "segmentation": ["image-segmentation"],
+    "semantic segmentation": ["image-segmentation"],
+    "image_segmentation": ["image-segmentation"],
+    "image-segmentaton": ["image-segmentation"],
     "regression": ["image-regression", "text-regression"],
     "image-regresion": ["image-regression"],
     "image-ordinal-regression": ["image-regression"],
@@ -90,6 +93,7 @@ def test_each_task_is_known_by_its_modality_and_kind_of_target():
         "classification": ClassTarget,
         "multi-label": ClassSetTarget,
         "regression": NumbersTarget,
+        "segmentation": MaskTarget,
     }
     assert TASKS["token-classification"].target is TagsTarget
     for name, spec in TASKS.items():

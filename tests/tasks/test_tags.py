@@ -218,7 +218,8 @@ def test_rows_survive_the_way_to_another_process():
     target = target_of()
     rows = np.empty(2, object)
     rows[:] = [scores("Ada é", [(0, 3), (4, 5)], ["O", "B-place"]), target.blank[()]]
-    back = target.received(target.sent(rows))
+    back, answers = target.received(*target.sent(rows, [["a"], []]))
+    assert answers == [["a"], []]
     assert [row.text for row in back] == ["Ada é", ""]
     np.testing.assert_array_equal(target.differences(rows, back), [[0.0], [0.0]])
     assert target.agrees(rows, target.answers(back, LABELS)).all()
@@ -239,5 +240,5 @@ def test_the_baseline_learns_what_words_look_like():
     texts = ["ada saw Rome", "bo saw Oslo"] * 20
     rows = [Tagged((0, 4, 8), (3, 7, 12), ("B-person", "O", "B-place")),
             Tagged((0, 3, 7), (2, 6, 11), ("B-person", "O", "B-place"))] * 20  # fmt: skip
-    _, outputs, _ = target.baseline((texts, rows), (texts[:2], rows[:2]))
+    _, outputs, _ = target.baseline((texts, rows), (texts[:2], rows[:2]), list)
     assert target.metrics(outputs, target.truth(rows[:2]))["f1"] == 1.0

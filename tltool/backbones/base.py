@@ -26,6 +26,7 @@ class Features:
         feature_map: Last map (batch, height, width, channels), or None for transformers.
         pyramid: Maps of falling size, the last one `feature_map`; heads of
             one's own get it (see `tltool.backbones.pyramid`).
+        size_px: Height and width of the input, where there is a pyramid.
     """
 
     pooled: Any
@@ -34,6 +35,7 @@ class Features:
     shapes: Any = None
     feature_map: Any = None
     pyramid: tuple[Any, ...] = ()
+    size_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ def with_pyramid(backbone: Backbone) -> Features:
         if cut is not None and len(cut.crossing) == 1 and len(cut.crossing[0].shape) == 4:
             maps[_size(cut.crossing[0])] = cut.crossing[0]
     maps[_size(features.feature_map)] = features.feature_map
-    return replace(features, pyramid=tuple(maps[size] for size in sorted(maps, reverse=True)))
+    pyramid = tuple(maps[size] for size in sorted(maps, reverse=True))
+    return replace(features, pyramid=pyramid, size_px=_size(backbone.model.inputs[0]))
 
 
 def _size(tensor: Any) -> tuple[int, int]:

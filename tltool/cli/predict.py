@@ -47,7 +47,12 @@ def predict(
         ),
     ] = "skip",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a .csv or .jsonl file.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write to a .csv or .jsonl file; masks to a folder of that name beside it.",
+        ),
     ] = None,
     form: Annotated[
         Literal["csv", "jsonl"], typer.Option("--format", help="What to print on stdout.")
@@ -76,8 +81,7 @@ def predict(
 
     if is_artifact(model):
         artifact = load_artifact(model)
-        task, section = artifact.task, DataSection()
-        outputs = lambda found: artifact.predict(found.inputs)  # noqa: E731
+        task, section, outputs = artifact.task, DataSection(), artifact.kept
     else:
         run = load_run(model, progress=terminal_progress())
         task, section, outputs = run.task, run.recipe.data, run.outputs
@@ -92,6 +96,7 @@ def predict(
             on_error=on_error,
             top=top,
             progress=Progress() if shown else terminal_progress(),
+            files=None if output is None else output.with_suffix(""),
         )
         columns = prediction_columns(task)
         if output is None:
@@ -100,6 +105,9 @@ def predict(
         else:
             write_predictions(predictions, output, columns)
             typer.echo(f"{predictions.predicted:,} predictions written to {output}", err=True)
+            if predictions.files_written:
+                typer.echo(f"{predictions.files_written:,} files in {output.with_suffix('')}/",
+                           err=True)  # fmt: skip
     broken = predictions.broken
     total = predictions.predicted + len(broken)
     tell_list(f"no prediction for {len(broken):,} of {total:,} inputs:", broken)

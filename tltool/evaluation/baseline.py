@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,13 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import StandardScaler
 
 from tltool.data.examples import Examples
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.support.errors import EvaluationError
 from tltool.support.files import size_text
 from tltool.tasks.table import Task
 from tltool.tasks.target import Target
 
+_PICTURES = 32
 FOLDS = 3
 # Values tried for C, the inverse strength of the penalty; the middle one is
 # taken where cross-validation is too dear. Standardised features are larger
@@ -94,22 +96,38 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
     return _result(f"TF-IDF + {task.target.linear_model}", metrics, setting, task, started)
 
 
-def kind_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult | None:
+def kind_baseline(
+    train: Examples, test: Examples, task: Task, contract: ImagePreprocessing | TextPreprocessing
+) -> BaselineResult | None:
     """The simple model that a kind of target has itself; None where it has none.
 
     Args:
         train: The labelled rows to fit, and no others.
         test: The labelled rows to score.
         task: With its target.
+        contract: The size at which pictures are looked at.
     """
     started = time.perf_counter()
     _check_counts(len(train), len(test))
-    found = task.target.baseline((train.inputs, train.targets), (test.inputs, test.targets))
+
+    def loaded(inputs: Sequence[Any]) -> Iterable[Any]:
+        return _pictures(inputs, contract) if isinstance(contract, ImagePreprocessing) else inputs
+
+    rows, others = ((part.inputs, part.targets) for part in (train, test))
+    found = task.target.baseline(rows, others, loaded)
     if found is None:
         return None
     name, outputs, setting = found
     metrics = task.target.metrics(outputs, task.target.truth(test.targets, test.origins))
     return _result(name, metrics, setting, task, started)
+
+
+def _pictures(inputs: Sequence[Any], contract: ImagePreprocessing) -> Iterator[np.ndarray]:
+    """Pictures at the size of the model's input, uint8 (h, w, 3), few of them at a time."""
+    from tltool.data.batches.pipeline import resized_images
+
+    for start in range(0, len(inputs), _PICTURES):
+        yield from resized_images(inputs[start : start + _PICTURES], contract)
 
 
 def features_baseline(

@@ -16,6 +16,7 @@ import numpy as np
 from tltool.data.examples import Examples
 from tltool.support.errors import EvaluationError
 from tltool.support.files import atomic_path
+from tltool.support.items import shape_fits
 from tltool.support.words import excerpt
 from tltool.tasks.table import Task
 from tltool.tasks.target import Target
@@ -109,7 +110,7 @@ class PredictionRows(Sequence[dict[str, Any]]):
         self._outputs, self._examples, self._target = np.asarray(outputs), examples, task.target
         kept = self._outputs.dtype.names is not None
         shape = (len(examples), *(() if kept else task.target.row_shape))
-        if not _fits(self._outputs.shape, shape):
+        if not shape_fits(self._outputs.shape, shape):
             raise EvaluationError(
                 f"Outputs of shape {shape} are needed. Received: {self._outputs.shape}."
             )
@@ -209,13 +210,6 @@ def format_rows(
         yield buffer.getvalue().removesuffix(CSV_LINE_END)
         buffer.seek(0)
         buffer.truncate()
-
-
-def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    """Whether a shape is one that is wanted, None for any size."""
-    return len(shape) == len(wanted) and all(
-        size in (None, given) for given, size in zip(shape, wanted, strict=True)
-    )
 
 
 def _mistake(row: int, outputs: np.ndarray, examples: Examples, target: Target) -> Mistake:

@@ -150,7 +150,8 @@ def kept_outputs(forward: Forward, examples: Examples, task: Task) -> npt.NDArra
 
     parts, numbers = [], []
     for rows, raw in forward.batches(examples):
-        targets = [examples.targets[row] for row in rows]
-        parts.append(task.target.kept(np.asarray(task.outputs(raw)), targets))
+        targets, inputs = ([column[row] for row in rows]
+                           for column in (examples.targets, examples.inputs))  # fmt: skip
+        parts.append(task.target.kept(np.asarray(task.outputs(raw)), targets, inputs))
         numbers += rows
     return np.concatenate(parts)[np.argsort(numbers)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.contract import CONTRACT_FILE, Contract, check_files
 from tltool.export.feeding import BATCH_SIZE
@@ -61,6 +62,17 @@ class Artifact:
             DataError: They are one input alone, or some of them cannot be read.
         """
         return self.predict_with_labels(inputs)[0]
+
+    def kept(self, examples: Examples) -> np.ndarray[Any, Any]:
+        """As `predict`, and what `Target.kept` leaves of it."""
+        import numpy as np
+
+        target, parts = self.task.target, []
+        for start in range(0, len(examples), BATCH_SIZE):
+            rows = range(start, min(start + BATCH_SIZE, len(examples)))
+            some = examples.take(rows)
+            parts.append(target.kept(self.predict(some.inputs), some.targets, some.inputs))
+        return np.concatenate(parts)
 
     def predict_with_labels(self, inputs: Sequence[Any]) -> Outputs:
         """As `predict`, and the name of each row's best class as the artifact itself says it.

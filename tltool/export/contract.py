@@ -16,6 +16,7 @@ from tltool.export.signatures import Signature, TensorInfo
 from tltool.recipe.export_section import ExportFormat, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import read_json, write_json
+from tltool.support.items import shape_fits
 from tltool.support.sums import SUMS_FILE, changes_in
 from tltool.tasks.table import Modality, Task
 
@@ -175,21 +176,14 @@ class Contract:
             modules=values.modules,
             runtime=values.runtime,
         )
-        if not _can_be(contract.result_width, task.target.result_shape[1:]):
+        found = contract.result_width
+        if found is not None and not shape_fits(found, task.target.result_shape[1:]):
             raise ExportError(
                 f"{file}: its task has {task.target.result_shape[1:]} results for each row, its "
-                f"model gives {contract.result_width}.",
+                f"model gives {found}.",
                 hint="export again",
             )
         return contract
-
-
-def _can_be(shape: tuple[int | None, ...] | None, wanted: tuple[int | None, ...]) -> bool:
-    """Whether a shape can be one that is wanted, None for any size, or nothing is known of it."""
-    return shape is None or (
-        len(shape) == len(wanted)
-        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
-    )
 
 
 class TaskFields(BaseModel, extra="allow"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.support import stopping
 from tltool.support.errors import EvaluationError
-from tltool.support.files import write_json, write_text
+from tltool.support.files import atomic_path, write_json, write_text
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 
@@ -160,7 +160,8 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
     from tltool.evaluation.inference import raw_outputs
 
     train, test = prepared.examples.split("train"), prepared.examples.split(held_out)
-    if (own := kind_baseline(train, test, run.task)) is not None:
+    contract = prepared.backbone.preprocessing
+    if (own := kind_baseline(train, test, run.task, contract)) is not None:
         return own
     if run.task.spec.modality == "text":
         return text_baseline(train, test, run.task)
@@ -169,7 +170,7 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
         section.name,
         modality="image",
         image_size_px=section.image_size_px,
-        image_fit=section.image_fit,
+        image_fit=run.recipe.spec.target.image_fit or section.image_fit,
         weights="random",
     )
     return features_baseline(
@@ -192,7 +193,25 @@ def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:
     truth = target.truth(measured.examples.targets)
     picture = target.picture(measured.outputs, truth, measured.evaluation.metrics)
     draw(picture, run.folder.plot)
+    if target.draws_worst:
+        _draw_worst(run, measured, truth)
     return picture.title
+
+
+def _draw_worst(run: Run, measured: _Measured, truth: Any) -> None:
+    """A picture of each of the worst rows, the worst first."""
+    target, examples = run.task.target, measured.examples
+    rows = target.worst(measured.outputs, truth)[: run.recipe.evaluation.mistakes].tolist()
+    if not rows:
+        return
+    worst = examples.take(rows)
+    outputs = run.outputs(replace(worst, targets=[None] * len(rows)))
+    folder = run.folder.worst
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, output in enumerate(outputs):
+        content = target.drawn(worst.inputs[number], worst.targets[number], output)
+        with atomic_path(folder / f"{number + 1}.png") as temporary:
+            temporary.write_bytes(content)
 
 
 def _export(
@@ -285,6 +304,7 @@ def _next_commands(run: Run) -> list[tuple[str, str]]:
     example = '"type a text here"' if run.task.spec.modality == "text" else "photo.jpg"
     data = "your.csv" if run.task.spec.modality == "text" else "your_photos/"
     recipe = "my_csv" if run.task.spec.modality == "text" else "my_images"
+    recipe = run.task.spec.target.own_recipe or recipe
     return [
         (f"tltool predict {run.path} {example}", "try the model"),
         (f"tltool export {run.path} --format litert --precision float16", "make a smaller file"),

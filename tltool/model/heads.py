@@ -16,9 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tltool.backbones.base import Features
+from tltool.model.map_heads import deeplab_head, fpn_head
 from tltool.recipe.schema import HeadSection
 from tltool.support.errors import HeadError, did_you_mean
 from tltool.support.imports import import_named, installed, load
+from tltool.support.items import shape_fits
 from tltool.tasks.table import Task
 from tltool.tasks.word_split import NO_WORD, NUM_SHAPES
 
@@ -40,7 +42,8 @@ def default_head(
 
     Args:
         features: Uses those of `task.target.reads`: by default `features.pooled`,
-            (batch, channels); of others each place has an output of its own.
+            (batch, channels); of others each place has an output of its own. Of a
+            pyramid it takes the dropout alone, and gives it to `fpn_head`.
         task: Sets the width of the last layer.
         hidden_units: Widths of hidden layers before it.
         dropout: Share of the inputs of each dense layer that is dropped.
@@ -54,6 +57,9 @@ def default_head(
         HeadError: The backbone has no such features.
     """
     from keras import layers, regularizers
+
+    if task.target.reads == "pyramid":
+        return fpn_head(features, task, dropout=dropout)
 
     def penalty() -> Any:
         return regularizers.L2(l2) if l2 else None
@@ -152,7 +158,12 @@ def _with_shapes(sequence: Any, shapes: Any) -> Any:
     return layers.Concatenate(dtype="float32", name="head_features")([sequence, own, around(own)])
 
 
-HEADS: dict[str, Head] = {"default": default_head, "multi_level": multi_level_head}
+HEADS: dict[str, Head] = {
+    "default": default_head,
+    "multi_level": multi_level_head,
+    "fpn": fpn_head,
+    "deeplab": deeplab_head,
+}
 
 
 def register_head(name: str) -> Callable[[Head], Head]:
@@ -217,7 +228,7 @@ def build_head(section: HeadSection, features: Features, task: Task) -> Any:
     output = head(features, task, **options)
     shape = tuple(getattr(output, "shape", ()))
     wanted = (None, *task.target.output_shape)
-    if shape != wanted:
+    if not shape_fits(shape, wanted):
         raise HeadError(
             f"The head {section.name!r} returned shape {shape}, but the task "
             f"{task.spec.name!r} needs {wanted}.",

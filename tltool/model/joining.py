@@ -45,7 +45,8 @@ def join(backbone: Backbone, head: HeadSection, task: Task) -> TransferModel:
     Raises:
         HeadError: The head can't be built, or hides two weights under one path.
     """
-    features = backbone.features if head.name == "default" else with_pyramid(backbone)
+    plain = head.name == "default" and task.target.reads != "pyramid"
+    features = backbone.features if plain else with_pyramid(backbone)
     inputs = backbone.model.input
     contract = backbone.preprocessing
     if isinstance(contract, TextPreprocessing) and WORD_SHAPES in contract.inputs:
@@ -53,8 +54,9 @@ def join(backbone: Backbone, head: HeadSection, task: Task) -> TransferModel:
         inputs, features = {**inputs, WORD_SHAPES: shapes}, replace(features, shapes=shapes)
     output = build_head(head, features, task)
     model = keras.Model(inputs, output, name="tltool_model")
-    norms = {id(v) for layer in _batch_norms(model) for v in layer.variables}
     inside = {id(v): group.name for group in backbone.groups for v in group.variables}
+    # Those of a head are new: there is nothing pretrained to be kept.
+    norms = {id(v) for layer in _batch_norms(model) for v in layer.variables} & inside.keys()
     grouped: dict[str, list[Weight]] = {group.name: [] for group in backbone.groups}
     grouped[HEAD] = []
     for variable in model.variables:

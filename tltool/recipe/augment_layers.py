@@ -341,4 +341,16 @@ def _names(kinds: Any) -> tuple[str, ...]:
     return tuple(get_args(kind.model_fields["layer"].annotation)[0] for kind in get_args(kinds))
 
 
+MOVING_LAYERS = (
+    "RandomElasticTransform",
+    "RandomFlip",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+)
+"""Layers that move the pixels of an image to other places, each as its draws say."""
+UNTRACEABLE_LAYERS = ("RandAugment", "keras_cv.JitteredResize", "keras_cv.RandomCropAndResize")
+"""Layers that move pixels too, but not in a way that could be done to something else alike."""
 IMAGE_LAYERS, BATCH_LAYERS = _names(ImageLayer), _names(BatchLayer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -196,6 +197,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield from export_faults(_section(values, "export"), spec)
     if spec is not None:
         yield from _refused_fields(values, spec)
+        yield from _foreign_fields(values, spec)
         yield from _column_faults(data, spec)
     yield from _text_faults(values)
     yield from _split_faults(data)
@@ -222,8 +224,21 @@ def _refused_fields(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault
     for path, refusal in spec.target.refused.items():
         section, _, key = path.partition(".")
         given = _section(values, section).get(key)
-        if given not in (None, 0, "auto") and given is not False:
+        if given and given != "auto":
             yield Fault(path, refusal.problem, _shown(given), hint=refusal.hint)
+
+
+def _foreign_fields(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    """Fields that only other kinds of target have, where they are set to something."""
+    tasks: dict[str, list[str]] = defaultdict(list)
+    for other in TASKS.values():
+        for path in other.target.options:
+            tasks[path].append(other.name)
+    for path in sorted(tasks.keys() - spec.target.options):
+        section, _, key = path.partition(".")
+        if given := _section(values, section).get(key):
+            yield Fault(path, f"is for {', '.join(tasks[path])} alone", _shown(given),
+                        hint="leave it out")  # fmt: skip
 
 
 def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:

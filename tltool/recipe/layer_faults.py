@@ -6,7 +6,13 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tltool.recipe.augment_layers import BATCH_LAYERS, IMAGE_LAYERS, KERAS_CV, AugmentLayer
+from tltool.recipe.augment_layers import (
+    BATCH_LAYERS,
+    IMAGE_LAYERS,
+    KERAS_CV,
+    UNTRACEABLE_LAYERS,
+    AugmentLayer,
+)
 from tltool.support.errors import Fault, RecipeError, did_you_mean
 from tltool.tasks.table import TaskSpec
 
@@ -83,6 +89,9 @@ def mixing_faults(augment: Mapping[str, Any], spec: TaskSpec | None) -> Iterator
     ]
     for index, name in enumerate(names):
         path = f"augment.layers.{index}"
+        refusal = None if spec is None else spec.target.refused.get("augment.untraceable")
+        if name in UNTRACEABLE_LAYERS and refusal:
+            yield Fault(path, refusal.problem, repr(name), hint=refusal.hint)
         if name not in BATCH_LAYERS:
             continue
         if any(later is not None and later not in BATCH_LAYERS for later in names[index:]):

@@ -15,12 +15,26 @@ from tltool.recipe.augment_layers import AugmentLayer
 from tltool.recipe.export_section import ExportSection
 from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
 from tltool.recipe.section import Count, Fraction, Label, Patterns, Section
+from tltool.tasks.mask_files import code_of
 from tltool.tasks.table import TASKS
+from tltool.tasks.values import BadValueError
 
 OnError = Literal["stop", "skip"]
 Quoting = Literal["minimal", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
+
+
+def _mask_code(value: Any) -> Any:
+    """A value or colour as it stands in the recipe, once it is known to be one."""
+    try:
+        code_of(value)
+    except BadValueError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+MaskCode = Annotated[int | str, _NOT_BOOL, AfterValidator(_mask_code)]
 
 
 class DataSection(Section):
@@ -38,10 +52,16 @@ class DataSection(Section):
         input_column: Column with the text, or with the path of the image file
             (relative to the table's own folder).
         label_column: Column with the class name, with the labels of a row
-            (`sea|trees`, `sea; trees`, a JSON list), or with the number.
+            (`sea|trees`, `sea; trees`, a JSON list), with the number, or with the
+            path of the mask; null takes `label`, or `mask` for segmentation.
         label_columns: Several columns in its place: 0 or 1 for each label, or
             several numbers that are predicted together.
         label_separator: Between the labels in one cell; null finds it out.
+        mask_classes: What stands in masks for each class, in the order of the
+            classes: a value (`{background: 0, road: 1}`) or a colour (`{road:
+            "#804080"}`); null takes each value that the masks have for a class.
+        mask_ignored: Value or colour in masks of pixels that count for nothing;
+            null takes 255, where that is no class and there are two others.
         delimiter, encoding: Of a text table; null finds them out.
         quoting: Of a text table: "minimal" takes a field in quotes whole, line
             breaks too, as Excel writes it; "none" takes quotes for characters,
@@ -60,9 +80,11 @@ class DataSection(Section):
     validation_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
-    label_column: str = "label"
+    label_column: str | None = None
     label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     label_separator: Annotated[str, Field(min_length=1)] | None = None
+    mask_classes: dict[Label, MaskCode] | None = None
+    mask_ignored: MaskCode | None = None
     delimiter: str | None = None
     encoding: str | None = None
     quoting: Quoting | None = None
@@ -106,7 +128,8 @@ class HeadSection(Section):
     Attributes:
         name: "default" (dropout, hidden layers, one linear layer), "multi_level" (one
             linear layer on the means of a CNN's maps of all sizes, for counts and
-            textures), a registered head, or `package.module:function`.
+            textures), for masks "fpn" (the default one) or "deeplab", a registered
+            head, or `package.module:function`.
         hidden_units: Widths of the hidden layers of the default head.
         dropout: Share of features dropped before each layer of the default head.
         activation: Of the hidden layers of the default head.
@@ -222,6 +245,8 @@ class TrainingSection(Section):
             several labels, by which each is drawn towards one half.
         focal_gamma: Exponent of the focal loss, by which rows that are learnt
             already count less (Lin et al. 2017, arXiv:1708.02002: 2); 0 is off.
+        dice: Share of the Dice loss in the loss of masks, 0..1; the rest is the
+            cross-entropy of each pixel (or the focal loss).
         class_weights: "balanced" (inverse class frequency; of several labels,
             rows with each and without weigh the same), a mapping from class
             name to weight, or null. "auto" is "balanced" for classes and null
@@ -249,6 +274,7 @@ class TrainingSection(Section):
     gradient_clip_norm: Annotated[float, Field(gt=0.0), _NOT_BOOL] | None = 1.0
     label_smoothing: Fraction = 0.0
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0), _NOT_BOOL] = 0.0
+    dice: Annotated[float, Field(ge=0.0, le=1.0), _NOT_BOOL] = 0.0
     class_weights: (
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None

@@ -297,6 +297,11 @@ class RunFolder:
         return self.report / "held_out.png"
 
     @property
+    def worst(self) -> Path:
+        """Pictures of the worst rows, `1.png` the worst, where the kind of target draws them."""
+        return self.report / "worst"
+
+    @property
     def curves(self) -> Path:
         """Loss, metric and learning rate over the epochs."""
         return self.report / "curves.png"

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from tltool.data.reading.walk import entries, exists, files_below, tell_omitted
 from tltool.recipe.recipe import DataSection
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError, did_you_mean
+from tltool.support.files import atomic_path
 from tltool.support.progress import Progress
 from tltool.support.words import listed, natural_key
 from tltool.tasks.table import Modality, Task
@@ -109,12 +111,15 @@ class Predictions:
         encoding: Of text files; None finds it out.
         on_error: "skip" goes on after an input that cannot be used; "stop"
             looks for further ones, but predicts no more.
+        files: The folder for files that belong to predictions, such as masks, which
+            the rows name; None writes none.
         top: Keep the probabilities of this many classes, highest first; None
             keeps all, in label order.
         progress: What is told meanwhile.
 
     Attributes:
         predicted: How many inputs have a prediction so far.
+        files_written: How many files were written.
         broken: Those that have none, and why.
     """
 
@@ -128,11 +133,13 @@ class Predictions:
         on_error: OnError = "skip",
         top: int | None = None,
         progress: Progress | None = None,
+        files: Path | None = None,
     ) -> None:
         self._items, self._outputs, self._task = items, outputs, task
         self._encoding, self._on_error, self._top = encoding, on_error, top
         self._progress = progress or Progress()
-        self.predicted = 0
+        self._files, self._names = files, set[str]()
+        self.predicted = self.files_written = 0
         self.broken: list[Broken] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -203,15 +210,32 @@ class Predictions:
             splits=unknown,
             origins=[row.origin for row in rows],
         )
-        found = list(PredictionRows(self._outputs(examples), examples, self._task))
-        for row in found:
+        outputs = self._outputs(examples)
+        found = list(PredictionRows(outputs, examples, self._task))
+        for row, output in zip(found, outputs, strict=True):
             del row["target"]
+            self._write_file(row, output)
             if self._top is not None and "probabilities" in row:
                 ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
                 row["probabilities"] = dict(ranked[: self._top])
             if self._top is not None and "best" in row:
                 row["best"] = row["best"][: self._top]
         return found
+
+    def _write_file(self, row: dict[str, Any], output: Any) -> None:
+        """Writes the file of a prediction, named as its input, and names it in the row."""
+        target = self._task.target
+        if self._files is None or (content := target.file_of(output)) is None:
+            return
+        plain = Path(row["input"]).stem or "input"
+        names = (f"{plain}{'' if n == 1 else f'-{n}'}.png" for n in count(1))
+        name = next(name for name in names if name not in self._names)
+        self._names.add(name)
+        self._files.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self._files / name) as temporary:
+            temporary.write_bytes(content)
+        row[target.file_column] = str(self._files / name)
+        self.files_written += 1
 
 
 def _in_order(

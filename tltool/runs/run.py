@@ -20,6 +20,7 @@ from tltool.recipe.schema import OnError, Quoting
 from tltool.runs.folder import RunFolder, runs_of
 from tltool.support.errors import COPY_RUN_AGAIN, ExportError, HeadError, RunError
 from tltool.support.files import read_json
+from tltool.support.items import shape_fits
 from tltool.support.progress import Progress
 from tltool.support.words import listed
 from tltool.tasks.table import Task
@@ -120,7 +121,7 @@ class Run:
                 raise
             raise RunError(f"{error.message}\n  {lacking.message}", hint=lacking.hint) from error
         outputs = (None, *self.task.target.output_shape)
-        if model.output_shape != outputs:
+        if not shape_fits(model.output_shape, outputs):
             raise RunError(
                 f"{file} gives outputs of shape {model.output_shape}, but by "
                 f"{self.folder.labels.name} they are {outputs}.",
@@ -197,7 +198,7 @@ class Run:
         from tltool.data.reading.sources import reading
 
         section = reading(
-            self.recipe.data,
+            self.recipe.data.model_copy(update=self.task.target.data_fields),
             input_column=input_column,
             label_columns=label_columns,
             delimiter=delimiter,
@@ -260,8 +261,13 @@ class Run:
             return []
         import numpy as np
 
-        outputs = np.asarray(self.task.outputs(self._forward(examples)))
-        return [self.task.target.prediction(row) for row in outputs]
+        found: list[Any] = [None] * len(inputs)
+        for rows, raw in self._forward.batches(examples):
+            outputs = np.asarray(self.task.outputs(raw))
+            given = self.task.target.predictions(outputs, [inputs[row] for row in rows])
+            for row, prediction in zip(rows, given, strict=True):
+                found[row] = prediction
+        return found
 
     def export(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from tltool.support.errors import TltoolError
@@ -49,3 +49,10 @@ def _named(value: Any) -> str:
 def _shown(value: Any) -> str:
     text = "value" if hasattr(value, "shape") else repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def shape_fits(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether a shape is one that is wanted, None for any size."""
+    return len(shape) == len(wanted) and all(
+        size in (None, given) for given, size in zip(shape, wanted, strict=True)
+    )

@@ -277,7 +277,7 @@ class ClassTarget(LabelledTarget):
             "probabilities": dict(zip(self.labels, map(short, output), strict=True)),
         }
 
-    def kept(self, outputs: Array, targets: Sequence[Any]) -> Array:
+    def kept(self, outputs: Array, targets: Sequence[Any], inputs: Sequence[Any] = ()) -> Array:
         """Of more than `MANY_CLASSES` the best few; see `best_classes`."""
         if len(self.labels) <= MANY_CLASSES:
             return outputs

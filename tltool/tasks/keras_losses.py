@@ -94,3 +94,90 @@ class CrossentropyByPlace(keras.losses.Loss):
         """See Keras."""
         own = {"label_smoothing": self.label_smoothing, "focal_gamma": self.focal_gamma}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="tltool")
+class PixelLoss(keras.losses.Loss):
+    """Cross-entropy of each pixel's class, and the Dice loss of the classes' areas.
+
+    Pixels of class number `ignored` count for nothing. The Dice loss is 1
+    minus the mean over the classes in a batch of `2 sum(p y) / sum(p + y)`
+    (Milletari et al. 2016, arXiv:1606.04797, without the squares).
+
+    Args:
+        ignored: The class number of pixels without class.
+        dice: Share of the Dice loss in the whole, 0..1.
+        label_smoothing: Share of each pixel's target spread over all classes.
+        focal_gamma: Exponent of the focal loss of the cross-entropy.
+    """
+
+    def __init__(
+        self,
+        ignored: int = 255,
+        dice: float = 0.0,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        name: str = "pixel_loss",
+        reduction: str = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.ignored, self.dice = ignored, dice
+        self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of a batch, a scalar.
+
+        Args:
+            y_true: Class numbers, integers (n, height, width).
+            y_pred: Logits (n, height, width, classes).
+            sample_weight: Of rows (n,), or of their classes (n, classes).
+        """
+        logits = ops.cast(y_pred, "float32")
+        numbers = ops.cast(y_true, "int32")
+        known = ops.cast(ops.not_equal(numbers, self.ignored), "float32")
+        classes = logits.shape[-1]
+        truth = ops.one_hot(numbers * ops.cast(known, "int32"), classes) * known[..., None]
+        if sample_weight is None:
+            weights = known
+        else:
+            weights = ops.cast(sample_weight, "float32")
+            if len(weights.shape) == 1:
+                weights = weights[:, None]
+            weights = ops.sum(truth * weights[:, None, None, :], axis=-1)
+        log_shares = ops.log_softmax(logits, axis=-1)
+        loss = (1 - self.dice) * self._entropy(truth, log_shares, weights)
+        if self.dice:
+            counted = ops.cast(weights > 0, "float32")[..., None]
+            loss += self.dice * self._dice(truth * counted, ops.exp(log_shares) * counted)
+        return loss
+
+    def _entropy(self, truth: Any, log_shares: Any, weights: Any) -> Any:
+        spread = self.label_smoothing
+        smoothed = truth * (1 - spread) + spread / truth.shape[-1]
+        losses = -ops.sum(smoothed * log_shares, axis=-1)
+        if self.focal_gamma:
+            hit = ops.exp(ops.sum(truth * log_shares, axis=-1))
+            losses = losses * ops.power(1 - hit, self.focal_gamma)
+        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
+
+    def _dice(self, truth: Any, shares: Any) -> Any:
+        both = ops.sum(truth * shares, axis=(0, 1, 2))
+        either = ops.sum(truth + shares, axis=(0, 1, 2))
+        there = ops.cast(ops.any(truth > 0, axis=(0, 1, 2)), "float32")
+        overlap = (2 * both + 1e-6) / (either + 1e-6)
+        return ops.sum((1 - overlap) * there) / ops.maximum(ops.sum(there), 1.0)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """As `__call__`, without weights."""
+        return self(y_true, y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """See Keras."""
+        own = {
+            "ignored": self.ignored,
+            "dice": self.dice,
+            "label_smoothing": self.label_smoothing,
+            "focal_gamma": self.focal_gamma,
+        }
+        return {**super().get_config(), **own}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.registry import find_target, name_of
 from tltool.tasks.tags import TagsTarget
@@ -58,6 +59,7 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec("image-regression", "image", NumbersTarget),
         TaskSpec("text-regression", "text", NumbersTarget),
         TaskSpec("token-classification", "text", TagsTarget),
+        TaskSpec("image-segmentation", "image", MaskTarget),
     )
 }
 
@@ -80,6 +82,9 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "sequence-labelling": ("token-classification",),
     "pos-tagging": ("token-classification",),
     "chunking": ("token-classification",),
+    "segmentation": ("image-segmentation",),
+    "semantic-segmentation": ("image-segmentation",),
+    "masks": ("image-segmentation",),
 }
 # Beginnings of words in the names of tasks that this version does not have, and what those are
 # for; the first that occurs counts.
@@ -89,8 +94,8 @@ _ABSENT = {
     "detect": "detection of objects",
     "bounding": "detection of objects",
     "yolo": "detection of objects",
-    "segment": "segmentation",
-    "mask": "segmentation",
+    "instance": "masks of single objects",
+    "panoptic": "masks of single objects",
     "pair": "pairs of texts",
     "similarity": "pairs of texts",
     "nli": "pairs of texts",
@@ -120,6 +125,7 @@ _KINDS = {
     "classification": "classification",
     "multilabel": "multi-label",
     "regression": "regression",
+    "segmentation": "segmentation",
 }
 
 
@@ -187,9 +193,15 @@ class Task:
         """
         return self.target.outputs(raw)
 
-    def loss(self, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
-        """The training loss on raw outputs and encoded targets."""
-        return self.target.loss(label_smoothing=label_smoothing, focal_gamma=focal_gamma)
+    def loss(
+        self, label_smoothing: float = 0.0, focal_gamma: float = 0.0, **options: float
+    ) -> keras.losses.Loss:
+        """The training loss on raw outputs and encoded targets.
+
+        `options` are those that only some kinds of target have; they are given where they are set.
+        """
+        given = {name: value for name, value in options.items() if value}
+        return self.target.loss(label_smoothing=label_smoothing, focal_gamma=focal_gamma, **given)
 
     def training_metrics(self) -> list[keras.metrics.Metric]:
         """The metrics shown while training; the full report comes from evaluation."""

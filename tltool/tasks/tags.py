@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
@@ -314,34 +314,6 @@ class TagsTarget(LabelledTarget):
 
         return np.array([np.isfinite(_numbers(row)).all() for row in outputs], bool)
 
-    def sent(self, outputs: Array) -> dict[str, Array]:
-        """All rows' words one after the other, and how many each row has; texts in UTF-8."""
-        import numpy as np
-
-        texts = [row.text.encode("utf-8", "surrogatepass") for row in outputs]
-        none = self.blank[()]
-        return {
-            "texts": np.frombuffer(b"".join(texts), np.uint8),
-            "bytes": np.array([len(text) for text in texts], np.int64),
-            "words": np.array([len(row.starts) for row in outputs], np.int64),
-            "starts": np.concatenate([none.starts, *(row.starts for row in outputs)]),
-            "ends": np.concatenate([none.ends, *(row.ends for row in outputs)]),
-            "values": np.concatenate([none.values, *(row.values for row in outputs)]),
-        }
-
-    def received(self, parts: Mapping[str, Array]) -> Array:
-        """See `sent`."""
-        import numpy as np
-
-        texts = parts["texts"].tobytes()
-        ends = np.cumsum(parts["bytes"])
-        places = np.cumsum(parts["words"])[:-1]
-        by_row = [np.split(parts[name], places) for name in ("starts", "ends", "values")]
-        return _objects(
-            WordScores(texts[end - size : end].decode("utf-8", "surrogatepass"), *words)
-            for end, size, *words in zip(ends, parts["bytes"], *by_row, strict=True)
-        )
-
     def kept(self, outputs: Array, targets: Sequence[Any], inputs: Sequence[Any] = ()) -> Array:
         """The chosen tags; of labelled rows those of their own words."""
         return _objects(
@@ -504,7 +476,10 @@ class TagsTarget(LabelledTarget):
         return Bars([row["label"] for row in rows], shares, "Scores of each type")
 
     def baseline(
-        self, train: tuple[Sequence[Any], Sequence[Any]], test: tuple[Sequence[Any], Sequence[Any]]
+        self,
+        train: tuple[Sequence[Any], Sequence[Any]],
+        test: tuple[Sequence[Any], Sequence[Any]],
+        loaded: Callable[[Sequence[Any]], Iterable[Any]],
     ) -> tuple[str, Array, str]:
         """A logistic regression on what words and their neighbours look like."""
         from tltool.tasks.tag_baseline import word_features_baseline
@@ -674,6 +649,36 @@ class TagsTarget(LabelledTarget):
     def range_of(self, outputs: Array) -> float:
         """Probabilities go from 0 to 1."""
         return 1.0
+
+    def sent(self, outputs: Array, answers: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+        """All rows' words one after the other, and how many each row has; texts in UTF-8."""
+        import numpy as np
+
+        texts = [row.text.encode("utf-8", "surrogatepass") for row in outputs]
+        none = self.blank[()]
+        arrays = {
+            "texts": np.frombuffer(b"".join(texts), np.uint8),
+            "bytes": np.array([len(text) for text in texts], np.int64),
+            "words": np.array([len(row.starts) for row in outputs], np.int64),
+            "starts": np.concatenate([none.starts, *(row.starts for row in outputs)]),
+            "ends": np.concatenate([none.ends, *(row.ends for row in outputs)]),
+            "values": np.concatenate([none.values, *(row.values for row in outputs)]),
+        }
+        return arrays, answers
+
+    def received(self, arrays: Mapping[str, Array], answers: list[Any]) -> tuple[Array, list[Any]]:
+        """See `sent`."""
+        import numpy as np
+
+        texts = arrays["texts"].tobytes()
+        ends = np.cumsum(arrays["bytes"])
+        places = np.cumsum(arrays["words"])[:-1]
+        by_row = [np.split(arrays[name], places) for name in ("starts", "ends", "values")]
+        rows = (
+            WordScores(texts[end - size : end].decode("utf-8", "surrogatepass"), *words)
+            for end, size, *words in zip(ends, arrays["bytes"], *by_row, strict=True)
+        )
+        return _objects(rows), answers
 
     def agrees(self, expected: Array, answers: Sequence[Any]) -> Array:
         """Where the same entities are named, or a word's tags are tied."""

@@ -12,7 +12,7 @@ are used, since reading a recipe needs the names of fields that do not apply.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -46,11 +46,31 @@ class LabelColumns:
         names: The columns; one, or several that are one target together.
         separator: Between several labels in one cell; None finds it out.
         several: Whether `names` were given as several columns, if only one.
+        classes: What stands in masks for each class, or None; see `data.mask_classes`.
+        ignored: What stands there for pixels without class; see `data.mask_ignored`.
     """
 
     names: tuple[str, ...] = ("label",)
     separator: str | None = None
     several: bool = False
+    classes: Mapping[str, Any] | None = None
+    ignored: Any = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a kind finds in a folder or file of its own form.
+
+    Attributes:
+        rows: Input, label, where that is, and the folder it stands in, such as
+            "train", or nothing.
+        broken: What cannot be a row: where that is, and why.
+        classes: As in `LabelColumns`, where the form says what they are.
+    """
+
+    rows: Sequence[tuple[Any, Any, str, str]]
+    broken: Sequence[tuple[str, str]] = ()
+    classes: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,9 @@ class Prediction:
     probabilities: dict[str, float]
 
 
+_FLAGS = ("labels", "sets", "numbers", "masks", "offset", "tags")
+
+
 @dataclass(frozen=True)
 class Program:
     """What the programs beside an exported model must know of its output.
@@ -85,6 +108,7 @@ class Program:
         labels: Whether the output has labels.
         sets: Whether a label is given from its threshold on.
         numbers: Whether there are several numbers with names.
+        masks: Whether the output has a class for each pixel.
         offset: Whether the program undoes the numbers' scale.
         tags: Whether each word has a label.
         constants: Names and values that it begins with.
@@ -94,6 +118,7 @@ class Program:
     labels: bool = False
     sets: bool = False
     numbers: bool = False
+    masks: bool = False
     offset: bool = False
     tags: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -102,9 +127,7 @@ class Program:
     @property
     def flags(self) -> dict[str, bool]:
         """What the `% if` lines of templates ask for."""
-        return {name: getattr(self, name) for name in self._FLAGS}
-
-    _FLAGS: ClassVar = ("labels", "sets", "numbers", "offset", "tags")
+        return {name: getattr(self, name) for name in _FLAGS}
 
 
 class Target(ABC):
@@ -122,6 +145,22 @@ class Target(ABC):
     """What `metrics` gives, in the order of reports; the first is the headline."""
     refused: ClassVar[Mapping[str, Refusal]] = {}
     """Fields of a recipe that mean nothing for it, by dotted path."""
+    options: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a recipe, by dotted path, that only kinds that name them here have."""
+    image_fit: ClassVar[Literal["stretch"] | None] = None
+    """How pictures must become square; None leaves it to the recipe and the backbone."""
+    label_column: ClassVar[str] = "label"
+    """The column of tables that has the targets where a recipe names none."""
+    file_labels: ClassVar[bool] = False
+    """Whether a label in a table is the path of a file, relative to the table's folder."""
+    own_recipe: ClassVar[str] = ""
+    """The shipped recipe for data of one's own; empty takes that of the modality."""
+    folder_hint: ClassVar[str] = ""
+    """How a folder of pictures must look that `layout` reads; empty where there is none."""
+    file_column: ClassVar[str] = ""
+    """The column of predictions that names the file that `file_of` gives; empty for none."""
+    draws_worst: ClassVar[bool] = False
+    """Whether `drawn` makes a picture of a row."""
     from_folders: ClassVar[bool] = False
     """Whether the name of a folder is the target of what is in it."""
     many_columns: ClassVar[bool] = False
@@ -188,6 +227,29 @@ class Target(ABC):
             cells: Those of all rows, as they stand there, to find out how they are
                 written: one value a row, or a tuple with one of each column.
         """
+
+    @classmethod
+    def layout(cls, source: Path) -> Layout | None:
+        """The rows of a folder or file in a form that only this kind has; None for other forms.
+
+        Raises:
+            DataError: It is of such a form and cannot be used.
+        """
+        return None
+
+    @classmethod
+    def fitted_to(cls, target: Any, value: Any) -> Any:
+        """The target, where it can be that of this input.
+
+        Raises:
+            BadValueError: It cannot.
+        """
+        return target
+
+    @property
+    def data_fields(self) -> dict[str, Any]:
+        """Fields of `data` by which other data must be read as the training rows were."""
+        return {}
 
     @classmethod
     @abstractmethod
@@ -308,7 +370,10 @@ class Target(ABC):
 
     @abstractmethod
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
-        """The training loss of raw outputs and encoded targets."""
+        """The training loss of raw outputs and encoded targets.
+
+        A kind that has `training.dice` among its `options` takes it as an argument `dice` too.
+        """
 
     def smoothed(self, encoded: Array, amount: float) -> Array:
         """Encoded targets as `loss` smooths them."""
@@ -393,17 +458,26 @@ class Target(ABC):
         All rows have the same keys, those of mappings in them too.
         """
 
-    def kept(self, outputs: Array, targets: Sequence[Any]) -> Array:
+    def kept(self, outputs: Array, targets: Sequence[Any], inputs: Sequence[Any] = ()) -> Array:
         """What evaluation keeps of the outputs of some rows, (n, …): all, unless that is too much.
 
         Args:
             outputs: As `outputs` gives them.
             targets: Of these rows, None where unknown.
+            inputs: Of these rows, or nothing where they are not at hand.
 
         Returns:
             An array of n rows that `metrics`, `worst`, `picture` and `row` take as well.
         """
         return outputs
+
+    def predictions(self, outputs: Array, inputs: Sequence[Any]) -> list[Prediction]:
+        """What rows of `outputs` say of their inputs."""
+        return [self.prediction(row) for row in outputs]
+
+    def file_of(self, output: Any) -> bytes | None:
+        """A PNG file that belongs to a row of predictions; None for none."""
+        return None
 
     def shown(self, target: Any) -> Any:
         """A target as a table of predictions shows it."""
@@ -412,14 +486,6 @@ class Target(ABC):
     def words(self, value: Any) -> str:
         """A target, or the value of a `Prediction`, in a sentence."""
         return str(value)
-
-    def sent(self, outputs: Array) -> dict[str, Array]:
-        """Outputs as arrays of numbers by name, to be handed to another process."""
-        return {"outputs": outputs}
-
-    def received(self, parts: Mapping[str, Array]) -> Array:
-        """Outputs of what `sent` gave; texts of rows may be lost."""
-        return parts["outputs"]
 
     # ---- what a model is worth ---------------------------------------------------------------
 
@@ -461,17 +527,32 @@ class Target(ABC):
         """What the report draws."""
 
     def baseline(
-        self, train: tuple[Sequence[Any], Sequence[Any]], test: tuple[Sequence[Any], Sequence[Any]]
+        self,
+        train: tuple[Sequence[Any], Sequence[Any]],
+        test: tuple[Sequence[Any], Sequence[Any]],
+        loaded: Callable[[Sequence[Any]], Iterable[Any]],
     ) -> tuple[str, Array, str] | None:
         """A simple model to compare with; None takes a linear model on features of whole rows.
 
         Args:
             train, test: Inputs and targets.
+            loaded: Gives pictures at the size of the model's input, uint8 (h, w, 3), a few
+                of them at a time, of inputs that are pictures; texts as they are.
 
         Returns:
-            Its name, `outputs` of the test rows, and its setting in words.
+            Its name, what `metrics` takes as outputs on the test rows, and its setting in words.
         """
         return None
+
+    def drawn(self, value: Any, target: Any, output: Any) -> bytes:
+        """A picture of one row, as PNG, where `draws_worst`.
+
+        Args:
+            value: The input.
+            target: The true one.
+            output: As `kept` gives it of an unlabelled row.
+        """
+        raise NotImplementedError
 
     # ---- linear models to compare with -------------------------------------------------------
 
@@ -546,6 +627,10 @@ class Target(ABC):
         """Smallest and largest possible value of the result; None where there are none."""
         return None
 
+    def golden(self, outputs: Array) -> Array:
+        """What golden examples hold of `outputs`: all, unless that is too much."""
+        return outputs
+
     @property
     def golden_name(self) -> str:
         """What golden examples call what a user reads."""
@@ -607,7 +692,8 @@ class Target(ABC):
     padding: ClassVar[Mapping[str, Any]] = {}
     """What pads those outputs of a SavedModel whose rows are as long as the longest of a batch."""
     answers_name: ClassVar[str] = "labels"
-    """What golden examples call the answers of a row that can have several."""
+    """What golden examples call the answers of a row that can have several; empty leaves them
+    out."""
     same_answer: ClassVar[str] = "same answer"
     """What `agrees` compares, in words."""
     drop_unit: ClassVar[str] = ""
@@ -629,6 +715,18 @@ class Target(ABC):
         """The largest change of any output between two rows, as `differences` has it."""
         lowest, highest = outputs.min(axis=0), outputs.max(axis=0)
         return float(self.differences(lowest[None], highest[None]).max())
+
+    def sent(self, outputs: Array, answers: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+        """Outputs and answers of an artifact, to be handed to another process.
+
+        Returns:
+            Arrays of numbers by name, and answers that are not among them, as JSON values.
+        """
+        return {"outputs": outputs}, answers
+
+    def received(self, arrays: Mapping[str, Array], answers: list[Any]) -> tuple[Array, list[Any]]:
+        """Outputs and answers, of what `sent` gave."""
+        return arrays["outputs"], answers
 
     def log_odds(self, outputs: Array) -> Array | None:
         """What shows a difference that rounding hides in `outputs`, (n, outputs); None if nothing.

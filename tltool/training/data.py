@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.pipeline import make_batches
-from tltool.data.batches.source import Source, example_source
+from tltool.data.batches.source import Source, example_source, mask_source
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -58,7 +58,7 @@ class ExampleData:
     Attributes:
         examples: The rows.
         contract: The preprocessing contract.
-        targets: Encoded, (n, ...), or what `encode` makes that of.
+        targets: Encoded, (n, ...), or what `encode` makes that of; masks as an object array (n,).
         weights: Of each example (n,) or of its outputs (n, outputs), or None.
         batch_size: Examples a batch.
         training: Whether to shuffle and augment.
@@ -90,6 +90,13 @@ class ExampleData:
         return example_source(self.examples, self.contract, augment=self.augment, seed=self.seed)
 
     @cached_property
+    def labels(self) -> np.ndarray | Source:
+        """The encoded targets; of masks what decodes them, and moves them with their images."""
+        if self.targets.dtype != object or not isinstance(self.contract, ImagePreprocessing):
+            return self.targets
+        return mask_source(self.examples, self.contract, augment=self.augment, seed=self.seed)
+
+    @cached_property
     def mixing(self) -> BatchMixing | None:
         """What mixes the images of a batch; None where nothing does."""
         return make_mixing(self.augment, self.contract, self.seed)
@@ -104,7 +111,7 @@ class ExampleData:
             raise ValueError("What mixes images has no stored features to mix.")
         return make_batches(
             features or self.inputs,
-            targets=self.targets,
+            targets=self.labels,
             encode=self.encode,
             weights=self.weights,
             batch_size=self.batch_size,

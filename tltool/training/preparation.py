@@ -274,7 +274,7 @@ def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
         modality=recipe.spec.modality,
         max_length=recipe.backbone.max_length,
         image_size_px=recipe.backbone.image_size_px,
-        image_fit=recipe.backbone.image_fit,
+        image_fit=recipe.spec.target.image_fit or recipe.backbone.image_fit,
         dropout=recipe.backbone.dropout,
         weights=weights,
         weights_file=recipe.backbone.weights_file if weights == "pretrained" else None,

@@ -60,7 +60,8 @@ def test_parts_of_other_data_are_no_classes(tmp_path, names, kind, below, spec):
     error = refused(tmp_path, spec)
     assert f"{tmp_path / below} holds {', '.join(f'{n}/' for n in sorted(names))}" in error.message
     assert f"looks like data for {kind}, not like one folder for each class" in error.message
-    assert f"no task for {kind} in this version" in error.hint
+    wanted = {"detection": "no task for detection", "segmentation": "task=image-segmentation"}
+    assert wanted[kind] in error.hint
 
 
 def test_classes_that_are_called_like_parts_are_classes_beside_others(tmp_path):

@@ -99,7 +99,7 @@ def make_dataset(
 def make_batches(
     source: Source,
     *,
-    targets: np.ndarray | tf.RaggedTensor | None,
+    targets: np.ndarray | tf.RaggedTensor | Source | None,
     weights: np.ndarray | tf.RaggedTensor | None = None,
     batch_size: int,
     training: bool,
@@ -118,9 +118,9 @@ def make_batches(
 
     Args:
         source: The rows.
-        targets: Encoded targets (n, ...), or what `encode` makes them of; None for inputs
-            alone; ragged (n, tokens) where each token has one: -1 stands for none, also
-            where padding is.
+        targets: Encoded targets (n, ...), or what `encode` makes them of, or a source of
+            them; None for inputs alone; ragged (n, tokens) where each token has one: -1
+            stands for none, also where padding is.
         weights: Of each row (n,), or of its outputs (n, outputs), ragged as targets;
             None weighs all with 1.
         batch_size: Rows a batch.
@@ -140,6 +140,7 @@ def make_batches(
         ValueError: `targets` or `weights` are not one for each row, or
             `tokens_per_batch` is given for images.
     """
+    maps = targets if isinstance(targets, Source) else None
     labels = _labels(targets, weights, source.count)
     if order is not None:
         ordering = make_ordering(len(order), batch_size=batch_size)
@@ -155,16 +156,25 @@ def make_batches(
         if order is not None:
             rows = tf.gather(tf.constant(order, tf.int64), rows)
         one_by_one = tf.data.Dataset.from_tensor_slices(rows)
-        batches = ordering.batched(source.load(one_by_one, rows), sizes)
+        loaded = source.load(one_by_one, rows)
+        if maps is not None:
+            loaded = tf.data.Dataset.zip((loaded, maps.load(one_by_one, rows)))
+        batches = ordering.batched(loaded, sizes)
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
 
     @tf.autograph.experimental.do_not_convert
     def complete(key: Any, batch: Any) -> Any:
-        rows, *loaded = batch if isinstance(batch, tuple) else (batch,)
+        batch, mapped = (batch, ()) if maps is None else batch
+        rows, *loaded = _parts(batch)
         inputs = source.finish(key, rows, *loaded)
         if labels is None:
             return inputs
-        targets, weights = (_labels_of(x, rows, source) for x in labels)
+        known, weighting = labels
+        weights = _labels_of(weighting, rows, source)
+        if maps is None:
+            targets = _labels_of(known, rows, source)
+        else:
+            targets = maps.finish(key, rows, *_parts(mapped)[1:])
         batch = (inputs, targets if encode is None else encode(targets), weights)
         return batch if mixing is None else mixing(key, rows, *batch)
 
@@ -180,6 +190,10 @@ def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Datas
     return keys.take(1).flat_map(epoch)
 
 
+def _parts(batch: Any) -> tuple[Any, ...]:
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
 def _labels_of(values: Any, rows: Any, source: Source) -> Any:
     """Targets or weights of a batch; those of tokens as wide as its inputs."""
     found = tf.gather(values, rows)
@@ -190,11 +204,14 @@ def _labels_of(values: Any, rows: Any, source: Source) -> Any:
 
 
 def _labels(targets: Any, weights: Any, count: int) -> tuple[Any, Any] | None:
+    """Targets, None where they are loaded with their rows, and weights."""
     if targets is None:
         return None
     if isinstance(targets, tf.RaggedTensor):
         return targets, weights
     weighting = np.ones(count) if weights is None else np.asarray(weights)
+    if isinstance(targets, Source):
+        return None, tf.constant(weighting, tf.float32)
     if len(targets) != count or len(weighting) != count:
         raise ValueError(
             f"There are {count} examples, but targets of shape {targets.shape} "

@@ -11,13 +11,15 @@ import tensorflow as tf
 from tltool.data.batches.buckets import widths_of
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
-from tltool.data.images.augment import make_augmenter
+from tltool.data.images.augment import make_augmenter, make_mover
+from tltool.data.images.masks import MaskStore
 from tltool.data.images.preprocessor import normalize
 from tltool.data.images.store import ImageStore
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.data.texts.preprocessor import TextPreprocessor
 from tltool.data.texts.tokenizing import tokens_of
 from tltool.recipe.schema import AugmentSection
+from tltool.tasks.mask_files import IGNORED
 
 CACHE_BYTES = 1 << 30
 # Row numbers, one by one and all together -> row, or (row, what was loaded), one by one.
@@ -85,6 +87,52 @@ def example_source(
     seeds = _augmentation_seeds(examples, augment, seed, all_views)
     views = augment.views or 1 if all_views else 1
     return _image_source(examples, contract, augment, seeds, cache_bytes, views)
+
+
+def mask_source(
+    examples: Examples,
+    contract: ImagePreprocessing,
+    *,
+    augment: AugmentSection | None = None,
+    seed: int = 0,
+    cache_bytes: int = CACHE_BYTES,
+) -> Source:
+    """The class numbers of the masks that are the examples' targets, uint8 (n, *size_px).
+
+    They are kept in memory, or read in every epoch, as images are; and moved
+    as `example_source` moves the images of the same examples with the same arguments.
+
+    Raises:
+        DataError: A mask that cannot be read.
+    """
+    store = MaskStore(examples.targets, contract)
+    move = None if augment is None else make_mover(augment, contract.size_px, IGNORED)
+    seeds = None if augment is None else _augmentation_seeds(examples, augment, seed, False)
+
+    def complete(key: Any, rows: Any, masks: Any) -> Any:
+        if move is None or seeds is None:
+            return masks
+        spec = tf.TensorSpec(contract.size_px, tf.uint8)
+        return tf.map_fn(lambda pair: move(*pair), (masks, seeds(key, rows)),
+                         fn_output_signature=spec)  # fmt: skip
+
+    if store.num_bytes <= cache_bytes:
+        kept = tf.constant(store.load_all())
+        return Source(
+            len(examples),
+            nothing_to_load,
+            lambda key, rows: complete(key, rows, tf.gather(kept, rows)),
+        )
+
+    def load(rows: tf.data.Dataset, _: Any) -> tf.data.Dataset:
+        @tf.autograph.experimental.do_not_convert
+        def one(row: Any) -> tuple[Any, Any]:
+            mask = tf.numpy_function(store.load, [row], tf.uint8)
+            return row, tf.ensure_shape(mask, contract.size_px)
+
+        return rows.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    return Source(len(examples), load, complete)
 
 
 def _text_source(examples: Examples, contract: TextPreprocessing) -> Source:

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tltool.data.images.seeded_layers import SeededLayer
-from tltool.recipe.augment_layers import IMAGE_LAYERS
+from tltool.recipe.augment_layers import IMAGE_LAYERS, MOVING_LAYERS
 from tltool.recipe.schema import AugmentSection
 
 
@@ -35,6 +35,41 @@ def make_augmenter(settings: AugmentSection, size: tuple[int, int]) -> Callable[
     return change
 
 
+def make_mover(
+    settings: AugmentSection, size: tuple[int, int], outside: int
+) -> Callable[[Any, Any], Any]:
+    """What `make_augmenter` does to the places of pixels, for class numbers.
+
+    Equal seeds move a mask as they move its image. Each pixel takes the
+    nearest one; what layers fill with a colour becomes `outside`.
+
+    Args:
+        settings: As for `make_augmenter`.
+        size: Height and width of the masks.
+        outside: The class number of pixels that come from outside.
+
+    Returns:
+        From a mask, uint8 (height, width), and a seed to the moved mask.
+    """
+    layers = []
+    for number, entry in enumerate(e for e in settings.layers if e.layer in IMAGE_LAYERS):
+        if entry.layer in MOVING_LAYERS:
+            nearest = {"interpolation": "nearest", "fill_value": outside}
+            known = type(entry).model_fields
+            change = {key: value for key, value in nearest.items() if key in known}
+            layers.append((number, SeededLayer(entry.model_copy(update=change), size)))
+
+    def move(mask: Any, seed: Any) -> Any:
+        moved = tf.cast(mask[..., None], tf.float32)
+        if _moves(settings):
+            moved = _move(moved, settings, _choices(seed)[:6], "NEAREST")
+        for number, layer in layers:
+            moved = layer(moved, tf.random.experimental.stateless_fold_in(seed, number))
+        return tf.cast(tf.round(moved[..., 0]), tf.uint8)
+
+    return move
+
+
 def augment(image: Any, settings: AugmentSection, seed: Any) -> Any:
     """Changes one image at random; equal seeds change it equally.
 
@@ -51,8 +86,7 @@ def augment(image: Any, settings: AugmentSection, seed: Any) -> Any:
     Returns:
         float32, same shape, clipped to 0..255.
     """
-    # Eight independent numbers in [-1, 1), one for each choice.
-    choices = tf.unstack(tf.random.stateless_uniform([8], seed, -1.0, 1.0))
+    choices = _choices(seed)
     if _moves(settings):
         image = _move(image, settings, choices[:6])
     if settings.brightness:
@@ -60,6 +94,11 @@ def augment(image: Any, settings: AugmentSection, seed: Any) -> Any:
     if settings.contrast:
         image = tf.image.adjust_contrast(image, 1.0 + choices[7] * settings.contrast)
     return tf.clip_by_value(image, 0.0, 255.0)
+
+
+def _choices(seed: Any) -> list[Any]:
+    """Eight independent numbers in [-1, 1), one for each choice."""
+    return list(tf.unstack(tf.random.stateless_uniform([8], seed, -1.0, 1.0)))
 
 
 def _moves(settings: AugmentSection) -> bool:
@@ -72,7 +111,9 @@ def _moves(settings: AugmentSection) -> bool:
     )
 
 
-def _move(image: Any, settings: AugmentSection, choices: list[Any]) -> Any:
+def _move(
+    image: Any, settings: AugmentSection, choices: list[Any], interpolation: str = "BILINEAR"
+) -> Any:
     """One affine resampling; `choices` are six numbers in [-1, 1)."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     flip_x = _mirror(settings.horizontal_flip, choices[0])
@@ -94,7 +135,7 @@ def _move(image: Any, settings: AugmentSection, choices: list[Any]) -> Any:
         transforms=tf.stack([a, b, c, d, e, f, zero, zero])[None],
         output_shape=tf.shape(image)[:2],
         fill_value=0.0,
-        interpolation="BILINEAR",
+        interpolation=interpolation,
         fill_mode="REFLECT",
     )[0]
     return tf.ensure_shape(moved, image.shape)

@@ -143,7 +143,7 @@ def _check(row: Row | Broken, spec: TaskSpec, read: Reader) -> tuple[object, Any
     if isinstance(row, Broken):
         return row
     try:
-        return row.input, read(row.label)
+        return row.input, spec.target.fitted_to(read(row.label), row.input)
     except BadValueError as error:
         return Broken(row.origin, str(error))
 

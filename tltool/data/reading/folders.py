@@ -69,6 +69,17 @@ _PARTS = {
 }
 
 
+_PARTS_HINTS = {
+    "detection": "there is no task for detection in this version",
+    "segmentation": "task=image-segmentation trains on pictures and masks",
+}
+
+
+def split_named(name: str) -> Split | None:
+    """The split that a folder of this name holds; None for no split's name."""
+    return _SPLIT_OF.get(name.lower())
+
+
 def label_tables(folder: Path) -> list[Path]:
     """The tables of labels that a folder of images has: there should be one at most."""
     tables = [folder / name for name in (ROBOFLOW_TABLE, *METADATA_TABLES)]
@@ -90,8 +101,7 @@ def _refuse_parts(folder: Path) -> None:
             raise DataError(
                 f"{folder} holds {_with_slashes(names)}, which looks like data for {kind}, not "
                 "like one folder for each class.",
-                hint=f"there is no task for {kind} in this version; for classes, make one folder "
-                "for each",
+                hint=f"{_PARTS_HINTS[kind]}; for classes, make one folder for each",
             )
 
 

@@ -27,10 +27,11 @@ from tltool.tasks.table import TaskSpec
 _LOG = logging.getLogger(__name__)
 
 
-def named_columns(section: DataSection, inputs: str) -> Columns:
-    """The columns that a section names, the one of inputs as `inputs` where it names none."""
-    labels = label_columns(section)
-    return Columns(section.input_column or inputs, labels.names, labels.several)
+def named_columns(section: DataSection, spec: TaskSpec, inputs: str = "") -> Columns:
+    """The columns that a section names; that of inputs is `inputs`, or the modality, by default."""
+    labels = label_columns(section, spec)
+    named = section.input_column or inputs or spec.modality
+    return Columns(named, labels.names, labels.several)
 
 
 class ImageTable(NamedTuple):
@@ -66,7 +67,7 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
             encoding=section.encoding,
             quoting=section.quoting,
         )
-        columns = named_columns(section, FILE_NAME)
+        columns = named_columns(section, spec, FILE_NAME)
         classes = len(subfolders(folder)) > 1
         if columns.input in names and (not classes or set(columns.labels) <= set(names)):
             return ImageTable(table, columns)

@@ -51,7 +51,7 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
                 parts[split] = list(_rows(data[split], spec, section, f"{split} item"))
     else:
         parts["train"] = list(_rows(data, spec, section, "item"))
-    return examples_of(parts, spec, section.on_error, label_columns(section))
+    return examples_of(parts, spec, section.on_error, label_columns(section, spec))
 
 
 def inputs_from_python(inputs: Any, modality: Modality, *, encoded: bool = False) -> list[Any]:
@@ -94,14 +94,15 @@ def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Exa
         DataError: The data can't be used.
     """
     rows = list(_rows(data, spec, section, "item"))
-    return join_rows({"test": rows}, spec, section.on_error, label_columns(section))
+    return join_rows({"test": rows}, spec, section.on_error, label_columns(section, spec))
 
 
-def label_columns(section: DataSection) -> LabelColumns:
-    """Where the labels stand, as a section says it."""
+def label_columns(section: DataSection, spec: TaskSpec) -> LabelColumns:
+    """Where the labels stand and how they are read, as a section says it."""
     several = section.label_columns is not None
-    names = section.label_columns or (section.label_column,)
-    return LabelColumns(names, section.label_separator, several)
+    names = section.label_columns or (section.label_column or spec.target.label_column,)
+    separator, classes = section.label_separator, section.mask_classes
+    return LabelColumns(names, separator, several, classes, section.mask_ignored)
 
 
 def _check_keys(data: Mapping[Any, Any]) -> None:
@@ -120,7 +121,8 @@ def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterato
     if _is_dataset(data):
         pairs = _dataset_pairs(data, spec)
     elif _is_frame(data):
-        pairs = _frame_pairs(data, section.input_column or spec.modality, label_columns(section))
+        inputs = section.input_column or spec.modality
+        pairs = _frame_pairs(data, inputs, label_columns(section, spec))
     else:
         pairs = _sequence_pairs(data)
     for i, (value, label) in enumerate(pairs):
@@ -170,8 +172,8 @@ def _sequence_pairs(data: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _labels_of(labels: Any) -> list[Any]:
-    """One for each input; a matrix has a row for each, of several labels or numbers."""
-    if getattr(labels, "ndim", None) == 2 and not _is_frame(labels):
+    """One for each input; an array has a row for each: of labels, of numbers, or of pixels."""
+    if getattr(labels, "ndim", 0) >= 2 and not _is_frame(labels):
         return list(labels)
     return items_of(labels, "data: the labels", DataError)
 
@@ -179,6 +181,8 @@ def _labels_of(labels: Any) -> list[Any]:
 def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
     ranks = {0} if spec.modality == "text" else {0, 2, 3}  # 0: the path of an image
     label_ranks = {0, 1} if spec.target.many_columns else {0}
+    if spec.target.file_labels:  # or what is in the file: an array (h, w) or (h, w, 3)
+        label_ranks = {0, 2, 3}
     if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
         raise DataError(
             "data: the tf.data.Dataset never ends.", hint="drop its .repeat(), or use .take(n)"

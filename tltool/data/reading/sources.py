@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from tltool.data.reading.image_tables import (
     tell_unlisted,
 )
 from tltool.data.reading.in_memory import examples_from_python, label_columns
+from tltool.data.reading.layouts import own_layout
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
 from tltool.data.reading.tables import (
@@ -36,6 +37,7 @@ from tltool.recipe.faults import faults_from
 from tltool.recipe.schema import OnError, Quoting
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import items_of
+from tltool.support.words import listed
 from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns, Target
 
@@ -85,8 +87,8 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
                 f"data.{split} is given, and data.train={section.train} has a {split} folder too.",
                 hint="drop one; or point data.train at the train folder itself",
             )
-        parts[split] = _read_one(source, section, spec, f"data.{split}", columns)
-    return examples_of(parts, spec, section.on_error, _labels(section, columns))
+        parts[split] = _read_one(source, section, spec, split, columns)
+    return examples_of(parts, spec, section.on_error, _labels(section, spec, columns))
 
 
 def reading(
@@ -143,8 +145,9 @@ def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> E
         DataError: It can't be found, read or used, or holds no usable row.
     """
     columns, parts = _read_source(str(source), section, spec, "data")
+    _check_same_classes(str(source), columns.classes, section.mask_classes)
     rows = parts["test"] if "test" in parts else parts["train"]
-    examples = join_rows({"test": rows}, spec, section.on_error, _labels(section, columns))
+    examples = join_rows({"test": rows}, spec, section.on_error, _labels(section, spec, columns))
     if not len(examples):
         raise DataError(f"{source} holds no usable row.")
     return examples
@@ -180,9 +183,15 @@ def _nearest(path: Path) -> str | None:
     return f"did you mean `{missing.parent / name / path.relative_to(missing)}`?"
 
 
-def _labels(section: DataSection, columns: Columns) -> LabelColumns:
+def _labels(section: DataSection, spec: TaskSpec, columns: Columns) -> LabelColumns:
     """Where the labels stand that `columns` has, which a table may have named itself."""
-    return replace(label_columns(section), names=columns.labels, several=columns.several)
+    found = label_columns(section, spec)
+    return replace(
+        found,
+        names=columns.labels,
+        several=columns.several,
+        classes=found.classes or columns.classes,
+    )
 
 
 def _read_source(
@@ -195,7 +204,9 @@ def _read_source(
         that the section names, or those of the table in a folder of images; and the rows.
     """
     path = _locate(source, spec, field_name)
-    columns = named_columns(section, spec.modality)
+    columns = named_columns(section, spec)
+    if (own := own_layout(path, spec)) is not None:
+        return replace(columns, classes=own.classes), own.parts
     if not path.is_dir():
         return columns, {"train": _read_file(path, section, spec, columns)}
     folders = split_folders(path)
@@ -214,13 +225,28 @@ def _read_source(
 
 
 def _read_one(
-    source: str, section: DataSection, spec: TaskSpec, field_name: str, columns: Columns
+    source: str, section: DataSection, spec: TaskSpec, split: Split, columns: Columns
 ) -> list[Row | Broken]:
-    path = _locate(source, spec, field_name)
+    path = _locate(source, spec, f"data.{split}")
+    if (found := own_layout(path, spec)) is not None:
+        _check_same_classes(source, found.classes, columns.classes)
+        return found.parts.get(split) or found.parts["train"]
     if path.is_dir():
         table = table_in(path, section, spec)
         return _read_folder(path, table, section, spec, columns, complete=False)
     return _read_file(path, section, spec, columns)
+
+
+def _check_same_classes(
+    source: str, found: Mapping[str, Any] | None, known: Mapping[str, Any] | None
+) -> None:
+    """Raises DataError where data says itself what its classes are, and they are others."""
+    if found is not None and known is not None and dict(found) != dict(known):
+        raise DataError(
+            f"{source} has the classes {listed(list(found))}; those of the training data are "
+            f"{listed(list(known))}.",
+            hint="annotations of all parts need the same categories in the same order",
+        )
 
 
 def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
@@ -253,7 +279,8 @@ def _read_folder(
         raise DataError(
             f"{folder} is a folder; {spec.name} needs a table with a {spec.target.noun} for each "
             "row.",
-            hint=f"make a CSV with the columns {' and '.join(columns.names)}",
+            hint=spec.target.folder_hint
+            or f"make a CSV with the columns {' and '.join(columns.names)}",
         )
     return read_class_folder(folder, spec.modality, encoding=section.encoding, complete=complete)
 
@@ -267,7 +294,10 @@ def _read_file(
             hint="name the folder that holds the class folders",
         )
     columns = known_columns(path, columns, section, spec.target)
-    return read_rows(path, columns, section, spec.modality, spec.target)
+    rows = read_rows(path, columns, section, spec.modality, spec.target)
+    if not spec.target.file_labels:
+        return rows
+    return [_label_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
 
 
 def read_rows(
@@ -320,9 +350,8 @@ def _own_rows(
 
 def _given(section: DataSection) -> set[str]:
     """The columns that a section names."""
-    default = type(section).model_fields["label_column"].default
-    label = () if section.label_column == default else (section.label_column,)
-    return {*filter(None, (section.input_column,)), *label, *(section.label_columns or ())}
+    named = (section.input_column, section.label_column, *(section.label_columns or ()))
+    return {name for name in named if name is not None}
 
 
 def known_columns(
@@ -339,6 +368,13 @@ def known_columns(
         if inputs in names and found:
             return Columns(inputs, (found[0],))
     return columns
+
+
+def _label_beside(row: Row, folder: Path) -> Row:
+    """Takes a path in place of a label as relative to the table's folder."""
+    if not isinstance(row.label, str) or not row.label.strip():
+        return row
+    return row._replace(label=str(folder / row.label.strip()))
 
 
 def _beside(row: Row, folder: Path) -> Row:

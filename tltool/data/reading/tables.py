@@ -39,11 +39,13 @@ class Columns:
         labels: Those of the label: one, or several that are one target
             together; none reads unlabelled rows.
         several: Whether a row's label is a tuple, as of several columns, if there is just one.
+        classes: As in `LabelColumns`, where the data itself says what they are.
     """
 
     input: str
     labels: tuple[str, ...] = ()
     several: bool = False
+    classes: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def _serve(answers: IO[str]) -> None:
         answers.flush()
 
 
-def _run(request: dict[str, Any]) -> list[str]:
+def _run(request: dict[str, Any]) -> list[Any]:
     import numpy as np
 
     from tltool.export.artifact import load_artifact
@@ -50,9 +50,8 @@ def _run(request: dict[str, Any]) -> list[str]:
         for value in request["inputs"]
     ]
     artifact = load_artifact(Path(request["artifact"]))
-    outputs, names = artifact.predict_with_labels(inputs)
-    parts: dict[str, Any] = artifact.task.target.sent(outputs)
-    np.savez(request["answer"], **parts)
+    arrays, names = artifact.task.target.sent(*artifact.predict_with_labels(inputs))
+    np.savez(request["answer"], **arrays)
     return names
 
 

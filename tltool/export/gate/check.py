@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+_MOST_NUMBERS = 2**25
+"""Of the outputs of all compared rows together: 134 MB."""
 Runner = Callable[[Path, Sequence[Any]], Outputs]
 """Runs an artifact on raw inputs; gives its outputs and the name of each best class."""
 
@@ -61,7 +64,8 @@ def reference_of(
     Args:
         model: From preprocessed inputs to raw outputs. One of mixed precision
             is computed in float32, as artifacts are.
-        examples: Held-out rows; at most `gate.examples`, evenly spaced, are used.
+        examples: Held-out rows; at most `gate.examples`, evenly spaced, are used, and of
+            outputs as large as masks as many as fit into `_MOST_NUMBERS`.
         task: Labels or target scale.
         preprocessing: Contract of the model.
         gate: Number of rows.
@@ -76,7 +80,8 @@ def reference_of(
         )
     from tltool.model.joining import to_float32
 
-    rows = examples.take(evenly_spaced(len(examples), gate.examples))
+    most = max(1, _MOST_NUMBERS // prod(size or 1 for size in model.output_shape[1:]))
+    rows = examples.take(evenly_spaced(len(examples), min(gate.examples, most)))
     return Reference(task, rows, model_outputs(to_float32(model), rows, task, preprocessing))
 
 

@@ -92,7 +92,7 @@ class FreshProcess:
             raise ExportError(f"{artifact_path.name}: {reply['error']}", hint=reply["hint"])
         with np.load(answer, allow_pickle=False) as arrays:
             target = read_contract(artifact_path)[1].task.target
-            return target.received(dict(arrays)), reply["names"]
+            return target.received(dict(arrays), reply["names"])
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
         sender, receiver = self._process.stdin, self._process.stdout

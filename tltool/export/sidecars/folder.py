@@ -98,6 +98,7 @@ def write_golden(
     few, (values, labels) = examples.take(rows), outputs
     excerpts = _input_excerpts(few.inputs, contract.preprocessing)
     target = contract.task.target
+    kept = target.golden(values[rows])
     decimals = DECIMALS - min(0, math.floor(math.log10(np.min(target.units))))
     golden = []
     for i, (row, value) in enumerate(zip(rows, few.inputs, strict=True)):
@@ -107,9 +108,9 @@ def write_golden(
             entry["resized"] = _stored_pixels(folder, value, i, contract.preprocessing)
         entry |= {
             "model_input": excerpts[i],
-            target.golden_name: target.golden_row(values[row], decimals),
+            target.golden_name: target.golden_row(kept[i], decimals),
         }
-        if labels:
+        if labels and target.answers_name:
             entry["label" if isinstance(labels[row], str) else target.answers_name] = labels[row]
         golden.append(entry)
     write_json(folder / GOLDEN_FILE, {"tolerance": tolerance, "examples": golden})

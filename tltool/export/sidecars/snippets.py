@@ -19,8 +19,11 @@ def snippets(facts: Facts) -> dict[str, str]:
 
     Only `Model.swift` where the model takes any size: LiteRT for the web and
     the `CompiledModel` of Kotlin refuse inputs whose shape is left open. Where each
-    word has a tag only `model.js`.
+    word has a tag only `model.js`. None for masks, which apps get from
+    MediaPipe's ImageSegmenter.
     """
+    if facts.flags["masks"]:
+        return {}
     wanted = {JAVASCRIPT} if facts.flags["tags"] else set(SNIPPETS.values())
     if facts.flags["free_shape"]:
         wanted &= {SWIFT}

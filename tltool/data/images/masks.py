@@ -1,0 +1,52 @@
+"""Masks at the size of the model's input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.threads import map_in_threads
+from tltool.tasks.mask_files import Mask
+from tltool.tasks.mask_pictures import resized_numbers
+
+Array = np.ndarray[Any, Any]
+
+
+class MaskStore:
+    """The masks of some examples by row number, resized as their pictures are.
+
+    Args:
+        masks: One for each row.
+        contract: Of the pictures, which are stretched.
+    """
+
+    def __init__(self, masks: Sequence[Mask], contract: ImagePreprocessing) -> None:
+        self._masks, self._size = masks, contract.size_px
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that `load_all` takes."""
+        return len(self._masks) * int(np.prod(self._size))
+
+    def load(self, row: int) -> Array:
+        """Class numbers, uint8 (*size_px): each pixel is the nearest one of the mask.
+
+        Raises:
+            DataError: The mask cannot be read.
+        """
+        return resized_numbers(self._masks[row].numbers(), self._size)
+
+    def load_all(self) -> Array:
+        """All masks, uint8 (n, *size_px), decoded in as many threads as there are cores."""
+        loaded = np.empty((len(self._masks), *self._size), np.uint8)
+
+        def load(row: int) -> None:
+            loaded[row] = self.load(row)
+
+        for _ in map_in_threads(load, range(len(self._masks)), os.cpu_count() or 1):
+            pass
+        return loaded
