@@ -99,6 +99,7 @@ class Windowed(keras.layers.Layer):
 
 def test_settings_that_json_does_not_know_and_plain_operations_count():
     def digest(window, operation=keras.ops.relu):
+        keras.utils.clear_session()  # which numbers names of operations anew
         inputs = keras.Input((4,), name="inputs")
         x = operation(keras.layers.Dense(3, name="first")(inputs))
         x = Windowed(window, name="windowed")(x)
