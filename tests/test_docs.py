@@ -112,6 +112,7 @@ def _commands(page: Path) -> list[list[str]]:
     return [words for words in found if words[1] != "COMMAND"]
 
 
+@pytest.mark.slow
 def test_the_custom_head_example_runs(tmp_path):
     preset = write_text_preset(tmp_path / "preset")
     data = write_texts(tmp_path / "texts.csv", count=80)

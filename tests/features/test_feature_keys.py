@@ -81,3 +81,31 @@ def test_layers_whose_source_is_not_to_be_had_count_with_their_class(monkeypatch
     plain = layers_digest(nodes_of())
     monkeypatch.setattr("inspect.getsource", missing)
     assert layers_digest(nodes_of()) == plain
+
+
+class Windowed(keras.layers.Layer):
+    """A layer whose configuration JSON does not know."""
+
+    def __init__(self, window, **settings):
+        super().__init__(**settings)
+        self.window = window
+
+    def call(self, x):
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "window": self.window}
+
+
+def test_settings_that_json_does_not_know_and_plain_operations_count():
+    def digest(window, operation=keras.ops.relu):
+        keras.utils.clear_session()  # which numbers names of operations anew
+        inputs = keras.Input((4,), name="inputs")
+        x = operation(keras.layers.Dense(3, name="first")(inputs))
+        x = Windowed(window, name="windowed")(x)
+        head = keras.layers.Dense(1, name="head")
+        cut = cut_model(keras.Model(inputs, head(x)), {v.path for v in head.variables})
+        return layers_digest(cut.nodes)
+
+    assert digest(range(3)) == digest(range(3))
+    assert len({digest(range(3)), digest(range(4)), digest(range(3), keras.ops.tanh)}) == 3

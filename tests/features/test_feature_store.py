@@ -280,3 +280,13 @@ def test_a_second_process_waits_for_the_first_and_then_finds_the_entry(tmp_path)
         with store.locked("key"):
             assert store.find("key") is not None
     assert process.returncode == 0
+
+
+def test_the_store_makes_its_own_folder_which_is_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path / "cache"))
+    store = FeatureStore()
+    assert store.folder == tmp_path / "cache" / "features"
+    assert store.room() > 0
+    deeper = FeatureStore(tmp_path / "not" / "there")
+    with deeper.locked("a"):
+        assert deeper.folder.is_dir()

@@ -7,6 +7,7 @@ import pytest
 
 from tltool.support.errors import EvaluationError
 from tltool.tasks.metrics.class_sets import (
+    best_thresholds,
     class_set_metrics,
     given_labels,
     mean_average_precision,
@@ -193,3 +194,40 @@ def test_many_rows_are_measured_in_seconds():
     started = time.process_time()
     measured(*outputs_of(20_000, 20, 0))
     assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize("digits", [7, 2, 1])
+def test_the_best_threshold_has_the_f1_of_a_search_through_all(digits):
+    probabilities, truth = outputs_of(60, 3, 4, digits)
+    truth[1:, 2] = False
+    truth[0, 2] = True  # one row alone: the threshold of all labels together
+
+    def f1(threshold, values, true):
+        given = values >= np.float32(threshold)
+        return 2 * (given & true).sum() / max(given.sum() + true.sum(), 1)
+
+    def highest(values, true):
+        return max(f1(cut, values, true) for cut in np.unique(values))
+
+    found = best_thresholds(probabilities, truth)
+    for label in (0, 1):
+        values, true = probabilities[:, label], truth[:, label]
+        assert f1(found[label], values, true) == pytest.approx(highest(values, true))
+    everything = probabilities.ravel(), truth.ravel()
+    assert f1(found[2], *everything) == pytest.approx(highest(*everything))
+
+
+def test_a_threshold_lies_between_and_has_few_digits():
+    probabilities = np.array([[0.9], [0.8], [0.7], [0.7], [0.3], [0.2]], "float32")
+    truth = np.array([[1], [1], [1], [1], [0], [0]], bool)
+    assert best_thresholds(np.tile(probabilities, (5, 1)), np.tile(truth, (5, 1))) == [0.5]
+    close = np.array([0.5, np.nextafter(np.float32(0.5), np.float32(0))], "float32")
+    (found,) = best_thresholds(np.tile(close, 10)[:, None], np.tile([True, False], 10)[:, None])
+    assert close[1] < np.float32(found) <= close[0]
+
+
+def test_recall_counts_a_label_of_one_row():
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.9], [0.1, 0.8]])
+    truth = np.array([[True, False], [False, True], [False, True]])
+    rows = measured(probabilities, truth)["per_class"]
+    assert [row["recall"] for row in rows] == [1.0, 1.0]

@@ -111,6 +111,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_training_goes_on(tmp_pat
     for epoch in (1, 2):
         fill(model, epoch)
         assert best.offer({"score": float(epoch)})
+        assert len(progress.notes) == 1, "at once"
     (note,) = progress.notes
     assert note.startswith(f"warning: {path} cannot be written (")
     fill(model, 3)

@@ -203,3 +203,21 @@ def test_a_stop_is_heeded_after_every_step_and_epoch(monkeypatch):
     for moment in moments:
         with pytest.raises(stopping.Stopped):
             moment(0)
+
+
+def test_a_phase_that_never_beats_the_one_before_ends_by_patience_too():
+    best = Best()
+    best.lowest = 1.0
+    made, _ = epoch_end([], patience=1, best=best)
+    made.on_epoch_begin(0)
+    made.on_epoch_end(0, {"loss": 2.0})
+    assert made.model.stop_training
+
+
+def test_speed_is_told_to_a_tenth(ticking):
+    history = []
+    made, _ = epoch_end(history, examples=33)
+    made.on_epoch_begin(0)
+    made._started -= 8  # nine seconds in all
+    made.on_epoch_end(0, {"loss": 1.0})
+    assert history[0]["examples_per_second"] == 3.7

@@ -194,7 +194,6 @@ class FeatureStore:
         """Only one process at a time writes the entry of a key; the lock ends with its process."""
         from filelock import FileLock
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / f"{key}.lock"):
             yield
 
