@@ -21,8 +21,6 @@ ABSENT = {
     "detection": "detection of objects",
     "object-detection": "detection of objects",
     "yolov8": "detection of objects",
-    "text-pair-classification": "pairs of texts",
-    "sentence-similarity": "pairs of texts",
     "question-answering": "answers to questions",
     "text-generation": "writing text",
     "image-to-text": "writing text",
@@ -53,6 +51,11 @@ MEANT = {
     "regression": ["image-regression", "text-regression"],
     "image-regresion": ["image-regression"],
     "image-ordinal-regression": ["image-regression"],
+    "text_pair_classification": ["text-pair-classification"],
+    "text-pairs-regresion": ["text-pair-regression"],
+    "NLI": ["text-pair-classification"],
+    "sentence-similarity": ["text-pair-regression"],
+    "duplicate-detection": ["text-pair-classification"],
 }
 
 

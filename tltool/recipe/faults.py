@@ -12,8 +12,8 @@ from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, ScheduleName
 from tltool.support.errors import Fault, TargetError, did_you_mean
-from tltool.support.words import half_character
-from tltool.tasks.table import TASKS, TaskSpec, unknown_task
+from tltool.support.words import half_character, plural
+from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
 
 # Pydantic names the branch of a union it tried in the error's location; these
 # are not part of the path in the file.
@@ -179,14 +179,14 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault("target", error.message.removeprefix("target: "), hint=error.hint)
     data, head = _section(values, "data"), _section(values, "head")
     training = _section(values, "training")
-    if spec is not None and spec.modality == "text" and values.get("augment") is not None:
+    if spec is not None and spec.modality != "image" and values.get("augment") is not None:
         yield Fault(
             "augment", "changes images, but the task's input is text", hint="leave `augment` out"
         )
     backbone = _section(values, "backbone")
     foreign = {"image": ("max_length",), "text": ("image_size_px", "image_fit")}
     if spec is not None:
-        for key in foreign[spec.modality]:
+        for key in foreign[spec.backbone_modality]:
             if backbone.get(key) is not None:
                 yield Fault(
                     f"backbone.{key}", f"is not for {spec.modality}s", _shown(backbone[key])
@@ -227,14 +227,27 @@ def _refused_fields(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault
 
 
 def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    usual = INPUT_COLUMNS[spec.modality]
+    wrong, right = ("input_column", "input_columns")[:: 1 if len(usual) > 1 else -1]
+    if data.get(wrong) is not None:
+        yield Fault(
+            f"data.{wrong}",
+            f"{spec.name} takes {'two columns' if len(usual) > 1 else 'one column'}",
+            _shown(data[wrong]),
+            hint=f"use data.{right}",
+        )
     columns = data.get("label_columns")
     if columns is not None and not spec.target.many_columns:
         yield Fault(
             "data.label_columns",
             f"{spec.name} takes one column",
             _shown(columns),
-            hint=f"use data.label_column, or task={spec.modality}-multi-label, or "
-            f"task={spec.modality}-regression for numbers",
+            hint="use data.label_column, or "
+            + " or ".join(
+                f"task={other.name} for {plural(other.target.noun)}"
+                for other in TASKS.values()
+                if other.modality == spec.modality and other.target.many_columns
+            ),
         )
 
 
@@ -244,7 +257,7 @@ def _budget_faults(budget: Any, backbone: Mapping[str, Any], modality: str) -> I
         yield Fault(path, "is not for images", _shown(budget), hint="use training.batch_size")
     longest = backbone.get("max_length")
     numbers = isinstance(budget, int) and isinstance(longest, int)
-    if modality == "text" and numbers and budget < longest:
+    if modality != "image" and numbers and budget < longest:
         yield Fault(
             path,
             "holds no text as long as backbone.max_length",

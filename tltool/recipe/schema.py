@@ -37,6 +37,8 @@ class DataSection(Section):
             (stratified by class), where no separate data is given.
         input_column: Column with the text, or with the path of the image file
             (relative to the table's own folder).
+        input_columns: The two columns of a pair of texts; null takes `text_a` and
+            `text_b`.
         label_column: Column with the class name, with the labels of a row
             (`sea|trees`, `sea; trees`, a JSON list), or with the number.
         label_columns: Several columns in its place: 0 or 1 for each label, or
@@ -60,6 +62,7 @@ class DataSection(Section):
     validation_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
+    input_columns: tuple[str, str] | None = None
     label_column: str = "label"
     label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     label_separator: Annotated[str, Field(min_length=1)] | None = None

@@ -27,10 +27,10 @@ from tltool.tasks.table import TaskSpec
 _LOG = logging.getLogger(__name__)
 
 
-def named_columns(section: DataSection, inputs: str) -> Columns:
-    """The columns that a section names, the one of inputs as `inputs` where it names none."""
+def named_columns(section: DataSection, inputs: Sequence[str]) -> Columns:
+    """The columns of inputs and of the labels that a section names."""
     labels = label_columns(section)
-    return Columns(section.input_column or inputs, labels.names, labels.several)
+    return Columns(inputs[0], labels.names, labels.several, *inputs[1:])
 
 
 class ImageTable(NamedTuple):
@@ -66,7 +66,7 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
             encoding=section.encoding,
             quoting=section.quoting,
         )
-        columns = named_columns(section, FILE_NAME)
+        columns = named_columns(section, (section.input_column or FILE_NAME,))
         classes = len(subfolders(folder)) > 1
         if columns.input in names and (not classes or set(columns.labels) <= set(names)):
             return ImageTable(table, columns)
