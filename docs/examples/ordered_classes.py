@@ -62,7 +62,9 @@ class OrderedClasses(tltool.ClassTarget):
         """Each question by itself: what the exact solver and the head search minimise."""
         return Sigmoid()
 
-    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> Any:
+    def loss(
+        self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0, ranking: float = 0.0
+    ) -> Any:
         """The same in Keras."""
         import keras
 

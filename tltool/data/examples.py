@@ -11,7 +11,7 @@ from tltool.tasks.table import Modality
 from tltool.tasks.target import Target
 
 if TYPE_CHECKING:
-    from tltool.data.texts.tokens import Tokens
+    from tltool.data.texts.tokens import PairTokens, Tokens
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -45,7 +45,7 @@ class Examples:
     skipped: tuple[str, ...] = field(default=())
     kind: type[Target] = ClassTarget
     columns: tuple[str, ...] = ()
-    tokens: Tokens | None = field(default=None, repr=False, compare=False)
+    tokens: Tokens | PairTokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}
@@ -56,8 +56,9 @@ class Examples:
 
     def texts(self) -> Examples:
         """The texts of pairs, each as a row of its own: both of the first row, then the next."""
-        twice = self.take([row for row in range(len(self)) for _ in range(2)])
-        return replace(twice, modality="text", inputs=texts_of(self.inputs))
+        twice = replace(self, tokens=None).take([row for row in range(len(self)) for _ in range(2)])
+        tokens = None if self.tokens is None else getattr(self.tokens, "texts", None)
+        return replace(twice, modality="text", inputs=texts_of(self.inputs), tokens=tokens)
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -71,6 +71,9 @@ class ImagePreprocessing(_Contract):
         return self
 
 
+PairForm = Literal["joined", "apart"]
+
+
 class TextPreprocessing(_Contract):
     """How a text becomes token ids, whatever its tokenizer; each kind is a class of its own.
 
@@ -80,6 +83,12 @@ class TextPreprocessing(_Contract):
             longer texts are cut at the end.
         unknown_token, start_token, end_token, padding_token: Special tokens.
         inputs: Names of the model's input tensors, all int32 (batch, tokens).
+        pair: How a pair of texts is put in: "joined" as one sequence of two
+            segments, "apart" as two rows, the second after the first. None
+            takes single texts.
+        separators: End tokens between the texts of a joined pair: one, as BERT
+            has it, which calls all after it the second segment; or two, as
+            RoBERTa has it, which knows no segments.
     """
 
     vocabulary: tuple[str, ...] = Field(repr=False)
@@ -89,6 +98,13 @@ class TextPreprocessing(_Contract):
     end_token: str = "[SEP]"
     padding_token: str = "[PAD]"
     inputs: tuple[str, ...] = ("token_ids", "padding_mask", "segment_ids")
+    pair: PairForm | None = None
+    separators: Literal[1, 2] = 1
+
+    @property
+    def one_text(self) -> Self:
+        """The contract by which each text of a pair is prepared by itself."""
+        return self.model_copy(update={"pair": None})
 
     @property
     def special_tokens(self) -> tuple[str, str, str, str]:
@@ -136,6 +152,7 @@ class BytePairPreprocessing(TextPreprocessing):
     end_token: str = "</s>"
     padding_token: str = "<pad>"
     inputs: tuple[str, ...] = ("token_ids", "padding_mask")
+    separators: Literal[1, 2] = 2
 
 
 NormalizationStep = Literal[

@@ -200,7 +200,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _text_faults(values)
     yield from _split_faults(data)
     yield from mixing_faults(_section(values, "augment"), spec)
-    yield from _head_faults(head)
+    yield from _head_faults(head, spec)
     yield from _solver_faults(values)
     if head.get("search") is True:
         yield from _search_faults(values)
@@ -277,7 +277,10 @@ def _split_faults(data: Mapping[str, Any]) -> Iterator[Fault]:
         )
 
 
-def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
+def _head_faults(head: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
+    if head.get("name") == "two_towers" and spec is not None and spec.modality != "text_pair":
+        yield Fault("head.name", "compares the texts of pairs", _shown(head["name"]),
+                    hint="use head=default, or a task such as text-pair-regression")  # fmt: skip
     own = head.get("name", "default") == "default"
     for key in ("hidden_units", "dropout", "activation", "l2"):
         default = HeadSection.model_fields[key].default
@@ -286,19 +289,19 @@ def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
                 f"head.{key}",
                 "belongs to the default head",
                 _shown(head[key]),
-                hint=f"give it to your own head as head.options.{key}",
+                hint=f"give it to another head as head.options.{key}",
             )
     if own and head.get("options"):
         yield Fault(
             "head.options",
-            "belongs to a head of your own; the default head has none",
+            "belongs to two_towers or a head of your own; the default head has none",
             _shown(head["options"]),
         )
 
 
 def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     hidden = _section(values, "head").get("hidden_units")
-    gamma = _section(values, "training").get("focal_gamma")
+    training = _section(values, "training")
     for place, phase in _phases(values):
         if phase.get("solver") != "exact":
             continue
@@ -309,13 +312,14 @@ def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                 _shown(phase["train"]),
                 hint="write `train: head`, or `solver: gradient`",
             )
-        if gamma:
-            yield Fault(
-                "training.focal_gamma",
-                f"{place} solves the head exactly, which knows no focal loss",
-                _shown(gamma),
-                hint="leave out `training.focal_gamma`, or train with `solver: gradient`",
-            )
+        for key, what in _NOT_SOLVED.items():
+            if training.get(key):
+                yield Fault(
+                    f"training.{key}",
+                    f"{place} solves the head exactly, which knows no {what}",
+                    _shown(training[key]),
+                    hint=f"leave out `training.{key}`, or train with `solver: gradient`",
+                )
         if hidden:
             yield Fault(
                 "head.hidden_units",
@@ -335,9 +339,9 @@ def _search_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(
             "head.search", "trains with adamw only; training.optimizer is", _shown(optimizer)
         )
-    gamma = _section(values, "training").get("focal_gamma")
-    if gamma:
-        yield Fault("head.search", "knows no focal loss; training.focal_gamma is", _shown(gamma))
+    for key, what in _NOT_SOLVED.items():
+        if given := _section(values, "training").get(key):
+            yield Fault("head.search", f"knows no {what}; training.{key} is", _shown(given))
     phases = [phase for _, phase in _phases(values) if phase.get("train", "head") == "head"]
     if any(phase.get("solver") == "exact" for phase in phases):
         yield Fault("head.search", "has nothing to tune where the head is solved exactly",
@@ -345,6 +349,9 @@ def _search_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     elif isinstance(values.get("schedule"), list | tuple) and not phases:
         yield Fault("head.search", "needs a phase that trains the head alone",
                     hint="begin the schedule with {train: head, epochs: 5}")  # fmt: skip
+
+
+_NOT_SOLVED = {"focal_gamma": "focal loss", "ranking": "ranking loss"}
 
 
 def _phases(values: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

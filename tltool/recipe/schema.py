@@ -225,6 +225,9 @@ class TrainingSection(Section):
             several labels, by which each is drawn towards one half.
         focal_gamma: Exponent of the focal loss, by which rows that are learnt
             already count less (Lin et al. 2017, arXiv:1708.02002: 2); 0 is off.
+        ranking: Of numbers, weight of a loss beside the squared error by which, of
+            two rows in a batch, the one with the larger number is to get the
+            larger prediction (CoSENT, Su 2022); 0 is off.
         class_weights: "balanced" (inverse class frequency; of several labels,
             rows with each and without weigh the same), a mapping from class
             name to weight, or null. "auto" is "balanced" for classes and null
@@ -252,6 +255,7 @@ class TrainingSection(Section):
     gradient_clip_norm: Annotated[float, Field(gt=0.0), _NOT_BOOL] | None = 1.0
     label_smoothing: Fraction = 0.0
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0), _NOT_BOOL] = 0.0
+    ranking: Annotated[float, Field(ge=0.0, le=100.0), _NOT_BOOL] = 0.0
     class_weights: (
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None

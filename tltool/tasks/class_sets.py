@@ -70,7 +70,11 @@ class ClassSetTarget(LabelledTarget):
         Score("log_loss", "Log loss", higher_is_better=False),
         Score("mean_average_precision", "Mean average precision"),
     )
-    refused: ClassVar[Mapping[str, Refusal]] = {}
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "training.ranking": Refusal(
+            "orders numbers, but the task has labels", "use training.ranking=0"
+        ),
+    }
     many_columns = True
     mistakes_title = "Most wrong labels"
     table_columns: ClassVar[Mapping[str, str]] = {
@@ -231,7 +235,9 @@ class ClassSetTarget(LabelledTarget):
 
         return Sigmoid()
 
-    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+    def loss(
+        self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0, ranking: float = 0.0
+    ) -> keras.losses.Loss:
         """Binary cross-entropy, or the focal loss (Lin et al. 2017, arXiv:1708.02002)."""
         from tltool.tasks.keras_losses import BinaryCrossentropyByOutput
 

@@ -61,6 +61,9 @@ class ClassTarget(LabelledTarget):
         Score("accuracy", "Accuracy", share=True),
     )
     refused: ClassVar[Mapping[str, Refusal]] = {
+        "training.ranking": Refusal(
+            "orders numbers, but the task has labels", "use training.ranking=0"
+        ),
         "evaluation.thresholds": Refusal(
             "is for several labels, but the task gives the most probable class",
             "use evaluation.thresholds=auto",
@@ -184,7 +187,9 @@ class ClassTarget(LabelledTarget):
 
         return Softmax()
 
-    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+    def loss(
+        self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0, ranking: float = 0.0
+    ) -> keras.losses.Loss:
         """Cross-entropy, or the focal loss (Lin et al. 2017, arXiv:1708.02002)."""
         import keras
 

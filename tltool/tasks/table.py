@@ -217,9 +217,13 @@ class Task:
         """
         return self.target.outputs(raw)
 
-    def loss(self, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+    def loss(
+        self, label_smoothing: float = 0.0, focal_gamma: float = 0.0, ranking: float = 0.0
+    ) -> keras.losses.Loss:
         """The training loss on raw outputs and encoded targets."""
-        return self.target.loss(label_smoothing=label_smoothing, focal_gamma=focal_gamma)
+        return self.target.loss(
+            label_smoothing=label_smoothing, focal_gamma=focal_gamma, ranking=ranking
+        )
 
     def training_metrics(self) -> list[keras.metrics.Metric]:
         """The metrics shown while training; the full report comes from evaluation."""

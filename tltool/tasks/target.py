@@ -253,7 +253,9 @@ class Target(ABC):
         """The training loss without smoothing, in NumPy, for solvers of heads."""
 
     @abstractmethod
-    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+    def loss(
+        self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0, ranking: float = 0.0
+    ) -> keras.losses.Loss:
         """The training loss of raw outputs and encoded targets."""
 
     def smoothed(self, encoded: Array, amount: float) -> Array:

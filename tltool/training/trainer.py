@@ -284,7 +284,7 @@ def compile_phase(
     steps = int(phase.data.cardinality())
     phase.model.compile(
         optimizer=make_optimizer(training, schedule or make_schedule(plan.phase, steps), factors),
-        loss=task.loss(training.label_smoothing, training.focal_gamma),
+        loss=task.loss(training.label_smoothing, training.focal_gamma, training.ranking),
         metrics=task.training_metrics(),
         jit_compile=_jit(training),
         steps_per_execution=min(_steps_per_execution(training, phase), steps),

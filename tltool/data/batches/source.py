@@ -17,6 +17,7 @@ from tltool.data.images.store import ImageStore
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.data.texts.preprocessor import TextPreprocessor
 from tltool.data.texts.tokenizing import tokens_of
+from tltool.data.texts.tokens import PairTokens
 from tltool.recipe.schema import AugmentSection
 
 CACHE_BYTES = 1 << 30
@@ -79,6 +80,8 @@ def example_source(
             as a `tf.errors.InvalidArgumentError` whose message holds its path.
     """
     if isinstance(contract, TextPreprocessing):
+        if contract.pair == "apart":
+            return paired(_text_source(examples.texts(), contract.one_text))
         return _text_source(examples, contract)
     if augment is None:
         return _image_source(examples, contract, None, None, cache_bytes)
@@ -89,15 +92,39 @@ def example_source(
 
 def _text_source(examples: Examples, contract: TextPreprocessing) -> Source:
     preprocessor = TextPreprocessor(contract)
-    values, kept = tokens_of(examples, contract).cut(contract.max_length)
+    found, first = tokens_of(examples, contract), None
+    if isinstance(found, PairTokens):
+        values, kept, first = found.joined(contract.max_length)
+    else:
+        values, kept = found.cut(contract.max_length)
     tokens = tf.RaggedTensor.from_row_lengths(values, kept)
     lengths = tokens.row_lengths()
 
     def finish(_: Any, rows: Any) -> Any:
-        return preprocessor.pad(tf.gather(tokens, rows))
+        segment = None if first is None else tf.gather(first, rows)
+        return preprocessor.pad(tf.gather(tokens, rows), first=segment)
 
     widths = widths_of(lengths, contract.max_length)
     return Source(len(examples), nothing_to_load, finish, lengths, widths)
+
+
+def paired(texts: Source) -> Source:
+    """Pairs of neighbouring rows, which come one after the other in twice as long batches.
+
+    Args:
+        texts: Rows that have nothing to load, both texts of the first pair, then of the next.
+    """
+
+    def finish(key: Any, rows: Any) -> Any:
+        return texts.finish(key, tf.reshape(2 * rows[:, None] + [0, 1], [-1]))
+
+    def longer(values: Any) -> Any:
+        return tf.reduce_max(tf.reshape(values, [-1, 2]), axis=1)
+
+    # Both are padded to one width.
+    lengths = None if texts.lengths is None else longer(texts.lengths)
+    widths = None if texts.widths is None else 2 * longer(texts.widths)
+    return Source(texts.count // 2, nothing_to_load, finish, lengths, widths)
 
 
 def nothing_to_load(rows: tf.data.Dataset, _: Any) -> tf.data.Dataset:

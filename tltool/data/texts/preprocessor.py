@@ -35,11 +35,11 @@ class TextPreprocessor(tf.Module):
         unknown = [name for name in contract.inputs if name not in _INPUTS]
         if unknown:
             raise ValueError(f"Text inputs {unknown} are not known; allowed: {list(_INPUTS)}.")
-        self._inputs = tuple(contract.inputs)
+        self._inputs, self._pair = tuple(contract.inputs), contract.pair
         self.tokenizer = tokenizer_for(contract)
 
     def __call__(self, texts: Any, *, length: int | None = None) -> dict[str, Any]:
-        """Strings (n,) to the model's inputs.
+        """Strings (n,), or pairs of them (n, 2), to the model's inputs.
 
         Args:
             texts: UTF-8 strings.
@@ -47,17 +47,25 @@ class TextPreprocessor(tf.Module):
                 they are padded as `pad` does.
 
         Returns:
-            int32 tensors (n, tokens) by the names in `contract.inputs`.
+            int32 tensors (n, tokens) by the names in `contract.inputs`; of pairs
+            that are left apart (2 n, tokens), the second text after the first.
         """
-        limit = self.tokenizer.max_length
-        tokens = self.tokenizer(texts, max_length=min(length or limit, limit))
-        return self.pad(tokens, length=length)
+        limit = min(length or self.tokenizer.max_length, self.tokenizer.max_length)
+        if self._pair == "joined":
+            texts = tf.convert_to_tensor(texts, tf.string)
+            both = (self.tokenizer.tokenize(texts[:, place]) for place in (0, 1))
+            tokens, first = self.tokenizer.join(*both, max_length=limit)
+            return self.pad(tokens, length=length, first=first)
+        texts = tf.reshape(texts, [-1])
+        return self.pad(self.tokenizer(texts, max_length=limit), length=length)
 
-    def pad(self, tokens: Any, *, length: int | None = None) -> dict[str, Any]:
+    def pad(self, tokens: Any, *, length: int | None = None, first: Any = None) -> dict[str, Any]:
         """Makes dense inputs of token ids, RaggedTensor int32 (n, tokens).
 
         Args:
             tokens: As the tokenizer gives them, none longer than `length`.
+            first: How many tokens of each row are in the first segment, int64
+                (n,); None has all of them there.
             length: Width of the result; by default the longest row rounded
                 up to one of `tltool.data.batches.buckets.bucket_sizes`, the last of
                 which is the contract's `max_length`.
@@ -70,9 +78,10 @@ class TextPreprocessor(tf.Module):
         shape = tf.stack([-1, tf.cast(width, tf.int64)])
         token_ids = tokens.to_tensor(self.tokenizer.padding_id, shape=shape)
         mask = tf.sequence_mask(tokens.row_lengths(), width, tf.int32)
-        values = {
-            "token_ids": token_ids,
-            "padding_mask": mask,
-            "segment_ids": tf.zeros_like(token_ids),
-        }
+        segments = (
+            tf.zeros_like(mask)
+            if first is None
+            else mask - tf.sequence_mask(first, width, tf.int32)
+        )
+        values = {"token_ids": token_ids, "padding_mask": mask, "segment_ids": segments}
         return {name: values[name] for name in self._inputs}

@@ -14,7 +14,7 @@ from tltool.data.preprocessing import (
     TextPreprocessing,
     UnigramPreprocessing,
 )
-from tltool.data.texts.tokenizers.unigram_json import unigram_rules
+from tltool.data.texts.tokenizers.unigram_json import pair_template, unigram_rules
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -67,16 +67,15 @@ def _padding(contract: TextPreprocessing, ids: dict[str, int], length: int) -> d
 
 
 def _enclosing(contract: TextPreprocessing, ids: dict[str, int]) -> dict[str, Any]:
-    """Puts the start and the end token around a text."""
+    """Puts the start and the end token around a text, or around and between two."""
     start, end = (
         {"SpecialToken": {"id": token, "type_id": 0}}
         for token in (contract.start_token, contract.end_token)
     )
-    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     return {
         "type": "TemplateProcessing",
-        "single": [start, first, end],
-        "pair": [start, first, end, second, end],
+        "single": [start, {"Sequence": {"id": "A", "type_id": 0}}, end],
+        "pair": pair_template(contract),
         "special_tokens": {
             token: {"id": token, "ids": [ids[token]], "tokens": [token]}
             for token in (contract.start_token, contract.end_token)
