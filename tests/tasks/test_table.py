@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tltool.recipe.recipe import Recipe
@@ -94,10 +96,11 @@ def test_each_task_is_known_by_its_modality_and_kind_of_target():
         "regression": NumbersTarget,
     }
     for name, spec in TASKS.items():
-        modality, _, kind = name.partition("-")
+        modality, kind = re.match(r"(image|text-pair|text)-(.*)", name).groups()
+        modality = modality.replace("-", "_")
         assert (spec.name, spec.modality, spec.target) == (name, modality, kinds[kind])
         assert spec.metric == spec.target.scores[0].key
-    assert len(TASKS) == 6
+    assert len(TASKS) == 8
 
 
 def test_a_task_of_another_kind_of_target():
@@ -201,7 +204,8 @@ def test_a_kind_of_target_that_is_not_there_is_a_fault():
         (name, f"{modality}-{kind}")
         for name, modality in (("my_images", "image"), ("my_csv", "text"))
         for kind in ("classification", "multi-label", "regression")
-    ],
+    ]
+    + [("my_pairs", f"text-pair-{kind}") for kind in ("classification", "regression")],
 )
 def test_the_recipes_for_ones_own_data_serve_every_task(recipe, task):
     loaded = Recipe.load(recipe, [f"task={task}"])

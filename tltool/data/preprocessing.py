@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeGuard
 
 from pydantic import (
     BaseModel,
@@ -216,6 +216,14 @@ _Preprocessing = (
     ImagePreprocessing | WordPiecePreprocessing | BytePairPreprocessing | UnigramPreprocessing
 )
 Preprocessing = Annotated[_Preprocessing, Field(discriminator="kind")]
+
+
+def is_apart(
+    contract: ImagePreprocessing | TextPreprocessing,
+) -> TypeGuard[TextPreprocessing]:
+    """Whether a model gets the texts of a pair in two rows."""
+    return isinstance(contract, TextPreprocessing) and contract.pair == "apart"
+
 
 _ADAPTER: TypeAdapter[_Preprocessing] = TypeAdapter(Preprocessing)
 

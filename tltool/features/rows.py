@@ -16,7 +16,7 @@ from tltool.data.batches.source import Source, drawn_views, example_source, noth
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
 from tltool.data.images.seeded_layers import versions
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
 from tltool.data.texts.preprocessor import padded_width
 from tltool.features.store import Entry
 from tltool.recipe.schema import AugmentSection
@@ -53,8 +53,8 @@ class Rows:
         seed: int = 0,
     ) -> Rows:
         """The rows of some examples; of pairs that are left apart, of their texts."""
-        apart = isinstance(contract, TextPreprocessing) and contract.pair == "apart"
-        if apart:
+        apart = is_apart(contract)
+        if is_apart(contract):
             examples, contract = examples.texts(), contract.one_text
         first = {key: row for row, key in reversed([*enumerate(content_keys(examples))])}
         keys = tuple(sorted(first))

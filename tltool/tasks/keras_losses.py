@@ -60,8 +60,9 @@ class RankedSquaredError(keras.losses.Loss):
 
     The second part is CoSENT, `log(1 + sum exp(scale * (p_j - p_i)))` over all
     rows i, j of which i has the larger target. Source: Su 2022
-    (https://kexue.fm/archives/8847), whose scale is 20 for cosines; these spread
-    by about a quarter, and standardised numbers by 1.
+    (https://kexue.fm/archives/8847), whose scale is 20 for cosines, which spread
+    by about a quarter; here it is 5 standard deviations of the batch's own
+    predictions, so that the squared error alone decides their size.
 
     Args:
         ranking: Weight of the second part.
@@ -82,7 +83,9 @@ class RankedSquaredError(keras.losses.Loss):
         truth, found = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         squared = ops.mean(ops.square(found - truth), axis=-1)
         larger = truth[:, None] > truth[None, :]
-        excess = _SCALE * (found[None, :] - found[:, None])
+        # Of equal predictions, as of a batch of one row, a standard deviation has no gradient.
+        found = _SCALE * found / ops.sqrt(ops.var(found, axis=0) + 1e-6)
+        excess = found[None, :] - found[:, None]
         excess = ops.where(larger, excess, -1e9)
         none = ops.zeros_like(excess[:1, 0])
         every = ops.concatenate([none, ops.reshape(excess, (-1, excess.shape[-1]))], axis=0)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tltool.backbones.base import Backbone
 from tltool.data.batches.pipeline import make_batches
 from tltool.data.examples import Examples
-from tltool.data.preprocessing import TextPreprocessing
+from tltool.data.preprocessing import is_apart
 from tltool.evaluation.inference import raw_outputs
 from tltool.features.cache import Boundary, FeatureCache, Served
 from tltool.features.store import FeatureStore
@@ -65,8 +65,8 @@ def frozen_features(
     """
     backbone, examples = prepared.backbone, prepared.examples
     contract = backbone.preprocessing
-    apart = isinstance(contract, TextPreprocessing) and contract.pair == "apart"
-    if apart and isinstance(contract, TextPreprocessing):
+    apart = is_apart(contract)
+    if is_apart(contract):
         backbone = replace(backbone, preprocessing=contract.one_text)
         examples = examples.texts()
     parts = [examples.split("train"), examples.split("validation")]
@@ -84,10 +84,10 @@ def frozen_features(
         )
         served = cache.serve(Boundary(cut, backbone.groups[-1].name, epochs=1))
     found = [_pooled(backbone, cut, served, part) for part in parts]
-    return FrozenFeatures(*(map(_compared, found) if apart else found))
+    return FrozenFeatures(*(map(compared, found) if apart else found))
 
 
-def _compared(vectors: np.ndarray) -> np.ndarray:
+def compared(vectors: np.ndarray) -> np.ndarray:
     """What a linear model can read of the vectors of both texts of pairs, (n, 4 channels)."""
     first, second = vectors[::2], vectors[1::2]
     return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
 from tltool.export.formats.table import check_export_installed
 from tltool.recipe.layer_faults import check_installed
 from tltool.recipe.recipe import Recipe
@@ -307,8 +307,7 @@ def _for_pairs(recipe: Recipe, backbone: Backbone) -> Backbone:
 
 def _check_dividable(backbone: Backbone, replicas: int) -> None:
     """Raises DeviceError where a batch has two rows for each example and several devices."""
-    contract = backbone.preprocessing
-    if replicas > 1 and isinstance(contract, TextPreprocessing) and contract.pair == "apart":
+    if replicas > 1 and is_apart(backbone.preprocessing):
         raise DeviceError(
             f"training.distribution: texts of pairs that are encoded apart can't be divided over "
             f"{replicas} devices.",

@@ -14,7 +14,7 @@ from tltool.data.examples import Examples
 from tltool.data.images.augment import make_augmenter
 from tltool.data.images.preprocessor import normalize
 from tltool.data.images.store import ImageStore
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
 from tltool.data.texts.preprocessor import TextPreprocessor
 from tltool.data.texts.tokenizing import tokens_of
 from tltool.data.texts.tokens import PairTokens
@@ -79,9 +79,9 @@ def example_source(
             Where images are not kept, a broken one raises while iterating,
             as a `tf.errors.InvalidArgumentError` whose message holds its path.
     """
+    if is_apart(contract):
+        return paired(_text_source(examples.texts(), contract.one_text))
     if isinstance(contract, TextPreprocessing):
-        if contract.pair == "apart":
-            return paired(_text_source(examples.texts(), contract.one_text))
         return _text_source(examples, contract)
     if augment is None:
         return _image_source(examples, contract, None, None, cache_bytes)

@@ -50,14 +50,18 @@ class TextPreprocessor(tf.Module):
             int32 tensors (n, tokens) by the names in `contract.inputs`; of pairs
             that are left apart (2 n, tokens), the second text after the first.
         """
+        tokens, first = self.tokens(texts, length=length)
+        return self.pad(tokens, length=length, first=first)
+
+    def tokens(self, texts: Any, *, length: int | None = None) -> tuple[Any, Any]:
+        """What `pad` takes of such strings: tokens, and how many are in the first segment."""
         limit = min(length or self.tokenizer.max_length, self.tokenizer.max_length)
-        if self._pair == "joined":
-            texts = tf.convert_to_tensor(texts, tf.string)
-            both = (self.tokenizer.tokenize(texts[:, place]) for place in (0, 1))
-            tokens, first = self.tokenizer.join(*both, max_length=limit)
-            return self.pad(tokens, length=length, first=first)
-        texts = tf.reshape(texts, [-1])
-        return self.pad(self.tokenizer(texts, max_length=limit), length=length)
+        texts = tf.convert_to_tensor(texts, tf.string)
+        if self._pair != "joined":
+            return self.tokenizer(tf.reshape(texts, [-1]), max_length=limit), None
+        both = (self.tokenizer.tokenize(texts[:, place]) for place in (0, 1))
+        joined: tuple[Any, Any] = self.tokenizer.join(*both, max_length=limit)
+        return joined
 
     def pad(self, tokens: Any, *, length: int | None = None, first: Any = None) -> dict[str, Any]:
         """Makes dense inputs of token ids, RaggedTensor int32 (n, tokens).

@@ -17,6 +17,7 @@ from tltool.data.texts.tokens import Integers
 
 SHARE = 0.99
 """Share of the training texts that are left whole where the recipe names no length."""
+_CALLED = {None: "texts", "joined": "joined pairs", "apart": "texts of pairs"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TextLength:
         texts: Number of texts of each split that has any.
         longer: How many of them are longer, so that their end is lost.
         tokens: Quantiles of the lengths of all texts, uncut.
+        called: What such a text is: of pairs both joined, or the longer of the two.
     """
 
     max_length: int
@@ -36,6 +38,7 @@ class TextLength:
     texts: Mapping[str, int]
     longer: Mapping[str, int]
     tokens: Mapping[str, float]
+    called: str = "texts"
 
     @property
     def cuts(self) -> bool:
@@ -48,8 +51,8 @@ class TextLength:
             f"{self.longer[split]:,} of {count:,} {names.get(split, split)}"
             for split, count in self.texts.items()
         )
-        end = f"{counts} texts are longer" if self.cuts else "none is longer"
-        return f"texts are cut at {self.max_length} tokens ({self.reason}): {end}"
+        end = f"{counts} {self.called} are longer" if self.cuts else "none is longer"
+        return f"{self.called} are cut at {self.max_length} tokens ({self.reason}): {end}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for data.json."""
@@ -95,5 +98,6 @@ def fit_length(
         texts={name: len(values) for name, values in by_split.items() if len(values)},
         longer={name: int((v > chosen).sum()) for name, v in by_split.items() if len(v)},
         tokens=quantiles(lengths.tolist()),
+        called=_CALLED[contract.pair],
     )
     return contract.model_copy(update={"max_length": chosen}), found

@@ -83,8 +83,8 @@ class PairTokens:
 
     def take(self, rows: Sequence[int]) -> PairTokens:
         """Those of the pairs at `rows`, in that order."""
-        both = 2 * np.asarray(rows, np.int64)[:, None] + [0, 1]
-        return replace(self, texts=self.texts.take(both.reshape(-1)))
+        both: list[int] = [place for row in rows for place in (2 * row, 2 * row + 1)]
+        return replace(self, texts=self.texts.take(both))
 
     def serve(self, contract: TextPreprocessing) -> bool:
         """Whether they are what a tokenizer of this contract would give."""
