@@ -165,6 +165,7 @@ def _is_mediapipes(contract: ImagePreprocessing | TextPreprocessing) -> bool:
     """
     return (
         isinstance(contract, WordPiecePreprocessing)
+        and contract.pair is None  # it is given one text
         and contract.lowercase
         and contract.vocabulary[0] == contract.padding_token
         and all(getattr(contract, name) == value for name, value in _BERT_TOKENS.items())

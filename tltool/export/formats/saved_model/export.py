@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tltool.data.batches.pipeline import make_preprocessor
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUT
+from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUTS
 from tltool.export.formats.tracing import input_specs, variables_of
 from tltool.model.joining import to_float32
 from tltool.support.files import atomic_path
@@ -28,10 +28,10 @@ def export_saved_model(
 
     Signatures, all with a free batch size:
 
-    - `serving_default`: `texts` or `images` (encoded bytes), string (n,), to
-      `probabilities` float32 (n, classes), `label` string (n,) and `score`
-      float32 (n,), or for regression to `prediction` float32 (n,) in the
-      target's own units.
+    - `serving_default`: `texts`, both of `text_a` and `text_b`, or `images`
+      (encoded bytes), string (n,), to `probabilities` float32 (n, classes),
+      `label` string (n,) and `score` float32 (n,), or for regression to
+      `prediction` float32 (n,) in the target's own units.
     - `model`: the preprocessed inputs (`image`, or the names in
       `TextPreprocessing.inputs`) to the raw output, `logits` (n, classes) or `standardised` (n, 1).
 
@@ -56,11 +56,12 @@ def _servable(
     module = tf.Module()
     module.model_weights = variables_of(model)
     module.preprocessor = preprocessor = make_preprocessor(preprocessing)
-    raw = tf.TensorSpec((None,), tf.string, name=RAW_INPUT[task.spec.modality])
+    raw = [tf.TensorSpec((None,), tf.string, name=n) for n in RAW_INPUTS[task.spec.modality]]
 
-    @tf.function(input_signature=[raw], autograph=False)
-    def serve(raw_inputs: Any) -> dict[str, Any]:
-        return task.target.served(model(preprocessor(raw_inputs), training=False))
+    @tf.function(input_signature=raw, autograph=False)
+    def serve(first: Any, *second: Any) -> dict[str, Any]:
+        given = tf.stack([first, *second], axis=1) if second else first
+        return task.target.served(model(preprocessor(given), training=False))
 
     @tf.function(input_signature=[input_specs(model, batch=None)], autograph=False)
     def run_model(inputs: Any) -> dict[str, Any]:
