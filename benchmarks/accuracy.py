@@ -32,6 +32,7 @@ from tltool.evaluation.inference import raw_outputs
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import TltoolError
 from tltool.support.progress import terminal_progress
+from tltool.training.frozen_features import compared
 from tltool.training.preparation import load_data
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -85,6 +86,13 @@ BENCHMARKS = {
         "bccd_counts/test.csv",
         "bccd_counts/val.csv",
         ("mae rbc", "mae wbc", "mae platelets"),
+    ),
+    "stsb": Benchmark(
+        "stsb: how alike two sentences are",
+        "stsb/train.csv",
+        "stsb/test.csv",
+        "stsb/dev.csv",
+        ("spearman", "pearson"),
     ),
 }
 
@@ -152,16 +160,22 @@ def frozen_features_metrics(recipe: Recipe, examples: Examples) -> Mapping[str, 
     settings = recipe.backbone
     backbone = load_backbone(
         settings.name,
-        modality=recipe.spec.modality,
+        modality=recipe.spec.backbone_modality,
         max_length=settings.max_length,
         image_size_px=settings.image_size_px,
         image_fit=settings.image_fit,
     )
     train, test = _rows(examples, {"train", "validation"}), _rows(examples, {"test"})
+
+    def features(rows: Examples) -> Any:
+        if recipe.spec.modality != "text_pair":
+            return raw_outputs(backbone.model, rows, backbone.preprocessing)
+        return compared(raw_outputs(backbone.model, rows.texts(), backbone.preprocessing))
+
     return features_baseline(
-        raw_outputs(backbone.model, train, backbone.preprocessing),
+        features(train),
         train.targets,
-        raw_outputs(backbone.model, test, backbone.preprocessing),
+        features(test),
         test.targets,
         make_task(recipe.spec, examples),
         name="frozen backbone",
