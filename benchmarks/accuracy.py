@@ -32,6 +32,7 @@ from tltool.evaluation.inference import raw_outputs
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import TltoolError
 from tltool.support.progress import terminal_progress
+from tltool.training.frozen_features import compared
 from tltool.training.preparation import load_data
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -98,6 +99,13 @@ BENCHMARKS = {
         "dsb2018_nuclei/train.csv",
         "dsb2018_nuclei/test.csv",
         scores=("picture_iou nucleus", "iou nucleus", "mean_iou", "boundary_f1"),
+    ),
+    "stsb": Benchmark(
+        "stsb: how alike two sentences are",
+        "stsb/train.csv",
+        "stsb/test.csv",
+        "stsb/dev.csv",
+        ("spearman", "pearson"),
     ),
 }
 
@@ -170,17 +178,23 @@ def linear_reference(recipe: Recipe, examples: Examples) -> BaselineResult:
     settings = recipe.backbone
     backbone = load_backbone(
         settings.name,
-        modality=recipe.spec.modality,
+        modality=recipe.spec.backbone_modality,
         max_length=settings.max_length,
         image_size_px=settings.image_size_px,
         image_fit=recipe.spec.target.image_fit or settings.image_fit,
     )
     if (own := kind_baseline(train, test, task, backbone.preprocessing)) is not None:
         return own
+
+    def features(rows: Examples) -> Any:
+        if recipe.spec.modality != "text_pair":
+            return raw_outputs(backbone.model, rows, backbone.preprocessing)
+        return compared(raw_outputs(backbone.model, rows.texts(), backbone.preprocessing))
+
     return features_baseline(
-        raw_outputs(backbone.model, train, backbone.preprocessing),
+        features(train),
         train.targets,
-        raw_outputs(backbone.model, test, backbone.preprocessing),
+        features(test),
         test.targets,
         task,
         name="frozen features",

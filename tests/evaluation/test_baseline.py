@@ -95,6 +95,15 @@ def test_text_regression_counts_words():
     assert result.value == result.metrics["mae"] < 0.2
 
 
+def test_pairs_are_compared():
+    words = ("film", "food", "price", "service")
+    pairs = [(f"the {a} is nice", f"a {b} was good") for a in words for b in words] * 3
+    rows = Examples("text_pair", pairs, [float(a.split()[1] == b.split()[1]) for a, b in pairs],
+                    [None] * len(pairs), [str(i) for i in range(len(pairs))])  # fmt: skip
+    task = Task(TASKS["text-pair-regression"], NumbersTarget.fit(rows.targets))
+    assert text_baseline(rows, rows, task).metrics["r2"] > 0.9
+
+
 def test_features_are_standardised_and_a_constant_one_does_no_harm():
     rng = np.random.default_rng(0)
     labels = ["negative", "positive"] * 40

@@ -31,14 +31,34 @@ pytestmark = pytest.mark.skipif(
 )
 TEXTS = [*(text[:300] for text in ODD_TEXTS), *exported.texts(), "ΟΔΟΣ Good 日本é", "＄ € ﷼"]
 LENGTH = 12
+FORMS = ("joined", "apart")
+PAIRS = exported.pairs([text for text in TEXTS if "\x01" not in text])
 KINDS = {
     "image": """
     main.images(at) { colours, width, height -> {package}.preprocess(colours, width, height) }
     {package}.Model(main.context(at)).use { main.say(at, it.predict(main.bitmap())) }""",
     "wordpiece": """
     val tokenizer = {package}.WordPiece(main.lines(at, "vocab.txt"))
-    main.texts(at) { {package}.inputsOf(tokenizer.tokenize(it), tokenizer.padding) }
+    main.texts(at) { {package}.inputsOf(listOf(tokenizer.tokenize(it)), tokenizer.padding) }
     {package}.Model(main.context(at)).use { main.say(at, it.predict("good")) }""",
+    "joined": """
+    val tokenizer = {package}.WordPiece(main.lines(at, "vocab.txt"))
+    main.texts(at) {
+        val (first, second) = it.split("\\u0001").map { text -> tokenizer.pieces(text) }
+        {package}.join(first, second, tokenizer.start, tokenizer.end, tokenizer.padding)
+    }
+    {package}.Model(main.context(at)).use { main.say(at, it.predict(listOf("a", "b"))) }""",
+    "apart": """
+    val tokenizer = {package}.WordPiece(main.lines(at, "vocab.txt"))
+    main.texts(at) {
+        val rows = it.split("\\u0001").map { text -> tokenizer.tokenize(text) }
+        {package}.inputsOf(rows, tokenizer.padding)
+    }
+    {package}.Model(main.context(at)).use { main.say(at, it.predict(listOf("a", "b"))) }""",
+    "joined tokens": """
+    main.tokens(at) { {package}.preprocess(it, it.reversedArray()) }
+    val encode: {package}.Encode = { longArrayOf(5, 6) }
+    {package}.Model(main.context(at), encode).use { main.say(at, it.predict(listOf("a", "b"))) }""",
     "tokenizer": """
     main.tokens(at) { {package}.preprocess(it) }
     val encode: {package}.Encode = { longArrayOf(5, 6) }
@@ -56,6 +76,10 @@ def cases(tmp_path_factory):
     for name in CONTRACTS:
         made[name] = "wordpiece", exported.text_model(wordpiece(**CONTRACTS[name]))
     made["byte pairs"] = "tokenizer", exported.text_model(trained_contract())
+    for form in FORMS:
+        made[form] = form, exported.text_model(wordpiece(pair=form))
+    contract = trained_contract().model_copy(update={"pair": "joined"})
+    made["joined byte pairs"] = "joined tokens", exported.text_model(contract)
     for name, target in exported.TARGETS.items():
         made[name] = "wordpiece", exported.text_model(wordpiece(), target)
     made["pixels"] = made["bgr"]
@@ -79,6 +103,8 @@ def write_inputs(kind, folder, model):
             colours = 0xFF000000 | pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
             height, width = colours.shape
             rows.append(struct.pack(">ii", width, height) + colours.astype(">u4").tobytes())
+    elif kind in FORMS:
+        rows = [struct.pack(">i", len(t := "\x01".join(pair).encode())) + t for pair in PAIRS]
     elif kind == "wordpiece":
         rows = [struct.pack(">i", len(t.encode())) + t.encode() for t in TEXTS]
     else:
@@ -139,6 +165,25 @@ def test_texts_become_the_trainings_tokens(cases, name):
     assert different == []
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_pairs_become_the_trainings_tokens(cases, form):
+    _, folder, model = cases[form]
+    inputs = prepared_inputs(model.preprocessing, LENGTH)(PAIRS)
+    rows = [inputs[key].reshape(len(PAIRS), -1) for key in sorted(inputs)]
+    found = np.fromfile(folder / "outputs.bin", ">i4").reshape(len(PAIRS), len(rows), -1)
+    np.testing.assert_array_equal(found, np.stack(rows, axis=1))
+
+
+def test_ids_of_a_library_are_joined(cases):
+    _, folder, model = cases["joined byte pairs"]
+    tokenizer = tokenizer_for(model.preprocessing)
+    ids = tokenizer.tokenize(TEXTS)
+    joined, _ = tokenizer.join(ids, ids[:, ::-1], max_length=LENGTH)
+    found = np.fromfile(folder / "outputs.bin", ">i4").reshape(len(TEXTS), 2, LENGTH)
+    expected = joined.to_tensor(tokenizer.padding_id, shape=(None, LENGTH))
+    np.testing.assert_array_equal(found[:, 1], expected)
+
+
 # What is said of the answer in `kotlin/LiteRt.kt`: 0.125, 0.75, 0.125.
 SAID = {
     "labels": f"Prediction(labels=[{exported.LABELS[1]}], probabilities=",
@@ -147,7 +192,7 @@ SAID = {
     "moment": "1.7000000075E9",
     "moments": "{from=1.7000000075E9, to=1.80000045E9}",
 }
-ASKED = ["bgr", "pixels", "uncased", "two inputs", "byte pairs"]
+ASKED = ["bgr", "pixels", "uncased", "two inputs", "byte pairs", *FORMS, "joined byte pairs"]
 
 
 @pytest.mark.parametrize("name", [*ASKED, *SAID])

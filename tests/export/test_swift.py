@@ -48,6 +48,8 @@ PROGRAMS = {
     "image of any size": image("uint8", None, "image"),
     **{f"text {name}": text(wordpiece(**changes)) for name, changes in CONTRACTS.items()},
     "text of any length": text(wordpiece(), None),
+    **{f"pair {form}": text(wordpiece(pair=form)) for form in ("joined", "apart")},
+    "pair of any length": text(wordpiece(pair="apart"), None),
     **{
         f"text to {name}": text(wordpiece(), task=exported.task_of("text", target))
         for name, target in exported.TARGETS.items()
@@ -74,8 +76,9 @@ def test_it_is_swift(name):
     assert faults(PROGRAMS[name]) == []
 
 
-def test_byte_pairs_are_swift():
-    assert faults(text(trained_contract())) == []
+@pytest.mark.parametrize("pair", [None, "joined", "apart"])
+def test_byte_pairs_are_swift(pair):
+    assert faults(text(trained_contract().model_copy(update={"pair": pair}))) == []
 
 
 def test_a_fault_would_be_found():
@@ -92,8 +95,12 @@ def test_what_differs_is_in_it():
     assert "func resize" not in PROGRAMS["image of any size"]
     assert "resizeInput" not in PROGRAMS["text uncased"]
     assert 'private let output = "out"' in PROGRAMS["text uncased"]
-    assert "let missing = length - ids.count" in PROGRAMS["text uncased"]
-    assert "let missing = 0" in PROGRAMS["text of any length"]
+    assert "let width = length" in PROGRAMS["text uncased"]
+    assert "let width = rows" in PROGRAMS["text of any length"]
+    assert "segments" not in PROGRAMS["text two inputs"]
+    assert "second: a + 2" in PROGRAMS["pair joined"]
+    assert "func join" not in PROGRAMS["pair apart"]
+    assert "input: [String]" in PROGRAMS["pair apart"]
     assert "private let thresholds: [Float] = [0.5, 0.4, 0.5]" in PROGRAMS["text to labels"]
     assert 'private let names = ["größe", "$ \\"a\\""]' in PROGRAMS["text to numbers"]
     assert "targetMean" not in PROGRAMS["text to numbers"]

@@ -10,6 +10,7 @@ import tiny
 import trained
 from PIL import Image
 
+from tltool.backbones.networks.layers import PairComparison
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.artifact import load_artifact
@@ -97,7 +98,7 @@ def image_model(folder: Path, target=None, **changes) -> trained.TinyTrained:
 
 
 def text_model(contract, target=None) -> trained.TinyTrained:
-    """A model that any token of a text makes a difference to."""
+    """A model that any token of a text, or of a pair, makes a difference to."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -110,9 +111,18 @@ def text_model(contract, target=None) -> trained.TinyTrained:
         embedded += keras.layers.Embedding(2, 8)(inputs["segment_ids"])
     weights = keras.layers.Reshape((-1, 1))(inputs["padding_mask"])
     summed = keras.ops.sum(embedded * keras.ops.cast(weights, "float32"), axis=1)
-    task = task_of("text", target)
+    if contract.pair == "apart":
+        summed = PairComparison()(summed)
+    modality = "text" if contract.pair is None else "text_pair"
+    task = task_of(modality.replace("_", "-"), target)
     model = keras.Model(inputs, keras.layers.Dense(task.num_outputs)(summed))
-    return trained.TinyTrained(model, task, contract, examples("text", texts()))
+    raw = texts() if contract.pair is None else pairs(texts())
+    return trained.TinyTrained(model, task, contract, examples(modality, raw))
+
+
+def pairs(some) -> list[tuple[str, str]]:
+    """Each text with one from the other end."""
+    return list(zip(some, reversed(some), strict=True))
 
 
 def texts() -> list[str]:

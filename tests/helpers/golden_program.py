@@ -82,7 +82,10 @@ def saved_model(folder, contract, examples):
         for example in examples
     ]
     serve = contract["signatures"][0]
-    found = model.signatures[serve["name"]](**{serve["inputs"][0]["name"]: tf.constant(raw)})
+    names = [tensor["name"] for tensor in serve["inputs"]]
+    columns = [raw] if len(names) == 1 else zip(*raw, strict=True)
+    inputs = {name: tf.constant(list(one)) for name, one in zip(names, columns, strict=True)}
+    found = model.signatures[serve["name"]](**inputs)
     return found[{"prediction", "probabilities"}.intersection(found).pop()].numpy()
 
 
@@ -94,11 +97,22 @@ def prepared(folder, contract, example):
             inputs[0]["name"]: image(folder, preprocessing, inputs[0]["content"], example)[None]
         }
     (ids,) = example["model_input"].values()
-    missing = (contract["length"] or len(ids)) - len(ids)
-    padding = preprocessing["vocabulary"].index(preprocessing["padding_token"])
-    tokens = np.array([[*ids, *[padding] * missing]], np.int32)
-    mask = np.array([[1] * len(ids) + [0] * missing], np.int32)
-    values = {"token_ids": tokens, "padding_mask": mask, "segment_ids": np.zeros_like(mask)}
+    rows = ids if isinstance(ids[0], list) else [ids]  # of a pair whose texts are apart
+    length = contract["length"] or max(map(len, rows))
+    padding, end = (
+        preprocessing["vocabulary"].index(preprocessing[f"{name}_token"])
+        for name in ("padding", "end")
+    )
+    tokens = np.array([[*row, *[padding] * (length - len(row))] for row in rows], np.int32)
+    mask = np.array([[1] * len(row) + [0] * (length - len(row)) for row in rows], np.int32)
+    ends = np.cumsum(tokens == end, axis=1) - (tokens == end)
+    values = {
+        "token_ids": tokens,
+        "token_ids_apart": tokens,
+        "padding_mask": mask,
+        "segment_ids": np.zeros_like(mask),
+        "segments_of_pair": np.int32((ends > 0) & (mask == 1)),
+    }
     return {tensor["name"]: values[tensor["content"]] for tensor in inputs}
 
 

@@ -667,7 +667,7 @@ def test_the_page_asks_its_model_whatever_its_name(text):
 def test_the_page_shows_what_it_needs_to_those_who_cannot_see_it(texts):
     found = texts[2].get("/").text
     controls = set(re.findall(r'<(?:input|textarea)[^>]* id="(\w+)"', found))
-    assert controls == set(re.findall(r'<label for="(\w+)"', found)) == {"file", "text"}
+    assert controls == set(re.findall(r'<label for="(\w+)"', found)) == {"file", "text", "second"}
     assert 'role="alert"' in found
     assert 'role="status"' in found
     assert '<html lang="en">' in found

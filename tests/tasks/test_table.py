@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tltool.recipe.recipe import Recipe
@@ -17,8 +19,6 @@ ABSENT = {
     "detection": "detection of objects",
     "object-detection": "detection of objects",
     "yolov8": "detection of objects",
-    "text-pair-classification": "pairs of texts",
-    "sentence-similarity": "pairs of texts",
     "question-answering": "answers to questions",
     "text-generation": "writing text",
     "image-to-text": "writing text",
@@ -57,6 +57,11 @@ MEANT = {
     "regression": ["image-regression", "text-regression"],
     "image-regresion": ["image-regression"],
     "image-ordinal-regression": ["image-regression"],
+    "text_pair_classification": ["text-pair-classification"],
+    "text-pairs-regresion": ["text-pair-regression"],
+    "NLI": ["text-pair-classification"],
+    "sentence-similarity": ["text-pair-regression"],
+    "duplicate-detection": ["text-pair-classification"],
 }
 
 
@@ -99,10 +104,11 @@ def test_each_task_is_known_by_its_modality_and_kind_of_target():
     for name, spec in TASKS.items():
         if spec.target is TagsTarget:
             continue
-        modality, _, kind = name.partition("-")
+        modality, kind = re.match(r"(image|text-pair|text)-(.*)", name).groups()
+        modality = modality.replace("-", "_")
         assert (spec.name, spec.modality, spec.target) == (name, modality, kinds[kind])
         assert spec.metric == spec.target.scores[0].key
-    assert len(TASKS) == 7
+    assert len(TASKS) == 10
 
 
 def test_a_task_of_another_kind_of_target():
@@ -206,7 +212,8 @@ def test_a_kind_of_target_that_is_not_there_is_a_fault():
         (name, f"{modality}-{kind}")
         for name, modality in (("my_images", "image"), ("my_csv", "text"))
         for kind in ("classification", "multi-label", "regression")
-    ],
+    ]
+    + [("my_pairs", f"text-pair-{kind}") for kind in ("classification", "regression")],
 )
 def test_the_recipes_for_ones_own_data_serve_every_task(recipe, task):
     loaded = Recipe.load(recipe, [f"task={task}"])

@@ -34,6 +34,36 @@ def texts(tmp_path):
 
 
 @pytest.fixture
+def pairs(tmp_path):
+    texts, _ = tiny.texts(40)
+    rows = [f"{a},{b},{len(a)}" for a, b in zip(texts, texts[3:] + texts[:3], strict=True)]
+    file = tmp_path / "pairs.csv"
+    file.write_text("\n".join(["text_a,text_b,label", *(r.replace(" ,", " ") for r in rows)]))
+    return Recipe.of(
+        task="text-pair-regression",
+        backbone=str(presets.write_text_preset(tmp_path / "bert")),
+        head={"name": "two_towers"},
+        data={"train": str(file)},
+        cache={"use": "always"},
+    )
+
+
+def test_each_text_of_pairs_is_stored_once(pairs, tmp_path):
+    prepared, notes = prepare(pairs), Notes()
+    store = FeatureStore(tmp_path / "features")
+    found = frozen_features(pairs, prepared, notes, store=store)
+    backbone, train = prepared.backbone, prepared.examples.split("train")
+    held_out = {*prepared.examples.split("test").inputs}
+    used = {text for pair in prepared.examples.inputs if pair not in held_out for text in pair}
+    assert f"{len(used)} rows" in notes.lines[0]
+    one = backbone.preprocessing.one_text
+    vectors = raw_outputs(backbone.model, train.texts(), one)
+    u, v = vectors[::2], vectors[1::2]
+    expected = np.concatenate([u, v, abs(u - v), u * v], axis=1)
+    np.testing.assert_allclose(found.train, expected, atol=1e-5)
+
+
+@pytest.fixture
 def images(tmp_path):
     return Recipe.of(
         task="image-classification",

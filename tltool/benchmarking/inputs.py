@@ -14,6 +14,8 @@ from tltool.export.feeding import prepared_inputs
 from tltool.support.errors import ExportError
 from tltool.support.files import read_json
 
+ROWS = "rows_of_an_example"
+
 
 def golden_inputs(subjects: Iterable[Subject]) -> dict[str, np.ndarray[Any, Any]] | None:
     """The golden examples of the first model that has any, as all of the models take them.
@@ -22,7 +24,8 @@ def golden_inputs(subjects: Iterable[Subject]) -> dict[str, np.ndarray[Any, Any]
     same; where there is none, as long as the contract allows.
 
     Returns:
-        Name of an input to the rows of all examples; None where no model has any.
+        Name of an input to the rows of all examples, and under `ROWS` how many rows
+        an example has; None where no model has any.
     """
     contracts = {
         s.folder: contract
@@ -43,5 +46,7 @@ def golden_inputs(subjects: Iterable[Subject]) -> dict[str, np.ndarray[Any, Any]
             length = fixed[0] if fixed else preprocessing.max_length
         else:
             raw = [str(folder / name) for name in raw]
-        return prepared_inputs(preprocessing, length)(raw)
+        inputs = prepared_inputs(preprocessing, length)(raw)
+        rows = len(next(iter(inputs.values()))) // len(raw)
+        return {**inputs, ROWS: np.array(rows)}
     return None

@@ -97,6 +97,7 @@ def _inputs(loaded: Loaded, request: dict[str, Any], batch: int) -> tuple[list[I
     file = request["inputs"]
     stored = dict(np.load(file, allow_pickle=False)) if file else {}
     golden = loaded.specs.keys() <= stored.keys()
+    batch *= int(stored.pop("rows_of_an_example", 1))
     rows = loaded.fixed_batch or batch
     if batch % rows:
         raise ExportError(

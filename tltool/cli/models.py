@@ -189,7 +189,7 @@ def _modality(task: str | None) -> str | None:
             f"--task: there is no task {task!r}; there are {', '.join(TASKS)}.",
             hint=did_you_mean(task, TASKS),
         )
-    return TASKS[task].modality
+    return TASKS[task].backbone_modality
 
 
 def _count(text: str | None) -> float | None:

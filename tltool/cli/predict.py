@@ -20,6 +20,7 @@ EXAMPLES = examples(
     "tltool predict runs/my_images photos/ more/*.jpg --output predictions.csv",
     "tltool predict runs/quickstart/1/exports/litert_float32 reviews.csv --input-column text",
     "cat lines.txt | tltool predict runs/quickstart - --format jsonl",
+    'tltool predict runs/my_pairs "A man is eating." "Somebody eats."',
 )
 
 
@@ -35,7 +36,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Files, folders, patterns, a table, texts, or - for lines on stdin.",
+            help="Files, folders, patterns, a table, texts (two for a pair), or - for lines on "
+            "stdin.",
         ),
     ],
     how: How | None = None,
@@ -64,7 +66,7 @@ def predict(
 ) -> int:
     """Predict images or texts; writes CSV or JSON lines."""
     how = how or {}
-    if "input_column" in how and "-" in inputs:
+    if "input_columns" in how and "-" in inputs:
         raise typer.BadParameter("- is read line by line, so --input-column names nothing in it.")
 
     from tltool.support.quiet import load_tensorflow

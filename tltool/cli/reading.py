@@ -22,12 +22,13 @@ How = dict[str, Any]
 OnError = Literal["stop", "skip"]
 
 _OPTIONS: dict[str, Any] = {
-    "input_column": Annotated[
-        str | None,
+    "input_columns": Annotated[
+        list[str] | None,
         typer.Option(
             "--input-column",
             "--column",
-            help="Column of a table with the texts or image paths; default: the run's.",
+            help="Column of a table with the texts or image paths, twice for pairs of texts; "
+            "default: the run's.",
         ),
     ],
     "label_columns": Annotated[
@@ -60,12 +61,13 @@ _OPTIONS: dict[str, Any] = {
         typer.Option(help="After a row that cannot be used; default: the run's."),
     ],
 }
-INPUTS = ("input_column", "delimiter", "encoding", "quoting")
+INPUTS = ("input_columns", "delimiter", "encoding", "quoting")
 """Those that count where no labels are read."""
 
 _NAMES = {
     "data.train": "--data",
     "data.label_columns": "--label-column",
+    "data.input_columns": "--input-column",
     **{
         f"data.{field}": f"--{field.replace('_', '-')}"
         for field in ("input_column", "label_column", "delimiter", "encoding", "quoting")

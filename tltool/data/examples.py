@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ from tltool.tasks.table import Modality
 from tltool.tasks.target import Target
 
 if TYPE_CHECKING:
-    from tltool.data.texts.tokens import Tokens
+    from tltool.data.texts.tokens import PairTokens, Tokens
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -22,9 +22,10 @@ class Examples:
     """Labelled (or unlabelled) inputs, one row each; the columns have equal length.
 
     Attributes:
-        modality: "image" or "text".
-        inputs: Texts (str), image file paths (str), or images as uint8 arrays
-            of shape (height, width), (height, width, 3) or (height, width, 4).
+        modality: "image", "text" or "text_pair".
+        inputs: Texts (str), pairs of them (tuples of two str), image file paths
+            (str), or images as uint8 arrays of shape (height, width),
+            (height, width, 3) or (height, width, 4).
         targets: As their kind reads them: class names (str), tuples of labels,
             numbers (float) or tuples of them; None where unknown.
         splits: "train", "validation", "test", or None while undecided.
@@ -46,7 +47,7 @@ class Examples:
     kind: type[Target] = ClassTarget
     columns: tuple[str, ...] = ()
     note: str = ""
-    tokens: Tokens | None = field(default=None, repr=False, compare=False)
+    tokens: Tokens | PairTokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}
@@ -54,6 +55,12 @@ class Examples:
             lengths.add(len(self.tokens))
         if len(lengths) != 1:
             raise ValueError(f"The columns of Examples differ in length: {sorted(lengths)}.")
+
+    def texts(self) -> Examples:
+        """The texts of pairs, each as a row of its own: both of the first row, then the next."""
+        twice = replace(self, tokens=None).take([row for row in range(len(self)) for _ in range(2)])
+        tokens = None if self.tokens is None else getattr(self.tokens, "texts", None)
+        return replace(twice, modality="text", inputs=texts_of(self.inputs), tokens=tokens)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -76,3 +83,8 @@ class Examples:
     def split(self, name: Split) -> Examples:
         """The examples of one split (possibly none)."""
         return self.where(lambda i: self.splits[i] == name)
+
+
+def texts_of(inputs: Iterable[Any]) -> list[str]:
+    """Every text of texts or of pairs of them, in order."""
+    return [text for value in inputs for text in (value if isinstance(value, tuple) else (value,))]

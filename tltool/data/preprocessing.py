@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeGuard
 
 from pydantic import (
     BaseModel,
@@ -74,6 +74,9 @@ class ImagePreprocessing(_Contract):
         return self
 
 
+PairForm = Literal["joined", "apart"]
+
+
 class TextPreprocessing(_Contract):
     """How a text becomes token ids, whatever its tokenizer; each kind is a class of its own.
 
@@ -85,6 +88,12 @@ class TextPreprocessing(_Contract):
         inputs: Names of the model's input tensors, all int32 (batch, tokens).
         by_words: Whether each word is tokenized by itself, for tasks that give each
             a tag; words are those of `tltool.tasks.word_split`.
+        pair: How a pair of texts is put in: "joined" as one sequence of two
+            segments, "apart" as two rows, the second after the first. None
+            takes single texts.
+        separators: End tokens between the texts of a joined pair: one, as BERT
+            has it, which calls all after it the second segment; or two, as
+            RoBERTa has it, which knows no segments.
     """
 
     vocabulary: tuple[str, ...] = Field(repr=False)
@@ -95,11 +104,18 @@ class TextPreprocessing(_Contract):
     padding_token: str = "[PAD]"
     inputs: tuple[str, ...] = ("token_ids", "padding_mask", "segment_ids")
     by_words: bool = False
+    pair: PairForm | None = None
+    separators: Literal[1, 2] = 1
 
     def read_by_words(self) -> Self:
         """The contract for a task that gives each word a tag."""
         inputs = (*self.inputs, WORD_SHAPES)
         return self.model_copy(update={"by_words": True, "inputs": inputs})
+
+    @property
+    def one_text(self) -> Self:
+        """The contract by which each text of a pair is prepared by itself."""
+        return self.model_copy(update={"pair": None})
 
     @property
     def special_tokens(self) -> tuple[str, str, str, str]:
@@ -147,6 +163,7 @@ class BytePairPreprocessing(TextPreprocessing):
     end_token: str = "</s>"
     padding_token: str = "<pad>"
     inputs: tuple[str, ...] = ("token_ids", "padding_mask")
+    separators: Literal[1, 2] = 2
 
 
 NormalizationStep = Literal[
@@ -210,6 +227,14 @@ _Preprocessing = (
     ImagePreprocessing | WordPiecePreprocessing | BytePairPreprocessing | UnigramPreprocessing
 )
 Preprocessing = Annotated[_Preprocessing, Field(discriminator="kind")]
+
+
+def is_apart(
+    contract: ImagePreprocessing | TextPreprocessing,
+) -> TypeGuard[TextPreprocessing]:
+    """Whether a model gets the texts of a pair in two rows."""
+    return isinstance(contract, TextPreprocessing) and contract.pair == "apart"
+
 
 _ADAPTER: TypeAdapter[_Preprocessing] = TypeAdapter(Preprocessing)
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tltool.data.checks.fingerprints import content_keys, each_content_key, groups_of
+from tltool.data.checks.fingerprints import duplicate_keys, each_duplicate_key, groups_of
 from tltool.data.examples import Examples
 from tltool.support.errors import DataError
 from tltool.support.words import listed, natural_key
@@ -99,7 +99,7 @@ def _chosen(examples: Examples, most: int, seed: int) -> list[int]:
     import numpy as np
 
     digests = bytearray()
-    for key in each_content_key(examples):
+    for key in each_duplicate_key(examples):
         digests += _rank(seed, key).digest()
     # Duplicates make a group; groups are numbered in the order of the seed.
     drawn, group, sizes = np.unique(
@@ -138,7 +138,7 @@ def _places(part: Any, order: Any, sizes: Any) -> Any:
 def _groups(examples: Examples, seed: int) -> list[_Group]:
     """The groups of duplicates in the order of the seed."""
     groups = []
-    for key, rows in groups_of(content_keys(examples)).items():
+    for key, rows in groups_of(duplicate_keys(examples)).items():
         rank = _rank(seed, key).hexdigest()
         # Duplicates that disagree are filed under the first of their targets.
         groups.append(_Group(tuple(rows), rank, min(examples.targets[row] for row in rows)))

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix, hstack
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import StandardScaler
 
-from tltool.data.examples import Examples
+from tltool.data.examples import Examples, texts_of
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.support.errors import EvaluationError
 from tltool.support.files import size_text
@@ -68,11 +69,14 @@ class BaselineResult:
 def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult:
     """TF-IDF of words and character n-grams with a linear model.
 
+    Of pairs of texts the model reads their cosine, and where their features
+    differ and are shared.
+
     Words and runs of punctuation (1- and 2-grams) and characters within word
     bounds (2- to 4-grams), with sublinear term frequencies.
 
     Args:
-        train: The labelled texts to fit, and no others.
+        train: The labelled texts or pairs to fit, and no others.
         test: The labelled texts to score.
         task: A text task.
 
@@ -83,13 +87,18 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
     """
     started = time.perf_counter()
     _check_counts(len(train), len(test))
-    if not any(text.strip() for text in train.inputs):
+    texts = texts_of(train.inputs)
+    if not any(text.strip() for text in texts):
         raise EvaluationError("The TF-IDF baseline needs a training text that is not blank.")
     vectorizer = _tfidf()
-    fitted = vectorizer.fit_transform(train.inputs).tocsr()
+    vectors = [vectorizer.fit_transform(texts), vectorizer.transform(texts_of(test.inputs))]
+    fitted, measured = (
+        _compared(found.tocsr()) if train.modality == "text_pair" else found.tocsr()
+        for found in vectors
+    )
     metrics, setting = _fit_and_score(
         (fitted, task.target.truth(train.targets, train.origins)),
-        (vectorizer.transform(test.inputs).tocsr(), task.target.truth(test.targets, test.origins)),
+        (measured, task.target.truth(test.targets, test.origins)),
         task,
         _TEXT_STRENGTHS,
     )
@@ -178,6 +187,16 @@ def _tfidf() -> FeatureUnion:
         analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32
     )
     return FeatureUnion([("words", words), ("characters", characters)])
+
+
+def _compared(vectors: Matrix) -> Matrix:
+    """What a linear model can read of pairs of rows: |u - v|, u * v and the cosine."""
+    first, second = vectors[::2], vectors[1::2]
+    product = first.multiply(second).tocsr()
+    lengths = [np.sqrt(side.multiply(side).sum(axis=1)) for side in (first, second)]
+    norms = np.maximum(np.asarray(lengths[0]) * np.asarray(lengths[1]), 1e-12)
+    cosine = csr_matrix(np.asarray(product.sum(axis=1)) / norms)
+    return hstack([abs(first - second), product, cosine], format="csr")
 
 
 def _check_counts(train: int, test: int) -> None:

@@ -18,7 +18,7 @@ from tltool.support.errors import EvaluationError
 from tltool.support.files import atomic_path
 from tltool.support.items import shape_fits
 from tltool.support.words import excerpt
-from tltool.tasks.table import Task
+from tltool.tasks.table import INPUT_COLUMNS, Task
 from tltool.tasks.target import Target
 
 CSV_LINE_END = "\r\n"  # RFC 4180
@@ -93,7 +93,7 @@ def with_units(metrics: Mapping[str, Any], target: Target) -> dict[str, Any]:
 class PredictionRows(Sequence[dict[str, Any]]):
     """One row an example, labelled or not, in their order; each is made when it is asked for.
 
-    Rows have `origin`, `input` (text or path), `target` (or None) and
+    Rows have `origin`, `input` (text, path, or both texts by name), `target` (or None) and
     `prediction`; with labels also `probabilities` (by name), or of very many
     the `best`, and `confidence` where there is one class.
 
@@ -133,7 +133,7 @@ class PredictionRows(Sequence[dict[str, Any]]):
         value, target = self._examples.inputs[index], self._examples.targets[index]
         return {
             "origin": self._examples.origins[index],
-            "input": value if isinstance(value, str) else excerpt(value),
+            "input": _shown(value),
             "target": None if target is None else self._target.shown(target),
             **self._target.row(self._outputs[index]),
         }
@@ -141,8 +141,16 @@ class PredictionRows(Sequence[dict[str, Any]]):
 
 def prediction_columns(task: Task) -> list[str]:
     """The columns of every row that a prediction can give, in CSV, `error` last."""
-    row = task.target.row(task.target.blank)
-    return [*_flat({"origin": "", "input": ""} | row), "error"]
+    usual = INPUT_COLUMNS[task.spec.modality]
+    value = _shown("" if len(usual) == 1 else ("", ""))
+    return [*_flat({"origin": "", "input": value} | task.target.row(task.target.blank)), "error"]
+
+
+def _shown(value: Any) -> Any:
+    """An input as a table of predictions shows it."""
+    if isinstance(value, tuple):
+        return dict(zip(INPUT_COLUMNS["text_pair"], value, strict=True))
+    return value if isinstance(value, str) else excerpt(value)
 
 
 def write_predictions(
@@ -153,9 +161,9 @@ def write_predictions(
     The file gets its name once it is whole; rows are written as they come.
 
     In CSV the probabilities are columns named `probability_LABEL`, several
-    labels stand in one cell with `|` between them, and several numbers in columns
-    named `prediction_NAME`. File names that are not valid Unicode are written
-    with backslash escapes.
+    labels stand in one cell with `|` between them, several numbers in columns named
+    `prediction_NAME`, and the texts of a pair in `input_text_a` and `input_text_b`.
+    File names that are not valid Unicode are written with backslash escapes.
 
     Args:
         rows: The rows.
@@ -206,7 +214,8 @@ def format_rows(
     # The csv module quotes a lone carriage return just where it is part of the line end.
     writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator=CSV_LINE_END)
     for row in chain([dict(zip(columns, columns, strict=True))], flat):
-        writer.writerow(row)
+        # A broken row has one empty place for several numbers or texts, which have columns each.
+        writer.writerow({key: value for key, value in row.items() if value is not None})
         yield buffer.getvalue().removesuffix(CSV_LINE_END)
         buffer.seek(0)
         buffer.truncate()

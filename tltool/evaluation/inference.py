@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tltool.data.examples import Examples
+from tltool.data.examples import Examples, texts_of
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.tasks.table import Task
 
@@ -127,7 +127,10 @@ def by_length(examples: Examples) -> list[int]:
     if examples.modality == "image":
         return list(rows)
     tokens = examples.tokens
-    lengths = [len(text) for text in examples.inputs] if tokens is None else tokens.lengths.tolist()
+    if tokens is None:
+        lengths = [sum(map(len, texts_of([value]))) for value in examples.inputs]
+    else:
+        lengths = tokens.lengths.tolist()
     return sorted(rows, key=lengths.__getitem__)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,20 +18,28 @@ from tltool.support.errors import ExportError
 from tltool.support.files import read_json, write_json
 from tltool.support.items import shape_fits
 from tltool.support.sums import SUMS_FILE, changes_in
-from tltool.tasks.table import Modality, Task
+from tltool.tasks.table import INPUT_COLUMNS, Modality, Task
 
 CONTRACT_FILE = "contract.json"
 LABELS_FILE = "labels.txt"
 GOLDEN_FILE = "golden.json"
 MAIN_SIGNATURE = "serving_default"
 """Of a SavedModel and of a .tflite file: what a user calls."""
-RAW_INPUT: dict[Modality, str] = {"image": "images", "text": "texts"}
-"""Name of the raw input of a SavedModel's main signature."""
+RAW_INPUTS: dict[Modality, tuple[str, ...]] = {
+    "image": ("images",),
+    "text": ("texts",),
+    "text_pair": INPUT_COLUMNS["text_pair"],
+}
+"""Names of the raw inputs of a SavedModel's main signature."""
+Example = str | Sequence[str]
+"""A raw input for a program: a text, both of a pair, or the path of an image."""
 IMAGE_INPUT = "image"
 """Name of the one input of an image model that takes no raw images."""
 
 CONTENTS = {
     "text": "texts in UTF-8",
+    "first_text": "the first text of each pair, in UTF-8",
+    "second_text": "the second text of each pair, in UTF-8",
     "image_file": "the content of image files: JPEG, PNG, GIF, BMP or, from "
     "TensorFlow 2.20 on, WebP",
     "image": "an upright RGB image, levels 0..255, of any height and width; the model does all in "
@@ -46,11 +54,16 @@ CONTENTS = {
     "without upper and lower case, 2 in lower case, 3 with one upper-case letter that comes "
     "first, 4 in upper case, 5 one upper-case letter alone, 6 other letters of both cases, 7 "
     "digits, 8 digits and letters, 9 a character that is no letter or digit",
+    "segments_of_pair": "1 for tokens after the first text's end token, 0 for all others",
+    "token_ids_apart": "token ids of both texts of each pair, the second in the row after the "
+    "first, padded to `length` unless that is null",
 }
 """What the value of an input can mean."""
 _OF_INPUT_NAMES = {
     "texts": "text",
     "images": "image_file",
+    "text_a": "first_text",
+    "text_b": "second_text",
     IMAGE_INPUT: "normalized_image",
 }
 AnyFields = TypeVar("AnyFields", bound=BaseModel)
@@ -184,6 +197,20 @@ class Contract:
                 hint="export again",
             )
         return contract
+
+
+def contents_of_pairs(
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+) -> dict[str, str]:
+    """What inputs of a model of pairs mean where it is not what their names say."""
+    form = preprocessing.pair if isinstance(preprocessing, TextPreprocessing) else None
+    if form is None:
+        return {}
+    return (
+        {"segment_ids": "segments_of_pair"}
+        if form == "joined"
+        else {"token_ids": "token_ids_apart"}
+    )
 
 
 class TaskFields(BaseModel, extra="allow"):

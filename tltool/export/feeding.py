@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.contract import IMAGE_INPUT
+from tltool.export.contract import IMAGE_INPUT, RAW_INPUTS
 from tltool.support.errors import DataError
 from tltool.tasks.table import Modality
 
@@ -28,8 +28,6 @@ def prepared_inputs(
         preprocessing: Of the model.
         length: Tokens the model takes (texts); None pads to the longest of the batch.
     """
-    import tensorflow as tf
-
     from tltool.data.batches.pipeline import model_inputs
     from tltool.data.texts.preprocessor import TextPreprocessor
 
@@ -38,8 +36,8 @@ def prepared_inputs(
     preprocessor = TextPreprocessor(preprocessing)
 
     def tokenized(batch: Sequence[Any]) -> Arrays:
-        texts = tf.constant([encoded(text, "text") for text in batch])
-        return {name: t.numpy() for name, t in preprocessor(texts, length=length).items()}
+        inputs = preprocessor(_encoded_texts(batch), length=length)
+        return {name: t.numpy() for name, t in inputs.items()}
 
     return tokenized
 
@@ -67,24 +65,24 @@ def single_inputs(
     def rows(batch: Sequence[Any]) -> Iterator[Arrays]:
         inputs = prepared(batch)
         for row in range(len(batch)):
-            yield {name: values[row : row + 1] for name, values in inputs.items()}
+            yield {
+                name: values[row * (size := len(values) // len(batch)) : (row + 1) * size]
+                for name, values in inputs.items()
+            }
 
     return rows
 
 
 def _unpadded(preprocessing: TextPreprocessing) -> Callable[[Sequence[Any]], Iterator[Arrays]]:
-    import tensorflow as tf
-
     from tltool.data.texts.preprocessor import TextPreprocessor
 
     preprocessor = TextPreprocessor(preprocessing)
 
     def rows(batch: Sequence[Any]) -> Iterator[Arrays]:
         for text in batch:
-            tokens = preprocessor.tokenizer(
-                tf.constant([encoded(text, "text")]), max_length=preprocessing.max_length
-            )
-            inputs = preprocessor.pad(tokens, length=int(tokens.row_lengths()[0]))
+            tokens, first = preprocessor.tokens(_encoded_texts([text]))
+            length = int(tokens.row_lengths().numpy().max())
+            inputs = preprocessor.pad(tokens, length=length, first=first)
             yield {name: tensor.numpy() for name, tensor in inputs.items()}
 
     return rows
@@ -103,6 +101,33 @@ def _decoded(image: Any, preprocessing: ImagePreprocessing) -> np.ndarray[Any, A
         resized_images([image], preprocessing)  # names the image that cannot be read
         raise
     return pixels
+
+
+def raw_inputs(batch: Sequence[Any], modality: Modality) -> dict[str, list[bytes]]:
+    """Raw inputs as a SavedModel takes them, by the names of its inputs.
+
+    Args:
+        batch: As `encoded` takes them, or pairs of texts.
+        modality: What they are.
+
+    Raises:
+        DataError: As `encoded`.
+    """
+    names = RAW_INPUTS[modality]
+    if len(names) == 1:
+        return {names[0]: [encoded(value, modality) for value in batch]}
+    return {
+        name: [encoded(pair[place], "text") for pair in batch] for place, name in enumerate(names)
+    }
+
+
+def _encoded_texts(batch: Sequence[Any]) -> Any:
+    """Texts as a string tensor (n,), or pairs of them (n, 2)."""
+    import tensorflow as tf
+
+    pairs = bool(batch) and isinstance(batch[0], tuple | list)
+    columns = list(raw_inputs(batch, "text_pair" if pairs else "text").values())
+    return tf.stack(columns, axis=1) if pairs else tf.constant(columns[0])
 
 
 def encoded(value: Any, modality: Modality) -> bytes:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.export.about import About
-from tltool.export.contract import IMAGE_INPUT, Contract, described_signatures
+from tltool.export.contract import (
+    IMAGE_INPUT,
+    Contract,
+    Example,
+    contents_of_pairs,
+    described_signatures,
+)
 from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.table import FORMATS, check_export_installed, export_targets
@@ -240,7 +246,7 @@ def write_model(
     form, path = target.form, folder / target.file
     made = replace(made, task=made.task.held_in(target.precision))
     kept_float = form.write(made, target, path)
-    contents = {IMAGE_INPUT: target.options.image}
+    contents = {IMAGE_INPUT: target.options.image, **contents_of_pairs(made.preprocessing)}
     found = form.inspect(path)
     contract = Contract(
         form=form.name,
@@ -259,7 +265,7 @@ def write_model(
 
 
 def write_guide(
-    folder: Path, contract: Contract, *, title: str, example: str, origin: str = ""
+    folder: Path, contract: Contract, *, title: str, example: Example, origin: str = ""
 ) -> None:
     """Writes the README, code for apps where the format has it, and the sums of all files.
 

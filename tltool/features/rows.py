@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.buckets import widths_of
-from tltool.data.batches.source import Source, drawn_views, example_source, nothing_to_load
+from tltool.data.batches.source import Source, drawn_views, example_source, nothing_to_load, paired
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
 from tltool.data.images.seeded_layers import versions
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
 from tltool.data.texts.preprocessor import padded_width
 from tltool.features.store import Entry
 from tltool.recipe.schema import AugmentSection
@@ -34,6 +34,7 @@ class Rows:
         contract: The preprocessing contract.
         augment: Changes with views, or None: then each row has one view.
         seed: Of the views.
+        apart: Whether an example is a pair of texts, each of them a row by itself.
     """
 
     examples: Examples
@@ -41,6 +42,7 @@ class Rows:
     contract: ImagePreprocessing | TextPreprocessing
     augment: AugmentSection | None = None
     seed: int = 0
+    apart: bool = False
 
     @classmethod
     def of(
@@ -50,10 +52,14 @@ class Rows:
         augment: AugmentSection | None = None,
         seed: int = 0,
     ) -> Rows:
-        """The rows of some examples."""
+        """The rows of some examples; of pairs that are left apart, of their texts."""
+        apart = is_apart(contract)
+        if is_apart(contract):
+            examples, contract = examples.texts(), contract.one_text
         first = {key: row for row, key in reversed([*enumerate(content_keys(examples))])}
         keys = tuple(sorted(first))
-        return cls(examples.take([first[key] for key in keys]), keys, contract, augment, seed)
+        few = examples.take([first[key] for key in keys])
+        return cls(few, keys, contract, augment, seed, apart)
 
     @property
     def views(self) -> int:
@@ -75,7 +81,8 @@ class Rows:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def positions(self, examples: Examples) -> np.ndarray:
-        """The row of each example's content, int64 (n,)."""
+        """The row of each example's content, or of each text of pairs apart, int64 (n,)."""
+        examples = examples.texts() if self.apart else examples
         places = {key: row for row, key in enumerate(self.keys)}
         return np.array([places[key] for key in content_keys(examples)], np.int64)
 
@@ -124,7 +131,8 @@ def stored_source(
         padded with zeros as the texts themselves are.
     """
     positions = tf.constant(rows.positions(examples))
-    return _source(entry, dtypes, rows, positions, None if rows.augment is None else seed)
+    source = _source(entry, dtypes, rows, positions, None if rows.augment is None else seed)
+    return paired(source) if rows.apart else source
 
 
 def _source(

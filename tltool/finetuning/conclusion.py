@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tltool.export.gate.report import GateReport
     from tltool.report.content import Artifact, Phase, RunSummary
     from tltool.runs.run import Run
+    from tltool.tasks.table import Modality
     from tltool.training.preparation import Prepared
     from tltool.training.trainer import TrainingResult
 
@@ -163,7 +164,7 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
     contract = prepared.backbone.preprocessing
     if (own := kind_baseline(train, test, run.task, contract)) is not None:
         return own
-    if run.task.spec.modality == "text":
+    if run.task.spec.modality != "image":
         return text_baseline(train, test, run.task)
     section = run.recipe.backbone
     untrained = load_backbone(
@@ -300,10 +301,16 @@ def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
     return artifacts
 
 
+# What to predict, what to train on, and the recipe for that.
+_EXAMPLES: dict[Modality, tuple[str, str, str]] = {
+    "image": ("photo.jpg", "your_photos/", "my_images"),
+    "text": ('"type a text here"', "your.csv", "my_csv"),
+    "text_pair": ('"type a text here" "and another"', "your.csv", "my_pairs"),
+}
+
+
 def _next_commands(run: Run) -> list[tuple[str, str]]:
-    example = '"type a text here"' if run.task.spec.modality == "text" else "photo.jpg"
-    data = "your.csv" if run.task.spec.modality == "text" else "your_photos/"
-    recipe = "my_csv" if run.task.spec.modality == "text" else "my_images"
+    example, data, recipe = _EXAMPLES[run.task.spec.modality]
     recipe = run.task.spec.target.own_recipe or recipe
     return [
         (f"tltool predict {run.path} {example}", "try the model"),

@@ -70,7 +70,8 @@ def cut_model(model: keras.Model, trainable: Collection[str]) -> Cut | None:
     belong to it only below frozen weights: one right before a trainable layer
     regularises that layer and stays random. A layer without weights whose
     output is larger than what it reads is left to the rest, and so is one that
-    gives the same for the whole batch: that is no output of each example.
+    gives the same for the whole batch, or joins rows (`joins_rows`): that is no
+    output of each example.
 
     Args:
         model: Flat functional model.
@@ -146,7 +147,10 @@ class _Graph:
                 id(t) in stable for t in node.arguments.keras_tensors
             ):
                 continue
-            learns = any(v.path in trainable for v in _variables(layer))
+            # What reads several rows at once is none of a row's own features.
+            learns = any(v.path in trainable for v in _variables(layer)) or getattr(
+                layer, "joins_rows", False
+            )
             random = _is_random(layer) and not _weights(layer) and id(node) not in random_allowed
             if not learns and not random:
                 stable.update(id(tensor) for tensor in node.outputs)

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from tltool.backbones.base import Features
+from tltool.data.preprocessing import PairForm
 from tltool.model.map_heads import deeplab_head, fpn_head
 from tltool.recipe.schema import HeadSection
 from tltool.support.errors import HeadError, did_you_mean
@@ -56,14 +57,8 @@ def default_head(
     Raises:
         HeadError: The backbone has no such features.
     """
-    from keras import layers, regularizers
-
     if task.target.reads == "pyramid":
         return fpn_head(features, task, dropout=dropout)
-
-    def penalty() -> Any:
-        return regularizers.L2(l2) if l2 else None
-
     x = getattr(features, task.target.reads)
     if x is None:
         raise HeadError(
@@ -73,6 +68,74 @@ def default_head(
         )
     if features.shapes is not None:
         x = _with_shapes(x, features.shapes)
+    return _dense_layers(x, task, hidden_units, dropout, activation, l2)
+
+
+def two_towers(
+    features: Features,
+    task: Task,
+    *,
+    compare: Literal["vectors", "cosine"] = "vectors",
+    hidden_units: Sequence[int] = (),
+    dropout: float = 0.1,
+    activation: str = "relu",
+) -> Any:
+    """Compares the vectors of the two texts of a pair, which are encoded apart.
+
+    Args:
+        features: Uses `features.pooled`, (2 n, channels): the second text of each
+            pair after the first.
+        task: Of pairs of texts.
+        compare: What dense layers read: "vectors" is all that `PairComparison`
+            makes of them; "cosine" the cosine alone, in one linear layer, so
+            that vectors of equal texts get the largest number.
+        hidden_units, dropout, activation: As of the default head, for "vectors".
+
+    Returns:
+        Raw outputs, (n, task.num_outputs), float32.
+
+    Raises:
+        HeadError: The task has no pairs, or an option is not allowed.
+    """
+    from keras import initializers, layers
+
+    from tltool.backbones.networks.layers import PairComparison
+
+    if task.spec.modality != "text_pair":
+        raise HeadError(
+            f"head.name: two_towers compares the texts of pairs; {task.spec.name} has none.",
+            hint="Use head=default, or a task such as text-pair-regression.",
+        )
+    if compare not in ("vectors", "cosine"):
+        raise HeadError(
+            f"head.options.compare: {compare!r} is not allowed.", hint="Use vectors or cosine."
+        )
+    if compare == "cosine" and hidden_units:
+        raise HeadError(
+            f"head.options.hidden_units: {list(hidden_units)} read vectors, and compare is cosine.",
+            hint="Leave them out, or use compare: vectors.",
+        )
+    x = PairComparison(compare, dtype="float32", name="head_comparison")(features.pooled)
+    if compare == "vectors":
+        return _dense_layers(x, task, hidden_units, dropout, activation, 0.0)
+    if task.labels:
+        return _linear(x, task)
+    # Cosines of 0 and 1 begin as two standard deviations below and above the mean.
+    rising = {
+        "kernel_initializer": initializers.Constant(4.0),
+        "bias_initializer": initializers.Constant(-2.0),
+    }
+    return layers.Dense(task.num_outputs, dtype="float32", name="head_output", **rising)(x)
+
+
+def _dense_layers(
+    x: Any, task: Task, hidden_units: Sequence[int], dropout: float, activation: str, l2: float
+) -> Any:
+    from keras import layers, regularizers
+
+    def penalty() -> Any:
+        return regularizers.L2(l2) if l2 else None
+
     for index, units in enumerate(hidden_units, start=1):
         x = layers.Dropout(dropout, name=f"head_dropout{index}")(x)
         name = f"head_hidden{index}"
@@ -158,16 +221,24 @@ def _with_shapes(sequence: Any, shapes: Any) -> Any:
     return layers.Concatenate(dtype="float32", name="head_features")([sequence, own, around(own)])
 
 
+two_towers.pairs = "apart"  # type: ignore[attr-defined]
 HEADS: dict[str, Head] = {
     "default": default_head,
     "multi_level": multi_level_head,
+    "two_towers": two_towers,
     "fpn": fpn_head,
     "deeplab": deeplab_head,
 }
 
 
-def register_head(name: str) -> Callable[[Head], Head]:
+def register_head(name: str, *, pairs: PairForm = "joined") -> Callable[[Head], Head]:
     """Makes a decorated function available as `head: name` in recipes.
+
+    Args:
+        name: In recipes.
+        pairs: How it wants the texts of pairs: "joined" into one sequence, or
+            "apart": `features` then have a row for each text, the second of
+            each pair after the first, and the head returns a row for each pair.
 
     Raises:
         HeadError: The name is already taken by another function.
@@ -179,6 +250,7 @@ def register_head(name: str) -> Callable[[Head], Head]:
                 f"There is already a head named {name!r}.", hint="Choose another name for it."
             )
         HEADS[name] = head
+        head.pairs = pairs  # type: ignore[attr-defined]
         return head
 
     return register
@@ -203,6 +275,16 @@ def find_head(name: str) -> Head:
         hint=did_you_mean(name, known)
         or "Register your own with @tltool.register_head, or write package.module:function.",
     )
+
+
+def pair_form(name: str) -> PairForm:
+    """How the head of that name wants the texts of pairs; see `register_head`.
+
+    Raises:
+        HeadError: It can't be found.
+    """
+    form: PairForm = getattr(find_head(name), "pairs", "joined")
+    return form
 
 
 def build_head(section: HeadSection, features: Features, task: Task) -> Any:

@@ -17,7 +17,7 @@ def export_faults(export: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
         spec: The task.
     """
     given, length = export.get("litert_input"), export.get("litert_length")
-    if spec.modality == "text" and given not in (None, "float32"):
+    if spec.modality != "image" and given not in (None, "float32"):
         yield Fault("export.litert_input", "is not for texts", repr(given))
     if spec.modality == "image" and length not in (None, "static"):
         yield Fault("export.litert_length", "is not for images", repr(length))

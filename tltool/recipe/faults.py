@@ -13,8 +13,8 @@ from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, ScheduleName
 from tltool.support.errors import Fault, TargetError, did_you_mean
-from tltool.support.words import half_character
-from tltool.tasks.table import TASKS, TaskSpec, unknown_task
+from tltool.support.words import half_character, plural
+from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
 
 # Pydantic names the branch of a union it tried in the error's location; these
 # are not part of the path in the file.
@@ -180,14 +180,14 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault("target", error.message.removeprefix("target: "), hint=error.hint)
     data, head = _section(values, "data"), _section(values, "head")
     training = _section(values, "training")
-    if spec is not None and spec.modality == "text" and values.get("augment") is not None:
+    if spec is not None and spec.modality != "image" and values.get("augment") is not None:
         yield Fault(
             "augment", "changes images, but the task's input is text", hint="leave `augment` out"
         )
     backbone = _section(values, "backbone")
     foreign = {"image": ("max_length",), "text": ("image_size_px", "image_fit")}
     if spec is not None:
-        for key in foreign[spec.modality]:
+        for key in foreign[spec.backbone_modality]:
             if backbone.get(key) is not None:
                 yield Fault(
                     f"backbone.{key}", f"is not for {spec.modality}s", _shown(backbone[key])
@@ -202,7 +202,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _text_faults(values)
     yield from _split_faults(data)
     yield from mixing_faults(_section(values, "augment"), spec)
-    yield from _head_faults(head)
+    yield from _head_faults(head, spec)
     yield from _solver_faults(values)
     if head.get("search") is True:
         yield from _search_faults(values)
@@ -242,14 +242,27 @@ def _foreign_fields(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault
 
 
 def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    usual = INPUT_COLUMNS[spec.modality]
+    wrong, right = ("input_column", "input_columns")[:: 1 if len(usual) > 1 else -1]
+    if data.get(wrong) is not None:
+        yield Fault(
+            f"data.{wrong}",
+            f"{spec.name} takes {'two columns' if len(usual) > 1 else 'one column'}",
+            _shown(data[wrong]),
+            hint=f"use data.{right}",
+        )
     columns = data.get("label_columns")
     if columns is not None and not spec.target.many_columns:
         yield Fault(
             "data.label_columns",
             f"{spec.name} takes one column",
             _shown(columns),
-            hint=f"use data.label_column, or task={spec.modality}-multi-label, or "
-            f"task={spec.modality}-regression for numbers",
+            hint="use data.label_column, or "
+            + " or ".join(
+                f"task={other.name} for {plural(other.target.noun)}"
+                for other in TASKS.values()
+                if other.modality == spec.modality and other.target.many_columns
+            ),
         )
 
 
@@ -259,7 +272,7 @@ def _budget_faults(budget: Any, backbone: Mapping[str, Any], modality: str) -> I
         yield Fault(path, "is not for images", _shown(budget), hint="use training.batch_size")
     longest = backbone.get("max_length")
     numbers = isinstance(budget, int) and isinstance(longest, int)
-    if modality == "text" and numbers and budget < longest:
+    if modality != "image" and numbers and budget < longest:
         yield Fault(
             path,
             "holds no text as long as backbone.max_length",
@@ -279,7 +292,10 @@ def _split_faults(data: Mapping[str, Any]) -> Iterator[Fault]:
         )
 
 
-def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
+def _head_faults(head: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
+    if head.get("name") == "two_towers" and spec is not None and spec.modality != "text_pair":
+        yield Fault("head.name", "compares the texts of pairs", _shown(head["name"]),
+                    hint="use head=default, or a task such as text-pair-regression")  # fmt: skip
     own = head.get("name", "default") == "default"
     for key in ("hidden_units", "dropout", "activation", "l2"):
         default = HeadSection.model_fields[key].default
@@ -288,19 +304,19 @@ def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
                 f"head.{key}",
                 "belongs to the default head",
                 _shown(head[key]),
-                hint=f"give it to your own head as head.options.{key}",
+                hint=f"give it to another head as head.options.{key}",
             )
     if own and head.get("options"):
         yield Fault(
             "head.options",
-            "belongs to a head of your own; the default head has none",
+            "belongs to two_towers or a head of your own; the default head has none",
             _shown(head["options"]),
         )
 
 
 def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     hidden = _section(values, "head").get("hidden_units")
-    gamma = _section(values, "training").get("focal_gamma")
+    training = _section(values, "training")
     for place, phase in _phases(values):
         if phase.get("solver") != "exact":
             continue
@@ -311,13 +327,14 @@ def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                 _shown(phase["train"]),
                 hint="write `train: head`, or `solver: gradient`",
             )
-        if gamma:
-            yield Fault(
-                "training.focal_gamma",
-                f"{place} solves the head exactly, which knows no focal loss",
-                _shown(gamma),
-                hint="leave out `training.focal_gamma`, or train with `solver: gradient`",
-            )
+        for key, what in _NOT_SOLVED.items():
+            if training.get(key):
+                yield Fault(
+                    f"training.{key}",
+                    f"{place} solves the head exactly, which knows no {what}",
+                    _shown(training[key]),
+                    hint=f"leave out `training.{key}`, or train with `solver: gradient`",
+                )
         if hidden:
             yield Fault(
                 "head.hidden_units",
@@ -337,9 +354,9 @@ def _search_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(
             "head.search", "trains with adamw only; training.optimizer is", _shown(optimizer)
         )
-    gamma = _section(values, "training").get("focal_gamma")
-    if gamma:
-        yield Fault("head.search", "knows no focal loss; training.focal_gamma is", _shown(gamma))
+    for key, what in _NOT_SOLVED.items():
+        if given := _section(values, "training").get(key):
+            yield Fault("head.search", f"knows no {what}; training.{key} is", _shown(given))
     phases = [phase for _, phase in _phases(values) if phase.get("train", "head") == "head"]
     if any(phase.get("solver") == "exact" for phase in phases):
         yield Fault("head.search", "has nothing to tune where the head is solved exactly",
@@ -347,6 +364,9 @@ def _search_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     elif isinstance(values.get("schedule"), list | tuple) and not phases:
         yield Fault("head.search", "needs a phase that trains the head alone",
                     hint="begin the schedule with {train: head, epochs: 5}")  # fmt: skip
+
+
+_NOT_SOLVED = {"focal_gamma": "focal loss", "ranking": "ranking loss"}
 
 
 def _phases(values: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -51,6 +51,8 @@ class DataSection(Section):
             (stratified by class), where no separate data is given.
         input_column: Column with the text, or with the path of the image file
             (relative to the table's own folder).
+        input_columns: The two columns of a pair of texts; null takes `text_a` and
+            `text_b`.
         label_column: Column with the class name, with the labels of a row
             (`sea|trees`, `sea; trees`, a JSON list), with the number, or with the
             path of the mask; null takes `label`, or `mask` for segmentation.
@@ -80,6 +82,7 @@ class DataSection(Section):
     validation_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
+    input_columns: tuple[str, str] | None = None
     label_column: str | None = None
     label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     label_separator: Annotated[str, Field(min_length=1)] | None = None
@@ -247,6 +250,9 @@ class TrainingSection(Section):
             already count less (Lin et al. 2017, arXiv:1708.02002: 2); 0 is off.
         dice: Share of the Dice loss in the loss of masks, 0..1; the rest is the
             cross-entropy of each pixel (or the focal loss).
+        ranking: Of numbers, weight of a loss beside the squared error by which, of
+            two rows in a batch, the one with the larger number is to get the
+            larger prediction (CoSENT, Su 2022); 0 is off.
         class_weights: "balanced" (inverse class frequency; of several labels,
             rows with each and without weigh the same), a mapping from class
             name to weight, or null. "auto" is "balanced" for classes and null
@@ -275,6 +281,7 @@ class TrainingSection(Section):
     label_smoothing: Fraction = 0.0
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0), _NOT_BOOL] = 0.0
     dice: Annotated[float, Field(ge=0.0, le=1.0), _NOT_BOOL] = 0.0
+    ranking: Annotated[float, Field(ge=0.0, le=100.0), _NOT_BOOL] = 0.0
     class_weights: (
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None

@@ -136,8 +136,8 @@ class RunSummary:
 
     @property
     def unit(self) -> str:
-        """What one example is: "text" or "image"."""
-        return TASKS[self.task].modality
+        """What one example is: "text", "image" or "text pair"."""
+        return TASKS[self.task].modality.replace("_", " ")
 
     @property
     def measured(self) -> str:

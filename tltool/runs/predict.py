@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+import itertools
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tltool.data.examples import Examples
 from tltool.data.reading.assemble import usable
 from tltool.data.reading.encoding import decode, decode_bytes, lines_of
 from tltool.data.reading.folders import SUFFIXES, TEXT_SUFFIXES, file_row
+from tltool.data.reading.in_memory import input_columns
 from tltool.data.reading.rows import Broken, Row, broken_file, settle
 from tltool.data.reading.sources import read_rows
 from tltool.data.reading.tables import TABLE_SUFFIXES, Columns
@@ -24,7 +26,7 @@ from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.files import atomic_path
 from tltool.support.progress import Progress
-from tltool.support.words import listed, natural_key
+from tltool.support.words import count, excerpt, listed, natural_key
 from tltool.tasks.table import Modality, Task
 
 if TYPE_CHECKING:
@@ -66,13 +68,15 @@ def collect_inputs(
     - `-`: one text or one image path a line on standard input;
     - anything else is itself the text to predict (text).
 
-    Blank lines are left out.
+    A line that is a pair of texts has a tab between them, or is JSON: a list of
+    both, or an object with the columns' names. Of arguments that are texts
+    themselves two are a pair. Blank lines are left out.
 
     Args:
         arguments: As above.
         modality: What the model takes.
-        section: Column, delimiter and encoding; None takes the column "text" or
-            "image", and finds out the others.
+        section: Columns, delimiter and encoding; None takes the columns of
+            `tltool.tasks.table.INPUT_COLUMNS`, and finds out the others.
         stdin: What to read for `-`; None takes standard input.
 
     Raises:
@@ -87,6 +91,14 @@ def collect_inputs(
             items += reader.items(argument, f"argument {position}")
         except DataError as error:
             faults.append(error)
+    if reader.first is not None:
+        text, origin = reader.first
+        faults.append(
+            DataError(
+                f"{origin}, {excerpt(text)!r}, is the first text of a pair, and no second follows.",
+                hint="give two texts for each pair, or a table, or -",
+            )
+        )
     if len(faults) == 1:
         raise faults[0]
     if faults:
@@ -186,7 +198,7 @@ class Predictions:
     def _without_broken_pictures(self, rows: list[Row | Broken]) -> list[Row | Broken]:
         from tltool.data.checks.doctor import image_problems
 
-        if self._task.spec.modality == "text":
+        if self._task.spec.modality != "image":
             return rows
         problems = image_problems([row.input for row in rows if isinstance(row, Row)])
         return [
@@ -228,7 +240,7 @@ class Predictions:
         if self._files is None or (content := target.file_of(output)) is None:
             return
         plain = Path(row["input"]).stem or "input"
-        names = (f"{plain}{'' if n == 1 else f'-{n}'}.png" for n in count(1))
+        names = (f"{plain}{'' if n == 1 else f'-{n}'}.png" for n in itertools.count(1))
         name = next(name for name in names if name not in self._names)
         self._names.add(name)
         self._files.mkdir(parents=True, exist_ok=True)
@@ -256,6 +268,8 @@ class _Reader:
 
     def __init__(self, modality: Modality, section: DataSection, stdin: bytes | None) -> None:
         self._modality, self._section, self._stdin = modality, section, stdin
+        self.first: tuple[str, str] | None = None
+        """A first text of a pair that still waits for its second, and where it stands."""
 
     def items(self, argument: str, origin: str) -> Sequence[Item]:
         """Those of one argument, which stands at `origin`."""
@@ -270,15 +284,22 @@ class _Reader:
             return self._of_path(path)
         if matches := _matches(argument):
             return [item for match in matches for item in self._of_path(match)]
-        if self._modality == "text" and not _looks_like_a_file(argument):
+        if self._modality == "image" or _looks_like_a_file(argument):
+            raise _missing(path)
+        if self._modality == "text":
             return [Row(argument, None, origin)]
-        raise _missing(path)
+        if self.first is None:
+            self.first = argument, origin
+            return []
+        (text, before), self.first = self.first, None
+        return [Row((text, argument), None, f"{before} and {origin.rpartition(' ')[2]}")]
 
     def _of_path(self, path: Path) -> Sequence[Item]:
         if path.is_dir():
             return self._of_folder(path)
         if path.suffix.lower() in TABLE_SUFFIXES:
-            columns = Columns(self._section.input_column or self._modality)
+            first, *second = input_columns(self._section, self._modality)
+            columns = Columns(first, second=second[0] if second else None)
             return read_rows(path, columns, self._section, self._modality)
         if self._modality == "image":
             return [path]
@@ -289,6 +310,10 @@ class _Reader:
 
     def _of_folder(self, folder: Path) -> list[Path | Broken]:
         suffixes = SUFFIXES[self._modality]
+        if not suffixes:
+            raise DataError(
+                f"{folder} is a folder, and no file is a pair of texts.", hint="name a table"
+            )
         wanted = {*suffixes, *(_OTHER_IMAGES if self._modality == "image" else ())}
         omitted: list[Path] = []
         found: list[Path | Broken] = []
@@ -304,10 +329,31 @@ class _Reader:
             _LOG.warning("left out, since they %s in %s: %s", noun, folder, listed(others, 5))
         return found or [Broken(str(folder), f"no files ending in {', '.join(suffixes)}")]
 
-    def _lines(self, text: str, source: str, folder: Path) -> list[Row]:
-        lines = [(f"{source}:{n}", line.strip()) for n, line in enumerate(lines_of(text), start=1)]
+    def _lines(self, text: str, source: str, folder: Path) -> Sequence[Item]:
+        numbered = [(f"{source}:{n}", line) for n, line in enumerate(lines_of(text), start=1)]
+        if self._modality == "text_pair":
+            return [self._pair(line, at) for at, line in numbered if line.strip()]
+        lines = [(at, line.strip()) for at, line in numbered]
         image = self._modality == "image"
         return [Row(str(folder / line) if image else line, None, at) for at, line in lines if line]
+
+    def _pair(self, line: str, origin: str) -> Row | Broken:
+        """The pair of texts that a line holds: JSON, or the two with a tab between them."""
+        if line.lstrip()[:1] not in ("{", "["):
+            texts = line.split("\t")
+            if len(texts) == 2:
+                return Row(tuple(texts), None, origin)
+            return Broken(origin, f"{count(len(texts) - 1, 'tab')} where one parts two texts")
+        names = input_columns(self._section, self._modality)
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            return Broken(origin, f"not JSON ({error})")
+        if isinstance(value, dict):
+            if missing := [name for name in names if name not in value]:
+                return Broken(origin, f"there is no {' and no '.join(map(repr, missing))}")
+            value = tuple(value[name] for name in names)
+        return Row(value, None, origin)
 
 
 def _matches(pattern: str) -> list[Path]:

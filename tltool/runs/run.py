@@ -178,7 +178,7 @@ class Run:
         self,
         data: Any = None,
         *,
-        input_column: str | None = None,
+        input_columns: Sequence[str] = (),
         label_columns: Sequence[str] = (),
         delimiter: str | None = None,
         encoding: str | None = None,
@@ -189,7 +189,7 @@ class Run:
 
         Args:
             data: As for `evaluate`.
-            input_column, label_columns, delimiter, encoding, quoting, on_error: How a
+            input_columns, label_columns, delimiter, encoding, quoting, on_error: How a
                 folder or a table is read, as in the recipe's `data` section, which says
                 so itself where they are not given.
         """
@@ -199,7 +199,7 @@ class Run:
 
         section = reading(
             self.recipe.data.model_copy(update=self.task.target.data_fields),
-            input_column=input_column,
+            input_columns=input_columns,
             label_columns=label_columns,
             delimiter=delimiter,
             encoding=encoding,
@@ -245,8 +245,8 @@ class Run:
         """Predicts raw inputs.
 
         Args:
-            inputs: Texts; or images as file paths or uint8 arrays of shape
-                (height, width[, channels]).
+            inputs: Texts; pairs of them; or images as file paths or uint8 arrays of
+                shape (height, width[, channels]).
 
         Raises:
             DataError: They are one input alone, or some of them cannot be used.

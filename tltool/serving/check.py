@@ -17,7 +17,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from tltool.data.examples import Examples
-from tltool.export.feeding import encoded
+from tltool.export.feeding import raw_inputs
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.report import GateReport
 from tltool.export.outputs import Outputs
@@ -170,10 +170,15 @@ class ServerProcess:
         raise ExportError(f"The server did not become ready{ended}. {last}".rstrip())
 
 
-def _instance(value: Any, modality: Modality) -> str | dict[str, str]:
-    """A raw input as JSON has it: a text as it is, an image's file in base64."""
-    raw = encoded(value, modality)
-    if modality == "text":
+def _instance(value: Any, modality: Modality) -> Any:
+    """A raw input as JSON has it: a text as it is, an image's file in base64, a pair by names."""
+    columns = raw_inputs([value], modality)
+    named = {name: _in_json(column[0], modality) for name, column in columns.items()}
+    return named if len(named) > 1 else next(iter(named.values()))
+
+
+def _in_json(raw: bytes, modality: Modality) -> str | dict[str, str]:
+    if modality != "image":
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:

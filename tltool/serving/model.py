@@ -9,7 +9,8 @@ import numpy as np
 
 from tltool.data.images.headers import declared
 from tltool.data.preprocessing import TextPreprocessing
-from tltool.export.contract import GOLDEN_FILE, MAIN_SIGNATURE, RAW_INPUT
+from tltool.export.contract import GOLDEN_FILE, MAIN_SIGNATURE, RAW_INPUTS
+from tltool.export.feeding import raw_inputs
 from tltool.serving.exports import ServedExport
 from tltool.serving.limits import Limits, RefusedError
 from tltool.serving.tensors import DTYPES, Array, PredictRequest, Spec
@@ -93,26 +94,30 @@ class ServedModel:
         outputs = self._loaded.signatures[signature](**tensors)
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
-    def _raw(self, request: PredictRequest) -> Array | None:
-        """Encoded images or texts of a request, if it has any."""
+    def _raw(self, request: PredictRequest) -> list[Array] | None:
+        """Encoded images or texts of a request, if it has any; of pairs first and second texts."""
         if request.signature != MAIN_SIGNATURE:
             return None
-        return request.inputs[RAW_INPUT[self.export.task.spec.modality]]
+        return [request.inputs[name] for name in RAW_INPUTS[self.export.task.spec.modality]]
 
     def _parts(self, request: PredictRequest) -> Iterator[Mapping[str, Array]]:
         """The inputs, in groups of rows that are computed at once."""
         raw, preprocessing = self._raw(request), self.export.preprocessing
+        groups: Iterator[tuple[int, int]]
         if isinstance(preprocessing, TextPreprocessing):
             if raw is None:
                 tokens = checked_tokens(request.inputs, preprocessing)
             else:
-                tokens = self._most_tokens(raw, preprocessing.max_length)
-            most = max(1, self._limits.tokens // tokens)
-            groups = _groups([1] * request.rows, most)
+                lengths = [self._most_tokens(texts, preprocessing.max_length) for texts in raw]
+                tokens = sum(lengths)
+            # Both rows of a pair that is apart must stay together.
+            size = 2 if raw is None and preprocessing.pair == "apart" else 1
+            most = max(1, self._limits.tokens // (tokens * size))
+            groups = ((a * size, b * size) for a, b in _groups([1] * (request.rows // size), most))
         elif raw is None:
             groups = iter([(0, request.rows)])
         else:
-            groups = _groups(self._checked_pixels(raw), self._limits.image_pixels)
+            groups = _groups(self._checked_pixels(raw[0]), self._limits.image_pixels)
         for start, stop in groups:
             yield {name: array[start:stop] for name, array in request.inputs.items()}
 
@@ -154,7 +159,7 @@ class ServedModel:
 
         raw = self._raw(request)
         if raw is not None and self.export.task.spec.modality == "image":
-            for row, content in enumerate(raw):
+            for row, content in enumerate(raw[0]):
                 try:
                     decode_image(content)
                 except tf.errors.InvalidArgumentError as found:
@@ -171,14 +176,16 @@ class ServedModel:
             rows, tolerance = golden["examples"], float(golden["tolerance"])
             raw = [row["input"] for row in rows]
             if task.spec.modality == "image":
-                values: list[bytes] = [(folder / name).read_bytes() for name in raw]
-            else:
-                values = [text.encode("utf-8", "surrogatepass") for text in raw]
+                raw = [(folder / name).read_bytes() for name in raw]
+            columns = raw_inputs(raw, task.spec.modality)
             expected = task.target.from_golden([row[task.target.golden_name] for row in rows])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ExportError(f"{file} cannot be used: {error}", hint=hint) from error
-        array = np.array([*values, b""], object)[:-1]  # never a string array, nor one of two axes
-        inputs = {RAW_INPUT[task.spec.modality]: array}
+        inputs = {
+            # Never a string array, nor one of two axes.
+            name: np.array([*values, b""], object)[:-1]
+            for name, values in columns.items()
+        }
         found, _ = task.target.from_served(self._run(MAIN_SIGNATURE, inputs))
         difference = float(task.target.differences(expected, task.target.golden(found)).max())
         if not difference <= tolerance:

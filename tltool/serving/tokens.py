@@ -32,9 +32,12 @@ def checked_tokens(inputs: Mapping[str, Array], preprocessing: TextPreprocessing
     largest = {
         "token_ids": len(preprocessing.vocabulary) - 1,
         "padding_mask": 1,
-        "segment_ids": 0,
+        "segment_ids": 1 if preprocessing.pair == "joined" else 0,
         WORD_SHAPES: NUM_SHAPES - 1,
     }
+    rows = len(next(iter(inputs.values())))
+    if preprocessing.pair == "apart" and rows % 2:
+        raise _wrong(f"{rows} rows; send two for each pair, the second text after the first")
     for name, array in inputs.items():
         wrong = (array < 0) | (array > largest[name])
         if wrong.any():

@@ -38,6 +38,8 @@ def _is_one_array(value: Any) -> bool:
     shape = getattr(value, "shape", None)
     if shape is None or len(shape) in (1, 4):
         return False
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("O", "S", "U"):
+        return not shape  # rows of texts
     return len(shape) != 3 or shape[-1] in CHANNELS
 
 

@@ -28,11 +28,13 @@ def harmless(text: str) -> str:
 
 
 def excerpt(value: Any, characters: int = EXCERPT_CHARACTERS) -> str:
-    """An input on one line: text shortened at the end, or an image array's size.
+    """An input on one line: text shortened at the end, two of a pair, or an image array's size.
 
     White space becomes single spaces; control characters, which could drive a
     terminal, and characters that reorder text become U+FFFD.
     """
+    if isinstance(value, tuple):
+        return " / ".join(excerpt(text, characters // 2) for text in value)
     if not isinstance(value, str):
         height, width = value.shape[:2]
         return f"image of {width} x {height} px"

@@ -134,7 +134,7 @@ class ClassSetTarget(LabelledTarget):
         """Whether every row has just one label."""
         if any(len(target) != 1 for target in targets):
             return []
-        modality = task.partition("-")[0]
+        modality = task.removesuffix("-multi-label")
         return [
             "Every training example has exactly one label: "
             f"task={modality}-classification fits such data better."

@@ -103,7 +103,7 @@ class ClassTarget(LabelledTarget):
         whole = all(number.is_integer() for number in numbers)
         if not all(map(math.isfinite, numbers)) or (whole and len(distinct) <= _MANY_NUMBERS):
             return []
-        modality = task.partition("-")[0]
+        modality = task.removesuffix("-classification")
         return [
             f"The {len(distinct)} labels are all numbers, such as {sorted(distinct)[0]}: "
             f"task={modality}-regression predicts numbers; {task} takes each for a class."

@@ -85,6 +85,7 @@ class NumbersTarget(Target):
             "needs labels, but the task is a regression", "use evaluation.thresholds=auto"
         ),
     }
+    options: ClassVar = frozenset({"training.ranking"})
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -214,10 +215,16 @@ class NumbersTarget(Target):
 
         return Squared()
 
-    def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
-        """Mean squared error of the standardised numbers."""
+    def loss(
+        self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0, ranking: float = 0.0
+    ) -> keras.losses.Loss:
+        """Mean squared error of the standardised numbers, and maybe that of their order."""
         import keras
 
+        if ranking:
+            from tltool.tasks.keras_losses import RankedSquaredError
+
+            return RankedSquaredError(ranking)
         return keras.losses.MeanSquaredError()
 
     def training_metrics(self) -> list[keras.metrics.Metric]:

@@ -18,7 +18,13 @@ from tltool.tasks.target import Target
 if TYPE_CHECKING:
     import keras
 
-Modality = Literal["image", "text"]
+Modality = Literal["image", "text", "text_pair"]
+INPUT_COLUMNS: dict[Modality, tuple[str, ...]] = {
+    "image": ("image",),
+    "text": ("text",),
+    "text_pair": ("text_a", "text_b"),
+}
+"""The columns of a table that hold a row's input where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,16 @@ class TaskSpec:
     name: str
     modality: Modality
     target: type[Target]
+
+    @property
+    def backbone_modality(self) -> Modality:
+        """What its backbone takes; each text of a pair is a text."""
+        return "text" if self.modality == "text_pair" else self.modality
+
+    @property
+    def from_folders(self) -> bool:
+        """Whether a folder for each class can hold its data."""
+        return self.target.from_folders and self.modality != "text_pair"
 
     @property
     def metric(self) -> str:
@@ -60,6 +76,8 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec("text-regression", "text", NumbersTarget),
         TaskSpec("token-classification", "text", TagsTarget),
         TaskSpec("image-segmentation", "image", MaskTarget),
+        TaskSpec("text-pair-classification", "text_pair", ClassTarget),
+        TaskSpec("text-pair-regression", "text_pair", NumbersTarget),
     )
 }
 
@@ -85,6 +103,20 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "segmentation": ("image-segmentation",),
     "semantic-segmentation": ("image-segmentation",),
     "masks": ("image-segmentation",),
+    "nli": ("text-pair-classification",),
+    "natural-language-inference": ("text-pair-classification",),
+    "entailment": ("text-pair-classification",),
+    "textual-entailment": ("text-pair-classification",),
+    "sentence-pair-classification": ("text-pair-classification",),
+    "paraphrase-detection": ("text-pair-classification",),
+    "paraphrase-identification": ("text-pair-classification",),
+    "duplicate-detection": ("text-pair-classification",),
+    "sts": ("text-pair-regression",),
+    "semantic-textual-similarity": ("text-pair-regression",),
+    "semantic-similarity": ("text-pair-regression",),
+    "text-similarity": ("text-pair-regression",),
+    "sentence-similarity": ("text-pair-regression",),
+    "sentence-pair-regression": ("text-pair-regression",),
 }
 # Beginnings of words in the names of tasks that this version does not have, and what those are
 # for; the first that occurs counts.
@@ -96,10 +128,6 @@ _ABSENT = {
     "yolo": "detection of objects",
     "instance": "masks of single objects",
     "panoptic": "masks of single objects",
-    "pair": "pairs of texts",
-    "similarity": "pairs of texts",
-    "nli": "pairs of texts",
-    "entailment": "pairs of texts",
     "embed": "embeddings",
     "retriev": "embeddings",
     "metric-learning": "embeddings",
@@ -154,9 +182,15 @@ def _nearest(plain: str) -> tuple[str, ...]:
     ends = words[-1], "".join(words[-2:])
     near = [found for end in ends for found in get_close_matches(end, _KINDS, 1, 0.8)]
     kind = "multi-label" if "multilabel" in "".join(words) else _KINDS[near[0]] if near else None
-    found = [spec for spec in TASKS.values() if spec.name == f"{spec.modality}-{kind}"]
+    paired = "text_pair" if set(words) & {"pair", "pairs"} else None
     named = [m for word in words for m in get_close_matches(word, ("image", "text"), 1, 0.75)]
-    return tuple(spec.name for spec in found if not named or spec.modality in named)
+    return tuple(
+        spec.name
+        for spec in TASKS.values()
+        if kind is not None
+        and spec.name == f"{spec.modality.replace('_', '-')}-{kind}"
+        and (spec.modality == paired if paired else spec.modality in (named or ("image", "text")))
+    )
 
 
 @dataclass(frozen=True)

@@ -372,7 +372,8 @@ class Target(ABC):
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
         """The training loss of raw outputs and encoded targets.
 
-        A kind that has `training.dice` among its `options` takes it as an argument `dice` too.
+        A kind that has `training.dice` or `training.ranking` among its `options` takes it as an
+        argument `dice` or `ranking` too.
         """
 
     def smoothed(self, encoded: Array, amount: float) -> Array:

@@ -7,7 +7,7 @@ one of them computed, the other reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ import tensorflow as tf
 from tltool.backbones.base import Backbone
 from tltool.data.batches.pipeline import make_batches
 from tltool.data.examples import Examples
+from tltool.data.preprocessing import is_apart
 from tltool.evaluation.inference import raw_outputs
 from tltool.features.cache import Boundary, FeatureCache, Served
 from tltool.features.store import FeatureStore
@@ -34,7 +35,8 @@ class FrozenFeatures:
     """What the pretrained backbone says of each example, in inference mode.
 
     Attributes:
-        train: float32 (n, channels), in the order of `prepared.examples.split("train")`.
+        train: float32 (n, channels), or (n, 4 channels) of pairs that are apart, in
+            the order of `prepared.examples.split("train")`.
         validation: float32 (m, channels), in the order of its validation split;
             m may be 0.
     """
@@ -65,27 +67,39 @@ def frozen_features(
     Raises:
         EvaluationError: The task's kind of target reads other features.
     """
-    backbone = prepared.backbone
+    backbone, examples = prepared.backbone, prepared.examples
     if (reads := prepared.task.target.reads) != "pooled":
         raise EvaluationError(
             f"{recipe.task} reads {reads} features, and only pooled ones are ranked and searched.",
             hint="compare backbones and heads by `tltool finetune`",
         )
-    parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
+    contract = backbone.preprocessing
+    apart = is_apart(contract)
+    if is_apart(contract):
+        backbone = replace(backbone, preprocessing=contract.one_text)
+        examples = examples.texts()
+    parts = [examples.split("train"), examples.split("validation")]
     with prepared.strategy.scope():
         cut = _cut(backbone)
     served = None
     if cut is not None:
         cache = FeatureCache(
             recipe.cache,
-            prepared.examples.where(lambda row: prepared.examples.splits[row] != "test"),
+            examples.where(lambda row: examples.splits[row] != "test"),
             backbone.preprocessing,
             about={"backbone": recipe.backbone.name, "data": recipe.data.train},
             progress=progress,
             store=store,
         )
         served = cache.serve(Boundary(cut, backbone.groups[-1].name, epochs=1))
-    return FrozenFeatures(*(_pooled(backbone, cut, served, part) for part in parts))
+    found = [_pooled(backbone, cut, served, part) for part in parts]
+    return FrozenFeatures(*(map(compared, found) if apart else found))
+
+
+def compared(vectors: np.ndarray) -> np.ndarray:
+    """What a linear model can read of the vectors of both texts of pairs, (n, 4 channels)."""
+    first, second = vectors[::2], vectors[1::2]
+    return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)
 
 
 def _cut(backbone: Backbone) -> Cut | None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
 from tltool.export.formats.table import check_export_installed
 from tltool.recipe.layer_faults import check_installed
 from tltool.recipe.recipe import Recipe
-from tltool.support.errors import RecipeError
+from tltool.support.errors import DeviceError, RecipeError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.support.words import count
@@ -135,7 +135,8 @@ def assemble(
         strategy.scope(),
         precision_scope(recipe.training.precision),
     ):
-        backbone = _with_adapters(recipe, _load_backbone(recipe, weights))
+        backbone = _for_pairs(recipe, _with_adapters(recipe, _load_backbone(recipe, weights)))
+        _check_dividable(backbone, strategy.num_replicas_in_sync)
         examples, backbone, length = _fit_length(recipe, examples, backbone)
         transfer, plans = _join(recipe, backbone, task, seed=seed)
     progress.note(
@@ -194,7 +195,7 @@ def _join(
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)
     transfer = join(backbone, recipe.head, task)
-    plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.modality)
+    plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.backbone_modality)
     check_solvable(plans, transfer)
     return transfer, plans
 
@@ -271,7 +272,7 @@ def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
 
     backbone = load_backbone(
         recipe.backbone.name,
-        modality=recipe.spec.modality,
+        modality=recipe.spec.backbone_modality,
         max_length=recipe.backbone.max_length,
         image_size_px=recipe.backbone.image_size_px,
         image_fit=recipe.spec.target.image_fit or recipe.backbone.image_fit,
@@ -295,6 +296,27 @@ def _with_adapters(recipe: Recipe, backbone: Backbone) -> Backbone:
     from tltool.model.lora import add_adapters
 
     return add_adapters(backbone, rank)
+
+
+def _for_pairs(recipe: Recipe, backbone: Backbone) -> Backbone:
+    """The backbone with a contract that takes pairs of texts as the head wants them."""
+    from tltool.model.heads import pair_form
+
+    contract = backbone.preprocessing
+    if recipe.spec.modality != "text_pair" or not isinstance(contract, TextPreprocessing):
+        return backbone
+    form = pair_form(recipe.head.name)
+    return replace(backbone, preprocessing=contract.model_copy(update={"pair": form}))
+
+
+def _check_dividable(backbone: Backbone, replicas: int) -> None:
+    """Raises DeviceError where a batch has two rows for each example and several devices."""
+    if replicas > 1 and is_apart(backbone.preprocessing):
+        raise DeviceError(
+            f"training.distribution: texts of pairs that are encoded apart can't be divided over "
+            f"{replicas} devices.",
+            hint="Use `training.distribution: none`, or head: default, which joins them.",
+        )
 
 
 def _fit_length(

@@ -284,7 +284,12 @@ def compile_phase(
     steps = int(phase.data.cardinality())
     phase.model.compile(
         optimizer=make_optimizer(training, schedule or make_schedule(plan.phase, steps), factors),
-        loss=task.loss(training.label_smoothing, training.focal_gamma, dice=training.dice),
+        loss=task.loss(
+            training.label_smoothing,
+            training.focal_gamma,
+            dice=training.dice,
+            ranking=training.ranking,
+        ),
         metrics=task.training_metrics(),
         jit_compile=_jit(training),
         steps_per_execution=min(_steps_per_execution(training, phase), steps),

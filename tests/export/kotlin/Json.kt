@@ -11,5 +11,6 @@ class JSONObject(text: String) {
 class JSONArray {
     fun length(): Int = error("not here")
     fun getJSONObject(index: Int): JSONObject = error("not here")
+    fun getString(index: Int): String = error("not here")
     fun getDouble(index: Int): Double = error("not here")
 }

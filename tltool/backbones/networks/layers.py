@@ -235,3 +235,47 @@ def _border_mask(height: int, width: int, window: int, shift: int) -> NDArray[An
     windows = region.reshape(height // window, window, width // window, window)
     parts = windows.transpose(0, 2, 1, 3).reshape(-1, window**2)
     return np.where(parts[:, None] == parts[:, :, None], 0.0, -100.0).astype("float32")
+
+
+@keras.saving.register_keras_serializable(package="tltool")
+class PairComparison(keras.layers.Layer):
+    """Compares the vectors u and v of the two texts of each pair.
+
+    Call with vectors (2 n, channels), both of the first pair, then of the next.
+
+    Args:
+        compare: "vectors" gives (u, v, |u - v|, u * v, cos(u, v)), (n, 4 channels + 1),
+            as Sentence-BERT (Reimers and Gurevych 2019, arXiv:1908.10084) with
+            the product of Conneau et al. 2017 (arXiv:1705.02364); "cosine"
+            gives the cosine alone, (n, 1).
+    """
+
+    joins_rows = True
+    """It gives a row for two (see `tltool.graph.cut`)."""
+
+    def __init__(self, compare: str = "vectors", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.compare = compare
+
+    def call(self, vectors: Any) -> Any:
+        """Compares; see the class."""
+        pairs = ops.reshape(vectors, (-1, 2, vectors.shape[-1]))
+        first, second = pairs[:, 0], pairs[:, 1]
+        cosine = ops.sum(_of_length_one(first) * _of_length_one(second), axis=-1, keepdims=True)
+        if self.compare == "cosine":
+            return cosine
+        apart, product = ops.abs(first - second), first * second
+        return ops.concatenate([first, second, apart, product, cosine], axis=-1)
+
+    def compute_output_shape(self, vectors_shape: Any) -> Any:
+        """(n, features)."""
+        return (None, 1 if self.compare == "cosine" else 4 * vectors_shape[-1] + 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """See Keras."""
+        return {**super().get_config(), "compare": self.compare}
+
+
+def _of_length_one(vectors: Any) -> Any:
+    squares = ops.sum(vectors * vectors, axis=-1, keepdims=True)
+    return vectors * ops.rsqrt(ops.maximum(squares, 1e-12))

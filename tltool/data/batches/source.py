@@ -15,9 +15,10 @@ from tltool.data.images.augment import make_augmenter, make_mover
 from tltool.data.images.masks import MaskStore
 from tltool.data.images.preprocessor import normalize
 from tltool.data.images.store import ImageStore
-from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
 from tltool.data.texts.preprocessor import TextPreprocessor
 from tltool.data.texts.tokenizing import tokens_of
+from tltool.data.texts.tokens import PairTokens
 from tltool.recipe.schema import AugmentSection
 from tltool.tasks.mask_files import IGNORED
 
@@ -80,6 +81,8 @@ def example_source(
             Where images are not kept, a broken one raises while iterating,
             as a `tf.errors.InvalidArgumentError` whose message holds its path.
     """
+    if is_apart(contract):
+        return paired(_text_source(examples.texts(), contract.one_text))
     if isinstance(contract, TextPreprocessing):
         return _text_source(examples, contract)
     if augment is None:
@@ -137,15 +140,39 @@ def mask_source(
 
 def _text_source(examples: Examples, contract: TextPreprocessing) -> Source:
     preprocessor = TextPreprocessor(contract)
-    values, kept = tokens_of(examples, contract).cut(contract.max_length)
+    found, first = tokens_of(examples, contract), None
+    if isinstance(found, PairTokens):
+        values, kept, first = found.joined(contract.max_length)
+    else:
+        values, kept = found.cut(contract.max_length)
     tokens = tf.RaggedTensor.from_row_lengths(values, kept)
     lengths = tokens.row_lengths()
 
     def finish(_: Any, rows: Any) -> Any:
-        return preprocessor.pad(tf.gather(tokens, rows))
+        segment = None if first is None else tf.gather(first, rows)
+        return preprocessor.pad(tf.gather(tokens, rows), first=segment)
 
     widths = widths_of(lengths, contract.max_length)
     return Source(len(examples), nothing_to_load, finish, lengths, widths)
+
+
+def paired(texts: Source) -> Source:
+    """Pairs of neighbouring rows, which come one after the other in twice as long batches.
+
+    Args:
+        texts: Rows that have nothing to load, both texts of the first pair, then of the next.
+    """
+
+    def finish(key: Any, rows: Any) -> Any:
+        return texts.finish(key, tf.reshape(2 * rows[:, None] + [0, 1], [-1]))
+
+    def longer(values: Any) -> Any:
+        return tf.reduce_max(tf.reshape(values, [-1, 2]), axis=1)
+
+    # Both are padded to one width.
+    lengths = None if texts.lengths is None else longer(texts.lengths)
+    widths = None if texts.widths is None else 2 * longer(texts.widths)
+    return Source(texts.count // 2, nothing_to_load, finish, lengths, widths)
 
 
 def nothing_to_load(rows: tf.data.Dataset, _: Any) -> tf.data.Dataset:

@@ -17,7 +17,7 @@ from tltool.tasks.table import Modality
 
 
 def content_keys(examples: Examples) -> list[str]:
-    """A sha256 (hex) for each input; equal keys mean exact duplicates.
+    """A sha256 (hex) for each input; equal keys mean equal inputs.
 
     Texts are compared without the white space around them, image files by
     their bytes, arrays by shape and bytes.
@@ -25,12 +25,19 @@ def content_keys(examples: Examples) -> list[str]:
     Raises:
         DataError: An image file cannot be read.
     """
-    return list(each_content_key(examples))
+    return [_key(value, examples.modality) for value in examples.inputs]
 
 
-def each_content_key(examples: Examples) -> Iterator[str]:
+def duplicate_keys(examples: Examples) -> list[str]:
+    """Keys that tell duplicates: those of `content_keys`, but of pairs in either order."""
+    return list(each_duplicate_key(examples))
+
+
+def each_duplicate_key(examples: Examples) -> Iterator[str]:
     """The same one by one."""
-    return (_key(value, examples.modality) for value in examples.inputs)
+    for value in examples.inputs:
+        one = tuple(sorted(value, key=_text_key)) if isinstance(value, tuple) else value
+        yield _key(one, examples.modality)
 
 
 def groups_of(keys: Sequence[str]) -> dict[str, list[int]]:
@@ -43,7 +50,9 @@ def groups_of(keys: Sequence[str]) -> dict[str, list[int]]:
 
 def _key(value: Any, modality: Modality) -> str:
     if modality == "text":
-        return hashlib.sha256(value.strip().encode("utf-8", "surrogatepass")).hexdigest()
+        return _text_key(value)
+    if modality == "text_pair":
+        return hashlib.sha256("".join(map(_text_key, value)).encode()).hexdigest()
     if not isinstance(value, str | os.PathLike):
         return hashlib.sha256(repr(value.shape).encode() + value.tobytes()).hexdigest()
     try:
@@ -51,6 +60,10 @@ def _key(value: Any, modality: Modality) -> str:
         return _file_key(os.fspath(value), state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{value} cannot be read: {error.strerror}.") from error
+
+
+def _text_key(text: str) -> str:
+    return hashlib.sha256(text.strip().encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @lru_cache(maxsize=1 << 20)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tltool.data.checks.fingerprints import content_keys, groups_of
-from tltool.data.examples import SPLITS, Examples
+from tltool.data.checks.fingerprints import duplicate_keys, groups_of
+from tltool.data.examples import SPLITS, Examples, texts_of
 from tltool.data.images.headers import declared_in
 from tltool.data.labels import count_targets
 from tltool.support.threads import map_in_threads
@@ -40,7 +40,7 @@ def describe(examples: Examples, task: str = "") -> dict[str, Any]:
         different targets); `across_splits` (by pair of splits, the origins of
         equal inputs); `warnings`; `skipped`.
     """
-    groups = [rows for rows in groups_of(content_keys(examples)).values() if len(rows) > 1]
+    groups = [rows for rows in groups_of(duplicate_keys(examples)).values() if len(rows) > 1]
     summary: dict[str, Any] = {
         "examples": len(examples),
         "modality": examples.modality,
@@ -77,8 +77,9 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 def _sizes(examples: Examples) -> dict[str, dict[str, float]]:
     if not len(examples):
         return {}
-    if examples.modality == "text":
-        return {"text_length_characters": quantiles([len(text) for text in examples.inputs])}
+    if examples.modality != "image":
+        lengths = [len(text) for text in texts_of(examples.inputs)]
+        return {"text_length_characters": quantiles(lengths)}
     found = map_in_threads(_image_size, examples.inputs, os.cpu_count() or 1)
     sizes = [size for size in found if size is not None]
     if not sizes:

@@ -15,7 +15,11 @@ from tltool.tasks.table import Modality
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 TEXT_SUFFIXES = (".txt",)
-SUFFIXES: dict[Modality, tuple[str, ...]] = {"image": IMAGE_SUFFIXES, "text": TEXT_SUFFIXES}
+SUFFIXES: dict[Modality, tuple[str, ...]] = {
+    "image": IMAGE_SUFFIXES,
+    "text": TEXT_SUFFIXES,
+    "text_pair": (),
+}
 """How the names of files end that are one input each."""
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),

@@ -27,11 +27,11 @@ from tltool.tasks.table import TaskSpec
 _LOG = logging.getLogger(__name__)
 
 
-def named_columns(section: DataSection, spec: TaskSpec, inputs: str = "") -> Columns:
-    """The columns that a section names; that of inputs is `inputs`, or the modality, by default."""
+def named_columns(section: DataSection, spec: TaskSpec, inputs: Sequence[str]) -> Columns:
+    """The columns of inputs and of the labels that a section names."""
     labels = label_columns(section, spec)
-    named = section.input_column or inputs or spec.modality
-    return Columns(named, labels.names, labels.several)
+    first, *second = inputs
+    return Columns(first, labels.names, labels.several, second=second[0] if second else None)
 
 
 class ImageTable(NamedTuple):
@@ -67,7 +67,7 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
             encoding=section.encoding,
             quoting=section.quoting,
         )
-        columns = named_columns(section, spec, FILE_NAME)
+        columns = named_columns(section, spec, (section.input_column or FILE_NAME,))
         classes = len(subfolders(folder)) > 1
         if columns.input in names and (not classes or set(columns.labels) <= set(names)):
             return ImageTable(table, columns)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.rows import Broken, Row, input_of, refused
+from tltool.data.reading.rows import Broken, Row, input_of, pair_of, refused
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import CHANNELS, items_of
-from tltool.tasks.table import Modality, TaskSpec
+from tltool.tasks.table import INPUT_COLUMNS, Modality, TaskSpec
 from tltool.tasks.target import LabelColumns
 from tltool.tasks.values import BadValueError, as_text
 
@@ -27,9 +27,9 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
         data: One of
             - a pair (inputs, labels) of equally long sequences or arrays:
               texts; or uint8 images as one array (n, height, width[, channels]),
-              a list of such arrays of any size, or image file paths;
+              a list of such arrays of any size, or image file paths; or pairs of texts;
             - a pandas DataFrame with the columns that `section` names;
-            - a `tf.data.Dataset` of (text or image, label) pairs, batched or not;
+            - a `tf.data.Dataset` of (text, pair of texts or image, label), batched or not;
             - a mapping with "train" and possibly "validation" and "test", each
               one of the above.
         spec: The task.
@@ -55,7 +55,7 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
 
 
 def inputs_from_python(inputs: Any, modality: Modality, *, encoded: bool = False) -> list[Any]:
-    """Inputs without labels: texts; or image paths and uint8 images.
+    """Inputs without labels: texts; pairs of them; or image paths and uint8 images.
 
     Args:
         inputs: A list or anything else with an order; see `items_of`.
@@ -71,6 +71,8 @@ def inputs_from_python(inputs: Any, modality: Modality, *, encoded: bool = False
         try:
             if modality == "text":
                 usable.append(as_text(value))
+            elif modality == "text_pair":
+                usable.append(pair_of(value, lambda text, _: as_text(text)))
             elif encoded and isinstance(value, bytes):
                 usable.append(value)
             else:
@@ -97,6 +99,24 @@ def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Exa
     return join_rows({"test": rows}, spec, section.on_error, label_columns(section, spec))
 
 
+def input_columns(section: DataSection, modality: Modality) -> tuple[str, ...]:
+    """The columns of a row's input: those that a section names, or the usual ones.
+
+    Raises:
+        DataError: The section names one for a pair, or two for what is none.
+    """
+    given = section.input_columns or ((section.input_column,) if section.input_column else ())
+    usual = INPUT_COLUMNS[modality]
+    if given and len(given) != len(usual):
+        few = len(given) < len(usual)
+        raise DataError(
+            f"data.input_columns: {'two columns are' if few else 'one column is'} needed, received "
+            f"{' and '.join(map(repr, given))}.",
+            hint="name both with data.input_columns" if few else "name it with data.input_column",
+        )
+    return given or usual
+
+
 def label_columns(section: DataSection, spec: TaskSpec) -> LabelColumns:
     """Where the labels stand and how they are read, as a section says it."""
     several = section.label_columns is not None
@@ -121,8 +141,8 @@ def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterato
     if _is_dataset(data):
         pairs = _dataset_pairs(data, spec)
     elif _is_frame(data):
-        inputs = section.input_column or spec.modality
-        pairs = _frame_pairs(data, inputs, label_columns(section, spec))
+        columns = input_columns(section, spec.modality)
+        pairs = _frame_pairs(data, columns, label_columns(section, spec))
     else:
         pairs = _sequence_pairs(data)
     for i, (value, label) in enumerate(pairs):
@@ -141,19 +161,22 @@ def _is_frame(data: Any) -> bool:
 
 
 def _frame_pairs(
-    frame: pd.DataFrame, inputs: str, labels: LabelColumns
+    frame: pd.DataFrame, inputs: tuple[str, ...], labels: LabelColumns
 ) -> Iterator[tuple[Any, Any]]:
     columns = list(map(str, frame.columns))
-    for name in (inputs, *labels.names):
+    for name in (*inputs, *labels.names):
         if columns.count(name) != 1:
             raise DataError(
                 f"The data frame has {columns.count(name)} columns named {name!r}; its columns "
                 f"are {', '.join(map(repr, columns))}.",
                 hint=did_you_mean(name, columns)
-                or "name the columns with data.input_column and data.label_column",
+                or f"name the columns with data.input_column{'s' if len(inputs) > 1 else ''} and "
+                "data.label_column",
             )
+    values = [frame[name].tolist() for name in inputs]
     cells = [frame[name].tolist() for name in labels.names]
-    for value, *row in zip(frame[inputs].tolist(), *cells, strict=True):
+    for value, *row in zip(values[0] if len(inputs) == 1 else zip(*values, strict=True),
+                           *cells, strict=True):  # fmt: skip
         yield value, tuple(row) if labels.several else row[0]
 
 
@@ -179,7 +202,10 @@ def _labels_of(labels: Any) -> list[Any]:
 
 
 def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
-    ranks = {0} if spec.modality == "text" else {0, 2, 3}  # 0: the path of an image
+    import numpy as np
+
+    # 0: the path of an image
+    ranks = {"text": {0}, "text_pair": {1}, "image": {0, 2, 3}}[spec.modality]
     label_ranks = {0, 1} if spec.target.many_columns else {0}
     if spec.target.file_labels:  # or what is in the file: an array (h, w) or (h, w, 3)
         label_ranks = {0, 2, 3}
@@ -192,7 +218,9 @@ def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
             "data: the tf.data.Dataset must give (input, label) pairs; "
             f"received {dataset.element_spec}."
         )
-    for value, label in dataset.as_numpy_iterator():
+    for given, label in dataset.as_numpy_iterator():
+        # A pair may come as two tensors, each of one text or of a batch of them.
+        value = np.stack(given, axis=-1) if isinstance(given, tuple) else given
         rank, label_rank = getattr(value, "ndim", 0), getattr(label, "ndim", 0)
         single = rank in ranks and label_rank in label_ranks
         batched = rank - 1 in ranks and label_rank - 1 in label_ranks and len(label) == len(value)

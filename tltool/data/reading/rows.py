@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.items import CHANNELS
+from tltool.support.words import excerpt
 from tltool.tasks.table import Modality
 from tltool.tasks.values import BadValueError, as_text, check_unicode
 
@@ -92,14 +93,35 @@ def _lines(broken: Sequence[Broken]) -> list[str]:
 
 
 def input_of(value: Any, modality: Modality) -> Any:
-    """A usable input: a text that is not blank, an image path, or a uint8 image.
+    """A usable input: a text that is not blank, a pair of them, an image path, or a uint8 image.
 
     Raises:
         BadValueError: The input is missing, blank or of another kind.
     """
     if modality == "image" and hasattr(value, "dtype") and hasattr(value, "shape"):
         return _image_array(value)
-    noun = "text" if modality == "text" else "image path"
+    if modality == "text_pair":
+        return pair_of(value, _text)
+    return _text(value, "text" if modality == "text" else "image path")
+
+
+def pair_of(value: Any, read: Callable[[Any, str], str]) -> tuple[str, str]:
+    """A pair of texts, of a list, a tuple or an array.
+
+    Args:
+        value: As it was given.
+        read: From a text and what messages call it to the text.
+
+    Raises:
+        BadValueError: These are not two, or `read` raises it.
+    """
+    values = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(values, list | tuple) or len(values) != 2:
+        raise BadValueError(f"the input is not a pair of texts but {excerpt(repr(values))}")
+    return read(values[0], "first text"), read(values[1], "second text")
+
+
+def _text(value: Any, noun: str) -> str:
     try:
         text = as_text(value)
     except BadValueError as error:
@@ -110,7 +132,7 @@ def input_of(value: Any, modality: Modality) -> Any:
         raise BadValueError(
             f"the {noun} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read"
         )
-    if modality == "text":
+    if noun != "image path":
         check_unicode(text, noun)
     return text
 

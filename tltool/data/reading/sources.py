@@ -21,7 +21,7 @@ from tltool.data.reading.image_tables import (
     table_in,
     tell_unlisted,
 )
-from tltool.data.reading.in_memory import examples_from_python, label_columns
+from tltool.data.reading.in_memory import examples_from_python, input_columns, label_columns
 from tltool.data.reading.layouts import own_layout
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
@@ -94,7 +94,7 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
 def reading(
     section: DataSection,
     *,
-    input_column: str | None = None,
+    input_columns: Sequence[str] = (),
     label_columns: Sequence[str] = (),
     delimiter: str | None = None,
     encoding: str | None = None,
@@ -105,14 +105,14 @@ def reading(
 
     Args:
         section: That of a run, or the default one.
-        input_column, delimiter, encoding, quoting, on_error: The section's fields.
+        delimiter, encoding, quoting, on_error: The section's fields.
+        input_columns: Its `input_column`, or the two of a pair in its place.
         label_columns: Its `label_column`, or several columns in its place.
 
     Raises:
         DataError: What is given is not allowed; the message names all of it.
     """
     given: dict[str, Any] = {
-        "input_column": input_column,
         "delimiter": delimiter,
         "encoding": encoding,
         "quoting": quoting,
@@ -124,6 +124,10 @@ def reading(
     elif labels:
         given["label_column"] = labels[0]
     known = {key: value for key, value in given.items() if value is not None}
+    if inputs := items_of(input_columns, "input_columns", DataError):
+        one = len(inputs) == 1
+        known |= {"input_column": inputs[0] if one else None}
+        known |= {"input_columns": None if one else inputs}
     try:
         return type(section).model_validate({**section.model_dump(), **known})
     except ValidationError as error:
@@ -204,7 +208,7 @@ def _read_source(
         that the section names, or those of the table in a folder of images; and the rows.
     """
     path = _locate(source, spec, field_name)
-    columns = named_columns(section, spec)
+    columns = named_columns(section, spec, input_columns(section, spec.modality))
     if (own := own_layout(path, spec)) is not None:
         return replace(columns, classes=own.classes), own.parts
     if not path.is_dir():
@@ -275,7 +279,7 @@ def _read_folder(
         rows = _read_file(table.path, section, spec, columns)
         tell_unlisted(folder, table.path, rows)
         return rows
-    if not spec.target.from_folders:
+    if not spec.from_folders:
         raise DataError(
             f"{folder} is a folder; {spec.name} needs a table with a {spec.target.noun} for each "
             "row.",
@@ -328,7 +332,7 @@ def read_rows(
         encoding=section.encoding,
         quoting=section.quoting,
     )
-    if modality == "text":
+    if modality != "image":
         return rows
     return [_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
 

@@ -40,24 +40,33 @@ class Columns:
             together; none reads unlabelled rows.
         several: Whether a row's label is a tuple, as of several columns, if there is just one.
         classes: As in `LabelColumns`, where the data itself says what they are.
+        second: The column of the second text of a pair, whose first is in `input`.
     """
 
     input: str
     labels: tuple[str, ...] = ()
     several: bool = False
     classes: Mapping[str, Any] | None = None
+    second: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns of the input."""
+        return (self.input,) if self.second is None else (self.input, self.second)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The wanted names, in the order input, labels."""
-        return (self.input, *self.labels)
+        """The wanted names, in the order inputs, labels."""
+        return (*self.inputs, *self.labels)
 
     def row(self, values: Sequence[Any], origin: str) -> Row:
         """A row of the values of `names`."""
-        label: Any = tuple(values[1:])
+        first_label = len(self.inputs)
+        label: Any = tuple(values[first_label:])
         if not self.several:
             label = label[0] if label else None
-        return Row(values[0], label, origin)
+        value = values[0] if self.second is None else tuple(values[:first_label])
+        return Row(value, label, origin)
 
 
 def read_table(
@@ -163,7 +172,8 @@ def _check_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
     missing = [name for name in columns.names if name not in names]
     if missing:
         near = did_you_mean(missing[0], names)
-        fix = "name the columns with data.input_column"
+        field = "data.input_column" if columns.second is None else "data.input_columns"
+        fix = f"name the columns with {field}"
         if columns.labels:
             fix += " and data.label_column or data.label_columns"
         raise DataError(

@@ -36,11 +36,11 @@ class TextPreprocessor(tf.Module):
         unknown = [name for name in contract.inputs if name not in _INPUTS]
         if unknown:
             raise ValueError(f"Text inputs {unknown} are not known; allowed: {list(_INPUTS)}.")
-        self._inputs = tuple(contract.inputs)
+        self._inputs, self._pair = tuple(contract.inputs), contract.pair
         self.tokenizer = tokenizer_for(contract)
 
     def __call__(self, texts: Any, *, length: int | None = None) -> dict[str, Any]:
-        """Strings (n,) to the model's inputs.
+        """Strings (n,), or pairs of them (n, 2), to the model's inputs.
 
         Args:
             texts: UTF-8 strings.
@@ -48,17 +48,29 @@ class TextPreprocessor(tf.Module):
                 they are padded as `pad` does.
 
         Returns:
-            int32 tensors (n, tokens) by the names in `contract.inputs`.
+            int32 tensors (n, tokens) by the names in `contract.inputs`; of pairs
+            that are left apart (2 n, tokens), the second text after the first.
         """
-        limit = self.tokenizer.max_length
-        tokens = self.tokenizer(texts, max_length=min(length or limit, limit))
-        return self.pad(tokens, length=length)
+        tokens, first = self.tokens(texts, length=length)
+        return self.pad(tokens, length=length, first=first)
 
-    def pad(self, tokens: Any, *, length: int | None = None) -> dict[str, Any]:
+    def tokens(self, texts: Any, *, length: int | None = None) -> tuple[Any, Any]:
+        """What `pad` takes of such strings: tokens, and how many are in the first segment."""
+        limit = min(length or self.tokenizer.max_length, self.tokenizer.max_length)
+        texts = tf.convert_to_tensor(texts, tf.string)
+        if self._pair != "joined":
+            return self.tokenizer(tf.reshape(texts, [-1]), max_length=limit), None
+        both = (self.tokenizer.tokenize(texts[:, place]) for place in (0, 1))
+        joined: tuple[Any, Any] = self.tokenizer.join(*both, max_length=limit)
+        return joined
+
+    def pad(self, tokens: Any, *, length: int | None = None, first: Any = None) -> dict[str, Any]:
         """Makes dense inputs of token ids, RaggedTensor int32 (n, tokens[, 2]).
 
         Args:
             tokens: As the tokenizer gives them, none longer than `length`.
+            first: How many tokens of each row are in the first segment, int64
+                (n,); None has all of them there.
             length: Width of the result; by default the longest row rounded
                 up to one of `tltool.data.batches.buckets.bucket_sizes`, the last of
                 which is the contract's `max_length`.
@@ -69,12 +81,17 @@ class TextPreprocessor(tf.Module):
             width = tf.constant(length, tf.int64)
         # As a tensor: in a graph, a list with a tensor in it is not taken as a shape.
         size = [-1, tf.cast(width, tf.int64)]
-        values = {"padding_mask": tf.sequence_mask(tokens.row_lengths(), width, tf.int32)}
+        mask = tf.sequence_mask(tokens.row_lengths(), width, tf.int32)
+        segments = (
+            tf.zeros_like(mask)
+            if first is None
+            else mask - tf.sequence_mask(first, width, tf.int32)
+        )
+        values = {"padding_mask": mask, "segment_ids": segments}
         padding = self.tokenizer.padding_id
         if WORD_SHAPES in self._inputs:
             both = tokens.to_tensor(tf.constant([padding, NO_WORD]), shape=tf.stack([*size, 2]))
             values |= {"token_ids": both[..., 0], WORD_SHAPES: both[..., 1]}
         else:
             values["token_ids"] = tokens.to_tensor(padding, shape=tf.stack(size))
-        values["segment_ids"] = tf.zeros_like(values["token_ids"])
         return {name: values[name] for name in self._inputs}

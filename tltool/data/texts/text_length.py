@@ -17,6 +17,7 @@ from tltool.data.texts.tokens import Integers
 
 SHARE = 0.99
 """Share of the training texts that are left whole where the recipe names no length."""
+_CALLED = {None: "texts", "joined": "joined pairs", "apart": "texts of pairs"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class TextLength:
         longer: How many of them are longer, so that their end is lost if they are cut.
         tokens: Quantiles of the lengths of all texts, uncut.
         windows: Whether longer texts are read in windows of this length, and not cut.
+        called: What such a text is: of pairs both joined, or the longer of the two.
     """
 
     max_length: int
@@ -38,6 +40,7 @@ class TextLength:
     longer: Mapping[str, int]
     tokens: Mapping[str, float]
     windows: bool = False
+    called: str = "texts"
 
     @property
     def cuts(self) -> bool:
@@ -50,9 +53,9 @@ class TextLength:
             f"{self.longer[split]:,} of {count:,} {names.get(split, split)}"
             for split, count in self.texts.items()
         )
-        end = f"{counts} texts are longer" if self.cuts else "none is longer"
+        end = f"{counts} {self.called} are longer" if self.cuts else "none is longer"
         how = "read in windows of" if self.windows else "cut at"
-        return f"texts are {how} {self.max_length} tokens ({self.reason}): {end}"
+        return f"{self.called} are {how} {self.max_length} tokens ({self.reason}): {end}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for data.json."""
@@ -99,5 +102,6 @@ def fit_length(
         longer={name: int((v > chosen).sum()) for name, v in by_split.items() if len(v)},
         tokens=quantiles(lengths.tolist()),
         windows=contract.by_words,
+        called=_CALLED[contract.pair],
     )
     return contract.model_copy(update={"max_length": chosen}), found

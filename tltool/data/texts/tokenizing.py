@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from tltool.data.examples import Examples
+from tltool.data.examples import Examples, texts_of
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.data.texts.tokens import Tokens, rules_of
+from tltool.data.texts.tokens import PairTokens, Tokens, rules_of, separators_of
 from tltool.support.errors import DataError
 
 # Rows and characters that are tokenized at a time.
 _ROWS, _CHARACTERS = 4096, 1 << 20
 
 
-def tokens_of(examples: Examples, contract: TextPreprocessing) -> Tokens:
+def tokens_of(examples: Examples, contract: TextPreprocessing) -> Tokens | PairTokens:
     """The tokens that the examples have, or new ones if they are not of this contract.
 
     Raises:
@@ -25,6 +25,9 @@ def tokens_of(examples: Examples, contract: TextPreprocessing) -> Tokens:
     """
     if examples.tokens is not None and examples.tokens.serve(contract):
         return examples.tokens
+    if examples.modality == "text_pair":
+        texts = replace(examples, tokens=None).texts()
+        return PairTokens(_tokenize(texts.inputs, texts.origins, contract), separators_of(contract))
     return _tokenize(examples.inputs, examples.origins, contract)
 
 
@@ -40,13 +43,19 @@ def tokenized(examples: Examples, contract: ImagePreprocessing | TextPreprocessi
 
 
 def strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
-    """Texts as a string tensor (n,); half surrogate pairs go the way of invalid bytes.
+    """Texts as a string tensor (n,), pairs of them as (n, 2).
+
+    Half surrogate pairs go the way of invalid bytes.
 
     Raises:
         DataError: An input that is no text; names its row.
     """
     import tensorflow as tf
 
+    if texts and isinstance(texts[0], tuple):
+        return tf.reshape(
+            strings(texts_of(texts), [at for at in origins for _ in range(2)]), [-1, 2]
+        )
     _check_texts(texts, origins)
     return tf.constant([text.encode("utf-8", "surrogatepass") for text in texts], tf.string)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tltool.data.examples import Examples
     from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
     from tltool.export.about import About
-    from tltool.export.contract import Contract
+    from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
     from tltool.export.formats.kept_float import KeptFloat
     from tltool.export.formats.problems import Audit
@@ -198,7 +198,7 @@ class Format(ABC):
         """What is in the model, read without running it."""
 
     @abstractmethod
-    def usage(self, contract: Contract, example: str) -> list[str]:
+    def usage(self, contract: Contract, example: Example) -> list[str]:
         """How to use the model, in paragraphs of Markdown for the README beside it.
 
         Args:

@@ -33,13 +33,17 @@ def input_specs(model: keras.Model, *, batch: int | None, length: int | None = N
 
     Args:
         model: Functional; its input is one tensor or a dict of tensors.
-        batch: Fixed batch size, or None for any.
+        batch: Fixed number of examples, or None for any.
         length: Fixed number of tokens where the model leaves it open, or None.
     """
 
+    # Of a pair whose texts are apart, each has a row.
+    joins = any(getattr(layer, "joins_rows", False) for layer in model.layers)
+    rows = 2 * batch if batch is not None and joins else batch
+
     def spec(tensor: Any, name: str) -> tf.TensorSpec:
         shape = [length if size is None else size for size in tensor.shape[1:]]
-        return tf.TensorSpec([batch, *shape], tensor.dtype, name=name)
+        return tf.TensorSpec([rows, *shape], tensor.dtype, name=name)
 
     if isinstance(model.input, dict):
         return {name: spec(tensor, name) for name, tensor in model.input.items()}

@@ -108,8 +108,8 @@ class FreshProcess:
         return reply
 
     def _sent(self, value: Any, number: int) -> Any:
-        """A text or a path as it is; else the name of a file that holds the encoded image."""
-        if isinstance(value, str):
+        """Texts and paths as they are; else the name of a file that holds the encoded image."""
+        if isinstance(value, str | tuple):
             return value
         stored = self._root / f"{number}.image"
         stored.write_bytes(encoded(value, "image"))

@@ -61,6 +61,8 @@ def facts_of(contract: Contract) -> Facts:
     }
     flags = {
         "onnx": contract.form == "onnx",
+        "joined": False,
+        "apart": False,
         **program.flags,
         "library": facts.kind == "tokenizer",
         "free_shape": any(None in tensor.shape for tensor in signature.inputs),
@@ -94,6 +96,7 @@ def _image(contract: Contract, preprocessing: ImagePreprocessing) -> Facts:
 
 def _text(contract: Contract, preprocessing: TextPreprocessing) -> Facts:
     constants: dict[str, Value] = {"LENGTH": contract.length or preprocessing.max_length}
+    constants["SEPARATORS"] = preprocessing.separators
     special = {name.upper(): getattr(preprocessing, f"{name}_token") for name in _SPECIAL}
     names = {tensor.name for tensor in contract.inputs}
     flags = {"fixed_length": contract.length is not None}
@@ -104,6 +107,9 @@ def _text(contract: Contract, preprocessing: TextPreprocessing) -> Facts:
         constants["MOST_TOKENS"] = MOST_TOKENS
         constants["ALONE"] = [[block.start, block.stop - 1] for block in ALONE]
     flags |= {name: name in names for name in ("padding_mask", "segment_ids")}
+    flags |= {form: preprocessing.pair == form for form in ("joined", "apart")}
+    two_segments = flags["joined"] and preprocessing.separators == 1
+    flags["segments"] = flags["segment_ids"] and two_segments
     if has_tokenizer_file(preprocessing):
         ids = {f"{n}_ID": preprocessing.vocabulary.index(token) for n, token in special.items()}
         return Facts("tokenizer", flags, constants | ids)

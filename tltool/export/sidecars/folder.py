@@ -102,7 +102,7 @@ def write_golden(
     decimals = DECIMALS - min(0, math.floor(math.log10(np.min(target.units))))
     golden = []
     for i, (row, value) in enumerate(zip(rows, few.inputs, strict=True)):
-        stored = value if few.modality == "text" else _stored_image(folder, value, i)
+        stored = _stored_image(folder, value, i) if few.modality == "image" else value
         entry: dict[str, Any] = {"input": stored}
         if isinstance(contract.preprocessing, ImagePreprocessing):
             entry["resized"] = _stored_pixels(folder, value, i, contract.preprocessing)
@@ -138,7 +138,8 @@ def _stored_pixels(folder: Path, image: Any, number: int, contract: ImagePreproc
 def _input_excerpts(
     raw: Sequence[Any], preprocessing: ImagePreprocessing | TextPreprocessing
 ) -> list[dict[str, Any]]:
-    """The token ids without padding; or an image tensor's shape and a few of its pixels."""
+    """The token ids without padding, of texts apart in two lists; or an image tensor's shape and
+    a few of its pixels."""
     from tltool.data.batches.pipeline import model_inputs
 
     inputs = model_inputs(raw, preprocessing)
@@ -146,7 +147,10 @@ def _input_excerpts(
         return [_pixels(image) for image in inputs.numpy()]
     padding = preprocessing.vocabulary.index(preprocessing.padding_token)
     ids_name = preprocessing.inputs[0]
-    return [{ids_name: [int(i) for i in row if i != padding]} for row in inputs[ids_name].numpy()]
+    rows = [[int(i) for i in row if i != padding] for row in inputs[ids_name].numpy()]
+    if preprocessing.pair == "apart":
+        return [{ids_name: rows[start : start + 2]} for start in range(0, len(rows), 2)]
+    return [{ids_name: row} for row in rows]
 
 
 def _pixels(image: np.ndarray[Any, Any]) -> dict[str, Any]:

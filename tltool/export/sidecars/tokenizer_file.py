@@ -14,7 +14,7 @@ from tltool.data.preprocessing import (
     TextPreprocessing,
     UnigramPreprocessing,
 )
-from tltool.data.texts.tokenizers.unigram_json import unigram_rules
+from tltool.data.texts.tokenizers.unigram_json import pair_template, unigram_rules
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -27,7 +27,7 @@ def tokenizer_json(contract: TextPreprocessing, length: int | None) -> dict[str,
     Args:
         contract: Of any kind that `has_tokenizer_file`.
         length: Tokens a text is cut and padded to; None cuts to the contract's
-            `max_length` and pads nothing.
+            `max_length` and pads nothing, or texts of pairs apart to the longer one.
 
     Raises:
         TypeError: The contract is of another kind.
@@ -43,7 +43,7 @@ def tokenizer_json(contract: TextPreprocessing, length: int | None) -> dict[str,
             "strategy": "LongestFirst",
             "stride": 0,
         },
-        "padding": None if length is None else _padding(contract, ids, length),
+        "padding": _padding(contract, ids, length) if length or contract.pair == "apart" else None,
         "added_tokens": [],
         "post_processor": _enclosing(contract, ids),
         **_RULES[type(contract)](contract, ids),
@@ -55,9 +55,11 @@ def has_tokenizer_file(contract: TextPreprocessing) -> bool:
     return type(contract) in _RULES
 
 
-def _padding(contract: TextPreprocessing, ids: dict[str, int], length: int) -> dict[str, Any]:
+def _padding(
+    contract: TextPreprocessing, ids: dict[str, int], length: int | None
+) -> dict[str, Any]:
     return {
-        "strategy": {"Fixed": length},
+        "strategy": "BatchLongest" if length is None else {"Fixed": length},
         "direction": "Right",
         "pad_to_multiple_of": None,
         "pad_id": ids[contract.padding_token],
@@ -67,16 +69,15 @@ def _padding(contract: TextPreprocessing, ids: dict[str, int], length: int) -> d
 
 
 def _enclosing(contract: TextPreprocessing, ids: dict[str, int]) -> dict[str, Any]:
-    """Puts the start and the end token around a text."""
+    """Puts the start and the end token around a text, or around and between two."""
     start, end = (
         {"SpecialToken": {"id": token, "type_id": 0}}
         for token in (contract.start_token, contract.end_token)
     )
-    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     return {
         "type": "TemplateProcessing",
-        "single": [start, first, end],
-        "pair": [start, first, end, second, end],
+        "single": [start, {"Sequence": {"id": "A", "type_id": 0}}, end],
+        "pair": pair_template(contract),
         "special_tokens": {
             token: {"id": token, "ids": [ids[token]], "tokens": [token]}
             for token in (contract.start_token, contract.end_token)

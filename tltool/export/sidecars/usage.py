@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.export.contract import Contract
+from tltool.export.contract import Contract, Example
 from tltool.export.sidecars.facts import facts_of
 from tltool.export.sidecars.programs import array_program
 from tltool.export.sidecars.snippets import SNIPPETS_FOLDER
@@ -13,7 +13,7 @@ from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
 
 
 def array_usage(
-    contract: Contract, example: str, *, runtime: str, snippets: Iterable[str] = ()
+    contract: Contract, example: Example, *, runtime: str, snippets: Iterable[str] = ()
 ) -> list[str]:
     """How to use a model that takes preprocessed arrays, in paragraphs of Markdown.
 
@@ -43,7 +43,10 @@ def _packages(contract: Contract, runtime: str) -> str:
 def _takes(contract: Contract) -> str:
     some = "one {} at a time" if contract.inputs[0].shape[0] else "any number of {}s"
     if isinstance(contract.preprocessing, TextPreprocessing):
-        takes, longest = some.format("text"), contract.preprocessing.max_length
+        pair = contract.preprocessing.pair
+        takes, longest = some.format("pair" if pair else "text"), contract.preprocessing.max_length
+        if pair == "apart":
+            takes += ", each text of it a row, the second after the first"
         if contract.length is None:
             return f"The model takes {takes}, of any length up to {longest} tokens."
         return f"The model takes {takes}, padded or cut to the length above."

@@ -53,6 +53,7 @@ class SpmFamily:
         steps: What is done to a text.
         split: As in `UnigramPreprocessing`.
         control: Further tokens that no text gives.
+        separators: As in `TextPreprocessing`.
     """
 
     file: str
@@ -61,6 +62,7 @@ class SpmFamily:
     steps: Callable[[Mapping[str, Any]], tuple[NormalizationStep, ...]]
     split: Literal["whitespace", "spaces"]
     control: tuple[str, ...] = ()
+    separators: Literal[1, 2] = 1
 
 
 def token_name(options: Mapping[str, Any], key: str) -> str | None:
@@ -101,6 +103,7 @@ def spm_contract(
         steps=tuple(s for s in steps if s != "character_map" or model.character_map),
         character_map=model.character_map if "character_map" in steps else "",
         split=family.split,
+        separators=family.separators,
         dummy_prefix=bool(options.get("add_prefix_space", True)),
         unknown_token=unknown,
         start_token=special.start,
@@ -172,6 +175,7 @@ SPM_FAMILIES: dict[str, SpmFamily] = {
         layout=_xlm_roberta_layout,
         steps=_map_alone,
         split="whitespace",
+        separators=2,
     ),
     "CamembertTokenizer": SpmFamily(
         file="sentencepiece.bpe.model",
@@ -180,6 +184,7 @@ SPM_FAMILIES: dict[str, SpmFamily] = {
         steps=_map_alone,
         split="whitespace",
         control=("<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"),
+        separators=2,
     ),
     "DebertaV2Tokenizer": SpmFamily(
         file="spm.model",

@@ -69,6 +69,7 @@ def _contract(content: Mapping[str, Any], padding: str | None, path: Path) -> Un
         unknown_token=unknown,
         start_token=start,
         end_token=end,
+        separators=_separators(content["post_processor"], end),
         padding_token=padding,
         control_tokens=tuple(t for t in special if t not in {unknown, start, end, padding}),
     )
@@ -161,6 +162,16 @@ def _enclosing(part: Any, path: Path) -> tuple[str, str]:
     names = [one["SpecialToken"]["id"] for one in (single[0], single[2])]
     (start,), (end,) = (part["special_tokens"][name]["tokens"] for name in names)
     return start, end
+
+
+def _separators(part: Mapping[str, Any], end: str) -> Literal[1, 2]:
+    """The end tokens between the texts of a pair."""
+    if part["type"] == "RobertaProcessing":
+        return 2
+    names = [one.get("SpecialToken", {}).get("id", "") for one in part.get("pair", ())]
+    texts = [place for place, name in enumerate(names) if not name]
+    between = names[texts[0] + 1 : texts[1]] if len(texts) == 2 else []
+    return 2 if between == [end, end] else 1
 
 
 def _unsupported(path: Path, what: str) -> BackboneError:

@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from tltool.data.preprocessing import TextPreprocessing
+from tltool.data.texts.tokenizers.rows import parts
+from tltool.data.texts.tokens import cut_both, first_segment
 from tltool.support.errors import BackboneError
 
 
@@ -39,6 +41,7 @@ class Tokenizer(tf.Module, ABC):
         self.padding_id = self.ids[contract.padding_token]
         self.unknown_id = self.ids[contract.unknown_token]
         self.start_id, self.end_id = self.ids[contract.start_token], self.ids[contract.end_token]
+        self._separators = contract.separators
 
     @abstractmethod
     def _words(self, texts: Any) -> Any:
@@ -80,6 +83,26 @@ class Tokenizer(tf.Module, ABC):
         column = tf.ones_like(tokens.row_lengths(), tf.int32)[:, None]
         return tf.concat([column * self.start_id, tokens, column * self.end_id], axis=1)
 
+    def join(self, first: Any, second: Any, *, max_length: int | None = None) -> tuple[Any, Any]:
+        """Puts what `tokenize` gave of two texts each into one sequence, cut as `cut_both` says.
+
+        Args:
+            first, second: RaggedTensors int32 (n, tokens).
+            max_length: Instead of the contract's; special tokens included.
+
+        Returns:
+            RaggedTensor int32 (n, tokens), and how many of each row's tokens are
+            in the first segment, int64 (n,).
+        """
+        room = (max_length or self.max_length) - 2 - self._separators
+        kept = cut_both(first.row_lengths(), second.row_lengths(), room, tf)
+        texts = [_beginnings(*pair) for pair in zip((first, second), kept, strict=True)]
+        column = tf.ones_like(kept[0], tf.int32)[:, None]
+        end = column * self.end_id
+        around = [column * self.start_id, texts[0], *[end] * self._separators, texts[1], end]
+        joined = tf.concat(around, axis=1)
+        return joined, first_segment(kept[0], joined.row_lengths(), self._separators)
+
     def lengths(self, texts: Any) -> Any:
         """Numbers of tokens, int64 (n,), special tokens included, before any cut."""
         return self.lengths_of(self.tokenize(texts))
@@ -87,6 +110,12 @@ class Tokenizer(tf.Module, ABC):
     def lengths_of(self, tokens: Any) -> Any:
         """The same of what `tokenize` gave."""
         return tokens.row_lengths() + 2
+
+
+def _beginnings(tokens: Any, counts: Any) -> Any:
+    """The first tokens of each row, as many as its count says."""
+    starts = tokens.row_starts()
+    return parts(tokens, starts, starts + counts)
 
 
 def lookup_table(keys: Any, values: Any, key_type: Any) -> Any:

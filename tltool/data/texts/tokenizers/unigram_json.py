@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tltool.data.preprocessing import NormalizationStep, UnigramPreprocessing
+from tltool.data.preprocessing import (
+    NormalizationStep,
+    TextPreprocessing,
+    UnigramPreprocessing,
+)
 
 NORMALIZERS: dict[NormalizationStep, tuple[dict[str, Any], ...]] = {
     "quotes": (
@@ -100,21 +104,34 @@ def _metaspace(contract: UnigramPreprocessing) -> dict[str, Any]:
     return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True}
 
 
+def pair_template(contract: TextPreprocessing) -> list[dict[str, Any]]:
+    """The tokens around the texts of a pair, as `TemplateProcessing` has them.
+
+    Where two end tokens are between them, there is one segment only.
+    """
+    second = 1 if contract.separators == 1 else 0
+
+    def part(kind: str, name: str, segment: int) -> dict[str, Any]:
+        return {kind: {"id": name, "type_id": segment}}
+
+    end = contract.end_token
+    return [
+        part("SpecialToken", contract.start_token, 0),
+        part("Sequence", "A", 0),
+        *[part("SpecialToken", end, 0)] * contract.separators,
+        part("Sequence", "B", second),
+        part("SpecialToken", end, second),
+    ]
+
+
 def _post_processor(contract: UnigramPreprocessing, ids: dict[str, int]) -> dict[str, Any]:
     start, end = contract.start_token, contract.end_token
 
-    def special(token: str, segment: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": token, "type_id": segment}}
-
-    def text(name: str, segment: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": segment}}
-
-    single = [special(start, 0), text("A", 0), special(end, 0)]
+    first, last = ({"SpecialToken": {"id": token, "type_id": 0}} for token in (start, end))
     return {
         "type": "TemplateProcessing",
-        "single": single,
-        # No model here takes pairs; a `tokenizer.json` must have a template for them.
-        "pair": [*single, text("B", 1), special(end, 1)],
+        "single": [first, {"Sequence": {"id": "A", "type_id": 0}}, last],
+        "pair": pair_template(contract),
         "special_tokens": {
             token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (start, end)
         },

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tltool.export.formats.base import Exported, ExportTarget, Format
 
 if TYPE_CHECKING:
-    from tltool.export.contract import Contract
+    from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
     from tltool.export.outputs import Run
 
@@ -45,7 +45,7 @@ class KerasFormat(Format):
 
         return read_keras(path)
 
-    def usage(self, contract: Contract, example: str) -> list[str]:
+    def usage(self, contract: Contract, example: Example) -> list[str]:
         """With tltool, and with Keras."""
         from tltool.export.formats.keras.usage import keras_usage
 

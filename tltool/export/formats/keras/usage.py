@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-from tltool.export.contract import Contract
+from tltool.export.contract import Contract, Example
 from tltool.export.sidecars.programs import raw_program
 
 _NOTE = Template("""\
@@ -18,7 +18,7 @@ model = keras.saving.load_model("model.keras", compile=False)
 ```""")
 
 
-def keras_usage(contract: Contract, example: str) -> list[str]:
+def keras_usage(contract: Contract, example: Example) -> list[str]:
     """See `Format.usage`."""
     return [
         "Run in this folder, with tltool installed:",

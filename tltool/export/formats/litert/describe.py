@@ -169,6 +169,7 @@ def _is_mediapipes(contract: ImagePreprocessing | TextPreprocessing) -> bool:
     """
     return (
         isinstance(contract, WordPiecePreprocessing)
+        and contract.pair is None  # it is given one text
         and contract.lowercase
         and not contract.by_words
         and contract.vocabulary[0] == contract.padding_token

@@ -11,7 +11,7 @@ from tltool.recipe.export_section import ExportSection
 if TYPE_CHECKING:
     import keras
 
-    from tltool.export.contract import Contract
+    from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
     from tltool.export.formats.kept_float import KeptFloat
     from tltool.export.formats.problems import Audit
@@ -75,7 +75,7 @@ class LiteRTFormat(Format):
 
         return inspect_tflite(path)
 
-    def usage(self, contract: Contract, example: str) -> list[str]:
+    def usage(self, contract: Contract, example: Example) -> list[str]:
         """With Python and NumPy, and where the code for apps is."""
         from tltool.export.sidecars.usage import array_usage
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tltool.export.formats.base import Exported, ExportTarget, Format
 
 if TYPE_CHECKING:
-    from tltool.export.contract import Contract
+    from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
     from tltool.export.outputs import Run
 
@@ -41,7 +41,7 @@ class OnnxFormat(Format):
 
         return read_onnx(path)
 
-    def usage(self, contract: Contract, example: str) -> list[str]:
+    def usage(self, contract: Contract, example: Example) -> list[str]:
         """With Python, onnxruntime and NumPy."""
         from tltool.export.sidecars.usage import array_usage
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tltool.data.batches.pipeline import make_preprocessor
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.data.texts.windows import word_tensors
-from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUT
+from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUTS
 from tltool.export.formats.tracing import input_specs, variables_of
 from tltool.model.joining import to_float32
 from tltool.support.files import atomic_path
@@ -29,10 +29,10 @@ def export_saved_model(
 
     Signatures, all with a free batch size:
 
-    - `serving_default`: `texts` or `images` (encoded bytes), string (n,), to
-      `probabilities` float32 (n, classes), `label` string (n,) and `score`
-      float32 (n,), or for regression to `prediction` float32 (n,) in the
-      target's own units.
+    - `serving_default`: `texts`, both of `text_a` and `text_b`, or `images`
+      (encoded bytes), string (n,), to `probabilities` float32 (n, classes),
+      `label` string (n,) and `score` float32 (n,), or for regression to
+      `prediction` float32 (n,) in the target's own units.
     - `model`: the preprocessed inputs (`image`, or the names in
       `TextPreprocessing.inputs`) to the raw output, `logits` (n, classes) or `standardised` (n, 1).
 
@@ -57,16 +57,18 @@ def _servable(
     module = tf.Module()
     module.model_weights = variables_of(model)
     module.preprocessor = preprocessor = make_preprocessor(preprocessing)
-    raw = tf.TensorSpec((None,), tf.string, name=RAW_INPUT[task.spec.modality])
+    raw = [tf.TensorSpec((None,), tf.string, name=n) for n in RAW_INPUTS[task.spec.modality]]
 
-    @tf.function(input_signature=[raw], autograph=False)
-    def serve(raw_inputs: Any) -> dict[str, Any]:
+    @tf.function(input_signature=raw, autograph=False)
+    def serve(first: Any, *second: Any) -> dict[str, Any]:
+        given = tf.stack([first, *second], axis=1) if second else first
+
         def raw_of(inputs: Any) -> Any:
             return model(inputs, training=False)
 
         if task.target.by_words:
-            return task.target.served(word_tensors(raw_inputs, preprocessor, raw_of))
-        return task.target.served(raw_of(preprocessor(raw_inputs)))
+            return task.target.served(word_tensors(given, preprocessor, raw_of))
+        return task.target.served(raw_of(preprocessor(given)))
 
     @tf.function(input_signature=[input_specs(model, batch=None)], autograph=False)
     def run_model(inputs: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tltool.recipe.export_section import ExportSection
 if TYPE_CHECKING:
     import keras
 
-    from tltool.export.contract import Contract
+    from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
     from tltool.export.formats.problems import Audit
     from tltool.export.outputs import Run
@@ -59,7 +59,7 @@ class SavedModelFormat(Format):
 
         return read_saved_model(path)
 
-    def usage(self, contract: Contract, example: str) -> list[str]:
+    def usage(self, contract: Contract, example: Example) -> list[str]:
         """With TensorFlow, and with TensorFlow Serving."""
         from tltool.export.formats.saved_model.usage import saved_model_usage
 

@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from tltool.data.batches.pipeline import model_inputs
-from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUT, Contract
-from tltool.export.feeding import encoded
+from tltool.export.contract import MAIN_SIGNATURE, Contract
+from tltool.export.feeding import raw_inputs
 from tltool.export.outputs import Outputs, Run
 from tltool.support.quiet import quiet
 
@@ -22,10 +22,10 @@ def saved_model_runner(path: Path, contract: Contract) -> Run:
     task, modality = contract.task, contract.task.spec.modality
 
     def serve(batch: Sequence[Any]) -> dict[str, Any]:
-        raw = tf.constant([encoded(value, modality) for value in batch])
+        raw = {name: tf.constant(column) for name, column in raw_inputs(batch, modality).items()}
         try:
             # Asked of `loaded` each time: it owns the weights and must stay alive.
-            return loaded.signatures[MAIN_SIGNATURE](**{RAW_INPUT[modality]: raw})
+            return loaded.signatures[MAIN_SIGNATURE](**raw)
         except tf.errors.InvalidArgumentError:
             model_inputs(batch, contract.preprocessing)  # names the input that cannot be read
             raise

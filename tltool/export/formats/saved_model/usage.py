@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from string import Template
 
-from tltool.export.contract import Contract
+from tltool.export.contract import RAW_INPUTS, Contract, Example
 from tltool.export.sidecars.programs import raw_program
 
 # Filled by string.Template, since JSON is full of braces.
 # https://www.tensorflow.org/tfx/serving/api_rest: a string that is no text goes as base64.
 _REQUEST = {
     "text": "curl -d '$body' \\\n  http://localhost:8501/v1/models/$file:predict",
+    "text_pair": "curl -d '$body' \\\n  http://localhost:8501/v1/models/$file:predict",
     "image": """\
 echo '{"inputs": {"$input": [{"b64": "'"$$(base64 < $path | tr -d '\\n')"'"}]}}' |
   curl -d @- http://localhost:8501/v1/models/$file:predict""",
 }
 
 
-def saved_model_usage(contract: Contract, example: str) -> list[str]:
+def saved_model_usage(contract: Contract, example: Example) -> list[str]:
     """See `Format.usage`."""
     return [
         "Run in this folder, with TensorFlow installed:",
@@ -30,13 +31,15 @@ def saved_model_usage(contract: Contract, example: str) -> list[str]:
     ]
 
 
-def _serving_request(contract: Contract, example: str) -> str:
+def _serving_request(contract: Contract, example: Example) -> str:
     """A command that asks TensorFlow Serving for the same; see `raw_program`."""
-    (tensor,) = contract.inputs
-    body = json.dumps({"inputs": {tensor.name: [example]}}, ensure_ascii=False)
+    names = RAW_INPUTS[contract.task.spec.modality]
+    values = [example] if isinstance(example, str) else example
+    inputs = {name: [value] for name, value in zip(names, values, strict=True)}
+    body = json.dumps({"inputs": inputs}, ensure_ascii=False)
     return Template(_REQUEST[contract.task.spec.modality]).substitute(
         file=contract.file,
-        input=tensor.name,
+        input=names[0],
         path=example,
         # A quote ends the shell's string: it is put between two of them.
         body=body.replace("'", "'\\''"),
