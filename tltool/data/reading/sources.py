@@ -354,7 +354,8 @@ def _own_rows(
 
 def _given(section: DataSection) -> set[str]:
     """The columns that a section names."""
-    named = (section.input_column, section.label_column, *(section.label_columns or ()))
+    one = (section.input_column, section.label_column)
+    named = (*one, *(section.input_columns or ()), *(section.label_columns or ()))
     return {name for name in named if name is not None}
 
 
