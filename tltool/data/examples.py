@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLIT_WORDS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""What folders, files and cells call the splits."""
+_SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+
+
+def split_named(word: str) -> Split | None:
+    """The split that a word of `SPLIT_WORDS` means, in capitals too; None for another word."""
+    return _SPLIT_OF.get(word.lower())
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 from tltool.data.examples import Split
+from tltool.data.reading.columns import Columns
 from tltool.data.reading.folders import (
     FILE_NAME,
     IMAGE_SUFFIXES,
@@ -17,7 +19,7 @@ from tltool.data.reading.folders import (
 )
 from tltool.data.reading.in_memory import label_columns
 from tltool.data.reading.rows import Broken, Row
-from tltool.data.reading.tables import Columns, column_names
+from tltool.data.reading.tables import column_names
 from tltool.data.reading.walk import files_below, subfolders, tell_omitted
 from tltool.recipe.schema import DataSection
 from tltool.support.errors import DataError
@@ -30,7 +32,13 @@ _LOG = logging.getLogger(__name__)
 def named_columns(section: DataSection, inputs: str) -> Columns:
     """The columns that a section names, the one of inputs as `inputs` where it names none."""
     labels = label_columns(section)
-    return Columns(section.input_column or inputs, labels.names, labels.several)
+    return Columns(
+        section.input_column or inputs,
+        labels.names,
+        labels.several,
+        section.split_column,
+        section.group_column,
+    )
 
 
 class ImageTable(NamedTuple):
@@ -51,8 +59,10 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
     if spec.target.many_columns and folder / ROBOFLOW_TABLE in tables:
         table = folder / ROBOFLOW_TABLE
         first, *others = column_names(table, encoding=section.encoding)
-        labels = section.label_columns or tuple(others)
-        return ImageTable(table, Columns(section.input_column or first, labels, True))
+        beside = {section.split_column, section.group_column}
+        labels = section.label_columns or tuple(name for name in others if name not in beside)
+        columns = replace(named_columns(section, first), labels=labels, several=True)
+        return ImageTable(table, columns)
     tables = [table for table in tables if table.name != ROBOFLOW_TABLE]
     if len(tables) > 1:
         raise DataError(

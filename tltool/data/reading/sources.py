@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +12,20 @@ from pydantic import ValidationError
 
 from tltool.data.examples import Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.columns import Columns, picture_in
 from tltool.data.reading.folders import read_class_folder, split_folders
 from tltool.data.reading.image_tables import (
     ImageTable,
     by_split,
     named_columns,
-    names_a_file,
     table_in,
     tell_unlisted,
 )
 from tltool.data.reading.in_memory import examples_from_python, label_columns
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
-from tltool.data.reading.tables import TABLE_SUFFIXES, Columns, read_table
+from tltool.data.reading.shards import Tables, matches, tables_in, tables_of
+from tltool.data.reading.tables import TABLE_SUFFIXES, read_table, table_suffix
 from tltool.data.reading.walk import exists
 from tltool.recipe.faults import faults_from
 from tltool.recipe.schema import OnError, Quoting
@@ -75,8 +77,8 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
             continue
         if split in parts:
             raise DataError(
-                f"data.{split} is given, and data.train={section.train} has a {split} folder too.",
-                hint="drop one; or point data.train at the train folder itself",
+                f"data.{split} is given, and data.train={section.train} has rows of {split} too.",
+                hint="drop one; or point data.train at its train part itself",
             )
         parts[split] = _read_one(source, section, spec, f"data.{split}", columns)
     return examples_of(parts, spec, section.on_error, _labels(section, columns))
@@ -187,38 +189,82 @@ def _read_source(
         The columns that hold inputs and labels, here and in whatever is read beside it: those
         that the section names, or those of the table in a folder of images; and the rows.
     """
-    path = _locate(source, spec, field_name)
+    found = _locate(source, spec, field_name)
     columns = named_columns(section, spec.modality)
-    if not path.is_dir():
-        return columns, {"train": _read_file(path, section, spec, columns)}
+    if tables := _tables(source, found, spec):
+        parts = {
+            split: [
+                row for file in files for row in read_rows(file, columns, section, spec.modality)
+            ]
+            for split, files in tables.items()
+        }
+        if "train" not in parts:
+            raise DataError(f"{field_name}: {source} has files of {' and '.join(parts)} alone.")
+        return columns, _by_column(parts, columns, source)
+    (path,) = found
     folders = split_folders(path)
-    tables = {split: table_in(folder, section, spec) for split, folder in folders.items()}
-    if found := tables["train"]:
-        columns = found.columns
+    beside = {split: table_in(folder, section, spec) for split, folder in folders.items()}
+    if found_table := beside["train"]:
+        columns = found_table.columns
     parts = {
         split: _read_folder(
-            folder, tables[split], section, spec, columns, complete=split == "train"
+            folder, beside[split], section, spec, columns, complete=split == "train"
         )
         for split, folder in folders.items()
     }
-    if found and folders["train"] == path:
+    if found_table and folders["train"] == path and columns.split is None:
         parts = by_split(parts["train"], path)
-    return columns, parts
+    return columns, _by_column(parts, columns, source)
+
+
+def _by_column(
+    parts: dict[Split, list[Row | Broken]], columns: Columns, source: str
+) -> dict[Split, list[Row | Broken]]:
+    """The rows of `train` by what their column says of splits, where there is one."""
+    if columns.split is None:
+        return parts
+    if len(parts) > 1:
+        raise DataError(
+            f"data.split_column={columns.split} is given, and {source} is divided into "
+            f"{' and '.join(parts)} already.",
+            hint="drop data.split_column, or name one of the parts",
+        )
+    divided: dict[Split, list[Row | Broken]] = {"train": []}
+    for row in parts["train"]:
+        split = row.split if isinstance(row, Row) else None
+        divided.setdefault(split or "train", []).append(row)
+    return divided
 
 
 def _read_one(
     source: str, section: DataSection, spec: TaskSpec, field_name: str, columns: Columns
 ) -> list[Row | Broken]:
-    path = _locate(source, spec, field_name)
-    if path.is_dir():
-        table = table_in(path, section, spec)
-        return _read_folder(path, table, section, spec, columns, complete=False)
-    return _read_file(path, section, spec, columns)
+    found = _locate(source, spec, field_name)
+    columns = replace(columns, split=None)
+    if tables := _tables(source, found, spec):
+        if len(tables) > 1:
+            raise DataError(
+                f"{field_name}: {source} has files of {' and '.join(tables)}.",
+                hint="name those of one of them by a pattern",
+            )
+        (files,) = tables.values()
+        return _rows_of(files, columns, section, spec)
+    (path,) = found
+    table = table_in(path, section, spec)
+    return _read_folder(path, table, section, spec, columns, complete=False)
 
 
-def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
+def _rows_of(
+    files: Sequence[Path], columns: Columns, section: DataSection, spec: TaskSpec
+) -> list[Row | Broken]:
+    return [row for file in files for row in read_rows(file, columns, section, spec.modality)]
+
+
+def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
+    """The path that a recipe means, or those that its pattern matches."""
     if not source.startswith(SAMPLE_PREFIX):
-        return resolve(source, field_name)
+        there = exists(Path(source).expanduser())
+        return (not there and matches(source)) or [resolve(source, field_name)]
     chosen = sample(source.removeprefix(SAMPLE_PREFIX))
     if chosen.modality != spec.modality:
         raise DataError(
@@ -226,7 +272,22 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
             hint=f"samples for {spec.name}: "
             + (", ".join(s.name for s in SAMPLES.values() if s.task == spec.name) or "none"),
         )
-    return fetch_sample(chosen.name) / chosen.data
+    return [fetch_sample(chosen.name) / chosen.data]
+
+
+def _tables(source: str, found: list[Path], spec: TaskSpec) -> Tables:
+    """The tables to read, by their split; none for a folder whose files are the inputs."""
+    if len(found) > 1:
+        return tables_of(source, found)
+    (path,) = found
+    if path.is_dir():
+        return tables_in(path)
+    if table_suffix(path) is None and spec.modality == "image":
+        raise DataError(
+            f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
+            hint="name the folder that holds the class folders",
+        )
+    return {"train": [path]}
 
 
 def _read_folder(
@@ -239,9 +300,15 @@ def _read_folder(
     complete: bool,
 ) -> list[Row | Broken]:
     if table is not None:
-        rows = _read_file(table.path, section, spec, columns)
+        rows = read_rows(table.path, columns, section, spec.modality)
         tell_unlisted(folder, table.path, rows)
         return rows
+    for field, column in (("split_column", columns.split), ("group_column", columns.group)):
+        if column is not None:
+            raise DataError(
+                f"data.{field}={column} names a column, and {folder} has no table.",
+                hint="give a table with the paths of the files, their classes and that column",
+            )
     if not spec.target.from_folders:
         raise DataError(
             f"{folder} is a folder; {spec.name} needs a table with a {spec.target.noun} for each "
@@ -249,17 +316,6 @@ def _read_folder(
             hint=f"make a CSV with the columns {' and '.join(columns.names)}",
         )
     return read_class_folder(folder, spec.modality, encoding=section.encoding, complete=complete)
-
-
-def _read_file(
-    path: Path, section: DataSection, spec: TaskSpec, columns: Columns
-) -> list[Row | Broken]:
-    if path.suffix.lower() not in TABLE_SUFFIXES and spec.modality == "image":
-        raise DataError(
-            f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
-            hint="name the folder that holds the class folders",
-        )
-    return read_rows(path, columns, section, spec.modality)
 
 
 def read_rows(
@@ -270,26 +326,30 @@ def read_rows(
     Args:
         path: As for `read_table`.
         columns: The columns to read.
-        section: Delimiter, quoting and encoding.
+        section: Delimiter, quoting and encoding, and where images are.
         modality: What inputs are.
 
     Raises:
         DataError: As `read_table`.
     """
-    rows = read_table(
+    return read_table(
         path,
-        columns,
+        wanted(columns, path, section, modality),
         delimiter=section.delimiter,
         encoding=section.encoding,
         quoting=section.quoting,
     )
-    if modality == "text":
-        return rows
-    return [_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
 
 
-def _beside(row: Row, folder: Path) -> Row:
-    """Takes an image path of a table as relative to the table's folder."""
-    if not names_a_file(row):
-        return row
-    return row._replace(input=str(folder / row.input.strip()))
+def wanted(columns: Columns, path: Path, section: DataSection, modality: Modality) -> Columns:
+    """The columns of a table, with what turns cells into the paths of images.
+
+    Raises:
+        DataError: There is no folder `data.image_root`.
+    """
+    if modality != "image":
+        return columns
+    root = section.image_root
+    folder = path.parent if root is None else resolve(root, "data.image_root")
+    picture = partial(picture_in, folder=folder, suffix=section.image_suffix or "")
+    return replace(columns, picture=picture)
