@@ -45,6 +45,8 @@ class Examples:
         skipped: What was left out under `data.on_error: skip`, one line each.
         kind: The kind of the targets.
         columns: Names of the columns that the targets come from.
+        groups: What each row belongs to that is not divided, such as a patient; empty
+            where the data does not say.
         tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
     """
 
@@ -56,12 +58,15 @@ class Examples:
     skipped: tuple[str, ...] = field(default=())
     kind: type[Target] = ClassTarget
     columns: tuple[str, ...] = ()
+    groups: Sequence[str] = ()
     tokens: Tokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}
         if self.tokens is not None:
             lengths.add(len(self.tokens))
+        if self.groups:
+            lengths.add(len(self.groups))
         if len(lengths) != 1:
             raise ValueError(f"The columns of Examples differ in length: {sorted(lengths)}.")
 
@@ -76,6 +81,7 @@ class Examples:
             targets=[self.targets[i] for i in rows],
             splits=[self.splits[i] for i in rows],
             origins=[self.origins[i] for i in rows],
+            groups=[self.groups[i] for i in rows] if self.groups else (),
             tokens=None if self.tokens is None else self.tokens.take(rows),
         )
 

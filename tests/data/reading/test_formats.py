@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -18,8 +19,11 @@ from tiny import write_images
 from tltool.data.checks.doctor import check_examples
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.reading.columns import Columns
+from tltool.data.reading.sources import examples_from_python, load_labelled
 from tltool.data.reading.tables import column_names, read_table
+from tltool.recipe.recipe import DataSection
 from tltool.runs.predict import collect_inputs
+from tltool.support.errors import DataError
 from tltool.support.files import cache_dir
 from tltool.tasks.table import TASKS
 
@@ -353,3 +357,59 @@ def test_tables_whose_images_lack_folder_and_suffix(tmp_path):
     assert [Path(path).name for path in examples.inputs] == ["000.jpg", "001.JPG", "2.jpg"]
     error = refused(table, IMAGE, image_root=str(tmp_path / "q"))
     assert "data.image_root: there is no file or folder" in error.message
+
+
+# ---- splits and groups -----------------------------------------------------------------------
+
+SPLIT_TABLE = """text,label,fold,who
+a,x,train,p1
+b,y,Val,p2
+c,x,dev,p2
+d,y,TEST,p3
+e,x,train,p1
+f,y,train, p4
+"""
+
+
+def test_a_column_says_the_splits_and_another_the_groups(tmp_path):
+    path = write(tmp_path / "a.csv", SPLIT_TABLE)
+    examples = load(path, split_column="fold", group_column="who")
+    assert list(examples.splits) == ["train"] * 3 + ["validation"] * 2 + ["test"]
+    assert list(examples.groups) == ["p1", "p1", "p4", "p2", "p2", "p3"]
+    write(path, SPLIT_TABLE.replace("TEST,p3", "held out,").replace("dev,p2", ",p2"))
+    message = refused(path, split_column="fold").message
+    assert f"{path}:4: the split '' is none of train, training, validation" in message
+    assert f"{path}:5: the split 'held out' is none of" in message
+    assert f"{path}:5: the group is empty" in refused(path, group_column="who").message
+    assert "no column 'whom'" in refused(path, group_column="whom").message
+
+
+def test_splits_are_said_once(tmp_path):
+    path = write(tmp_path / "a.csv", SPLIT_TABLE)
+    error = refused(path, split_column="fold", test=str(path))
+    assert "data.test is given, and" in error.message
+    write(tmp_path / "d" / "train.csv", SPLIT_TABLE)
+    write(tmp_path / "d" / "test.csv", SPLIT_TABLE)
+    assert "is divided into train and test already" in (
+        refused(tmp_path / "d", split_column="fold").message
+    )
+    write_images(tmp_path / "p", per_class=1)
+    assert "has no table" in refused(tmp_path / "p", IMAGE, group_column="who").message
+
+
+def test_other_data_needs_neither_splits_nor_groups(tmp_path):
+    section = DataSection(split_column="fold", group_column="who")
+    path = write(tmp_path / "a.csv", SPLIT_TABLE)
+    assert list(load_labelled(path, section, TEXT).inputs) == ["d"]
+    plain = write(tmp_path / "b.csv", "text,label\na,x\nb,y\n")
+    assert len(load_labelled(plain, section, TEXT)) == 2
+
+
+def test_frames_have_splits_and_groups_too(tmp_path):
+    path = write(tmp_path / "a.csv", SPLIT_TABLE)
+    section = DataSection(split_column="fold", group_column="who")
+    examples = examples_from_python(pd.read_csv(path), TEXT, section)
+    assert examples.splits.count("test") == 1
+    assert examples.groups[0] == "p1"
+    with pytest.raises(DataError, match="names a column, and a tuple has none"):
+        examples_from_python((["a", "b"], ["x", "y"]), TEXT, section)

@@ -29,6 +29,7 @@ class _Columns:
     targets: list[Any] = field(default_factory=list)
     splits: list[Split | None] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
 
 def examples_of(
@@ -75,6 +76,8 @@ def join_rows(
             filled.targets.append(target)
             filled.splits.append(None if split == "train" and not decided else split)
             filled.origins.append(row.origin)
+            if isinstance(row, Row) and row.group is not None:
+                filled.groups.append(row.group)
     skipped = settle(broken, on_error)
     return Examples(
         spec.modality,
@@ -85,6 +88,7 @@ def join_rows(
         skipped,
         spec.target,
         columns.names,
+        filled.groups,
     )
 
 

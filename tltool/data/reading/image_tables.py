@@ -17,7 +17,7 @@ from tltool.data.reading.folders import (
     label_tables,
     split_of,
 )
-from tltool.data.reading.in_memory import label_columns
+from tltool.data.reading.in_memory import named_columns
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.tables import column_names
 from tltool.data.reading.walk import files_below, subfolders, tell_omitted
@@ -27,18 +27,6 @@ from tltool.support.words import listed
 from tltool.tasks.table import TaskSpec
 
 _LOG = logging.getLogger(__name__)
-
-
-def named_columns(section: DataSection, inputs: str) -> Columns:
-    """The columns that a section names, the one of inputs as `inputs` where it names none."""
-    labels = label_columns(section)
-    return Columns(
-        section.input_column or inputs,
-        labels.names,
-        labels.several,
-        section.split_column,
-        section.group_column,
-    )
 
 
 class ImageTable(NamedTuple):

@@ -17,15 +17,19 @@ from tltool.data.reading.folders import read_class_folder, split_folders
 from tltool.data.reading.image_tables import (
     ImageTable,
     by_split,
-    named_columns,
     table_in,
     tell_unlisted,
 )
-from tltool.data.reading.in_memory import examples_from_python, label_columns
+from tltool.data.reading.in_memory import (
+    by_column,
+    examples_from_python,
+    label_columns,
+    named_columns,
+)
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
 from tltool.data.reading.shards import Tables, matches, tables_in, tables_of
-from tltool.data.reading.tables import TABLE_SUFFIXES, read_table, table_suffix
+from tltool.data.reading.tables import TABLE_SUFFIXES, column_names, read_table, table_suffix
 from tltool.data.reading.walk import exists
 from tltool.recipe.faults import faults_from
 from tltool.recipe.schema import OnError, Quoting
@@ -129,15 +133,16 @@ def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> E
     """Reads labelled data to measure a model on: every row becomes "test".
 
     Args:
-        source: A folder, a table, or `sample:NAME`; of a folder with `train/`
-            and `test/` folders, the test folder.
+        source: As `data.train`; of data that is divided, such as by `train/` and `test/`
+            folders or by `split_column` where there is such a column, the test part.
         section: Column names, and what to do about broken rows.
         spec: The task.
 
     Raises:
         DataError: It can't be found, read or used, or holds no usable row.
     """
-    columns, parts = _read_source(str(source), section, spec, "data")
+    section = section.model_copy(update={"group_column": None})
+    columns, parts = _read_source(str(source), section, spec, "data", splits_needed=False)
     rows = parts["test"] if "test" in parts else parts["train"]
     examples = join_rows({"test": rows}, spec, section.on_error, _labels(section, columns))
     if not len(examples):
@@ -181,9 +186,18 @@ def _labels(section: DataSection, columns: Columns) -> LabelColumns:
 
 
 def _read_source(
-    source: str, section: DataSection, spec: TaskSpec, field_name: str
+    source: str,
+    section: DataSection,
+    spec: TaskSpec,
+    field_name: str,
+    *,
+    splits_needed: bool = True,
 ) -> tuple[Columns, dict[Split, list[Row | Broken]]]:
     """Reads `data.train`, which may be a folder of split folders.
+
+    Args:
+        source, section, spec, field_name: What is read, how, as what, and who names it.
+        splits_needed: Whether a table must have the section's `split_column`.
 
     Returns:
         The columns that hold inputs and labels, here and in whatever is read beside it: those
@@ -192,6 +206,9 @@ def _read_source(
     found = _locate(source, spec, field_name)
     columns = named_columns(section, spec.modality)
     if tables := _tables(source, found, spec):
+        if not splits_needed and columns.split is not None:
+            names = column_names(next(iter(tables.values()))[0], **_text_options(section))
+            columns = columns if columns.split in names else replace(columns, split=None)
         parts = {
             split: [
                 row for file in files for row in read_rows(file, columns, section, spec.modality)
@@ -229,11 +246,7 @@ def _by_column(
             f"{' and '.join(parts)} already.",
             hint="drop data.split_column, or name one of the parts",
         )
-    divided: dict[Split, list[Row | Broken]] = {"train": []}
-    for row in parts["train"]:
-        split = row.split if isinstance(row, Row) else None
-        divided.setdefault(split or "train", []).append(row)
-    return divided
+    return by_column(parts["train"])
 
 
 def _read_one(
@@ -332,13 +345,16 @@ def read_rows(
     Raises:
         DataError: As `read_table`.
     """
-    return read_table(
-        path,
-        wanted(columns, path, section, modality),
-        delimiter=section.delimiter,
-        encoding=section.encoding,
-        quoting=section.quoting,
-    )
+    columns = wanted(columns, path, section, modality)
+    return read_table(path, columns, **_text_options(section))
+
+
+def _text_options(section: DataSection) -> dict[str, Any]:
+    return {
+        "delimiter": section.delimiter,
+        "encoding": section.encoding,
+        "quoting": section.quoting,
+    }
 
 
 def wanted(columns: Columns, path: Path, section: DataSection, modality: Modality) -> Columns:
