@@ -205,9 +205,9 @@ def _read_source(
     """
     found = _locate(source, spec, field_name)
     columns = named_columns(section, spec.modality)
-    if tables := _tables(source, found, spec):
+    if tables := tables_at(source, found):
         if not splits_needed and columns.split is not None:
-            names = column_names(next(iter(tables.values()))[0], **_text_options(section))
+            names = column_names(next(iter(tables.values()))[0], **text_options(section))
             columns = columns if columns.split in names else replace(columns, split=None)
         parts = {
             split: [
@@ -254,7 +254,7 @@ def _read_one(
 ) -> list[Row | Broken]:
     found = _locate(source, spec, field_name)
     columns = replace(columns, split=None)
-    if tables := _tables(source, found, spec):
+    if tables := tables_at(source, found):
         if len(tables) > 1:
             raise DataError(
                 f"{field_name}: {source} has files of {' and '.join(tables)}.",
@@ -273,11 +273,27 @@ def _rows_of(
     return [row for file in files for row in read_rows(file, columns, section, spec.modality)]
 
 
+def located(source: str, field_name: str) -> list[Path]:
+    """The path that a recipe means, or those that its pattern matches.
+
+    Args:
+        source: As `data.train`; what is not on this machine is fetched.
+        field_name: Who names it, for messages.
+
+    Raises:
+        DataError: There is no such data, or it cannot be fetched.
+    """
+    if source.startswith(SAMPLE_PREFIX):
+        chosen = sample(source.removeprefix(SAMPLE_PREFIX))
+        return [fetch_sample(chosen.name) / chosen.data]
+    there = exists(Path(source).expanduser())
+    return (not there and matches(source)) or [resolve(source, field_name)]
+
+
 def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
-    """The path that a recipe means, or those that its pattern matches."""
+    """As `located`, but for samples of another modality than the task's."""
     if not source.startswith(SAMPLE_PREFIX):
-        there = exists(Path(source).expanduser())
-        return (not there and matches(source)) or [resolve(source, field_name)]
+        return located(source, field_name)
     chosen = sample(source.removeprefix(SAMPLE_PREFIX))
     if chosen.modality != spec.modality:
         raise DataError(
@@ -285,20 +301,29 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
             hint=f"samples for {spec.name}: "
             + (", ".join(s.name for s in SAMPLES.values() if s.task == spec.name) or "none"),
         )
-    return [fetch_sample(chosen.name) / chosen.data]
+    return located(source, field_name)
 
 
-def _tables(source: str, found: list[Path], spec: TaskSpec) -> Tables:
-    """The tables to read, by their split; none for a folder whose files are the inputs."""
+def tables_at(source: str, found: Sequence[Path]) -> Tables:
+    """The tables that data consists of, by their split; none where the files are the inputs.
+
+    Args:
+        source: As `data.train`, for messages.
+        found: What `located` found for it.
+
+    Raises:
+        DataError: They are no tables, or not of one data set.
+    """
     if len(found) > 1:
         return tables_of(source, found)
     (path,) = found
     if path.is_dir():
         return tables_in(path)
-    if table_suffix(path) is None and spec.modality == "image":
+    if table_suffix(path) is None:
         raise DataError(
-            f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
-            hint="name the folder that holds the class folders",
+            f"{path} is neither a folder nor a table ({', '.join(TABLE_SUFFIXES)}).",
+            hint="name the folder that holds the class folders, or a table; save an old "
+            "spreadsheet as CSV (UTF-8)",
         )
     return {"train": [path]}
 
@@ -346,10 +371,11 @@ def read_rows(
         DataError: As `read_table`.
     """
     columns = wanted(columns, path, section, modality)
-    return read_table(path, columns, **_text_options(section))
+    return read_table(path, columns, **text_options(section))
 
 
-def _text_options(section: DataSection) -> dict[str, Any]:
+def text_options(section: DataSection) -> dict[str, Any]:
+    """How a section says that the text of a table is read: arguments of `read_table`."""
     return {
         "delimiter": section.delimiter,
         "encoding": section.encoding,
