@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 
 # What `datasets` writes with save_to_disk: of one data set, and of its splits.
 _STATE, _SPLITS_FILE = "state.json", "dataset_dict.json"
+NOT_ROWS = {"dataset_info.json", "dataset_infos.json", _STATE, _SPLITS_FILE}
+"""Files of JSON that tell of data sets and hold no rows."""
 
 Tables = Mapping[Split, Sequence[Path]]
 """The files that each split consists of, in their order."""
@@ -121,7 +123,7 @@ def _shards(folder: Path) -> Tables:
     own = [path for path in entries(folder, []) if not is_folder(path)]
     if label_tables(folder) or any(path.suffix.lower() in IMAGE_SUFFIXES for path in own):
         return {}
-    tables = [path for path in own if table_suffix(path)]
+    tables = [path for path in own if table_suffix(path) and path.name not in NOT_ROWS]
     apart = [path for path in inner if split_named(path.name) is None]
     if apart:
         if tables:

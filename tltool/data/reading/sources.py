@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tltool.data.examples import Examples, Split
+from tltool.data.reading import hub_data
 from tltool.data.reading.assemble import examples_of, join_rows
 from tltool.data.reading.columns import Columns, picture_in
 from tltool.data.reading.folders import read_class_folder, split_folders
@@ -286,6 +287,8 @@ def located(source: str, field_name: str) -> list[Path]:
     if source.startswith(SAMPLE_PREFIX):
         chosen = sample(source.removeprefix(SAMPLE_PREFIX))
         return [fetch_sample(chosen.name) / chosen.data]
+    if source.startswith(hub_data.PREFIX):
+        return hub_data.fetch_hub_data(source)
     there = exists(Path(source).expanduser())
     return (not there and matches(source)) or [resolve(source, field_name)]
 
