@@ -43,14 +43,25 @@ class DataSection(Section):
     Attributes:
         train: A folder of images (one folder a class, or `train/`, `validation/`
             and `test/` folders of those; or with a table beside the pictures,
-            `metadata.csv`, `.jsonl` or `.parquet`, or `_classes.csv`), a
-            CSV/TSV/JSONL/Parquet file, or `sample:NAME` for a set that tltool
-            fetches itself.
+            `metadata.csv`, `.jsonl` or `.parquet`, or `_classes.csv`); a table
+            (CSV, TSV, JSON, JSON lines, Excel, Parquet, Arrow, TFRecord, tar of
+            WebDataset), several by a pattern such as `data/train-*.parquet`, a
+            folder of them, or one that `datasets` saved;
+            `hf://datasets/org/name[@revision][/path]`; or `sample:NAME` for a
+            set that tltool fetches itself.
         validation, test: Separate data of the same form; null splits them off `train`.
         validation_fraction, test_fraction: Share of the examples split off
             (stratified by class), where no separate data is given.
-        input_column: Column with the text, or with the path of the image file
-            (relative to the table's own folder).
+        input_column: Column with the text, or with the image: the path of its
+            file (relative to the table's own folder), or its bytes.
+        image_root: Folder that the paths of images in tables are relative to,
+            looked up as `train` is; null takes the table's own.
+        image_suffix: Added to the paths of images in tables that do not end in it.
+        split_column: Column that says which rows of `train` are of which split:
+            `train`, `validation` (`val`, `valid`, `dev`) or `test`.
+        group_column: Column with what rows belong to that must not be divided,
+            such as a patient, an author or a video: all rows of a group are on
+            one side of every split and of every fold of a cross-validation.
         label_column: Column with the class name, with the labels of a row
             (`sea|trees`, `sea; trees`, a JSON list), with the number, or with the
             path of the mask; null takes `label`, or `mask` for segmentation.
@@ -81,6 +92,10 @@ class DataSection(Section):
     test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
     label_column: str | None = None
+    image_root: str | None = None
+    image_suffix: str | None = None
+    split_column: str | None = None
+    group_column: str | None = None
     label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     mask_classes: dict[Label, MaskCode] | None = None

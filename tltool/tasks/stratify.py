@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from tltool.support.errors import DataError
@@ -121,6 +121,78 @@ def over_label_sets(
                     left[label] -= sizes[group]
         del left[rarest]
     return [chosen[group] for group in range(len(sets))]
+
+
+def by_groups(
+    strata: Sequence[str], groups: Sequence[Sequence[int]], shares: Mapping[str, float]
+) -> list[str | None]:
+    """Takes each part's share of every stratum as far as whole groups of many rows allow.
+
+    Groups are given away from the largest to the smallest, in the order of the
+    draw where they are equal: each to the part by which the squares of what the
+    parts have too much or too little of each stratum, relative to the stratum,
+    grow the least (as scikit-learn's StratifiedGroupKFold does for equal
+    shares). The first group with a stratum is left, where anything is.
+
+    Args:
+        strata: Of each row.
+        groups: The rows of each group, in the order of the draw.
+        shares: As for `by_strata`.
+
+    Returns:
+        The part of each group; None for what is left, whose share is the rest of 1.
+
+    Raises:
+        DataError: There are too few groups for a part to have one.
+    """
+    totals = Counter(strata)
+    counts = [Counter(strata[row] for row in rows) for rows in groups]
+    shares_of: dict[str | None, float] = {None: 1.0 - sum(shares.values())}
+    shares_of.update(shares)
+    lacking = {
+        part: {name: share * total for name, total in totals.items()}
+        for part, share in shares_of.items()
+    }
+    parts: list[str | None] = [None] * len(groups)
+    left = Counter[str]()
+
+    def gain(part: str | None, found: Counter[str]) -> float:
+        return sum(
+            number * (2 * lacking[part][name] - number) / totals[name]
+            for name, number in found.items()
+        )
+
+    for group in sorted(range(len(groups)), key=lambda group: -len(groups[group])):
+        found = counts[group]
+        new = any(not left[name] for name in found)
+        part = None if new else max(shares_of, key=lambda one: gain(one, found))
+        parts[group] = part
+        if part is None:
+            left.update(found)
+        for name, number in found.items():
+            lacking[part][name] -= number
+    for part in shares:
+        if part not in parts:
+            spare = [
+                group
+                for group, found in enumerate(counts)
+                if parts[group] is None and all(left[n] > found[n] for n in found)
+            ]
+            if not spare:
+                raise _too_few_groups(part, len(groups), shares)
+            smallest = min(spare, key=lambda group: len(groups[group]))
+            parts[smallest] = part
+            left.subtract(counts[smallest])
+    return parts
+
+
+def _too_few_groups(part: str, number: int, shares: Mapping[str, float]) -> DataError:
+    return DataError(
+        f"{count(number, 'group')} of rows cannot be divided: none is left for {part}, since "
+        "train needs the others.",
+        hint="add groups, give the splits yourself, or set "
+        + " or ".join(f"data.{name}_fraction=0" for name in shares),
+    )
 
 
 def in_turns(strata: Sequence[str], count: int) -> list[int]:

@@ -153,6 +153,8 @@ class Target(ABC):
     """The column of tables that has the targets where a recipe names none."""
     file_labels: ClassVar[bool] = False
     """Whether a label in a table is the path of a file, relative to the table's folder."""
+    own_files: ClassVar[bool] = False
+    """Whether `file_rows` reads files, also such as are no tables."""
     own_recipe: ClassVar[str] = ""
     """The shipped recipe for data of one's own; empty takes that of the modality."""
     folder_hint: ClassVar[str] = ""
@@ -196,10 +198,10 @@ class Target(ABC):
     def file_rows(
         cls, path: Path, text: str, columns: Sequence[str | None]
     ) -> list[tuple[Any, Any, str]] | None:
-        """The rows of a file in a form of the kind's own; None where it is no such file.
+        """The rows of a file in a form of the kind's own, where `own_files`; None for a table.
 
         Args:
-            path: The file.
+            path: The file, no table of binary content.
             text: Its content.
             columns: Names of the columns of inputs and labels, None where none is named.
 
