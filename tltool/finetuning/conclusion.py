@@ -179,6 +179,7 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
         raw_outputs(untrained.model, test, untrained.preprocessing),
         test.targets,
         run.task,
+        groups=train.groups,
     )
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tltool.support.errors import DataError
 from tltool.support.words import count, natural_key
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
 TINY = 1e-9
 """What is left of 1 by rounding alone when shares that add up to it are taken off."""
+_MOST_STRATA = 100
+"""Different targets up to which folds of groups are stratified by them."""
 SHOWN = 20
 """Strata that are too small and named."""
 _UNLABELLED = ""  # Stands for the label of rows that have none.
@@ -193,6 +202,45 @@ def _too_few_groups(part: str, number: int, shares: Mapping[str, float]) -> Data
         hint="add groups, give the splits yourself, or set "
         + " or ".join(f"data.{name}_fraction=0" for name in shares),
     )
+
+
+def group_folds(
+    truth: Array, groups: Sequence[str], count: int, seed: int
+) -> list[tuple[Array, Array]]:
+    """Folds of a cross-validation with whole groups, stratified by targets where few differ.
+
+    Args:
+        truth: Of the rows, (n, ...).
+        groups: What each row belongs to.
+        count: Folds.
+        seed: Of the draw.
+
+    Returns:
+        Row numbers to fit on and to score, as scikit-learn's StratifiedGroupKFold gives
+        them; a fold without groups is left out.
+
+    Raises:
+        DataError: There are fewer groups than folds.
+    """
+    import numpy as np
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    number = len(set(groups))
+    if not 2 <= count <= number:
+        raise DataError(
+            f"{count} folds need {count} groups of rows, and 2 at least; there are {number}.",
+            hint="take fewer folds, or drop data.group_column",
+        )
+    rows = np.asarray(truth).reshape(len(groups), -1)
+    distinct, strata = np.unique(rows, axis=0, return_inverse=True)
+    if len(distinct) > _MOST_STRATA:
+        strata = np.zeros(len(groups), int)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with fewer rows than folds is missing from some of them, which does no harm.
+        warnings.simplefilter("ignore", UserWarning)
+        folds = list(splitter.split(rows, strata.reshape(-1), list(groups)))
+    return [(fitted, scored) for fitted, scored in folds if len(fitted) and len(scored)]
 
 
 def in_turns(strata: Sequence[str], count: int) -> list[int]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
-from tltool.tasks.stratify import by_strata, in_turns
+from tltool.tasks.stratify import by_strata, group_folds, in_turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -314,6 +314,14 @@ class Target(ABC):
         Raises:
             DataError: There are too few rows for so many folds.
         """
+
+    def folds_of(
+        self, truth: Array, count: int, seed: int, groups: Sequence[str]
+    ) -> list[tuple[Array, Array]]:
+        """As `folds`; where rows have groups, with all rows of one on one side."""
+        if groups:
+            return group_folds(truth, groups, count, seed)
+        return self.folds(truth, count, seed)
 
     @abstractmethod
     def most_folds(self, truth: Array) -> int:
