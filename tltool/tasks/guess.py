@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.label_cells import found_separator
-from tltool.tasks.table import Modality
+from tltool.tasks.table import TASKS, Modality, TaskSpec
 from tltool.tasks.values import BadValueError, choices_in, label_text
 
 _SEPARATED = 0.05
 """Share of cells with a separator from which it separates labels."""
+_TRIED = 20
 
 
 def likely_task(modality: Modality, cells: Sequence[Any]) -> str:
@@ -22,6 +24,44 @@ def likely_task(modality: Modality, cells: Sequence[Any]) -> str:
         cells: The labels of some rows as a table has them, tuples of several columns.
     """
     return f"{modality}-{_kind(cells)}"
+
+
+def known_task(
+    columns: Mapping[str, Sequence[Any]], spec: TaskSpec | None = None
+) -> tuple[str, str, str] | None:
+    """The task of a table with columns that a kind of target knows, and those columns.
+
+    Args:
+        columns: Cells of some rows by the names of the columns.
+        spec: The one task that counts; None for all.
+
+    Returns:
+        Task, column of inputs and column of labels; None where no such pair is there, or
+        its cells do not fit each other.
+    """
+    for one in TASKS.values() if spec is None else [spec]:
+        for inputs, labels in one.target.known_columns:
+            label = next((name for name in labels if name in columns), None)
+            if label is not None and inputs in columns:
+                cells = zip(columns[inputs], columns[label], strict=False)
+                if _all_join(one, list(islice(cells, _TRIED))):
+                    return one.name, inputs, label
+    return None
+
+
+def _all_join(spec: TaskSpec, pairs: Sequence[tuple[Any, Any]]) -> bool:
+    try:
+        for value, label in pairs:
+            spec.target.joined(value, label)
+    except BadValueError:
+        return False
+    return any(label is not None and len(label) for _, label in pairs)
+
+
+def task_of_files(modality: Modality) -> str | None:
+    """The task whose labels are files, such as masks; None where there is none."""
+    found = (s.name for s in TASKS.values() if s.modality == modality and s.target.file_labels)
+    return next(found, None)
 
 
 def is_mark(cell: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tltool.data.reading.sources import (
     SAMPLE_PREFIX,
     load_examples,
     located,
+    own_form,
     reading,
     tables_at,
     text_options,
@@ -38,8 +39,8 @@ from tltool.data.splits import split_examples
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
 from tltool.support.files import size_of
-from tltool.tasks.guess import is_mark, likely_task
-from tltool.tasks.table import TASKS, Modality
+from tltool.tasks.guess import is_mark, known_task, likely_task, task_of_files
+from tltool.tasks.table import TASKS, Modality, TaskSpec
 from tltool.tasks.values import BadValueError, as_text, is_missing
 
 LOOKED_AT = 1000
@@ -55,6 +56,9 @@ _LABEL_NAMES = (
     *("sentiment", "stars", "rating", "score", "emotion", "emotions", "intent", "topic", "tags"),
     *("genre", "genres", "species", "breed", "diagnosis", "y"),
 )
+_IMAGE_NAMES = ("image", FILE_NAME, "filename", "img", "picture", "photo", "path")
+_MASK_NAMES = ("mask", "annotation", "segmentation", "label")
+_PICTURES = {"images", "image files"}
 _SPLIT_NAMES = ("split", "set", "subset", "partition", "fold")
 _GROUP_WORDS = ("patient", "subject", "speaker", "author", "user", "video", "group")
 
@@ -85,8 +89,10 @@ class _Column:
         """What it holds, in words."""
         if not self.values:
             return "nothing"
-        if any(isinstance(value, Mapping) or _is_picture(value) for value in self.values):
+        if any(map(_is_picture, self.values)):
             return "images"
+        if any(isinstance(value, Mapping) for value in self.values):
+            return "objects"
         texts = self.texts
         if len(texts) < len(self.values):
             return "lists"
@@ -96,7 +102,8 @@ class _Column:
 
     def shown(self) -> dict[str, Any]:
         """A line about it."""
-        example = repr(self.values[0]) if self.kind == "lists" else next(iter(self.texts), "")
+        listing = self.kind in {"lists", "objects"}
+        example = repr(self.values[0]) if listing else next(iter(self.texts), "")
         return {
             "column": self.name,
             "holds": self.kind,
@@ -107,6 +114,8 @@ class _Column:
 
 
 def _is_picture(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and value.keys() <= {"bytes", "path"}
     return isinstance(value, bytes) and image_format(value) is not None
 
 
@@ -139,37 +148,77 @@ def inspect_data(
     """
     section = reading(DataSection(train=source), **(how or {}))
     found = located(source, "data")
+    looked = _own_form(found, section, [TASKS[task]] if task else [])
+    if looked is None:
+        try:
+            looked = _looked_at(source, found, section, task)
+        except DataError:
+            looked = None if task else _own_form(found, section, TASKS.values())
+            if looked is None:
+                raise
+    fields = {**looked.fields, **_given(section)}
+    summary, problems = _read(looked.task, source, fields)
+    return {
+        "source": source,
+        "format": looked.format,
+        "files": looked.tables,
+        "bytes": sum(size_of(path) for path in looked.files),
+        "columns": [column.shown() for column in looked.columns],
+        "remarks": list(looked.remarks),
+        "recipe": {"task": looked.task, "data": {"train": source, **fields}},
+        "summary": summary,
+        "problems": problems,
+    }
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What data looks like: its task, the fields that read it, and what is told of it."""
+
+    task: str
+    format: str
+    files: Sequence[Path]
+    tables: int = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    columns: Sequence[_Column] = ()
+    remarks: Sequence[str] = ()
+
+
+def _own_form(
+    found: Sequence[Path], section: DataSection, specs: Iterable[TaskSpec]
+) -> _Looked | None:
+    """Data in a form that only the kind of target of one of some tasks has; None for others."""
+    for spec in specs:
+        with suppress(DataError):
+            if len(found) == 1 and (own := own_form(found[0], section, spec)):
+                return _Looked(spec.name, own, found)
+    return None
+
+
+def _looked_at(
+    source: str, found: Sequence[Path], section: DataSection, task: str | None
+) -> _Looked:
     tables = tables_at(source, found)
     folder = found[0] if not tables else None
     files = [file for part in tables.values() for file in part]
     table = files[0] if files else _table_beside(found[0])
     columns = _columns(table, section) if table is not None else []
-    guessed: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     remarks: list[str] = []
     if source.startswith(SAMPLE_PREFIX):
-        guessed, task = {}, task or _sample_task(source)
-    if table is None:
+        task = task or _sample_task(source)
+    elif table is None:
         task = task or likely_task(_modality_of(found[0]), [])
     elif table.name == ROBOFLOW_TABLE:
         task = task or likely_task("image", [(0, 1)])
     else:
-        chosen = TASKS[task].modality if task else None
-        guessed, likely = _guess(columns, table, section, chosen, beside=folder is not None)
+        spec = TASKS[task] if task else None
+        fields, likely = _guess(columns, table, section, spec, beside=folder is not None)
         task = task or likely
         remarks = list(_group_remarks(columns, section))
-    fields = {**guessed, **_given(section)}
-    summary, problems = _read(task, source, fields)
-    return {
-        "source": source,
-        "format": _format_of(table, folder),
-        "files": len(files) or (1 if table else 0),
-        "bytes": sum(size_of(path) for path in files or found),
-        "columns": [column.shown() for column in columns],
-        "remarks": remarks,
-        "recipe": {"task": task, "data": {"train": source, **fields}},
-        "summary": summary,
-        "problems": problems,
-    }
+    number = len(files) or (1 if table else 0)
+    told = _format_of(table, folder)
+    return _Looked(task, told, files or found, number, fields, columns, remarks)
 
 
 def _sample_task(source: str) -> str:
@@ -269,7 +318,7 @@ def _guess(
     columns: Sequence[_Column],
     table: Path,
     section: DataSection,
-    modality: Modality | None,
+    spec: TaskSpec | None,
     *,
     beside: bool,
 ) -> tuple[dict[str, Any], str]:
@@ -280,6 +329,10 @@ def _guess(
     """
     fields: dict[str, Any] = {}
     named = {column.name: column for column in columns}
+    modality: Modality | None = None if spec is None else spec.modality
+    if known := known_task({name: column.cells for name, column in named.items()}, spec):
+        task, input_name, label_name = known
+        return {"input_column": input_name, "label_column": label_name, **_given(section)}, task
     if beside:
         inputs, modality = named.get(section.input_column or FILE_NAME), "image"
     else:
@@ -295,7 +348,13 @@ def _guess(
     if split := _split(others, section):
         fields["split_column"] = split
         others = [column for column in others if column.name != split]
-    cells, labels = _labels(others, section)
+    of_files = spec is not None and spec.target.file_labels
+    cells, labels = ([], {}) if of_files else _labels(others, section)
+    files = None if cells else _label_files(others, section)
+    if files is not None and (likely := task_of_files(modality)):
+        if files.name != TASKS[likely].target.label_column:
+            fields["label_column"] = files.name
+        return fields, likely
     if not cells:
         raise DataError(
             f"{table}: no column looks like labels; its columns are {', '.join(named)}.",
@@ -310,6 +369,8 @@ def _input(
     if section.input_column is not None:
         columns = [column for column in columns if column.name == section.input_column]
     if modality != "text":
+        known = _preferred(columns, _IMAGE_NAMES)
+        columns = [*([known] if known else []), *(one for one in columns if one is not known)]
         for column in columns:
             if column.kind == "images":
                 return column, "image", {}
@@ -351,7 +412,7 @@ def _split(columns: Sequence[_Column], section: DataSection) -> str | None:
 
 def _labels(columns: Sequence[_Column], section: DataSection) -> tuple[list[Any], dict[str, Any]]:
     """Cells of the labels, none where no column looks like it; and what names their columns."""
-    columns = [column for column in columns if column.kind not in {"images", "image files"}]
+    columns = [column for column in columns if column.kind not in _PICTURES]
     named = {column.name: column for column in columns}
     if given := section.label_columns or (section.label_column and (section.label_column,)):
         return _cells([named[name] for name in given if name in named]), {}
@@ -363,9 +424,19 @@ def _labels(columns: Sequence[_Column], section: DataSection) -> tuple[list[Any]
     if preferred is None and repeated:
         preferred = min(reversed(repeated), key=lambda column: len(set(column.texts)))
     if preferred is None:
+        preferred = next((column for column in columns if column.kind == "lists"), None)
+    if preferred is None:
         return [], {}
     name = {} if preferred.name == "label" else {"label_column": preferred.name}
     return preferred.values, name
+
+
+def _label_files(columns: Sequence[_Column], section: DataSection) -> _Column | None:
+    """The column of pictures that are labels, such as masks."""
+    files = [column for column in columns if column.kind in _PICTURES]
+    if section.label_column is not None:
+        files = [column for column in files if column.name == section.label_column]
+    return _preferred(files, _MASK_NAMES) or next(iter(files), None)
 
 
 def _cells(columns: Sequence[_Column]) -> list[Any]:

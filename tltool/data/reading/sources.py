@@ -362,6 +362,21 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
     return located(source, field_name)
 
 
+def own_form(path: Path, section: DataSection, spec: TaskSpec) -> str:
+    """What data is in a form that only the task's kind of target has, in words; else nothing.
+
+    Raises:
+        DataError: It looks like such data and cannot be used.
+    """
+    if (layout := own_layout(path, spec)) is not None:
+        return f"{'folder' if path.is_dir() else 'file'} of {spec.name}" if layout.parts else ""
+    if path.is_dir() or not spec.target.own_files:
+        return ""
+    rows = _own_rows(path, named_columns(section, spec), section, spec.target) or []
+    sound = sum(isinstance(row, Row) for row in rows)
+    return f"file of {spec.name} ({path.suffix})" if sound * 2 > len(rows) else ""
+
+
 def tables_at(source: str, found: Sequence[Path], kind: type[Target] | None = None) -> Tables:
     """The tables that data consists of, by their split; none where the files are the inputs.
 
