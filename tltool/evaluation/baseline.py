@@ -129,6 +129,27 @@ def features_baseline(
     return _result(f"{name} + {task.target.linear_model}", metrics, setting, task, started)
 
 
+def as_they_come(features: np.ndarray, test: Examples, task: Task) -> BaselineResult:
+    """Features taken for the model's raw outputs, without any fit.
+
+    Args:
+        features: (rows, width) of the test rows.
+        test: The labelled rows.
+        task: With its target.
+    """
+    started = time.perf_counter()
+    target = task.target
+    truth = target.truth(test.targets, test.origins)
+    metrics = target.metrics(target.outputs(features), truth)
+    return BaselineResult(
+        name="the backbone's features as they come",
+        value=metrics[task.spec.metric],
+        metrics=metrics,
+        setting="nothing is fitted",
+        seconds=time.perf_counter() - started,
+    )
+
+
 def _tfidf() -> FeatureUnion:
     words = TfidfVectorizer(
         # Unlike the default pattern, keeps one-letter words and punctuation

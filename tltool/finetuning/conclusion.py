@@ -160,6 +160,8 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
     from tltool.evaluation.inference import raw_outputs
 
     train, test = prepared.examples.split("train"), prepared.examples.split(held_out)
+    if run.task.target.baseline_features:
+        return _pretrained_features(run, test)
     if run.task.spec.modality == "text":
         return text_baseline(train, test, run.task)
     section = run.recipe.backbone
@@ -177,6 +179,16 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
         test.targets,
         run.task,
     )
+
+
+def _pretrained_features(run: Run, test: Examples) -> BaselineResult:
+    """The backbone's own features as they come."""
+    from tltool.evaluation.baseline import as_they_come
+    from tltool.evaluation.inference import raw_outputs
+    from tltool.training.preparation import backbone_of
+
+    model = backbone_of(run.recipe).model
+    return as_they_come(raw_outputs(model, test, run.preprocessing), test, run.task)
 
 
 def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:

@@ -201,6 +201,8 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _split_faults(data)
     yield from mixing_faults(_section(values, "augment"), spec)
     yield from _head_faults(head)
+    if spec is not None:
+        yield from _kind_faults(values, spec)
     yield from _solver_faults(values)
     if head.get("search") is True:
         yield from _search_faults(values)
@@ -281,6 +283,18 @@ def _head_faults(head: Mapping[str, Any]) -> Iterator[Fault]:
             "belongs to a head of your own; the default head has none",
             _shown(head["options"]),
         )
+
+
+def _kind_faults(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    """What heads and phases ask of the kind of target that it can't do."""
+    dimensions = _section(values, "head").get("dimensions")
+    if dimensions is not None and not spec.target.sized:
+        yield Fault("head.dimensions", f"is for embeddings, but the task is {spec.name}",
+                    _shown(dimensions), hint="leave it out")  # fmt: skip
+    for place, phase in _phases(values):
+        if phase.get("solver") == "exact" and not spec.target.solvable:
+            yield Fault(f"{place}.solver", f"exact is not for {spec.name}",
+                        hint="train with `solver: gradient`")  # fmt: skip
 
 
 def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:

@@ -111,6 +111,7 @@ class HeadSection(Section):
         dropout: Share of features dropped before each layer of the default head.
         activation: Of the hidden layers of the default head.
         l2: Factor of the L2 penalty on the kernels of the default head.
+        dimensions: Width of embeddings; null is that of the backbone's features.
         search: Before training, choose the default head and how it trains by
             cross-validation on what the frozen backbone gives, and replace
             `head.hidden_units`, `head.dropout`, `training.weight_decay`,
@@ -124,6 +125,7 @@ class HeadSection(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.1
     activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
     l2: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
+    dimensions: Annotated[int, Field(ge=2, le=65_536), _NOT_BOOL] | None = None
     search: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.registry import find_target, name_of
 from tltool.tasks.target import Target
@@ -56,6 +57,8 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec("text-multi-label", "text", ClassSetTarget),
         TaskSpec("image-regression", "image", NumbersTarget),
         TaskSpec("text-regression", "text", NumbersTarget),
+        TaskSpec("image-embedding", "image", EmbeddingTarget),
+        TaskSpec("text-embedding", "text", EmbeddingTarget),
     )
 }
 
@@ -72,6 +75,14 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "language-detection": ("text-classification",),
     "spam-detection": ("text-classification",),
     "counting": ("image-regression",),
+    "embedding": ("image-embedding", "text-embedding"),
+    "retrieval": ("image-embedding", "text-embedding"),
+    "metric-learning": ("image-embedding", "text-embedding"),
+    "image-retrieval": ("image-embedding",),
+    "text-retrieval": ("text-embedding",),
+    "sentence-similarity": ("text-embedding",),
+    "sentence-embedding": ("text-embedding",),
+    "feature-extraction": ("image-embedding", "text-embedding"),
 }
 # Beginnings of words in the names of tasks that this version does not have, and what those are
 # for; the first that occurs counts.
@@ -91,9 +102,6 @@ _ABSENT = {
     "similarity": "pairs of texts",
     "nli": "pairs of texts",
     "entailment": "pairs of texts",
-    "embed": "embeddings",
-    "retriev": "embeddings",
-    "metric-learning": "embeddings",
     "question-answer": "answers to questions",
     "summar": "writing text",
     "translat": "writing text",
@@ -116,6 +124,7 @@ _KINDS = {
     "classification": "classification",
     "multilabel": "multi-label",
     "regression": "regression",
+    "embedding": "embedding",
 }
 
 

@@ -82,6 +82,7 @@ class Program:
     Attributes:
         labels: Whether the output has labels.
         sets: Whether a label is given from its threshold on.
+        vectors: Whether it is a vector to compare with others.
         numbers: Whether there are several numbers with names.
         offset: Whether the program undoes the numbers' scale.
         constants: Names and values that it begins with.
@@ -90,6 +91,7 @@ class Program:
 
     labels: bool = False
     sets: bool = False
+    vectors: bool = False
     numbers: bool = False
     offset: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -98,7 +100,8 @@ class Program:
     @property
     def flags(self) -> dict[str, bool]:
         """What the `% if` lines of templates ask for."""
-        return {name: getattr(self, name) for name in ("labels", "sets", "numbers", "offset")}
+        names = ("labels", "sets", "vectors", "numbers", "offset")
+        return {name: getattr(self, name) for name in names}
 
 
 class Target(ABC):
@@ -126,6 +129,16 @@ class Target(ABC):
     """How many times the memory of its coefficients a fit of `linear_model` takes."""
     mistakes_title: ClassVar[str] = "Mistakes"
     """Heading of the list of worst rows."""
+    open_names: ClassVar[bool] = False
+    """Whether rows may have names that no training row has, to be measured on."""
+    solvable: ClassVar[bool] = True
+    """Whether a linear head can be solved exactly: see `row_loss`."""
+    sized: ClassVar[bool] = False
+    """Whether `head.dimensions` chooses the width of its output: see `with_width`."""
+    compares_rows: ClassVar[bool] = False
+    """Whether its loss compares the rows of a batch with each other: see `together`."""
+    baseline_features: ClassVar[bool] = False
+    """Whether it is compared with the pretrained features as they come, not a simple model."""
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -222,6 +235,10 @@ class Target(ABC):
     def num_outputs(self) -> int:
         """Width of the model's raw output."""
 
+    def with_width(self, width: int) -> Self:
+        """The target with raw outputs of this width, asked where `sized`."""
+        raise NotImplementedError
+
     @abstractmethod
     def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
         """What metrics compare outputs with.
@@ -236,7 +253,7 @@ class Target(ABC):
 
     @abstractmethod
     def encode(self, truth: Array) -> Array:
-        """What the loss compares raw outputs with, float32 (n, num_outputs)."""
+        """What the loss compares raw outputs with, float32 (n, num_outputs) or as it takes them."""
 
     def packed(self, truth: Array) -> tuple[Array, Callable[[Any], Any]]:
         """`encode` for training a batch at a time, where all rows at once would be too much.
@@ -268,6 +285,26 @@ class Target(ABC):
     def training_units(self) -> str:
         """In which unit `training_metrics` are, in words; empty where they have none."""
         return ""
+
+    def together(self, truth: Array) -> tuple[Array, int] | None:
+        """Which rows must meet in a batch where a loss compares rows with each other.
+
+        Args:
+            truth: Of the rows.
+
+        Returns:
+            The class of each row, int64 (n,), and how many of one class come
+            together; None where nothing says which are alike.
+        """
+        return None
+
+    def contrastive_loss(self) -> keras.losses.Loss | None:
+        """The loss by which features of rows with equal targets come near; None without such."""
+        return None
+
+    def initial_kernel(self, channels: int) -> str:
+        """The Keras initializer of the last layer's kernel (channels, num_outputs)."""
+        return "glorot_uniform"
 
     def initial_bias(self) -> Sequence[float] | None:
         """What the last layer's bias starts at; None leaves it at 0."""
@@ -360,6 +397,11 @@ class Target(ABC):
     @abstractmethod
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Row numbers of mistakes, the worst first."""
+
+    def mistake(self, row: int, outputs: Array, targets: Sequence[Any]) -> tuple[Any, float | None]:
+        """What a row of `worst` was taken for, and the confidence in it, if there is one."""
+        found = self.row(outputs[row])
+        return found["prediction"], found.get("confidence")
 
     def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
         """Tables for the reports."""

@@ -66,6 +66,7 @@ class ExampleData:
         augment: Changes to images; None where not training.
         tokens_per_batch: In place of `batch_size` where training; texts only.
         encode: Encodes the targets of a batch; None where they are encoded.
+        together: Rows that must meet in a batch; see `Target.together`.
     """
 
     examples: Examples
@@ -78,6 +79,7 @@ class ExampleData:
     augment: AugmentSection | None = None
     tokens_per_batch: int | None = None
     encode: Callable[[Any], Any] | None = None
+    together: tuple[np.ndarray, int] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -113,4 +115,5 @@ class ExampleData:
             # Each phase has an order of its own, and none depends on what ran before it.
             seed=int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0]),
             mixing=self.mixing,
+            together=self.together,
         )

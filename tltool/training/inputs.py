@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tltool.data.examples import Split
+import numpy as np
+import tensorflow as tf
+
+from tltool.data.batches.ordering import make_ordering
+from tltool.data.examples import Examples, Split
 from tltool.evaluation.inference import by_length
 from tltool.features.cache import FeatureCache
 from tltool.recipe.recipe import Recipe
@@ -13,13 +17,14 @@ from tltool.training.preparation import Prepared
 
 def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleData:
     """What the trainer reads of a split; only the training split is weighted and augmented."""
-    training = split == "train"
+    training, target = split == "train", prepared.task.target
     examples = prepared.examples.split(split)
-    if not training:
-        examples = examples.take(by_length(examples))
+    truth = target.truth(examples.targets, examples.origins)
+    if not training and len(examples):
+        order = _validation_order(examples, target.together(truth), target.compares_rows)
+        examples, truth = examples.take(order), truth[order]
     setting = recipe.training.class_weights if training else None
-    target = prepared.task.target
-    targets, encode = target.packed(target.truth(examples.targets, examples.origins))
+    targets, encode = target.packed(truth)
     return ExampleData(
         examples,
         prepared.backbone.preprocessing,
@@ -31,7 +36,19 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
         tokens_per_batch=recipe.training.tokens_per_batch if training else None,
+        together=target.together(truth) if target.compares_rows else None,
     )
+
+
+def _validation_order(
+    examples: Examples, together: tuple[np.ndarray, int] | None, compares_rows: bool
+) -> list[int]:
+    """Row numbers of neighbours in length, or in which each batch has several rows of a class."""
+    if together is None or not compares_rows:
+        return by_length(examples)
+    ordering = make_ordering(len(examples), batch_size=together[1], together=together)
+    rows: list[int] = ordering.shuffled(tf.constant([0, 0], tf.int64))[0].numpy().tolist()
+    return rows
 
 
 def make_feature_cache(
