@@ -22,6 +22,7 @@ from tltool.support.imports import import_named, installed, load
 from tltool.tasks.table import Task
 
 Head = Callable[..., Any]
+_NOT_OPTIONS = {"name", "search", "dimensions", "options"}
 
 
 def default_head(
@@ -172,9 +173,7 @@ def build_head(section: HeadSection, features: Features, task: Task) -> Any:
     """
     head = find_head(section.name)
     if head is default_head:
-        options: Mapping[str, Any] = section.model_dump(
-            exclude={"name", "search", "dimensions", "options"}
-        )
+        options: Mapping[str, Any] = section.model_dump(exclude=_NOT_OPTIONS)
     else:
         options = section.options
     try:

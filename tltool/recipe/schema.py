@@ -20,7 +20,14 @@ from tltool.tasks.table import TASKS
 OnError = Literal["stop", "skip"]
 Quoting = Literal["minimal", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
+ScheduleName = Literal[
+    "feature_extraction",
+    "fine_tune",
+    "gradual",
+    "linear_probe_then_fine_tune",
+    "contrastive",
+    "few_examples",
+]
 
 
 class DataSection(Section):
@@ -176,6 +183,12 @@ class PhaseSection(Section):
             the validation rows (L-BFGS for classes, the closed form for
             numbers); it needs `train: head` and a head of one linear layer,
             and does not use the phase's other fields.
+        objective: "task" trains what the task asks. "contrastive" trains the
+            backbone alone, so that its features of rows with equal classes come
+            near (supervised contrastive loss, Khosla et al. 2020,
+            arXiv:2004.11362); a later phase makes the head on them. For
+            classifications with few examples, as SetFit (Tunstall et al. 2022,
+            arXiv:2209.11055).
         batch_norm: "frozen" keeps every BatchNorm layer as pretrained, as the
             Keras transfer-learning guide asks; "train" lets those in trained
             groups learn and update their statistics.
@@ -189,6 +202,7 @@ class PhaseSection(Section):
     curve: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_fraction: Fraction = 0.0
     solver: Literal["gradient", "exact"] = "gradient"
+    objective: Literal["task", "contrastive"] = "task"
     batch_norm: Literal["frozen", "train"] = "frozen"
 
 

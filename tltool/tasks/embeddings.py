@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError
 from tltool.support.words import count, short
-from tltool.tasks.classes import ClassTarget
+from tltool.tasks.classes import TOGETHER, ClassTarget
 from tltool.tasks.labelled import at_least_two_folds, stratified_folds
 from tltool.tasks.reports import Map, Score
 from tltool.tasks.stratify import by_strata, evenly_spaced
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-TOGETHER = 4
-"""Rows of a class that meet in a batch, so that each has some to come near to."""
 _POINTS = 2_000
 _SHOWN = 4  # numbers of a vector
 
@@ -314,7 +312,7 @@ class EmbeddingTarget(Target):
 
     def fit_linear(self, features: Any, truth: Array, strength: float) -> Callable[[Any], Array]:
         """Nothing is fitted: features are vectors already."""
-        return lambda rows: self.outputs(rows)
+        return self.outputs
 
     def linear_setting(self, strength: float) -> str:
         """Nothing is fitted."""

@@ -133,6 +133,8 @@ class Target(ABC):
     """Whether rows may have names that no training row has, to be measured on."""
     solvable: ClassVar[bool] = True
     """Whether a linear head can be solved exactly: see `row_loss`."""
+    contrasts: ClassVar[bool] = False
+    """Whether a phase may train with `objective: contrastive`: see `contrastive_loss`."""
     sized: ClassVar[bool] = False
     """Whether `head.dimensions` chooses the width of its output: see `with_width`."""
     compares_rows: ClassVar[bool] = False
@@ -298,9 +300,9 @@ class Target(ABC):
         """
         return None
 
-    def contrastive_loss(self) -> keras.losses.Loss | None:
-        """The loss by which features of rows with equal targets come near; None without such."""
-        return None
+    def contrastive_loss(self) -> keras.losses.Loss:
+        """What draws features (n, channels) of rows with equal targets together; if `contrasts`."""
+        raise NotImplementedError
 
     def initial_kernel(self, channels: int) -> str:
         """The Keras initializer of the last layer's kernel (channels, num_outputs)."""

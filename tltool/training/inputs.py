@@ -36,7 +36,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
         tokens_per_batch=recipe.training.tokens_per_batch if training else None,
-        together=target.together(truth) if target.compares_rows else None,
+        together=target.together(truth),
     )
 
 
