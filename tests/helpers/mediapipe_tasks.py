@@ -1,9 +1,10 @@
 """MediaPipe Tasks on an exported file, as a program: TensorFlow is not in its process.
 
-    python mediapipe_tasks.py image|text MODEL.tflite INPUTS.npz [SCORE_THRESHOLD]
+    python mediapipe_tasks.py KIND MODEL.tflite INPUTS.npz [SCORE_THRESHOLD]
 
-`INPUTS.npz` holds `inputs`: uint8 images (n, height, width, 3), or texts. Prints
-JSON: `scores` (n, classes) in label order and `names` of the best classes, or
+`KIND` is image, text, image_vector or text_vector. `INPUTS.npz` holds `inputs`: uint8 images (n, height, width, 3), or texts. Prints
+JSON: `scores` (n, classes) in label order and `names` of the best classes, `vectors` (n, width)
+of embedders, or
 `error`, what MediaPipe says where it does not load the file. With a threshold
 `given` instead: of each input the names that reach it, with their scores.
 """
@@ -36,6 +37,22 @@ def classifier(kind: str, model: str, **settings):
     return made, lambda pixels: mediapipe.Image(mediapipe.ImageFormat.SRGB, pixels)
 
 
+def vectors(kind: str, model: str, inputs) -> dict:
+    options = BaseOptions(model_asset_path=model)
+    try:
+        if kind == "text":
+            made = text.TextEmbedder.create_from_options(text.TextEmbedderOptions(options))
+            found = [made.embed(str(value)) for value in inputs]
+        else:
+            made = vision.ImageEmbedder.create_from_options(vision.ImageEmbedderOptions(options))
+            images = [mediapipe.Image(mediapipe.ImageFormat.SRGB, pixels) for pixels in inputs]
+            found = [made.embed(image) for image in images]
+    except Exception as error:
+        return {"error": str(error)}
+    made.close()
+    return {"vectors": [one.embeddings[0].embedding.tolist() for one in found]}
+
+
 def answers(kind: str, model: str, inputs, **settings) -> dict:
     try:
         made, wrap = classifier(kind, model, **settings)
@@ -53,6 +70,8 @@ if __name__ == "__main__":
     kind, model, inputs, *threshold = sys.argv[1:]
     settings = {"score_threshold": float(threshold[0])} if threshold else {}
     with np.load(inputs) as stored:
-        print(json.dumps(answers(kind, model, stored["inputs"], **settings)), flush=True)
+        kind, _, vector = kind.partition("_")
+        ask = vectors if vector else answers
+        print(json.dumps(ask(kind, model, stored["inputs"], **settings)), flush=True)
     # A classifier that could not be made keeps the interpreter from ending.
     os._exit(0)

@@ -92,6 +92,15 @@ def test_gradual_unfreezes_one_more_group_in_each_phase():
     assert phases[-1].rate_factors["stage2"] == pytest.approx(1 / 2.6)
 
 
+def test_a_contrastive_phase_trains_the_backbone_alone():
+    contrastive, probe = plan_phases("contrastive", GROUPS, "text")
+    assert "contrastive" in contrastive.title
+    assert "head" not in contrastive.rate_factors
+    assert contrastive.num_trainable > 0
+    assert not contrastive.trainable & probe.trainable
+    assert (probe.phase.train, probe.phase.solver) == ("head", "exact")
+
+
 @pytest.mark.parametrize("name", ["feature_extraction", "fine_tune", "linear_probe_then_fine_tune"])
 def test_known_strategies_start_with_the_head(name):
     phases = expand_schedule(name, 3, "text")

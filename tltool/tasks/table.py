@@ -80,7 +80,6 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "metric-learning": ("image-embedding", "text-embedding"),
     "image-retrieval": ("image-embedding",),
     "text-retrieval": ("text-embedding",),
-    "sentence-similarity": ("text-embedding",),
     "sentence-embedding": ("text-embedding",),
     "feature-extraction": ("image-embedding", "text-embedding"),
 }
