@@ -2,9 +2,9 @@
 
     python mediapipe_tasks.py KIND MODEL.tflite INPUTS.npz [SCORE_THRESHOLD]
 
-`KIND` is image, text, image_vector or text_vector. `INPUTS.npz` holds `inputs`: uint8 images (n, height, width, 3), or texts. Prints
-JSON: `scores` (n, classes) in label order and `names` of the best classes, `vectors` (n, width)
-of embedders, or
+`KIND` is image, text, image_vector or text_vector. `INPUTS.npz` holds `inputs`:
+uint8 images (n, height, width, 3), or texts. Prints JSON: `scores` (n, classes) in
+label order and `names` of the best classes, `vectors` (n, width) of embedders, or
 `error`, what MediaPipe says where it does not load the file. With a threshold
 `given` instead: of each input the names that reach it, with their scores.
 """
