@@ -35,6 +35,14 @@ def test_there_must_be_something_to_come_near_and_something_to_keep_away(targets
         EmbeddingTarget.fit(targets)
 
 
+def test_classes_with_few_rows_are_held_out_whole():
+    targets = [f"pair {number // 2}" for number in range(80)] + ["alone"]
+    parts = EmbeddingTarget.divide(targets, [1] * 81, {"test": 0.2, "validation": 0.1})
+    assert [parts.count(part) for part in ("test", "validation", None)] == [16, 8, 57]
+    assert all(parts[i] == parts[i + 1] for i in range(0, 80, 2))
+    assert parts[-1] is None
+
+
 def test_what_is_held_out_of_a_class_are_two_rows_or_none():
     targets = ["few"] * 5 + ["odd"] * 7 + ["many"] * 40
     parts = EmbeddingTarget.divide(targets, [1] * 52, {"test": 0.1, "validation": 0.1})

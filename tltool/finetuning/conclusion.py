@@ -295,8 +295,12 @@ def _next_commands(run: Run) -> list[tuple[str, str]]:
     example = '"type a text here"' if run.task.spec.modality == "text" else "photo.jpg"
     data = "your.csv" if run.task.spec.modality == "text" else "your_photos/"
     recipe = "my_csv" if run.task.spec.modality == "text" else "my_images"
+    alike = [
+        (f"tltool search {run.path} my.index --build {data}", "find in your data what is alike")
+    ]
     return [
         (f"tltool predict {run.path} {example}", "try the model"),
+        *(alike if run.task.target.program().vectors else []),
         (f"tltool export {run.path} --format litert --precision float16", "make a smaller file"),
         (f"tltool finetune {recipe} data.train={data}", "train on your own data"),
     ]

@@ -205,7 +205,7 @@ class ClassTarget(LabelledTarget):
         return truth, TOGETHER
 
     def contrastive_loss(self) -> keras.losses.Loss:
-        """The supervised contrastive loss of one-hot targets."""
+        """The supervised contrastive loss."""
         from tltool.tasks.contrastive import SupervisedContrastive
 
         return SupervisedContrastive()

@@ -29,12 +29,11 @@ def same_class(truth: Any) -> Any:
     """Which rows of a batch share their class, and are not the same row: float32 (n, n).
 
     Args:
-        truth: Class numbers (n, 1), or one-hot rows (n, classes).
+        truth: Encoded targets (n, ...), equal for rows of one class.
     """
-    truth = ops.cast(truth, "float32")
-    numbers = truth[:, 0] if truth.shape[-1] == 1 else ops.cast(ops.argmax(truth, -1), "float32")
-    same = ops.cast(ops.equal(numbers[:, None], numbers[None, :]), "float32")
-    return same * _others(numbers)
+    rows = ops.reshape(truth, (ops.shape(truth)[0], -1))
+    same = ops.all(ops.equal(rows[:, None], rows[None, :]), axis=-1)
+    return ops.cast(same, "float32") * _others(ops.cast(rows[:, 0], "float32"))
 
 
 def _others(row_values: Any) -> Any:

@@ -138,20 +138,26 @@ class EmbeddingTarget(Target):
     ) -> list[str | None]:
         """Two by two of each class, so that what is held out has something to find.
 
-        A class with too few rows for that stays in training whole.
+        Classes with too few rows for that are drawn whole, such as pairs.
         """
         members: dict[Any, list[int]] = defaultdict(list)
         for group, target in enumerate(targets):
             members[target].append(group)
         parts: list[str | None] = [None] * len(targets)
-        couples = []
-        for groups in members.values():
+        couples: list[list[int]] = []
+        strata: list[str] = []
+        small: list[list[int]] = []
+        for target, groups in members.items():
             if len(groups) < 2 * (1 + len(shares)):
+                small += [groups] if len(groups) > 1 else []
                 continue
             # An odd one goes with the last two.
             last = len(groups) // 2 - 1
             couples += [groups[2 * i : None if i == last else 2 * i + 2] for i in range(last + 1)]
-        strata = cls.strata([targets[couple[0]] for couple in couples])
+            strata += cls.strata([target]) * (last + 1)
+        if len(small) > len(shares):
+            couples += small
+            strata += ["The classes with few rows"] * len(small)
         rows = [sum(sizes[group] for group in couple) for couple in couples]
         for couple, part in zip(couples, by_strata(strata, rows, shares), strict=True):
             for group in couple:
