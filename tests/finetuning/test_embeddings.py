@@ -120,7 +120,7 @@ def few(place, tmp_path, schedule):
 def test_contrast_draws_the_features_of_a_class_together_and_keeps_them(place, tmp_path):
     phase = {"train": "all", "objective": "contrastive", "epochs": 20, "learning_rate": 0.003}
     run = few(place, tmp_path, [phase, {"train": "head", "solver": "exact"}])
-    rows = list(csv.DictReader((run.path / "history.csv").open()))
+    rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
     losses = [float(row["loss"]) for row in rows[:20]]
     assert losses[-1] < losses[0]
     # The head is solved on the features of the last epoch, not on the pretrained ones.

@@ -99,6 +99,8 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
         found = []
         for rows, held_out in parts:
             found.append(_score(own, prepared, examples, rows, held_out, truth))
+            # A weight that no longer learns would be taken for a statistic.
+            prepared.backbone.model.trainable = True
             for variable, value in pretrained:
                 variable.assign(value)
         scores[name] = tuple(found)
