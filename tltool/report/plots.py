@@ -129,11 +129,21 @@ def group_map(picture: Map, path: Path) -> None:
     largest = [name for name, _ in Counter(picture.names).most_common(len(_MARKS) * 3)]
     rest = ~np.isin(names, largest)
     if rest.any():
-        axes.scatter(*picture.points[rest].T, s=8, color=_FAINT, label="others")
+        axes.scatter(
+            picture.points[rest, 0], picture.points[rest, 1], s=8, color=_FAINT, label="others"
+        )
     for number, name in enumerate(largest):
         colour, mark = (_BLUE, _ORANGE, _GREEN)[number % 3], _MARKS[number // 3]
         own = picture.points[names == name]
-        axes.scatter(*own.T, s=16, color=colour, marker=mark, linewidths=0.8, label=shorten(name))
+        axes.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=16,
+            color=colour,
+            marker=mark,
+            linewidths=0.8,
+            label=shorten(name),
+        )
     _dress(axes, "Second component", "First component")
     axes.set_title(picture.title, loc="left", fontsize=11, color=_INK)
     axes.legend(frameon=False, fontsize=8, prop={"family": _fonts(), "size": 8},

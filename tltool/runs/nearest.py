@@ -220,7 +220,7 @@ class Index:
     def _lines(self) -> list[str]:
         return (self.folder / _ROWS).read_text(encoding="utf-8").splitlines()
 
-    def nearest(self, queries: Array, top: int = TOP) -> list[list[Neighbour]]:
+    def nearest(self, queries: Array | Sequence[Any], top: int = TOP) -> list[list[Neighbour]]:
         """The rows nearest to vectors, the most alike first, equal ones in their order.
 
         Args:
@@ -234,14 +234,14 @@ class Index:
 
         from tltool.tasks.metrics.retrieval import similarity_blocks
 
-        queries = np.asarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.width:
+        asked: Array = np.asarray(queries, np.float32)
+        if asked.ndim != 2 or asked.shape[1] != self.width:
             raise DataError(
-                f"Queries of shape (n, {self.width}) are needed. Received: {queries.shape}."
+                f"Queries of shape (n, {self.width}) are needed. Received: {asked.shape}."
             )
         top = min(top, self.rows)
         found: list[list[Neighbour]] = []
-        for _, cosines in similarity_blocks(queries, self.vectors):
+        for _, cosines in similarity_blocks(asked, self.vectors):
             # As many as are wanted, and all that equal the last of them.
             limits = np.partition(cosines, self.rows - top, axis=1)[:, self.rows - top]
             for row, limit in zip(cosines, limits, strict=True):
