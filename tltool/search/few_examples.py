@@ -92,16 +92,16 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
             hint="give more rows, or choose a schedule: contrastive",
         )
     parts = task.target.folds(truth, folds, recipe.training.seed)
-    pretrained = [(v, v.numpy()) for v in prepared.backbone.model.variables]
+    pretrained = [(v, v.trainable, v.numpy()) for v in prepared.backbone.model.variables]
     scores: dict[str, tuple[float, ...]] = {}
     for name, phases in candidates(recipe.spec.modality).items():
         own = recipe.model_copy(update={"schedule": phases})
         found = []
         for rows, held_out in parts:
             found.append(_score(own, prepared, examples, rows, held_out, truth))
-            # A weight that no longer learns would be taken for a statistic.
-            prepared.backbone.model.trainable = True
-            for variable, value in pretrained:
+            for variable, learns, value in pretrained:
+                # One that no longer learns would be taken for a statistic.
+                variable.trainable = learns
                 variable.assign(value)
         scores[name] = tuple(found)
         progress.note(f"{name}: {task.spec.metric} {np.mean(found):.4f} over {folds} folds")
