@@ -169,6 +169,22 @@ def features_baseline(
     return _result(f"{name} + {task.target.linear_model}", metrics, setting, task, started)
 
 
+def as_they_come(features: np.ndarray, test: Examples, task: Task) -> BaselineResult:
+    """Features taken for the model's raw outputs, without any fit.
+
+    Args:
+        features: (rows, width) of the test rows.
+        test: The labelled rows.
+        task: With its target.
+    """
+    started = time.perf_counter()
+    target = task.target
+    truth = target.truth(test.targets, test.origins)
+    metrics = target.metrics(target.outputs(features), truth)
+    name = "the backbone's features as they come"
+    return _result(name, metrics, "nothing is fitted", task, started)
+
+
 def _tfidf() -> FeatureUnion:
     words = TfidfVectorizer(
         # Unlike the default pattern, keeps one-letter words and punctuation

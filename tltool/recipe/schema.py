@@ -22,7 +22,14 @@ from tltool.tasks.values import BadValueError
 OnError = Literal["stop", "skip"]
 Quoting = Literal["minimal", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
+ScheduleName = Literal[
+    "feature_extraction",
+    "fine_tune",
+    "gradual",
+    "linear_probe_then_fine_tune",
+    "contrastive",
+    "few_examples",
+]
 
 
 def _mask_code(value: Any) -> Any:
@@ -149,6 +156,7 @@ class HeadSection(Section):
         dropout: Share of features dropped before each layer of the default head.
         activation: Of the hidden layers of the default head.
         l2: Factor of the L2 penalty on the kernels of the default head.
+        dimensions: Width of embeddings; null is that of the backbone's features.
         search: Before training, choose the default head and how it trains by
             cross-validation on what the frozen backbone gives, and replace
             `head.hidden_units`, `head.dropout`, `training.weight_decay`,
@@ -162,6 +170,7 @@ class HeadSection(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.1
     activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
     l2: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
+    dimensions: Annotated[int, Field(ge=2, le=65_536), _NOT_BOOL] | None = None
     search: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -212,6 +221,12 @@ class PhaseSection(Section):
             the validation rows (L-BFGS for classes, the closed form for
             numbers); it needs `train: head` and a head of one linear layer,
             and does not use the phase's other fields.
+        objective: "task" trains what the task asks. "contrastive" trains the
+            backbone alone, so that its features of rows with equal classes come
+            near (supervised contrastive loss, Khosla et al. 2020,
+            arXiv:2004.11362); a later phase makes the head on them. For
+            classifications with few examples, as SetFit (Tunstall et al. 2022,
+            arXiv:2209.11055).
         batch_norm: "frozen" keeps every BatchNorm layer as pretrained, as the
             Keras transfer-learning guide asks; "train" lets those in trained
             groups learn and update their statistics.
@@ -225,6 +240,7 @@ class PhaseSection(Section):
     curve: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_fraction: Fraction = 0.0
     solver: Literal["gradient", "exact"] = "gradient"
+    objective: Literal["task", "contrastive"] = "task"
     batch_norm: Literal["frozen", "train"] = "frozen"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.registry import find_target, name_of
@@ -60,6 +61,8 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec("text-regression", "text", NumbersTarget),
         TaskSpec("token-classification", "text", TagsTarget),
         TaskSpec("image-segmentation", "image", MaskTarget),
+        TaskSpec("image-embedding", "image", EmbeddingTarget),
+        TaskSpec("text-embedding", "text", EmbeddingTarget),
     )
 }
 
@@ -85,6 +88,13 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "segmentation": ("image-segmentation",),
     "semantic-segmentation": ("image-segmentation",),
     "masks": ("image-segmentation",),
+    "embedding": ("image-embedding", "text-embedding"),
+    "retrieval": ("image-embedding", "text-embedding"),
+    "metric-learning": ("image-embedding", "text-embedding"),
+    "image-retrieval": ("image-embedding",),
+    "text-retrieval": ("text-embedding",),
+    "sentence-embedding": ("text-embedding",),
+    "feature-extraction": ("image-embedding", "text-embedding"),
 }
 # Beginnings of words in the names of tasks that this version does not have, and what those are
 # for; the first that occurs counts.
@@ -100,9 +110,6 @@ _ABSENT = {
     "similarity": "pairs of texts",
     "nli": "pairs of texts",
     "entailment": "pairs of texts",
-    "embed": "embeddings",
-    "retriev": "embeddings",
-    "metric-learning": "embeddings",
     "question-answer": "answers to questions",
     "summar": "writing text",
     "translat": "writing text",
@@ -126,6 +133,7 @@ _KINDS = {
     "multilabel": "multi-label",
     "regression": "regression",
     "segmentation": "segmentation",
+    "embedding": "embedding",
 }
 
 

@@ -135,8 +135,11 @@ def assemble(
         strategy.scope(),
         precision_scope(recipe.training.precision),
     ):
-        backbone = _with_adapters(recipe, _load_backbone(recipe, weights))
+        backbone = _with_adapters(recipe, backbone_of(recipe, weights))
         examples, backbone, length = _fit_length(recipe, examples, backbone)
+        if task.target.sized:
+            width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
+            task = replace(task, target=task.target.with_width(width))
         transfer, plans = _join(recipe, backbone, task, seed=seed)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
@@ -161,7 +164,7 @@ def rebuild(
     from tltool.model.joining import join, precision_scope
 
     with precision_scope(recipe.training.precision):
-        backbone = _with_adapters(recipe, _load_backbone(recipe, "pretrained"))
+        backbone = _with_adapters(recipe, backbone_of(recipe))
         return join(replace(backbone, preprocessing=contract), recipe.head, task)
 
 
@@ -266,7 +269,8 @@ def _data_notes(summary: Mapping[str, Any], what: str) -> list[str]:
     return [*notes, *(f"warning: {warning}" for warning in summary["warnings"])]
 
 
-def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
+def backbone_of(recipe: Recipe, weights: Weights = "pretrained") -> Backbone:
+    """The backbone that a recipe names, before any training."""
     from tltool.backbones.load import load_backbone
 
     backbone = load_backbone(
