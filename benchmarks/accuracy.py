@@ -21,13 +21,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from results import write_section
 
 import tltool
 from tltool.backbones.load import load_backbone
 from tltool.data.examples import SPLITS, Examples
 from tltool.data.labels import make_task
-from tltool.evaluation.baseline import BaselineResult, features_baseline, kind_baseline
+from tltool.evaluation.baseline import (
+    BaselineResult,
+    as_they_come,
+    features_baseline,
+    kind_baseline,
+)
 from tltool.evaluation.inference import raw_outputs
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import TltoolError
@@ -48,6 +54,8 @@ class Benchmark:
             rows of train validate.
         scores: Keys of the metrics to print, such as "accuracy"; of single
             numbers or classes "mae NAME".
+        unseen: Classes, evenly spaced in the order of their names, that are left out
+            of training and are all that is tested; of tables of texts.
     """
 
     title: str
@@ -55,6 +63,7 @@ class Benchmark:
     test: str
     validation: str | None = None
     scores: tuple[str, ...] = ("accuracy",)
+    unseen: int = 0
 
 
 BENCHMARKS = {
@@ -66,6 +75,13 @@ BENCHMARKS = {
     ),
     "banking77": Benchmark(
         "banking77: questions to a bank, 77 intents", "banking77/train.csv", "banking77/test.csv"
+    ),
+    "banking77_embedding": Benchmark(
+        "banking77: questions to a bank of 20 intents that training never saw, among each other",
+        "banking77/train.csv",
+        "banking77/test.csv",
+        scores=("recall_at_1", "recall_at_5", "map"),
+        unseen=20,
     ),
     "goemotions": Benchmark(
         "goemotions: comments with any of 28 emotions",
@@ -136,14 +152,30 @@ def measure(name: str, data: Path, seeds: int) -> str:
         "test": benchmark.test,
         "validation": benchmark.validation,
     }
-    recipe = Recipe.load(
-        RECIPES / f"{name}.yaml",
-        [f"data.{split}={data / place}" for split, place in places.items() if place],
-    )
-    examples, _ = load_data(recipe)
-    reference = linear_reference(recipe, examples)
-    found = [finetuned_metrics(recipe, seed, benchmark) for seed in range(seeds)]
+    paths = {split: data / place for split, place in places.items() if place}
+    with tempfile.TemporaryDirectory() as folder:
+        if benchmark.unseen:
+            paths = without_classes(paths, benchmark.unseen, Path(folder))
+        recipe = Recipe.load(
+            RECIPES / f"{name}.yaml", [f"data.{split}={path}" for split, path in paths.items()]
+        )
+        examples, _ = load_data(recipe)
+        reference = untuned_reference(recipe, examples)
+        found = [finetuned_metrics(recipe, seed, benchmark) for seed in range(seeds)]
     return section(name, examples, found, reference)
+
+
+def without_classes(paths: Mapping[str, Path], count: int, folder: Path) -> dict[str, Path]:
+    """Tables below `folder`: training without some classes, and the test rows of just these."""
+    tables = {split: pd.read_csv(path) for split, path in paths.items()}
+    names = sorted(tables["train"]["label"].unique())
+    unseen = {names[i * len(names) // count] for i in range(count)}
+    written = {}
+    for split, table in tables.items():
+        chosen = table["label"].isin(unseen) == (split == "test")
+        written[split] = folder / f"{split}.csv"
+        table[chosen].to_csv(written[split], index=False)
+    return written
 
 
 def finetuned_metrics(recipe: Recipe, seed: int, benchmark: Benchmark) -> Mapping[str, Any]:
@@ -166,8 +198,8 @@ def score(metrics: Mapping[str, Any], key: str) -> float:
     return float(metrics[key])
 
 
-def linear_reference(recipe: Recipe, examples: Examples) -> BaselineResult:
-    """A linear model: on the pretrained backbone's features, or the kind's own one.
+def untuned_reference(recipe: Recipe, examples: Examples) -> BaselineResult:
+    """A linear model on the pretrained backbone's features, these as they come, or the kind's own.
 
     It may use all rows that the fine-tuned model sees, the validation rows too.
     Of masks that is a linear model on the colours of each pixel, of tags one on
@@ -185,6 +217,9 @@ def linear_reference(recipe: Recipe, examples: Examples) -> BaselineResult:
     )
     if (own := kind_baseline(train, test, task, backbone.preprocessing)) is not None:
         return own
+    if task.target.baseline_features:
+        features = raw_outputs(backbone.model, test, backbone.preprocessing)
+        return as_they_come(features, test, task)
 
     def features(rows: Examples) -> Any:
         if recipe.spec.modality != "text_pair":

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from tltool.finetuning.job import finetune, plan
     from tltool.model.heads import register_head
     from tltool.recipe.recipe import Recipe
+    from tltool.runs.nearest import Index, build_index, load_index
     from tltool.runs.run import Run, load_run
     from tltool.search.head_tuning import HeadSearchResult, tune_head
     from tltool.search.lr_finder import RateTest, lr_find
     from tltool.search.ranking import RankedBackbone, rank
     from tltool.tasks.class_sets import ClassSetTarget
     from tltool.tasks.classes import ClassTarget
+    from tltool.tasks.embeddings import EmbeddingTarget
     from tltool.tasks.masks import MaskTarget
     from tltool.tasks.numbers import NumbersTarget
     from tltool.tasks.registry import register_target
@@ -53,11 +55,15 @@ _LAZY = {
     "RankedBackbone": "tltool.search.ranking",
     "rank": "tltool.search.ranking",
     "Recipe": "tltool.recipe.recipe",
+    "Index": "tltool.runs.nearest",
+    "build_index": "tltool.runs.nearest",
+    "load_index": "tltool.runs.nearest",
     "Run": "tltool.runs.run",
     "load_run": "tltool.runs.run",
     "ClassSetTarget": "tltool.tasks.class_sets",
     "ClassTarget": "tltool.tasks.classes",
     "MaskTarget": "tltool.tasks.masks",
+    "EmbeddingTarget": "tltool.tasks.embeddings",
     "NumbersTarget": "tltool.tasks.numbers",
     "register_target": "tltool.tasks.registry",
     "Task": "tltool.tasks.table",
@@ -70,8 +76,10 @@ __all__ = [
     "ClassSetTarget",
     "ClassTarget",
     "DataError",
+    "EmbeddingTarget",
     "Features",
     "HeadSearchResult",
+    "Index",
     "MaskTarget",
     "NumbersTarget",
     "RankedBackbone",
@@ -83,8 +91,10 @@ __all__ = [
     "Task",
     "TltoolError",
     "__version__",
+    "build_index",
     "finetune",
     "load_artifact",
+    "load_index",
     "load_run",
     "lr_find",
     "plan",

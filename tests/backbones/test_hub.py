@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bert_folder import save_bert
 from file_server import serve
+from hub_server import COMMIT, NEWER, hub_server
 
 from tltool.backbones import catalog
 from tltool.backbones.load import load_backbone
 from tltool.backbones.own_card import add_card
-from tltool.backbones.sources import download as download_module
-from tltool.backbones.sources.hub import HubModel, fetch_hub_model, is_cached
+from tltool.backbones.sources.hub import fetch_hub_model, is_cached, model_of
 from tltool.support.errors import BackboneError
 
-COMMIT, NEWER = "a" * 40, "b" * 40
 REPO = "org/tiny-bert"
 NAME = f"hf://{REPO}"
 
 
-class Hub:
-    """A hub with one repository."""
-
-    def __init__(self, server):
-        self.server = server
-        self.files: dict[str, bytes] = {}
-
-    def publish(self, commit=COMMIT, revisions=("main",)):
-        siblings = []
-        for path, content in self.files.items():
-            self.server.files[f"/{REPO}/resolve/{commit}/{path}"] = content
-            git = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-            sibling = {"rfilename": path, "size": len(content), "blobId": git}
-            if path.endswith((".safetensors", ".bin")):
-                sha = hashlib.sha256(content).hexdigest()
-                sibling["lfs"] = {"sha256": sha, "size": len(content), "pointerSize": 134}
-            siblings.append(sibling)
-        info = json.dumps({"id": REPO, "sha": commit, "siblings": siblings}).encode()
-        for revision in (*revisions, commit):
-            self.server.files[f"/api/models/{REPO}/revision/{revision}"] = info
-
-    def place(self, path, commit=COMMIT):
-        return f"/{REPO}/resolve/{commit}/{path}"
-
-
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download_module, "_WAIT_SECONDS", 0.0)
     original = tmp_path / "original"
     save_bert(original)
-    with serve() as server:
-        # The library reads HF_ENDPOINT once, when it is imported.
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        hub = Hub(server)
+    with hub_server(monkeypatch, tmp_path / "cache", REPO) as hub:
         hub.files = {
             path.relative_to(original).as_posix(): path.read_bytes()
             for path in original.rglob("*")
@@ -186,7 +154,7 @@ def test_what_cannot_be_taken_is_refused(hub, files, reason):
 )
 def test_names_that_are_no_repositories(name):
     with pytest.raises(BackboneError, match="names no model"):
-        HubModel.parse(name)
+        model_of(name)
 
 
 def test_a_card_of_a_hub_model_reads_no_file_twice(hub, monkeypatch, tmp_path):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,57 @@ def test_split_is_stratified_seeded_and_whole():
 
 def examples_like(examples: Examples) -> Examples:
     return table(list(examples.inputs), list(examples.targets))
+
+
+def grouped(sizes: dict[str, tuple[int, int]]) -> Examples:
+    """Groups by their name, with so many rows of "a" and of "b"."""
+    rows = [
+        (f"{name} {label} {i}", label, name)
+        for name, numbers in sizes.items()
+        for label, number in zip("ab", numbers, strict=True)
+        for i in range(number)
+    ]
+    texts, targets, groups = zip(*rows, strict=True)
+    return replace(table(list(texts), list(targets)), groups=groups)
+
+
+def test_groups_stay_on_one_side_and_the_classes_are_spread_over_them():
+    rng = np.random.default_rng(0)
+    sizes = {f"p{i}": (int(rng.integers(0, 9)), int(rng.integers(0, 4))) for i in range(60)}
+    examples = divide(grouped({name: both for name, both in sizes.items() if sum(both)}), 0.2, 0.2)
+    parts = {name: examples.split(name) for name in ("train", "validation", "test")}
+    for one, other in combinations(parts.values(), 2):
+        assert not set(one.groups) & set(other.groups)
+    share_of_b = list(examples.targets).count("b") / len(examples)
+    for name, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
+        assert len(parts[name]) / len(examples) == pytest.approx(share, abs=0.03)
+        found = list(parts[name].targets).count("b") / len(parts[name])
+        assert found == pytest.approx(share_of_b, abs=0.04)
+    shuffled = examples_like_groups(examples).take(rng.permutation(len(examples)).tolist())
+    assert members(divide(shuffled, 0.2, 0.2), "test") == members(examples, "test")
+
+
+def examples_like_groups(examples: Examples) -> Examples:
+    return replace(examples, splits=[None] * len(examples))
+
+
+def test_duplicates_join_groups():
+    examples = grouped(dict.fromkeys("opqrstuv", (3, 3)))
+    texts = list(examples.inputs)
+    texts[0], texts[40] = "same", "same"
+    split = divide(replace(examples, inputs=texts), 0.2, 0.2)
+    joined = {s for s, g in zip(split.splits, split.groups, strict=True) if g in ("o", "u")}
+    assert len(joined) == 1
+
+
+def test_few_groups_give_each_split_one_and_tell_of_missing_classes(caplog):
+    examples = divide(grouped({"p": (9, 9), "q": (9, 9), "r": (5, 0), "s": (6, 0)}))
+    assert {len(set(examples.split(s).groups)) for s in ("validation", "test")} == {1}
+    assert "test has no row of the class 'b'" in caplog.text
+    with pytest.raises(DataError, match=r"2 groups of rows cannot be divided: none is left"):
+        divide(grouped({"p": (9, 9), "q": (9, 9)}))
+    with pytest.raises(DataError, match="none is left for validation"):
+        divide(grouped({"p": (3, 0), "q": (0, 3)}), test=0.0)
 
 
 def test_split_does_not_depend_on_row_order():

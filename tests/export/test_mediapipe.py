@@ -267,6 +267,23 @@ def test_text_classifier_takes_texts_of_any_length(tmp_path):
     np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
 
 
+def test_image_embedder_gives_the_vectors_of_keras(tmp_path):
+    made = trained.image_embedder(tmp_path / "pictures")
+    pixels = pixels_of(made.held_out.inputs, made.preprocessing)
+    found = mediapipe("image_vector", exported(made, tmp_path), pixels, tmp_path)
+    expected = of_pixels(made.model, made.task, made.preprocessing, pixels)
+    np.testing.assert_allclose(found["vectors"], expected, atol=TOLERANCE)
+
+
+def test_text_embedder_gives_the_vectors_of_keras(tmp_path):
+    made = trained.text_embedder()
+    texts = [*made.held_out.inputs, *ASCII]
+    found = mediapipe("text_vector", exported(made, tmp_path), texts, tmp_path)
+    inputs = model_inputs(texts, made.preprocessing)
+    expected = np.asarray(made.task.outputs(made.model(inputs, training=False)))
+    np.testing.assert_allclose(found["vectors"], expected, atol=TOLERANCE)
+
+
 # What MediaPipe would get wrong, it refuses
 
 

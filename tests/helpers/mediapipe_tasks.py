@@ -1,9 +1,10 @@
 """MediaPipe Tasks on an exported file, as a program: TensorFlow is not in its process.
 
-    python mediapipe_tasks.py image|text|masks MODEL.tflite INPUTS.npz [SCORE_THRESHOLD]
+    python mediapipe_tasks.py KIND MODEL.tflite INPUTS.npz [SCORE_THRESHOLD]
 
-`INPUTS.npz` holds `inputs`: uint8 images (n, height, width, 3), or texts. Prints
-JSON: `scores` (n, classes) in label order and `names` of the best classes, or
+`KIND` is image, text, masks, image_vector or text_vector. `INPUTS.npz` holds `inputs`:
+uint8 images (n, height, width, 3), or texts. Prints JSON: `scores` (n, classes) in
+label order and `names` of the best classes, `vectors` (n, width) of embedders, or
 `error`, what MediaPipe says where it does not load the file. With a threshold
 `given` instead: of each input the names that reach it, with their scores. Of
 masks `scores` (n, height, width, classes), `names` of all classes, and `masks`.
@@ -54,6 +55,22 @@ def segmented(model: str, inputs) -> dict:
     return {"scores": scores, "masks": masks, "names": list(made.labels)}
 
 
+def vectors(kind: str, model: str, inputs) -> dict:
+    options = BaseOptions(model_asset_path=model)
+    try:
+        if kind == "text":
+            made = text.TextEmbedder.create_from_options(text.TextEmbedderOptions(options))
+            found = [made.embed(str(value)) for value in inputs]
+        else:
+            made = vision.ImageEmbedder.create_from_options(vision.ImageEmbedderOptions(options))
+            images = [mediapipe.Image(mediapipe.ImageFormat.SRGB, pixels) for pixels in inputs]
+            found = [made.embed(image) for image in images]
+    except Exception as error:
+        return {"error": str(error)}
+    made.close()
+    return {"vectors": [one.embeddings[0].embedding.tolist() for one in found]}
+
+
 def answers(kind: str, model: str, inputs, **settings) -> dict:
     try:
         made, wrap = classifier(kind, model, **settings)
@@ -71,11 +88,14 @@ if __name__ == "__main__":
     kind, model, inputs, *threshold = sys.argv[1:]
     settings = {"score_threshold": float(threshold[0])} if threshold else {}
     with np.load(inputs) as stored:
-        said = (
-            segmented(model, stored["inputs"])
-            if kind == "masks"
-            else answers(kind, model, stored["inputs"], **settings)
-        )
+        kind, _, vector = kind.partition("_")
+        inputs = stored["inputs"]
+        if kind == "masks":
+            said = segmented(model, inputs)
+        elif vector:
+            said = vectors(kind, model, inputs)
+        else:
+            said = answers(kind, model, inputs, **settings)
         print(json.dumps(said), flush=True)
     # A classifier that could not be made keeps the interpreter from ending.
     os._exit(0)

@@ -13,6 +13,7 @@ import tiny
 from tltool.data.examples import Examples
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
@@ -127,6 +128,23 @@ def text_clock() -> TinyTrained:
     target = NumbersTarget.fit(targets, ("seconds",))
     assert target.offset_outside
     return _text_model(Task(TASKS["text-regression"], target), texts, targets, epochs=8)
+
+
+@cache
+def text_embedder() -> TinyTrained:
+    """Vectors that are near for texts of one side."""
+    texts, sides = tiny.texts(128)
+    target = EmbeddingTarget.fit(sides).with_width(12)
+    return _text_model(Task(TASKS["text-embedding"], target), texts, sides, epochs=8)
+
+
+def image_embedder(folder: Path) -> TinyTrained:
+    """Vectors that are near for pictures in which the same channels are bright."""
+    bright = [np.flatnonzero([i & 4, i & 2, i & 1]) for i in range(64)]
+    names = [str(i % 8) for i in range(64)]
+    target = EmbeddingTarget.fit(names).with_width(12)
+    task = Task(TASKS["image-embedding"], target)
+    return _image_model(task, pictures(folder, bright), names, epochs=20)
 
 
 def _text_model(task, texts, targets, epochs) -> TinyTrained:

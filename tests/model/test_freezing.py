@@ -187,3 +187,12 @@ def test_faults_name_the_phase_in_the_recipe():
     for groups in (GROUPS[:-1], ()):
         with pytest.raises(PlanError, match="must be the head"):
             plan_phases("fine_tune", groups, "image")
+
+
+def test_a_contrastive_phase_trains_the_backbone_alone():
+    contrastive, probe = plan_phases("contrastive", GROUPS, "text")
+    assert "contrastive" in contrastive.title
+    assert "head" not in contrastive.rate_factors
+    assert contrastive.num_trainable > 0
+    assert not contrastive.trainable & probe.trainable
+    assert (probe.phase.train, probe.phase.solver) == ("head", "exact")

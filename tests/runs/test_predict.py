@@ -108,13 +108,13 @@ def test_image_paths_in_a_table_are_relative_to_it(images):
 
 
 def test_folders_are_searched_as_in_training(images, caplog):
-    for name in ("notes.md", "red/.hidden.jpg", "red/@eaDir/000.jpg", "scan.TIFF", "blue/A.PNG"):
+    for name in ("notes.md", "red/.hidden.jpg", "red/@eaDir/000.jpg", "scan.HEIC", "blue/A.PNG"):
         (images / name).parent.mkdir(exist_ok=True)
         (images / name).write_text("")
     (images / "green").symlink_to(images / "red")
     found = inputs_of([images], "image")
     assert [Path(origin).relative_to(images).as_posix() for _, origin in found] == [
-        "scan.TIFF",
+        "scan.HEIC",
         *("blue/000.jpg", "blue/001.jpg", "blue/A.PNG"),
         *("red/000.jpg", "red/001.jpg"),
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tltool.support.errors import DataError
-from tltool.tasks.stratify import by_strata, evenly_spaced, in_turns, over_label_sets
+from tltool.tasks.stratify import by_strata, evenly_spaced, group_folds, in_turns, over_label_sets
 
 SHARES = {"test": 0.1, "validation": 0.1}
 
@@ -211,3 +211,18 @@ def test_strata_take_turns_over_all_their_rows():
 )
 def test_rows_are_spread_over_all(total, most, rows):
     assert evenly_spaced(total, most) == rows
+
+
+def test_folds_of_groups_divide_none_and_are_stratified():
+    rng = np.random.default_rng(0)
+    groups = [f"p{number}" for number in rng.integers(0, 30, 300)]
+    encoded = np.eye(2, dtype="f4")[rng.integers(0, 2, 300)]
+    folds = group_folds(encoded, groups, 5, 0)
+    assert sorted(row for _, scored in folds for row in scored) == list(range(300))
+    for fitted, scored in folds:
+        assert not {groups[row] for row in fitted} & {groups[row] for row in scored}
+        assert encoded[scored, 0].mean() == pytest.approx(encoded[:, 0].mean(), abs=0.08)
+    numbers = group_folds(rng.normal(size=(300, 1)), groups, 5, 0)
+    assert all(len(scored) > 40 for _, scored in numbers)
+    with pytest.raises(DataError, match="6 folds need 6 groups of rows"):
+        group_folds(encoded, ["a", "b", "c"] * 100, 6, 0)

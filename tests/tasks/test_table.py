@@ -9,6 +9,7 @@ from tltool.support.errors import RecipeError, TargetError
 from tltool.support.shipped import find_shipped
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task, unknown_task
@@ -38,6 +39,9 @@ MEANT = {
     "images-classification": ["image-classification"],
     "text-clasification": ["text-classification"],
     "classification": ["image-classification", "text-classification"],
+    "embeddings": ["image-embedding", "text-embedding"],
+    "metric learning": ["image-embedding", "text-embedding"],
+    "text-embedings": ["text-embedding"],
     "topic-classification": ["image-classification", "text-classification"],
     "multi-class-classification": ["image-classification", "text-classification"],
     "nervous-classification": ["image-classification", "text-classification"],  # no `ner`
@@ -88,7 +92,7 @@ def test_another_name_for_a_task_gets_the_right_one(name):
     assert faults_of(task=name)["task"].hint == f"did you mean {names}?"
 
 
-@pytest.mark.parametrize("name", ["", "nonsense", "general", "image", "feature-extraction", "x-y"])
+@pytest.mark.parametrize("name", ["", "nonsense", "general", "image", "x-y"])
 def test_what_is_like_no_task_gets_no_hint(name):
     assert unknown_task(name) == ("unknown task", None)
 
@@ -99,6 +103,7 @@ def test_each_task_is_known_by_its_modality_and_kind_of_target():
         "multi-label": ClassSetTarget,
         "regression": NumbersTarget,
         "segmentation": MaskTarget,
+        "embedding": EmbeddingTarget,
     }
     assert TASKS["token-classification"].target is TagsTarget
     for name, spec in TASKS.items():

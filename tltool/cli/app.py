@@ -34,6 +34,7 @@ from tltool.cli import (
     rank,
     recipes,
     runs,
+    search,
     serve,
     tune_head,
     validate,
@@ -93,6 +94,7 @@ app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("quantize", epilog=quantize.EXAMPLES)(quantize.quantize)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)

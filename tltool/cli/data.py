@@ -1,15 +1,91 @@
-"""`tltool data`: real labelled sets to try tltool on."""
+"""`tltool data`: what data is, and real labelled sets to try tltool on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tltool.cli.output import JsonOption, OfflineOption, print_json, print_table
+from tltool.cli.output import (
+    JsonOption,
+    OfflineOption,
+    examples,
+    print_json,
+    print_table,
+    tell,
+    tell_list,
+)
+from tltool.cli.reading import OPTION_NAMES, How, fields_as_options, reads_data
+from tltool.support.words import count, listed
+from tltool.tasks.table import TASKS, unknown_task
 
-app = typer.Typer(help="Sample data.", no_args_is_help=True)
+app = typer.Typer(help="What your data is, and sample data.", no_args_is_help=True)
+
+EXAMPLES = examples(
+    "tltool data inspect reviews.csv",
+    "tltool data inspect 'shards/train-*.parquet' --label-column stars --json",
+)
+
+
+@app.command(epilog=EXAMPLES)
+@reads_data("input_column", "label_columns", "delimiter", "encoding", "quoting")
+def inspect(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="What data.train would name: a table, a folder …"),
+    ],
+    task: Annotated[
+        str | None, typer.Option(help="What it is for; default: guessed from the labels.")
+    ] = None,
+    how: How | None = None,
+    as_json: JsonOption = False,
+    _: OfflineOption = False,
+) -> int:
+    """Say what data is, what is wrong with it, and the recipe lines that read it."""
+    import yaml
+
+    from tltool.data.checks.inspection import inspect_data
+    from tltool.support.files import size_text
+
+    if task is not None and task not in TASKS:
+        problem, hint = unknown_task(task)
+        raise typer.BadParameter(f"{task}: {problem}" + (f"; {hint}" if hint else ""))
+    with fields_as_options(OPTION_NAMES | {"data.train": "PATH"}):
+        found = inspect_data(path, task=task, how=how)
+    if as_json:
+        print_json(found)
+        return 1 if found["problems"] else 0
+    files = count(found["files"], "table") + ", " if found["files"] else ""
+    typer.echo(f"{found['source']}: {found['format']}, {files}{size_text(found['bytes'])}")
+    if found["columns"]:
+        typer.echo()
+        print_table(found["columns"], right=("distinct", "missing"))
+    if summary := found["summary"]:
+        typer.echo()
+        print_table(list(_facts(summary)))
+    typer.echo("\nrecipe lines that read it:\n")
+    typer.echo(yaml.safe_dump(found["recipe"], sort_keys=False, allow_unicode=True).rstrip())
+    for remark in [*found["remarks"], *(summary["warnings"] if summary else ())]:
+        tell(f"note: {remark}")
+    tell_list(f"a training would stop at {count(len(found['problems']), 'problem')}:",
+              found["problems"])  # fmt: skip
+    return 1 if found["problems"] else 0
+
+
+def _facts(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for split, rows in summary["rows"].items():
+        yield {"what": f"rows ({split})", "value": f"{rows:,}"}
+    names = {name: number for part in summary["counts"].values() for name, number in part.items()}
+    if set(names) != {"all"}:
+        yield {"what": "labels", "value": f"{len(names):,}: {listed(list(names), 10)}"}
+    for key in ("targets", "text_length_characters", "image_width_px", "image_height_px"):
+        if key in summary:
+            shown = ", ".join(f"{name} {value:,g}" for name, value in summary[key].items())
+            yield {"what": key.replace("_", " "), "value": shown}
+    yield {"what": "duplicates", "value": f"{summary['duplicates']:,}"}
+    yield {"what": "same input, other labels", "value": f"{len(summary['conflicts']):,}"}
 
 
 @app.command("list")

@@ -64,7 +64,7 @@ _OPTIONS: dict[str, Any] = {
 INPUTS = ("input_columns", "delimiter", "encoding", "quoting")
 """Those that count where no labels are read."""
 
-_NAMES = {
+OPTION_NAMES = {
     "data.train": "--data",
     "data.label_columns": "--label-column",
     "data.input_columns": "--input-column",
@@ -126,7 +126,7 @@ def rows_of(run: Run, data: str | None, how: How) -> Examples:
 
 
 @contextmanager
-def fields_as_options(names: Mapping[str, str] = _NAMES) -> Iterator[None]:
+def fields_as_options(names: Mapping[str, str] = OPTION_NAMES) -> Iterator[None]:
     """Names fields of a recipe in errors as the options that a command has in their place.
 
     Args:

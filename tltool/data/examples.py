@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLIT_WORDS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""What folders, files and cells call the splits."""
+_SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+
+
+def split_named(word: str) -> Split | None:
+    """The split that a word of `SPLIT_WORDS` means, in capitals too; None for another word."""
+    return _SPLIT_OF.get(word.lower())
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,8 @@ class Examples:
         kind: The kind of the targets.
         columns: Names of the columns that the targets come from.
         note: How the labels were taken, where that was found out.
+        groups: What each row belongs to that is not divided, such as a patient; empty
+            where the data does not say.
         tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
     """
 
@@ -47,12 +61,15 @@ class Examples:
     kind: type[Target] = ClassTarget
     columns: tuple[str, ...] = ()
     note: str = ""
+    groups: Sequence[str] = ()
     tokens: Tokens | PairTokens | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}
         if self.tokens is not None:
             lengths.add(len(self.tokens))
+        if self.groups:
+            lengths.add(len(self.groups))
         if len(lengths) != 1:
             raise ValueError(f"The columns of Examples differ in length: {sorted(lengths)}.")
 
@@ -73,6 +90,7 @@ class Examples:
             targets=[self.targets[i] for i in rows],
             splits=[self.splits[i] for i in rows],
             origins=[self.origins[i] for i in rows],
+            groups=[self.groups[i] for i in rows] if self.groups else (),
             tokens=None if self.tokens is None else self.tokens.take(rows),
         )
 

@@ -1,8 +1,10 @@
-"""Seeded, stratified, disjoint splits that keep exact duplicates together."""
+"""Seeded, stratified, disjoint splits that keep exact duplicates and groups together."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +12,15 @@ from tltool.data.checks.fingerprints import duplicate_keys, each_duplicate_key, 
 from tltool.data.examples import Examples
 from tltool.support.errors import DataError
 from tltool.support.words import listed, natural_key
+from tltool.tasks.stratify import by_groups
+
+_LOG = logging.getLogger(__name__)
+_NAMED = 5
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Rows with the same input, which stay together.
+    """Rows with the same input, or of one group of the data's, which stay together.
 
     Attributes:
         rows: Their numbers.
@@ -42,14 +48,16 @@ def split_examples(
         examples: Some of them with split None.
         validation_fraction, test_fraction: Share of the undecided examples,
             0..0.5, taken from all classes, labels or quantiles alike, as the
-            kind of target divides them. Exact duplicates stay on one side.
+            kind of target divides them. Exact duplicates stay on one side, and so do
+            rows of one group, where they have groups; then as far as these allow.
         seed: Of the choice.
 
     Returns:
         The same rows in the same order, none of them undecided.
 
     Raises:
-        DataError: Classes have too few distinct examples to be in every split.
+        DataError: Classes have too few distinct examples to be in every split, or there
+            are too few groups.
     """
     undecided = [row for row, split in enumerate(examples.splits) if split is None]
     present = set(examples.splits)
@@ -57,10 +65,15 @@ def split_examples(
     fractions = {s: share for s, share in wanted.items() if share > 0 and s not in present}
     splits: list[Any] = [split or "train" for split in examples.splits]
     if undecided and fractions:
-        groups = _groups(examples.take(undecided), seed)
-        sizes = [len(group.rows) for group in groups]
-        targets = [group.target for group in groups]
-        parts = examples.kind.divide(targets, sizes, fractions)
+        rows = examples.take(undecided)
+        groups = _groups(rows, seed)
+        if rows.groups:
+            strata = examples.kind.strata(rows.targets)
+            parts = by_groups(strata, [group.rows for group in groups], fractions)
+            _tell_uneven(strata, groups, parts, fractions)
+        else:
+            sizes = [len(group.rows) for group in groups]
+            parts = examples.kind.divide([group.target for group in groups], sizes, fractions)
         for group, part in zip(groups, parts, strict=True):
             for row in group.rows:
                 splits[undecided[row]] = part or "train"
@@ -136,13 +149,50 @@ def _places(part: Any, order: Any, sizes: Any) -> Any:
 
 
 def _groups(examples: Examples, seed: int) -> list[_Group]:
-    """The groups of duplicates in the order of the seed."""
+    """The groups of rows that stay together in the order of the seed."""
     groups = []
-    for key, rows in groups_of(duplicate_keys(examples)).items():
-        rank = _rank(seed, key).hexdigest()
+    keys = duplicate_keys(examples)
+    for rows in _joined(keys, examples.groups):
+        rank = _rank(seed, min(keys[row] for row in rows)).hexdigest()
         # Duplicates that disagree are filed under the first of their targets.
         groups.append(_Group(tuple(rows), rank, min(examples.targets[row] for row in rows)))
     return sorted(groups, key=lambda group: group.rank)
+
+
+def _joined(keys: Sequence[str], groups: Sequence[str]) -> list[list[int]]:
+    """The rows that have a key or a group in common, also through others."""
+    first: dict[tuple[int, str], int] = {}
+    parent = list(range(len(keys)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    for kind, names in enumerate((keys, groups)):
+        for row, name in enumerate(names):
+            parent[root(row)] = root(first.setdefault((kind, name), row))
+    return list(groups_of([str(root(row)) for row in range(len(keys))]).values())
+
+
+def _tell_uneven(
+    strata: Sequence[str],
+    groups: Sequence[_Group],
+    parts: Sequence[str | None],
+    fractions: Mapping[str, float],
+) -> None:
+    """Warns where groups leave a split without some of the classes."""
+    for split in fractions:
+        held = {
+            strata[row]
+            for group, part in zip(groups, parts, strict=True)
+            if part == split
+            for row in group.rows
+        }
+        if lacking := sorted(set(strata) - held, key=natural_key):
+            names = ", ".join(name[:1].lower() + name[1:] for name in lacking[:_NAMED])
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            _LOG.warning("%s has no row of %s%s, since groups are not divided", split, names, more)
 
 
 def _rank(seed: int, key: str) -> Any:
@@ -152,6 +202,9 @@ def _rank(seed: int, key: str) -> Any:
 
 def _check_all_learnable(examples: Examples) -> None:
     """A label that shares all its inputs with others can have been drawn out of train."""
+
+    if examples.kind.open_names:
+        return
 
     def names(part: Examples) -> set[str]:
         return {name for target in part.targets for name in part.kind.names_in(target)}

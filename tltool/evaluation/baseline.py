@@ -101,6 +101,7 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
         (measured, task.target.truth(test.targets, test.origins)),
         task,
         _TEXT_STRENGTHS,
+        train.groups,
     )
     return _result(f"TF-IDF + {task.target.linear_model}", metrics, setting, task, started)
 
@@ -147,6 +148,7 @@ def features_baseline(
     task: Task,
     *,
     name: str = "untrained backbone",
+    groups: Sequence[str] = (),
 ) -> BaselineResult:
     """A linear model on standardised features, such as an untrained backbone's.
 
@@ -155,6 +157,7 @@ def features_baseline(
         train_targets, test_targets: As in `Examples.targets`.
         task: Labels and kind of task.
         name: What made the features; the linear model's name is added.
+        groups: What each training row belongs to that folds do not divide, where it is known.
 
     Raises:
         EvaluationError: No rows, features that are not finite or do not fit the
@@ -170,8 +173,25 @@ def features_baseline(
         (scaler.transform(test), task.target.truth(test_targets, _rows("test", test))),
         task,
         _FEATURE_STRENGTHS,
+        groups,
     )
     return _result(f"{name} + {task.target.linear_model}", metrics, setting, task, started)
+
+
+def as_they_come(features: np.ndarray, test: Examples, task: Task) -> BaselineResult:
+    """Features taken for the model's raw outputs, without any fit.
+
+    Args:
+        features: (rows, width) of the test rows.
+        test: The labelled rows.
+        task: With its target.
+    """
+    started = time.perf_counter()
+    target = task.target
+    truth = target.truth(test.targets, test.origins)
+    metrics = target.metrics(target.outputs(features), truth)
+    name = "the backbone's features as they come"
+    return _result(name, metrics, "nothing is fitted", task, started)
 
 
 def _tfidf() -> FeatureUnion:
@@ -234,7 +254,7 @@ def _result(
 
 
 def _fit_and_score(
-    train: Rows, test: Rows, task: Task, strengths: tuple[float, ...]
+    train: Rows, test: Rows, task: Task, strengths: tuple[float, ...], groups: Sequence[str]
 ) -> tuple[dict[str, Any], str]:
     """Metrics on the test rows, and what was chosen."""
     (features, truth), (test_features, test_truth) = train, test
@@ -243,7 +263,7 @@ def _fit_and_score(
     with warnings.catch_warnings():
         # A fit that stops at max_iter is still a fair baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        strength, how = _choose(features, truth, target, strengths)
+        strength, how = _choose(features, truth, target, strengths, groups)
         predict = target.fit_linear(features, truth, strength)
     metrics = target.metrics(predict(test_features), test_truth)
     return metrics, f"{target.linear_setting(strength)}, {how}"
@@ -261,15 +281,19 @@ def _check_size(features: Matrix, target: Target) -> None:
 
 
 def _choose(
-    features: Matrix, truth: np.ndarray, target: Target, strengths: tuple[float, ...]
+    features: Matrix,
+    truth: np.ndarray,
+    target: Target,
+    strengths: tuple[float, ...],
+    groups: Sequence[str],
 ) -> tuple[float, str]:
     """The best of `strengths` by cross-validation, or the middle one where that is no option."""
     middle = strengths[len(strengths) // 2]
-    if target.rows_of_rarest(truth) < FOLDS:
+    if min(target.rows_of_rarest(truth), len(set(groups)) or FOLDS) < FOLDS:
         return middle, "the default: too few rows to cross-validate"
     if _work(features, target.num_outputs) > 1:
         return middle, "the default: too many rows to cross-validate quickly"
-    folds = target.folds(truth, FOLDS, 0)
+    folds = target.folds_of(truth, FOLDS, 0, groups)
     scores = cross_validated(features, truth, target, strengths, folds)
     best = best_strength(scores, target)
     return strengths[best], f"chosen by {FOLDS}-fold cross-validation"

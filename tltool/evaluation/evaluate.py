@@ -222,13 +222,13 @@ def format_rows(
 
 
 def _mistake(row: int, outputs: np.ndarray, examples: Examples, target: Target) -> Mistake:
-    found = target.row(outputs[row])
+    predicted, confidence = target.mistake(row, outputs, examples.targets)
     return Mistake(
         origin=examples.origins[row],
         excerpt=excerpt(examples.inputs[row]),
         true=examples.targets[row],
-        predicted=found["prediction"],
-        confidence=found.get("confidence"),
+        predicted=predicted,
+        confidence=confidence,
     )
 
 

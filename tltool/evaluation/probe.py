@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,14 @@ class ProbeScore:
     setting: str
 
 
-def probe(features: np.ndarray, truth: np.ndarray, task: Task, folds: int = FOLDS) -> ProbeScore:
+def probe(
+    features: np.ndarray,
+    truth: np.ndarray,
+    task: Task,
+    folds: int = FOLDS,
+    *,
+    groups: Sequence[str] = (),
+) -> ProbeScore:
     """Fits and scores a linear model on standardised features, fold by fold.
 
     The folds are stratified as the kind of target does it, and the same for
@@ -46,18 +54,20 @@ def probe(features: np.ndarray, truth: np.ndarray, task: Task, folds: int = FOLD
         features: (n, channels), finite.
         truth: Of the rows, as the task's target gives it.
         task: With its target.
-        folds: At least 2; fewer are taken where no class has so many rows.
+        folds: At least 2; fewer are taken where no class has so many rows, or where there
+            are fewer groups.
+        groups: What each row belongs to that folds do not divide, where it is known.
 
     Raises:
         EvaluationError: There are too few rows.
     """
     target = task.target
-    folds = min(folds, target.most_folds(truth))
+    folds = min(folds, target.most_folds(truth), len(set(groups)) or folds)
     if folds < 2:
         raise EvaluationError(
             f"A probe needs at least two rows of a {target.noun}. Received: {len(truth)} rows."
         )
-    parts = target.folds(truth, folds, 0)
+    parts = target.folds_of(truth, folds, 0, groups)
     # The products are thin: several BLAS threads mostly wait for each other (10,000 rows of 384
     # channels in 77 classes on a busy machine with two cores: 13 s a fit with two, 1.5 s with one).
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):

@@ -164,6 +164,8 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
     contract = prepared.backbone.preprocessing
     if (own := kind_baseline(train, test, run.task, contract)) is not None:
         return own
+    if run.task.target.baseline_features:
+        return _pretrained_features(run, test)
     if run.task.spec.modality != "image":
         return text_baseline(train, test, run.task)
     section = run.recipe.backbone
@@ -180,7 +182,18 @@ def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineR
         raw_outputs(untrained.model, test, untrained.preprocessing),
         test.targets,
         run.task,
+        groups=train.groups,
     )
+
+
+def _pretrained_features(run: Run, test: Examples) -> BaselineResult:
+    """The backbone's own features as they come."""
+    from tltool.evaluation.baseline import as_they_come
+    from tltool.evaluation.inference import raw_outputs
+    from tltool.training.preparation import backbone_of
+
+    model = backbone_of(run.recipe).model
+    return as_they_come(raw_outputs(model, test, run.preprocessing), test, run.task)
 
 
 def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:
@@ -312,8 +325,12 @@ _EXAMPLES: dict[Modality, tuple[str, str, str]] = {
 def _next_commands(run: Run) -> list[tuple[str, str]]:
     example, data, recipe = _EXAMPLES[run.task.spec.modality]
     recipe = run.task.spec.target.own_recipe or recipe
+    alike = [
+        (f"tltool search {run.path} my.index --build {data}", "find in your data what is alike")
+    ]
     return [
         (f"tltool predict {run.path} {example}", "try the model"),
+        *(alike if run.task.target.program().vectors else []),
         (f"tltool export {run.path} --format litert --precision float16", "make a smaller file"),
         (f"tltool finetune {recipe} data.train={data}", "train on your own data"),
     ]

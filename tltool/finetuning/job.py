@@ -26,6 +26,7 @@ from tltool.training.preparation import Prepared, prepare, with_head
 if TYPE_CHECKING:
     from tltool.model.freezing import PhasePlan
     from tltool.runs.run import Run
+    from tltool.search.few_examples import Choice
     from tltool.search.head_tuning import HeadSearchResult
     from tltool.training.trainer import TrainingResult
 
@@ -93,6 +94,11 @@ def _finetune(
         with clock.measure("head search"):
             search = _search_head(recipe, prepared, progress)
         recipe, prepared = search.recipe, with_head(search.recipe, prepared)
+    choice = None
+    if recipe.schedule == "few_examples":
+        with clock.measure("choice of a schedule"):
+            choice = _choose_schedule(recipe, prepared, progress)
+        recipe, prepared = choice.recipe, with_head(choice.recipe, prepared)
     stopping.check()
     sweep_leftovers(recipe.output_dir)
     _check_room(recipe, prepared, progress)
@@ -100,6 +106,8 @@ def _finetune(
     try:
         if search is not None:
             search.write(folder.head_search)
+        if choice is not None:
+            choice.write(folder.few_examples)
         run, result = _train(recipe, prepared, folder, progress, clock)
         if not result.interrupted:
             from tltool.finetuning.conclusion import conclude
@@ -143,6 +151,12 @@ def _search_head(recipe: Recipe, prepared: Prepared, progress: Progress) -> Head
     from tltool.search.head_tuning import search_head
 
     return search_head(recipe, prepared, progress)
+
+
+def _choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> Choice:
+    from tltool.search.few_examples import choose_schedule
+
+    return choose_schedule(recipe, prepared, progress)
 
 
 def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from tltool.support.errors import PlanError, did_you_mean
 from tltool.tasks.table import Modality
 
 HEAD = "head"
+CONTRASTIVE_EPOCHS = 10
 
 WeightKind = Literal["weight", "batch_norm", "adapter", "statistic"]
 
@@ -114,6 +115,11 @@ def expand_schedule(
     - linear_probe_then_fine_tune: the best linear head, computed exactly, then
       everything at a low rate (LP-FT, Kumar et al. 2022, arXiv:2202.10054).
 
+    - contrastive: everything, so that rows of a class come near, then the best
+      linear head, computed exactly (SetFit, Tunstall et al. 2022, arXiv:2209.11055).
+    - few_examples: before it is known which of its candidates is best, contrastive
+      (see `tltool.search.few_examples`).
+
     The learning rates are usual starting points for AdamW: 5e-5 for a
     transformer (Devlin et al. 2018, appendix A.3), 1e-4 for a CNN.
     """
@@ -129,6 +135,16 @@ def expand_schedule(
         case "linear_probe_then_fine_tune":
             probe = PhaseSection(train="head", solver="exact")
             return (probe, everything.model_copy(update={"learning_rate": full_rate / 2}))
+        case "contrastive" | "few_examples":
+            drawing = PhaseSection(
+                train="all",
+                objective="contrastive",
+                epochs=CONTRASTIVE_EPOCHS,
+                learning_rate=full_rate,
+                warmup_fraction=0.1,
+                curve="linear",
+            )
+            return (drawing, PhaseSection(train="head", solver="exact"))
         case "gradual":
             step = everything.model_copy(update={"epochs": 1, "group_decay": 1 / 2.6})
             unfreezing = [
@@ -140,6 +156,8 @@ def expand_schedule(
 
 def _plan(number: int, phase: PhaseSection, groups: Sequence[Group]) -> PhasePlan:
     selected = _selected_paths(phase, groups, f"schedule.{number - 1}.train")
+    if phase.objective == "contrastive":
+        selected -= _paths(groups[-1:])
     learning = {"weight", "batch_norm"} if phase.batch_norm == "train" else {"weight"}
     if phase.train == "lora":
         learning.add("adapter")
@@ -156,7 +174,7 @@ def _plan(number: int, phase: PhaseSection, groups: Sequence[Group]) -> PhasePla
     head = len(groups) - 1
     return PhasePlan(
         number=number,
-        title=_title(phase),
+        title=_title(phase) + (", contrastive" if phase.objective == "contrastive" else ""),
         phase=phase,
         trainable=frozenset(w.path for weights in trainable.values() for w in weights),
         rate_factors={

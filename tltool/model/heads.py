@@ -28,6 +28,7 @@ from tltool.tasks.word_split import NO_WORD, NUM_SHAPES
 Head = Callable[..., Any]
 # Channels of what a word and its neighbours look like.
 _SHAPE_UNITS = 32
+_NOT_OPTIONS = {"name", "search", "dimensions", "options"}
 
 
 def default_head(
@@ -150,7 +151,11 @@ def _linear(x: Any, task: Task, regularizer: Any = None) -> Any:
 
     # float32 whatever the precision: a softmax of half-precision logits loses small probabilities.
     last = layers.Dense(
-        task.num_outputs, kernel_regularizer=regularizer, dtype="float32", name="head_output"
+        task.num_outputs,
+        kernel_initializer=task.target.initial_kernel(int(x.shape[-1])),
+        kernel_regularizer=regularizer,
+        dtype="float32",
+        name="head_output",
     )
     output = last(x)
     if (bias := task.target.initial_bias()) is not None:
@@ -296,7 +301,7 @@ def build_head(section: HeadSection, features: Features, task: Task) -> Any:
     """
     head = find_head(section.name)
     if head is default_head:
-        options: Mapping[str, Any] = section.model_dump(exclude={"name", "search", "options"})
+        options: Mapping[str, Any] = section.model_dump(exclude=_NOT_OPTIONS)
     else:
         options = section.options
     try:

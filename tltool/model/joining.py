@@ -29,11 +29,14 @@ class TransferModel:
             (batch, task.num_outputs); it shares its layers with the backbone.
         groups: Layer groups from input to output, the head last.
         group_of: Path of every weight to the name of its group.
+        features: Model of the same layers from the same inputs to the backbone's
+            pooled features (batch, channels).
     """
 
     model: keras.Model
     groups: tuple[Group, ...]
     group_of: dict[str, str]
+    features: keras.Model
 
 
 def join(backbone: Backbone, head: HeadSection, task: Task) -> TransferModel:
@@ -68,7 +71,7 @@ def join(backbone: Backbone, head: HeadSection, task: Task) -> TransferModel:
             "Two weights of the model have the same path, so they can't be told apart.",
             hint="Give every layer of the head a name of its own.",
         )
-    return TransferModel(model, groups, group_of)
+    return TransferModel(model, groups, group_of, keras.Model(model.input, features.pooled))
 
 
 def _batch_norms(model: keras.Model) -> list[Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tltool.recipe.export_faults import export_faults
-from tltool.recipe.layer_faults import mixing_faults, unknown_layer
+from tltool.recipe.layer_faults import mixes, mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, ScheduleName
 from tltool.support.errors import Fault, TargetError, did_you_mean
 from tltool.support.words import half_character, plural
@@ -203,7 +203,10 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _split_faults(data)
     yield from mixing_faults(_section(values, "augment"), spec)
     yield from _head_faults(head, spec)
+    if spec is not None:
+        yield from _kind_faults(values, spec)
     yield from _solver_faults(values)
+    yield from _contrastive_faults(values)
     if head.get("search") is True:
         yield from _search_faults(values)
 
@@ -314,6 +317,22 @@ def _head_faults(head: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fau
         )
 
 
+def _kind_faults(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    """What heads and phases ask of the kind of target that it can't do."""
+    dimensions = _section(values, "head").get("dimensions")
+    if dimensions is not None and not spec.target.sized:
+        yield Fault("head.dimensions", f"is for embeddings, but the task is {spec.name}",
+                    _shown(dimensions), hint="leave it out")  # fmt: skip
+    for place, phase in _phases(values):
+        if phase.get("solver") == "exact" and not spec.target.solvable:
+            yield Fault(f"{place}.solver", f"exact is not for {spec.name}",
+                        hint="train with `solver: gradient`")  # fmt: skip
+        if phase.get("objective") == "contrastive" and not spec.target.contrasts:
+            path = place if place == "schedule" else f"{place}.objective"
+            yield Fault(path, f"contrastive needs one class for each row; not for {spec.name}",
+                        hint="use a classification, or another schedule")  # fmt: skip
+
+
 def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     hidden = _section(values, "head").get("hidden_units")
     training = _section(values, "training")
@@ -344,6 +363,26 @@ def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             )
 
 
+def _contrastive_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
+    """Phases that draw rows of a class together: they train no head, so another one must."""
+    phases = _phases(values)
+    for number, (place, phase) in enumerate(phases):
+        if phase.get("objective") != "contrastive":
+            continue
+        if phase.get("solver") == "exact" or phase.get("train", "head") == "head":
+            yield Fault(f"{place}.objective", "contrastive trains layers of the backbone",
+                        hint="write `train: all`, and `solver: gradient`")  # fmt: skip
+        if not any(later.get("objective") != "contrastive" for _, later in phases[number:]):
+            yield Fault(f"{place}.objective", "contrastive trains no head, and no phase follows it",
+                        hint="end the schedule with {train: head, solver: exact}")  # fmt: skip
+        if _section(values, "training").get("tokens_per_batch") is not None:
+            yield Fault("training.tokens_per_batch", f"{place} needs rows of a class in each batch",
+                        hint="use training.batch_size")  # fmt: skip
+        if mixes(_section(values, "augment")):
+            yield Fault("augment.layers", f"{place} compares images of one class each",
+                        hint="leave out the layers that mix images")  # fmt: skip
+
+
 def _search_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     """What the head search can't do: it trains default heads, alone, with AdamW."""
     name = _section(values, "head").get("name", "default")
@@ -370,10 +409,13 @@ _NOT_SOLVED = {"focal_gamma": "focal loss", "ranking": "ranking loss"}
 
 
 def _phases(values: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Each phase with its path; of the named strategies only what they solve exactly."""
+    """Each phase with its path; of the named strategies those that not every recipe allows."""
     schedule = values.get("schedule")
     if schedule == "linear_probe_then_fine_tune":
         return [("schedule", {"train": "head", "solver": "exact"})]
+    if schedule in ("contrastive", "few_examples"):
+        contrastive = {"train": "all", "objective": "contrastive"}
+        return [("schedule", contrastive), ("schedule", {"train": "head", "solver": "exact"})]
     if not isinstance(schedule, list | tuple):
         return []
     return [

@@ -80,13 +80,22 @@ def check_installed(layers: Iterable[AugmentLayer]) -> None:
         )
 
 
-def mixing_faults(augment: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
-    """Where layers that mix a batch can't be: they need classes, and images as they come."""
+def mixes(augment: Mapping[str, Any]) -> bool:
+    """Whether layers mix the images of a batch."""
+    return any(name in BATCH_LAYERS for name in _layer_names(augment))
+
+
+def _layer_names(augment: Mapping[str, Any]) -> list[Any]:
     layers = augment.get("layers")
-    names = [
+    return [
         entry.get("layer") if isinstance(entry, Mapping) else None
         for entry in (layers if isinstance(layers, list | tuple) else ())
     ]
+
+
+def mixing_faults(augment: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
+    """Where layers that mix a batch can't be: they need classes, and images as they come."""
+    names = _layer_names(augment)
     for index, name in enumerate(names):
         path = f"augment.layers.{index}"
         refusal = None if spec is None else spec.target.refused.get("augment.untraceable")

@@ -22,7 +22,14 @@ from tltool.tasks.values import BadValueError
 OnError = Literal["stop", "skip"]
 Quoting = Literal["minimal", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-ScheduleName = Literal["feature_extraction", "fine_tune", "gradual", "linear_probe_then_fine_tune"]
+ScheduleName = Literal[
+    "feature_extraction",
+    "fine_tune",
+    "gradual",
+    "linear_probe_then_fine_tune",
+    "contrastive",
+    "few_examples",
+]
 
 
 def _mask_code(value: Any) -> Any:
@@ -43,16 +50,27 @@ class DataSection(Section):
     Attributes:
         train: A folder of images (one folder a class, or `train/`, `validation/`
             and `test/` folders of those; or with a table beside the pictures,
-            `metadata.csv`, `.jsonl` or `.parquet`, or `_classes.csv`), a
-            CSV/TSV/JSONL/Parquet file, or `sample:NAME` for a set that tltool
-            fetches itself.
+            `metadata.csv`, `.jsonl` or `.parquet`, or `_classes.csv`); a table
+            (CSV, TSV, JSON, JSON lines, Excel, Parquet, Arrow, TFRecord, tar of
+            WebDataset), several by a pattern such as `data/train-*.parquet`, a
+            folder of them, or one that `datasets` saved;
+            `hf://datasets/org/name[@revision][/path]`; or `sample:NAME` for a
+            set that tltool fetches itself.
         validation, test: Separate data of the same form; null splits them off `train`.
         validation_fraction, test_fraction: Share of the examples split off
             (stratified by class), where no separate data is given.
-        input_column: Column with the text, or with the path of the image file
-            (relative to the table's own folder).
+        input_column: Column with the text, or with the image: the path of its
+            file (relative to the table's own folder), or its bytes.
         input_columns: The two columns of a pair of texts; null takes `text_a` and
             `text_b`.
+        image_root: Folder that the paths of images in tables are relative to,
+            looked up as `train` is; null takes the table's own.
+        image_suffix: Added to the paths of images in tables that do not end in it.
+        split_column: Column that says which rows of `train` are of which split:
+            `train`, `validation` (`val`, `valid`, `dev`) or `test`.
+        group_column: Column with what rows belong to that must not be divided,
+            such as a patient, an author or a video: all rows of a group are on
+            one side of every split and of every fold of a cross-validation.
         label_column: Column with the class name, with the labels of a row
             (`sea|trees`, `sea; trees`, a JSON list), with the number, or with the
             path of the mask; null takes `label`, or `mask` for segmentation.
@@ -84,6 +102,10 @@ class DataSection(Section):
     input_column: str | None = None
     input_columns: tuple[str, str] | None = None
     label_column: str | None = None
+    image_root: str | None = None
+    image_suffix: str | None = None
+    split_column: str | None = None
+    group_column: str | None = None
     label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     mask_classes: dict[Label, MaskCode] | None = None
@@ -137,6 +159,7 @@ class HeadSection(Section):
         dropout: Share of features dropped before each layer of the default head.
         activation: Of the hidden layers of the default head.
         l2: Factor of the L2 penalty on the kernels of the default head.
+        dimensions: Width of embeddings; null is that of the backbone's features.
         search: Before training, choose the default head and how it trains by
             cross-validation on what the frozen backbone gives, and replace
             `head.hidden_units`, `head.dropout`, `training.weight_decay`,
@@ -150,6 +173,7 @@ class HeadSection(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.1
     activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
     l2: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
+    dimensions: Annotated[int, Field(ge=2, le=65_536), _NOT_BOOL] | None = None
     search: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -200,6 +224,12 @@ class PhaseSection(Section):
             the validation rows (L-BFGS for classes, the closed form for
             numbers); it needs `train: head` and a head of one linear layer,
             and does not use the phase's other fields.
+        objective: "task" trains what the task asks. "contrastive" trains the
+            backbone alone, so that its features of rows with equal classes come
+            near (supervised contrastive loss, Khosla et al. 2020,
+            arXiv:2004.11362); a later phase makes the head on them. For
+            classifications with few examples, as SetFit (Tunstall et al. 2022,
+            arXiv:2209.11055).
         batch_norm: "frozen" keeps every BatchNorm layer as pretrained, as the
             Keras transfer-learning guide asks; "train" lets those in trained
             groups learn and update their statistics.
@@ -213,6 +243,7 @@ class PhaseSection(Section):
     curve: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_fraction: Fraction = 0.0
     solver: Literal["gradient", "exact"] = "gradient"
+    objective: Literal["task", "contrastive"] = "task"
     batch_norm: Literal["frozen", "train"] = "frozen"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tltool.support.files import atomic_path
 from tltool.support.words import excerpt
-from tltool.tasks.reports import Bars, Matrix, Picture, Scatter, Score
+from tltool.tasks.reports import Bars, Map, Matrix, Picture, Scatter, Score
 
 DPI = 150
 LABEL_CHARACTERS = 28
@@ -33,6 +34,7 @@ _INK, _GREY, _FAINT = "#222222", "#767676", "#D9D9D9"
 _COUNTS_UP_TO = 20  # classes; with more, numbers no longer fit the cells
 _TICKS_UP_TO = 100
 _PANELS_ACROSS = 3
+_MARKS = ("o", "x", "^", "+")  # of points, each in three colours
 _CHARACTERS_ACROSS = 60  # of small type above a curve
 # Fonts for scripts that matplotlib's own does not cover, where installed.
 _MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Arial Unicode MS", "Microsoft YaHei")
@@ -115,6 +117,38 @@ def draw(picture: Picture, path: Path) -> None:
             regression_scatter(picture.panels, path)
         case Bars():
             label_bars(picture, path)
+        case Map():
+            group_map(picture, path)
+
+
+def group_map(picture: Map, path: Path) -> None:
+    """Draws points in a plane: the largest groups in colours and marks, the others grey."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.add_subplot()
+    names = np.array(picture.names)
+    largest = [name for name, _ in Counter(picture.names).most_common(len(_MARKS) * 3)]
+    rest = ~np.isin(names, largest)
+    if rest.any():
+        axes.scatter(
+            picture.points[rest, 0], picture.points[rest, 1], s=8, color=_FAINT, label="others"
+        )
+    for number, name in enumerate(largest):
+        colour, mark = (_BLUE, _ORANGE, _GREEN)[number % 3], _MARKS[number // 3]
+        own = picture.points[names == name]
+        axes.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=16,
+            color=colour,
+            marker=mark,
+            linewidths=0.8,
+            label=shorten(name),
+        )
+    _dress(axes, "Second component", "First component")
+    axes.set_title(picture.title, loc="left", fontsize=11, color=_INK)
+    axes.legend(frameon=False, fontsize=8, prop={"family": _fonts(), "size": 8},
+                loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
+    _save(figure, path)
 
 
 def label_bars(picture: Bars, path: Path) -> None:

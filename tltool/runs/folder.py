@@ -232,6 +232,11 @@ class RunFolder:
         return self.path / "head_search.csv"
 
     @property
+    def few_examples(self) -> Path:
+        """What `schedule: few_examples` chose, and the scores of what it chose from, as JSON."""
+        return self.path / "few_examples.json"
+
+    @property
     def labels(self) -> Path:
         """The label manifest."""
         return self.path / "labels.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 import json
 import logging
@@ -14,19 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.data.reading.assemble import usable
+from tltool.data.reading.columns import Columns
 from tltool.data.reading.encoding import decode, decode_bytes, lines_of
 from tltool.data.reading.folders import SUFFIXES, TEXT_SUFFIXES, file_row
 from tltool.data.reading.in_memory import input_columns
 from tltool.data.reading.rows import Broken, Row, broken_file, settle
+from tltool.data.reading.shards import matches, tables_in
 from tltool.data.reading.sources import read_rows
-from tltool.data.reading.tables import TABLE_SUFFIXES, Columns
+from tltool.data.reading.tables import TABLE_SUFFIXES, table_suffix
 from tltool.data.reading.walk import entries, exists, files_below, tell_omitted
 from tltool.recipe.recipe import DataSection
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.files import atomic_path
 from tltool.support.progress import Progress
-from tltool.support.words import count, excerpt, listed, natural_key
+from tltool.support.words import count, excerpt, listed
 from tltool.tasks.table import Modality, Task
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ BATCH_ROWS = 256
 """Rows that are read, predicted and given before the next are read."""
 # Pictures all the same: what tltool cannot read of them is told as a fault.
 _OTHER_IMAGES = (
-    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ico", ".tga", ".psd"),
+    *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ico", ".tga", ".psd"),
     *(".pbm", ".pgm", ".ppm", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".raw"),
 )
 
@@ -58,8 +59,8 @@ def collect_inputs(
 
     Each argument is one of:
 
-    - a table (.csv, .tsv, .jsonl, .parquet): the texts, or the image paths
-      relative to the table's folder, of the section's `input_column`;
+    - a table, or a folder of them: the texts, or the images, of the section's
+      `input_column`;
     - a .txt file: one text a line (text);
     - an image file (image);
     - a folder, searched with its subfolders as in training: images, or .txt
@@ -282,8 +283,8 @@ class _Reader:
         path = Path(argument).expanduser()
         if exists(path):
             return self._of_path(path)
-        if matches := _matches(argument):
-            return [item for match in matches for item in self._of_path(match)]
+        if found := matches(argument):
+            return [item for match in found for item in self._of_path(match)]
         if self._modality == "image" or _looks_like_a_file(argument):
             raise _missing(path)
         if self._modality == "text":
@@ -296,17 +297,21 @@ class _Reader:
 
     def _of_path(self, path: Path) -> Sequence[Item]:
         if path.is_dir():
-            return self._of_folder(path)
-        if path.suffix.lower() in TABLE_SUFFIXES:
-            first, *second = input_columns(self._section, self._modality)
-            columns = Columns(first, second=second[0] if second else None)
-            return read_rows(path, columns, self._section, self._modality)
+            tables = [file for part in tables_in(path).values() for file in part]
+            return [row for file in tables for row in self._of_table(file)] or self._of_folder(path)
+        if table_suffix(path):
+            return self._of_table(path)
         if self._modality == "image":
             return [path]
         if path.suffix.lower() in TEXT_SUFFIXES:
             return self._lines(decode(path, self._section.encoding), str(path), path.parent)
         formats = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
         return [Broken(str(path), f"not a format tltool reads texts from ({formats})")]
+
+    def _of_table(self, path: Path) -> Sequence[Item]:
+        first, *second = input_columns(self._section, self._modality)
+        columns = Columns(first, second=second[0] if second else None)
+        return read_rows(path, columns, self._section, self._modality)
 
     def _of_folder(self, folder: Path) -> list[Path | Broken]:
         suffixes = SUFFIXES[self._modality]
@@ -356,18 +361,11 @@ class _Reader:
         return Row(value, None, origin)
 
 
-def _matches(pattern: str) -> list[Path]:
-    if not glob.has_magic(pattern):
-        return []
-    # Path.glob takes no absolute pattern.
-    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
-    return sorted(map(Path, found), key=lambda path: natural_key(str(path)))
-
-
 def _looks_like_a_file(argument: str) -> bool:
     """Whether a text is more likely the misspelt name of a file."""
-    known = (*TABLE_SUFFIXES, *TEXT_SUFFIXES)
-    return Path(argument).suffix.lower() in known and len(argument.split()) == 1
+    path = Path(argument)
+    known = path.suffix.lower() in TEXT_SUFFIXES or table_suffix(path) is not None
+    return known and len(argument.split()) == 1
 
 
 def _missing(path: Path) -> DataError:

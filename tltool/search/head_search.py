@@ -81,6 +81,7 @@ class SearchProblem:
         shared: What all heads share.
         monitor: The score that ranks, one of the target's `search_scores`.
         seed: Of candidates, folds and fits.
+        groups: What each row belongs to that folds do not divide, where it is known.
     """
 
     features: np.ndarray
@@ -89,6 +90,7 @@ class SearchProblem:
     shared: FitSettings
     monitor: Score
     seed: int
+    groups: Sequence[str] = ()
 
 
 def draw_settings(count: int, own: HeadSettings, seed: int, *, smooths: bool) -> list[HeadSettings]:
@@ -151,7 +153,7 @@ def search_heads(
     Raises:
         DataError: There are too few rows for so many folds.
     """
-    splits = problem.shared.target.folds(problem.truth, folds, problem.seed)
+    splits = problem.shared.target.folds_of(problem.truth, folds, problem.seed, problem.groups)
     running = [_Running(number, settings) for number, settings in enumerate(candidates)]
     _train(problem, rates, running, splits, [0])
     kept = max(_MIN_KEPT, -(-len(running) // _KEPT_SHARE))

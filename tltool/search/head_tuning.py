@@ -209,6 +209,7 @@ def _problem(
         shared=shared,
         monitor=prepared.task.target.search_scores[0 if training.monitor == "loss" else 1],
         seed=training.seed,
+        groups=[group for part in parts for group in part.groups],
     )
 
 

@@ -130,7 +130,9 @@ def _score(
     prepared = _assemble(recipe, name, examples, summary, progress)
     features, truth = _features(_renamed(recipe, name), prepared, progress, store)
     target = prepared.task.target
-    result: ProbeScore = probe(features, truth, prepared.task)
+    parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
+    groups = [group for part in parts for group in part.groups]
+    result: ProbeScore = probe(features, truth, prepared.task, groups=groups)
     parameters = sum(group.num_parameters for group in prepared.backbone.groups)
     return RankedBackbone(
         backbone=name,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TIE = 2e-4
 # Below this a probability says no more about its logit: float32 ends near 1e-38.
 SMALLEST = 1e-30
+TOGETHER = 4
+"""Rows of a class that meet in a batch of a contrastive loss, so that each has some to come near.
+"""
 _CONFUSIONS_SHOWN = 5
 _CALIBRATION_NOTED = 0.05
 # Of logits, when it is judged how far single rows' answers move: see `change`.
@@ -67,6 +70,7 @@ class ClassTarget(LabelledTarget):
         ),
     }
     from_folders = True
+    contrasts = True
     mistakes_title = "Most confident mistakes"
 
     # ---- reading -----------------------------------------------------------------------------
@@ -195,6 +199,16 @@ class ClassTarget(LabelledTarget):
         return keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=label_smoothing
         )
+
+    def together(self, truth: Array) -> tuple[Array, int]:
+        """Rows of one class, where a phase is contrastive."""
+        return truth, TOGETHER
+
+    def contrastive_loss(self) -> keras.losses.Loss:
+        """The supervised contrastive loss."""
+        from tltool.tasks.contrastive import SupervisedContrastive
+
+        return SupervisedContrastive()
 
     def smoothed(self, encoded: Array, amount: float) -> Array:
         """A share of each row spread over all classes."""

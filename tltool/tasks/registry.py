@@ -17,6 +17,7 @@ from tltool.support.errors import TargetError, did_you_mean
 from tltool.support.imports import import_named, installed, load
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.tags import TagsTarget
@@ -24,7 +25,15 @@ from tltool.tasks.target import Target
 
 GROUP = "tltool.targets"
 KINDS: dict[str, type[Target]] = {
-    kind.kind: kind for kind in (ClassTarget, ClassSetTarget, NumbersTarget, TagsTarget, MaskTarget)
+    kind.kind: kind
+    for kind in (
+        ClassTarget,
+        ClassSetTarget,
+        NumbersTarget,
+        TagsTarget,
+        MaskTarget,
+        EmbeddingTarget,
+    )
 }
 _OWN = tuple(KINDS.values())
 AnyKind = TypeVar("AnyKind", bound=type[Target])

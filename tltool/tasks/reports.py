@@ -75,4 +75,13 @@ class Bars:
     title: str = "Scores of each label"
 
 
-Picture = Matrix | Scatter | Bars
+@dataclass(frozen=True)
+class Map:
+    """Points in a plane, (n, 2), and the name of each one's group, the first ones in colours."""
+
+    points: Any
+    names: Sequence[str]
+    title: str
+
+
+Picture = Matrix | Scatter | Bars | Map

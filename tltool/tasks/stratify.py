@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tltool.support.errors import DataError
 from tltool.support.words import count, natural_key
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
 TINY = 1e-9
 """What is left of 1 by rounding alone when shares that add up to it are taken off."""
+_MOST_STRATA = 100
+"""Different targets up to which folds of groups are stratified by them."""
 SHOWN = 20
 """Strata that are too small and named."""
 _UNLABELLED = ""  # Stands for the label of rows that have none.
@@ -121,6 +130,117 @@ def over_label_sets(
                     left[label] -= sizes[group]
         del left[rarest]
     return [chosen[group] for group in range(len(sets))]
+
+
+def by_groups(
+    strata: Sequence[str], groups: Sequence[Sequence[int]], shares: Mapping[str, float]
+) -> list[str | None]:
+    """Takes each part's share of every stratum as far as whole groups of many rows allow.
+
+    Groups are given away from the largest to the smallest, in the order of the
+    draw where they are equal: each to the part by which the squares of what the
+    parts have too much or too little of each stratum, relative to the stratum,
+    grow the least (as scikit-learn's StratifiedGroupKFold does for equal
+    shares). The first group with a stratum is left, where anything is.
+
+    Args:
+        strata: Of each row.
+        groups: The rows of each group, in the order of the draw.
+        shares: As for `by_strata`.
+
+    Returns:
+        The part of each group; None for what is left, whose share is the rest of 1.
+
+    Raises:
+        DataError: There are too few groups for a part to have one.
+    """
+    totals = Counter(strata)
+    counts = [Counter(strata[row] for row in rows) for rows in groups]
+    shares_of: dict[str | None, float] = {None: 1.0 - sum(shares.values())}
+    shares_of.update(shares)
+    lacking = {
+        part: {name: share * total for name, total in totals.items()}
+        for part, share in shares_of.items()
+    }
+    parts: list[str | None] = [None] * len(groups)
+    left = Counter[str]()
+
+    def gain(part: str | None, found: Counter[str]) -> float:
+        return sum(
+            number * (2 * lacking[part][name] - number) / totals[name]
+            for name, number in found.items()
+        )
+
+    for group in sorted(range(len(groups)), key=lambda group: -len(groups[group])):
+        found = counts[group]
+        new = any(not left[name] for name in found)
+        part = None if new else max(shares_of, key=lambda one: gain(one, found))
+        parts[group] = part
+        if part is None:
+            left.update(found)
+        for name, number in found.items():
+            lacking[part][name] -= number
+    for part in shares:
+        if part not in parts:
+            spare = [
+                group
+                for group, found in enumerate(counts)
+                if parts[group] is None and all(left[n] > found[n] for n in found)
+            ]
+            if not spare:
+                raise _too_few_groups(part, len(groups), shares)
+            smallest = min(spare, key=lambda group: len(groups[group]))
+            parts[smallest] = part
+            left.subtract(counts[smallest])
+    return parts
+
+
+def _too_few_groups(part: str, number: int, shares: Mapping[str, float]) -> DataError:
+    return DataError(
+        f"{count(number, 'group')} of rows cannot be divided: none is left for {part}, since "
+        "train needs the others.",
+        hint="add groups, give the splits yourself, or set "
+        + " or ".join(f"data.{name}_fraction=0" for name in shares),
+    )
+
+
+def group_folds(
+    truth: Array, groups: Sequence[str], count: int, seed: int
+) -> list[tuple[Array, Array]]:
+    """Folds of a cross-validation with whole groups, stratified by targets where few differ.
+
+    Args:
+        truth: Of the rows, (n, ...).
+        groups: What each row belongs to.
+        count: Folds.
+        seed: Of the draw.
+
+    Returns:
+        Row numbers to fit on and to score, as scikit-learn's StratifiedGroupKFold gives
+        them; a fold without groups is left out.
+
+    Raises:
+        DataError: There are fewer groups than folds.
+    """
+    import numpy as np
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    number = len(set(groups))
+    if not 2 <= count <= number:
+        raise DataError(
+            f"{count} folds need {count} groups of rows, and 2 at least; there are {number}.",
+            hint="take fewer folds, or drop data.group_column",
+        )
+    rows = np.asarray(truth).reshape(len(groups), -1)
+    distinct, strata = np.unique(rows, axis=0, return_inverse=True)
+    if len(distinct) > _MOST_STRATA:
+        strata = np.zeros(len(groups), int)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with fewer rows than folds is missing from some of them, which does no harm.
+        warnings.simplefilter("ignore", UserWarning)
+        folds = list(splitter.split(rows, strata.reshape(-1), list(groups)))
+    return [(fitted, scored) for fitted, scored in folds if len(fitted) and len(scored)]
 
 
 def in_turns(strata: Sequence[str], count: int) -> list[int]:

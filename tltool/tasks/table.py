@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.registry import find_target, name_of
@@ -78,6 +79,8 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec("image-segmentation", "image", MaskTarget),
         TaskSpec("text-pair-classification", "text_pair", ClassTarget),
         TaskSpec("text-pair-regression", "text_pair", NumbersTarget),
+        TaskSpec("image-embedding", "image", EmbeddingTarget),
+        TaskSpec("text-embedding", "text", EmbeddingTarget),
     )
 }
 
@@ -117,6 +120,13 @@ _CALLED: dict[str, tuple[str, ...]] = {
     "text-similarity": ("text-pair-regression",),
     "sentence-similarity": ("text-pair-regression",),
     "sentence-pair-regression": ("text-pair-regression",),
+    "embedding": ("image-embedding", "text-embedding"),
+    "retrieval": ("image-embedding", "text-embedding"),
+    "metric-learning": ("image-embedding", "text-embedding"),
+    "image-retrieval": ("image-embedding",),
+    "text-retrieval": ("text-embedding",),
+    "sentence-embedding": ("text-embedding",),
+    "feature-extraction": ("image-embedding", "text-embedding"),
 }
 # Beginnings of words in the names of tasks that this version does not have, and what those are
 # for; the first that occurs counts.
@@ -128,9 +138,6 @@ _ABSENT = {
     "yolo": "detection of objects",
     "instance": "masks of single objects",
     "panoptic": "masks of single objects",
-    "embed": "embeddings",
-    "retriev": "embeddings",
-    "metric-learning": "embeddings",
     "question-answer": "answers to questions",
     "summar": "writing text",
     "translat": "writing text",
@@ -154,6 +161,7 @@ _KINDS = {
     "multilabel": "multi-label",
     "regression": "regression",
     "segmentation": "segmentation",
+    "embedding": "embedding",
 }
 
 

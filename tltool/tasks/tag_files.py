@@ -18,7 +18,6 @@ from tltool.support.files import distinct
 from tltool.tasks.values import BadValueError
 
 DOCUMENT_MARK = "-DOCSTART-"
-_TABLES = {".csv", ".parquet", ".pq"}
 _MAYBE_TABLES = {".tsv", ".tab"}
 _JSON_LINES = {".jsonl", ".ndjson"}
 _TEXTS = ("text", "data", "content")
@@ -41,7 +40,7 @@ def rows_of(path: Path, text: str, columns: Sequence[str | None]) -> list[Found]
         text: Its content.
         columns: Of a CoNLL file the columns of words and tags as numbers from 1, or
             as a line `# global.columns = FORM NER` names them; None takes the
-            first and the last.
+            first and the last. An array of JSON is a table where they are named.
 
     Returns:
         As `Target.file_rows`: words or a text, tags or spans, and `file:line`.
@@ -51,10 +50,10 @@ def rows_of(path: Path, text: str, columns: Sequence[str | None]) -> list[Found]
     """
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _json_rows(path, text)
+        return None if any(columns) and text.lstrip().startswith("[") else _json_rows(path, text)
     if suffix in _JSON_LINES:
         return _spacy_lines(path, text)
-    if suffix in _TABLES or (suffix in _MAYBE_TABLES and not _has_sentences(text)):
+    if suffix == ".csv" or (suffix in _MAYBE_TABLES and not _has_sentences(text)):
         return None
     if not text.strip():
         raise DataError(f"{path} is empty.", hint="a word and its tag are needed on each line")

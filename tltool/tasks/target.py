@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
-from tltool.tasks.stratify import by_strata, in_turns
+from tltool.tasks.stratify import by_strata, group_folds, in_turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ class Prediction:
     probabilities: dict[str, float]
 
 
-_FLAGS = ("labels", "sets", "numbers", "masks", "offset", "tags")
+_FLAGS = ("labels", "sets", "vectors", "numbers", "masks", "offset", "tags")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Program:
     Attributes:
         labels: Whether the output has labels.
         sets: Whether a label is given from its threshold on.
+        vectors: Whether it is a vector to compare with others.
         numbers: Whether there are several numbers with names.
         masks: Whether the output has a class for each pixel.
         offset: Whether the program undoes the numbers' scale.
@@ -117,6 +118,7 @@ class Program:
 
     labels: bool = False
     sets: bool = False
+    vectors: bool = False
     numbers: bool = False
     masks: bool = False
     offset: bool = False
@@ -153,6 +155,8 @@ class Target(ABC):
     """The column of tables that has the targets where a recipe names none."""
     file_labels: ClassVar[bool] = False
     """Whether a label in a table is the path of a file, relative to the table's folder."""
+    own_files: ClassVar[bool] = False
+    """Whether `file_rows` reads files, also such as are no tables."""
     own_recipe: ClassVar[str] = ""
     """The shipped recipe for data of one's own; empty takes that of the modality."""
     folder_hint: ClassVar[str] = ""
@@ -176,6 +180,18 @@ class Target(ABC):
     """How many times the memory of its coefficients a fit of `linear_model` takes."""
     mistakes_title: ClassVar[str] = "Mistakes"
     """Heading of the list of worst rows."""
+    open_names: ClassVar[bool] = False
+    """Whether rows may have names that no training row has, to be measured on."""
+    solvable: ClassVar[bool] = True
+    """Whether a linear head can be solved exactly: see `row_loss`."""
+    contrasts: ClassVar[bool] = False
+    """Whether a phase may train with `objective: contrastive`: see `contrastive_loss`."""
+    sized: ClassVar[bool] = False
+    """Whether `head.dimensions` chooses the width of its output: see `with_width`."""
+    compares_rows: ClassVar[bool] = False
+    """Whether its loss compares the rows of a batch with each other: see `together`."""
+    baseline_features: ClassVar[bool] = False
+    """Whether it is compared with the pretrained features as they come, not a simple model."""
 
     known_columns: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     """Columns of inputs, and those of labels beside each, that are looked for in tables of which
@@ -196,10 +212,10 @@ class Target(ABC):
     def file_rows(
         cls, path: Path, text: str, columns: Sequence[str | None]
     ) -> list[tuple[Any, Any, str]] | None:
-        """The rows of a file in a form of the kind's own; None where it is no such file.
+        """The rows of a file in a form of the kind's own, where `own_files`; None for a table.
 
         Args:
-            path: The file.
+            path: The file, no table of binary content.
             text: Its content.
             columns: Names of the columns of inputs and labels, None where none is named.
 
@@ -313,6 +329,14 @@ class Target(ABC):
             DataError: There are too few rows for so many folds.
         """
 
+    def folds_of(
+        self, truth: Array, count: int, seed: int, groups: Sequence[str]
+    ) -> list[tuple[Array, Array]]:
+        """As `folds`; where rows have groups, with all rows of one on one side."""
+        if groups:
+            return group_folds(truth, groups, count, seed)
+        return self.folds(truth, count, seed)
+
     @abstractmethod
     def most_folds(self, truth: Array) -> int:
         """The most folds that make sense for these rows."""
@@ -338,6 +362,10 @@ class Target(ABC):
         """Shape of one row's raw output, None for a size that differs from row to row."""
         return (self.num_outputs,)
 
+    def with_width(self, width: int) -> Self:
+        """The target with raw outputs of this width, asked where `sized`."""
+        raise NotImplementedError
+
     @abstractmethod
     def truth(self, targets: Sequence[Any], origins: Sequence[str] | None = None) -> Array:
         """What metrics compare outputs with.
@@ -352,7 +380,7 @@ class Target(ABC):
 
     @abstractmethod
     def encode(self, truth: Array) -> Array:
-        """What the loss compares raw outputs with, float32 (n, *output_shape)."""
+        """What the loss compares raw outputs with, float32 (n, *output_shape) or as it takes it."""
 
     def packed(self, truth: Array) -> tuple[Array, Callable[[Any], Any]]:
         """`encode` for training a batch at a time, where all rows at once would be too much.
@@ -388,6 +416,26 @@ class Target(ABC):
     def training_units(self) -> str:
         """In which unit `training_metrics` are, in words; empty where they have none."""
         return ""
+
+    def together(self, truth: Array) -> tuple[Array, int] | None:
+        """Which rows must meet in a batch where a loss compares rows with each other.
+
+        Args:
+            truth: Of the rows.
+
+        Returns:
+            The class of each row, int64 (n,), and how many of one class come
+            together; None where nothing says which are alike.
+        """
+        return None
+
+    def contrastive_loss(self) -> keras.losses.Loss:
+        """What draws features (n, channels) of rows with equal targets together; if `contrasts`."""
+        raise NotImplementedError
+
+    def initial_kernel(self, channels: int) -> str:
+        """The Keras initializer of the last layer's kernel (channels, num_outputs)."""
+        return "glorot_uniform"
 
     def initial_bias(self) -> Sequence[float] | None:
         """What the last layer's bias starts at; None leaves it at 0."""
@@ -510,6 +558,11 @@ class Target(ABC):
     @abstractmethod
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Row numbers of mistakes, the worst first."""
+
+    def mistake(self, row: int, outputs: Array, targets: Sequence[Any]) -> tuple[Any, float | None]:
+        """What a row of `worst` was taken for, and the confidence in it, if there is one."""
+        found = self.row(outputs[row])
+        return found["prediction"], found.get("confidence")
 
     def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
         """Tables for the reports."""

@@ -68,7 +68,7 @@ class EpochEnd(keras.callbacks.Callback):
     Args:
         plan: The phase.
         history: Rows of all phases; one is added each epoch.
-        best: Where the best weights are kept.
+        best: Where the best weights are kept; None in a phase whose epochs don't compete.
         stopping: When to end the phase early, or None.
         num_examples: Examples in an epoch.
         progress: Is told of each epoch.
@@ -78,7 +78,7 @@ class EpochEnd(keras.callbacks.Callback):
         self,
         plan: PhasePlan,
         history: list[HistoryRow],
-        best: BestWeights,
+        best: BestWeights | None,
         stopping: EarlyStoppingSection | None,
         num_examples: int,
         progress: Progress,
@@ -121,9 +121,11 @@ class EpochEnd(keras.callbacks.Callback):
             ),
         }
         self._history.append(row)
-        better = self._best.offer(row)
+        better = self._best is not None and self._best.offer(row)
         self._waited = 0 if better else self._waited + 1
         self._progress.epoch_end(row, better)
+        if self._best is None:
+            return
         if self._stopping is not None and self._waited >= self._stopping.patience:
             self._progress.note(
                 f"stopped early: {self._best.monitor} has not improved for "

@@ -25,12 +25,15 @@ class TrainingData(Protocol):
     def num_examples(self) -> int:
         """Examples in one pass."""
 
-    def batches(self, phase: int, features: Source | None = None) -> tf.data.Dataset:
+    def batches(
+        self, phase: int, features: Source | None = None, *, compares_rows: bool = False
+    ) -> tf.data.Dataset:
         """Batches of known cardinality for a phase: (inputs, targets[, weights]).
 
         Args:
             phase: Its number; decides the order together with the seed.
             features: Rows to take in place of the model's inputs.
+            compares_rows: Whether rows that are alike must meet in a batch.
         """
 
 
@@ -46,7 +49,9 @@ class BatchedData:
     dataset: tf.data.Dataset
     num_examples: int
 
-    def batches(self, phase: int, features: Source | None = None) -> tf.data.Dataset:
+    def batches(
+        self, phase: int, features: Source | None = None, *, compares_rows: bool = False
+    ) -> tf.data.Dataset:
         """The dataset; see `TrainingData`."""
         return self.dataset
 
@@ -66,6 +71,7 @@ class ExampleData:
         augment: Changes to images; None where not training.
         tokens_per_batch: In place of `batch_size` where training; texts only.
         encode: Encodes the targets of a batch; None where they are encoded.
+        together: Rows that must meet in a batch where rows are compared; see `Target.together`.
     """
 
     examples: Examples
@@ -78,6 +84,7 @@ class ExampleData:
     augment: AugmentSection | None = None
     tokens_per_batch: int | None = None
     encode: Callable[[Any], Any] | None = None
+    together: tuple[np.ndarray, int] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -101,7 +108,9 @@ class ExampleData:
         """What mixes the images of a batch; None where nothing does."""
         return make_mixing(self.augment, self.contract, self.seed)
 
-    def batches(self, phase: int, features: Source | None = None) -> tf.data.Dataset:
+    def batches(
+        self, phase: int, features: Source | None = None, *, compares_rows: bool = False
+    ) -> tf.data.Dataset:
         """Batches for a phase, in the same order whatever they are made of.
 
         Raises:
@@ -120,6 +129,7 @@ class ExampleData:
             # Each phase has an order of its own, and none depends on what ran before it.
             seed=int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0]),
             mixing=self.mixing,
+            together=self.together if compares_rows else None,
         )
 
 

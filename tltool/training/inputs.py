@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
+from tltool.data.batches.ordering import make_ordering
 from tltool.data.examples import Examples, Split
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.evaluation.inference import by_length
@@ -19,12 +23,14 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
     training = split == "train"
     contract = prepared.backbone.preprocessing
     examples = _read(prepared.examples.split(split), contract)
-    if not training:
-        examples = examples.take(by_length(examples))
-    setting = recipe.training.class_weights if training else None
     target = prepared.task.target
+    truth = target.truth(examples.targets, examples.origins)
+    if not training and len(examples):
+        order = _validation_order(examples, target.together(truth), target.compares_rows)
+        examples, truth = examples.take(order), truth[order]
+    setting = recipe.training.class_weights if training else None
     targets: Any
-    targets, encode = target.packed(target.truth(examples.targets, examples.origins))
+    targets, encode = target.packed(truth)
     weights: Any = target.weights(examples.targets, setting)
     if isinstance(contract, TextPreprocessing) and contract.by_words:
         targets, weights = at_first_tokens(examples, contract, targets, weights)
@@ -39,6 +45,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
         tokens_per_batch=recipe.training.tokens_per_batch if training else None,
+        together=target.together(truth),
     )
 
 
@@ -50,6 +57,17 @@ def _read(examples: Examples, contract: ImagePreprocessing | TextPreprocessing) 
     from tltool.data.texts.windows import windowed_examples
 
     return tokenized(windowed_examples(examples, contract), contract)
+
+
+def _validation_order(
+    examples: Examples, together: tuple[np.ndarray, int] | None, compares_rows: bool
+) -> list[int]:
+    """Row numbers of neighbours in length, or in which each batch has several rows of a class."""
+    if together is None or not compares_rows:
+        return by_length(examples)
+    ordering = make_ordering(len(examples), batch_size=together[1], together=together)
+    rows: list[int] = ordering.shuffled(tf.constant([0, 0], tf.int64))[0].numpy().tolist()
+    return rows
 
 
 def make_feature_cache(

@@ -135,9 +135,12 @@ def assemble(
         strategy.scope(),
         precision_scope(recipe.training.precision),
     ):
-        backbone = _for_pairs(recipe, _with_adapters(recipe, _load_backbone(recipe, weights)))
+        backbone = _for_pairs(recipe, _with_adapters(recipe, backbone_of(recipe, weights)))
         _check_dividable(backbone, strategy.num_replicas_in_sync)
         examples, backbone, length = _fit_length(recipe, examples, backbone)
+        if task.target.sized:
+            width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
+            task = replace(task, target=task.target.with_width(width))
         transfer, plans = _join(recipe, backbone, task, seed=seed)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
@@ -162,7 +165,7 @@ def rebuild(
     from tltool.model.joining import join, precision_scope
 
     with precision_scope(recipe.training.precision):
-        backbone = _with_adapters(recipe, _load_backbone(recipe, "pretrained"))
+        backbone = _with_adapters(recipe, backbone_of(recipe))
         return join(replace(backbone, preprocessing=contract), recipe.head, task)
 
 
@@ -267,7 +270,8 @@ def _data_notes(summary: Mapping[str, Any], what: str) -> list[str]:
     return [*notes, *(f"warning: {warning}" for warning in summary["warnings"])]
 
 
-def _load_backbone(recipe: Recipe, weights: Weights) -> Backbone:
+def backbone_of(recipe: Recipe, weights: Weights = "pretrained") -> Backbone:
+    """The backbone that a recipe names, before any training."""
     from tltool.backbones.load import load_backbone
 
     backbone = load_backbone(

@@ -104,7 +104,7 @@ def train(
             best.begin_phase(_changing(transfer, plan))
             with strategy.scope():
                 with clock.measure("frozen layers"):
-                    phase = prepare_phase(transfer, plans, plan, data, validation, cache)
+                    phase = prepare_phase(transfer, plans, plan, data, validation, cache, task)
                 if plan.phase.solver == "exact":
                     rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
                     with clock.measure("training steps"):
@@ -120,10 +120,16 @@ def train(
         except tf.errors.ResourceExhaustedError as error:
             raise out_of_memory(plan, training) from error
         finally:
-            best.restore()
+            # Features say nothing of the task, so those of the last epoch stay.
+            if interrupted or not _is_contrastive(plan):
+                best.restore()
         if interrupted:
             break
     return TrainingResult(tuple(history), best.row, interrupted)
+
+
+def _is_contrastive(plan: PhasePlan) -> bool:
+    return plan.phase.objective == "contrastive"
 
 
 def out_of_memory(plan: PhasePlan, training: TrainingSection) -> TrainingError:
@@ -175,18 +181,23 @@ def prepare_phase(
     data: TrainingData,
     validation: TrainingData | None,
     cache: FeatureCache | None,
+    task: Task,
 ) -> Phase:
     """Freezes and cuts the model, and chooses what the phase reads."""
     apply_plan(transfer.model, plan)
-    cut = cut_model(transfer.model, plan.trainable)
+    whole = transfer.features if _is_contrastive(plan) else transfer.model
+    cut = cut_model(whole, plan.trainable)
     served = _serve(transfer, plans, plan, cut, cache)
-    model = transfer.model if cut is None else cut.rest if served is not None else cut.joined
+    model = whole if cut is None else cut.rest if served is not None else cut.joined
+    compares = task.target.compares_rows or _is_contrastive(plan)
     held_out = None
-    if validation is not None:
-        held_out = validation.batches(plan.number, _source(served, validation, training=False))
+    if validation is not None and not _is_contrastive(plan):
+        held_out = validation.batches(
+            plan.number, _source(served, validation, training=False), compares_rows=compares
+        )
     return Phase(
         model,
-        data.batches(plan.number, _source(served, data, training=True)),
+        data.batches(plan.number, _source(served, data, training=True), compares_rows=compares),
         held_out,
         data.num_examples,
         validation.num_examples if validation is not None else 0,
@@ -284,13 +295,17 @@ def compile_phase(
     steps = int(phase.data.cardinality())
     phase.model.compile(
         optimizer=make_optimizer(training, schedule or make_schedule(plan.phase, steps), factors),
-        loss=task.loss(
-            training.label_smoothing,
-            training.focal_gamma,
-            dice=training.dice,
-            ranking=training.ranking,
+        loss=(
+            task.target.contrastive_loss()
+            if _is_contrastive(plan)
+            else task.loss(
+                training.label_smoothing,
+                training.focal_gamma,
+                dice=training.dice,
+                ranking=training.ranking,
+            )
         ),
-        metrics=task.training_metrics(),
+        metrics=[] if _is_contrastive(plan) else task.training_metrics(),
         jit_compile=_jit(training),
         steps_per_execution=min(_steps_per_execution(training, phase), steps),
     )
@@ -323,7 +338,14 @@ def _fit(
     callbacks: list[Any] = [
         StageClock(clock),
         NanStop(plan),
-        EpochEnd(plan, history, best, training.early_stopping, phase.num_examples, progress),
+        EpochEnd(
+            plan,
+            history,
+            None if _is_contrastive(plan) else best,
+            training.early_stopping,
+            phase.num_examples,
+            progress,
+        ),
         StepProgress(progress, round(phase.num_examples / steps)),
         StopAsked(),
     ]

@@ -129,3 +129,25 @@ def test_in_order_is_in_order():
     rows, sizes = orderings()["texts"].in_order()
     assert rows.numpy().tolist() == list(range(403))
     assert sizes.numpy().tolist() == [8] * 50 + [3]
+
+
+def test_rows_of_a_class_meet_in_a_batch():
+    classes = np.random.default_rng(0).integers(0, 20, 330)
+    ordering = make_ordering(330, batch_size=34, widths=None, together=(classes, 4))
+    first = batches(ordering, (3, 5))
+    assert sorted(chain(*first)) == list(range(330))
+    assert first == batches(ordering, (3, 5))
+    assert first != batches(ordering, (4, 5))
+    assert [len(batch) for batch in first] == [32] * 10 + [10]
+    alone = 0
+    for batch in first:
+        counts = np.bincount(classes[batch])
+        alone += int((counts[classes[batch]] == 1).sum())
+        assert np.count_nonzero(counts) >= min(4, len(batch) // 4)
+    # Only what is left of a class, or falls on the border of a batch, can be alone.
+    assert alone <= 20 + 2 * len(first)
+
+
+def test_a_budget_of_tokens_brings_no_class_together():
+    with pytest.raises(ValueError, match="together"):
+        make_ordering(4, batch_size=2, widths=np.ones(4), budget=8, together=(np.zeros(4), 2))

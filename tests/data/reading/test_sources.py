@@ -216,17 +216,6 @@ def test_decimals_in_parquet_are_numbers_and_labels(tmp_path):
     assert [*load(path, on_error="skip").targets] == ["3.5", "100", "-0.25", exact]
 
 
-def test_images_in_a_parquet_file_are_refused_in_words(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    images = [{"bytes": b"x", "path": "a.png"}] * 2
-    parquet.write_table(pyarrow.table({"image": images, "label": ["a", "b"]}), tmp_path / "a.pq")
-    error = refused(tmp_path / "a.pq", spec=IMAGE)
-    assert "the column 'image' holds struct<bytes: binary, path: string>" in error.message
-    assert "write images to files" in error.hint
-
-
 @pytest.mark.parametrize("column", ["text", "label"])
 @pytest.mark.parametrize(
     "kind", ["timestamp", "date", "duration", "list<element: duration[s]>", "map", "struct"]
@@ -335,8 +324,8 @@ def test_empty_files_and_other_formats(tmp_path):
     assert "is empty" in refused(write(tmp_path / "a.csv", "\ufeff \n")).message
     assert "no rows" in refused(write(tmp_path / "b.csv", "text,label\n")).message
     assert "is empty" in refused(write(tmp_path / "c.jsonl", "")).message
-    assert "table format" in refused(write(tmp_path / "d.xlsx", "x")).message
-    assert "class folders" in refused(tmp_path / "d.xlsx", IMAGE).hint
+    assert "nor a table (.csv" in refused(write(tmp_path / "d.xls", "x")).message
+    assert "class folders" in refused(tmp_path / "d.xls", IMAGE).hint
 
 
 def test_a_path_that_is_not_there_suggests_its_sibling(tmp_path):
@@ -421,10 +410,10 @@ def test_image_folder(tmp_path):
 
 def test_image_folder_faults(tmp_path):
     photos = write_images(tmp_path / "p", per_class=1)
-    write(photos / "red" / "scan.tiff", "x")
+    write(photos / "red" / "scan.heic", "x")
     write(photos / "stray.png", "x")
     message = refused(photos, IMAGE).message
-    assert "scan.tiff: not a format" in message
+    assert "scan.heic: not a format" in message
     assert "stray.png: lies outside any class folder" in message
     assert len(load(photos, IMAGE, on_error="skip")) == 2
     (photos / "green").mkdir()
@@ -442,7 +431,7 @@ def test_split_folders(tmp_path):
     (tmp_path / "Test" / "red").mkdir()
     examples = load(tmp_path, IMAGE)
     assert list(examples.splits) == ["train"] * 4 + ["validation"] * 2 + ["test"]
-    assert "validation folder too" in refused(tmp_path, IMAGE, validation=str(tmp_path)).message
+    assert "rows of validation too" in refused(tmp_path, IMAGE, validation=str(tmp_path)).message
     (tmp_path / "valid").mkdir()
     assert "several folders for validation" in refused(tmp_path, IMAGE).message
     (tmp_path / "valid").rename(tmp_path / "more")

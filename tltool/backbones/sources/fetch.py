@@ -14,7 +14,7 @@ from tltool.backbones.catalog import (
     ModelCard,
     WheelSource,
 )
-from tltool.backbones.sources.download import download, is_downloaded
+from tltool.support.download import download, is_downloaded
 from tltool.support.errors import BackboneError, TltoolError
 from tltool.support.files import cache_dir, write_json
 from tltool.support.sums import differences, files_in, sums_in

@@ -57,8 +57,8 @@ def locate(name: str) -> Located:
     """
     if name.startswith(hub.PREFIX):
         folder = hub.fetch_hub_model(name)
-        source = f"{hub.PREFIX}{hub.HubModel.parse(name).repo}@{folder.name}"
-        return Located(folder, source, hub.sums_of_model(folder))
+        source = f"{hub.PREFIX}{hub.model_of(name).repo}@{folder.name}"
+        return Located(folder, source, hub.sums_of_repo(folder))
     if name.startswith(KAGGLE):
         return Located(fetch_handle(name.removeprefix(KAGGLE)), name)
     if name.startswith(torchvision.PREFIX):

@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tltool.backbones.sources.download import download
 from tltool.data.preprocessing import ImagePreprocessing
+from tltool.support.download import download
 from tltool.support.errors import BackboneError
 from tltool.support.files import cache_dir
 

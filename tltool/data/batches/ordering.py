@@ -21,11 +21,15 @@ class Ordering:
         sizes: Rows of each batch, int64 (batches,), before the batches are shuffled.
         batch_size: Rows of every batch but the last, or None where they differ.
         widths: What a row costs, int64 (n,), or None where all cost the same.
+        classes: Of each row, int64 (n,), where `together` of one class meet in a batch.
+        together: How many of them, where there are so many left.
     """
 
     sizes: Any
     batch_size: int | None
     widths: Any = None
+    classes: Any = None
+    together: int = 1
 
     @property
     def num_batches(self) -> int:
@@ -48,6 +52,8 @@ class Ordering:
         """
         rows, sizes = self.in_order()
         rows = tf.random.experimental.stateless_shuffle(rows, seed)
+        if self.classes is not None:
+            return self._by_class(rows, seed), sizes
         if self.widths is None:
             return rows, sizes
         rows = tf.gather(rows, tf.argsort(tf.gather(self.widths, rows), stable=True))
@@ -70,6 +76,19 @@ class Ordering:
             return elements.batch(self.batch_size)
         return elements.batch(int(self.sizes.max())).rebatch(sizes)
 
+    def _by_class(self, rows: Any, seed: Any) -> Any:
+        """Shuffled rows, in each class `together` by `together`, these in any order."""
+        classes = tf.gather(tf.constant(self.classes, tf.int64), rows)
+        order = tf.argsort(classes, stable=True)
+        rows, classes = tf.gather(rows, order), tf.gather(classes, order)
+        places = tf.range(tf.size(rows))
+        starts = tf.searchsorted(classes, classes)
+        parts = (places - starts) // self.together
+        # What is drawn for the first row of a part decides where all of it comes.
+        first = starts + parts * self.together
+        draws = tf.random.experimental.stateless_shuffle(places, seed + 1)
+        return tf.gather(rows, tf.argsort(tf.gather(draws, first), stable=True))
+
     @property
     def _incomplete(self) -> int:
         """1 if the last batch has to stay the last, being smaller than the others, else 0."""
@@ -89,7 +108,12 @@ class Ordering:
 
 
 def make_ordering(
-    count: int, *, batch_size: int, widths: Any = None, budget: int | None = None
+    count: int,
+    *,
+    batch_size: int,
+    widths: Any = None,
+    budget: int | None = None,
+    together: tuple[Any, int] | None = None,
 ) -> Ordering:
     """Divides rows into batches of equally many, or of what a budget holds.
 
@@ -102,10 +126,18 @@ def make_ordering(
             has rows of one width only, and at least one. There are
             `ceil(n / rows)` batches of a width that n rows have, so equally
             many in every epoch.
+        together: The class of each row, and how many of one meet in a batch, which then
+            holds whole parts of so many; see `Target.together`. Widths don't count.
 
     Raises:
-        ValueError: A budget without widths.
+        ValueError: A budget without widths, or with `together`.
     """
+    if together is not None:
+        if budget is not None:
+            raise ValueError("A budget of tokens can't bring rows of a class together.")
+        classes, number = together
+        whole = max(number, batch_size - batch_size % number)
+        return Ordering(_sizes(count, whole), whole, None, classes, number)
     if budget is None:
         return Ordering(_sizes(count, batch_size), batch_size, widths)
     if widths is None:

@@ -108,6 +108,7 @@ def make_batches(
     tokens_per_batch: int | None = None,
     mixing: BatchMixing | None = None,
     encode: Callable[[Any], Any] | None = None,
+    together: tuple[np.ndarray, int] | None = None,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
@@ -131,6 +132,7 @@ def make_batches(
             included, in place of `batch_size`.
         mixing: Mixes the images of each batch, and their targets and weights.
         encode: Encodes the targets of a batch; see `Target.packed`.
+        together: Rows that must meet in a batch, as `Target.together` gives them.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -147,7 +149,11 @@ def make_batches(
     else:
         budget = tokens_per_batch if training else None
         ordering = make_ordering(
-            source.count, batch_size=batch_size, widths=source.widths, budget=budget
+            source.count,
+            batch_size=batch_size,
+            widths=source.widths,
+            budget=budget,
+            together=together,
         )
 
     @tf.autograph.experimental.do_not_convert

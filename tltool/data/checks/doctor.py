@@ -12,7 +12,7 @@ from typing import Any
 from tltool.data.checks.checked_images import checked_contents, remember
 from tltool.data.checks.fingerprints import content_keys
 from tltool.data.examples import Examples
-from tltool.data.images.signatures import TOO_LARGE, image_format
+from tltool.data.images.signatures import TOO_LARGE, foreign_format, image_format
 from tltool.data.reading.rows import broken_file, settle
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
@@ -20,24 +20,6 @@ from tltool.support.threads import map_in_threads
 from tltool.support.words import listed
 
 Decode = Callable[[Any], Any]
-
-_FOREIGN = (
-    (b"II*\0", "a TIFF image"),
-    (b"MM\0*", "a TIFF image"),
-    (b"8BPS", "a Photoshop file"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
-    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a zip archive"),
-)
-_BRANDS = {
-    b"avif": "an AVIF image",
-    b"avis": "an AVIF image",
-    b"heic": "a HEIC image",
-    b"heix": "a HEIC image",
-    b"mif1": "a HEIC image",
-}
 
 
 def check_examples(
@@ -107,7 +89,7 @@ def image_problem(path: Path, decode: Decode) -> str | None:
         return "the file is empty (0 bytes)"
     form = image_format(data)
     if form is None:
-        return f"not an image but {_foreign(data)}"
+        return f"not an image but {foreign_format(data)}"
     try:
         decode(tf.constant(data))
     except tf.errors.OpError as error:
@@ -137,16 +119,6 @@ def _default_decode() -> Decode:
     from tltool.data.images.preprocessor import decode_image
 
     return decode_image
-
-
-def _foreign(data: bytes) -> str:
-    if data[4:8] == b"ftyp":  # Brands of ISO base media files: https://mp4ra.org
-        brands = {data[place : place + 4] for place in (8, *range(16, data[3] or 16, 4))}
-        return next((name for brand, name in _BRANDS.items() if brand in brands), "a video")
-    for start, name in _FOREIGN:
-        if data.startswith(start):
-            return name
-    return f"a file that begins with {data[:12]!r}"
 
 
 def _shorten(text: str, limit: int = 120) -> str:

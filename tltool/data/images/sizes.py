@@ -12,12 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tltool.data.images.formats import read_bytes, substring, unsigned, zero_or_fail
-from tltool.data.images.signatures import TOO_LARGE
-
-MAX_PIXELS = 2**28
-"""Most pixels of a picture: 16,384 x 16,384. They take 805 MB as RGB."""
-MAX_SIDE_PX = 65_535
-"""Longest side of a picture: that of JPEG and GIF."""
+from tltool.data.images.signatures import MAX_PIXELS, MAX_SIDE_PX, TOO_LARGE
 
 Size = tuple[Any, Any]
 """Width and height in pixels, int64 scalars."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tltool.data.examples import SPLITS, Examples, Split
+from tltool.data.images.kept import TIFF_SUFFIXES, kept_image
 from tltool.data.reading.folders import check_image_path
 from tltool.data.reading.rows import Broken, Row, broken_file, input_of, settle
 from tltool.recipe.schema import OnError
@@ -28,6 +29,7 @@ class _Columns:
     targets: list[Any] = field(default_factory=list)
     splits: list[Split | None] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
 
 def examples_of(
@@ -75,6 +77,8 @@ def join_rows(
             filled.targets.append(target)
             filled.splits.append(None if split == "train" and not decided else split)
             filled.origins.append(row.origin)
+            if isinstance(row, Row) and row.group is not None:
+                filled.groups.append(row.group)
     skipped = settle(broken, on_error)
     return Examples(
         spec.modality,
@@ -86,6 +90,7 @@ def join_rows(
         spec.target,
         columns.names,
         note=spec.target.noted(cells),
+        groups=filled.groups,
     )
 
 
@@ -103,6 +108,8 @@ def check_labels(examples: Examples, spec: TaskSpec) -> None:
             + (f" {len(examples.skipped)} were left out." if examples.skipped else "")
         )
     spec.target.fit(training, examples.columns)
+    if spec.target.open_names:
+        return
     names_in = spec.target.names_in
     known = sorted({name for target in training for name in names_in(target)})
     learnt = set(known)
@@ -149,7 +156,10 @@ def _check(row: Row | Broken, spec: TaskSpec, read: Reader) -> tuple[object, Any
 
 
 def usable(row: Row | Broken, modality: Modality) -> Row | Broken:
-    """The row with an input that can be used: a text, an image, or the path of a file there is."""
+    """The row with an input that can be used: a text, an image, or the path of a file there is.
+
+    Of a TIFF, which the decoder does not read, it is the path of what is kept of it.
+    """
     if isinstance(row, Broken):
         return row
     try:
@@ -157,7 +167,13 @@ def usable(row: Row | Broken, modality: Modality) -> Row | Broken:
     except BadValueError as error:
         return Broken(row.origin, str(error))
     if modality == "image" and isinstance(value, str):
-        problem = check_image_path(Path(value))
+        path = Path(value)
+        problem = check_image_path(path)
         if problem is not None:
             return broken_file(row.origin, value, problem)
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            try:
+                value = str(kept_image(path.read_bytes()))
+            except (OSError, BadValueError) as error:
+                return broken_file(row.origin, value, str(error))
     return row._replace(input=value)

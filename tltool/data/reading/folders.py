@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tltool.data.examples import Split
+from tltool.data.examples import SPLIT_WORDS, Split, split_named
+from tltool.data.images.kept import TIFF_SUFFIXES
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.rows import Broken, Row
-from tltool.data.reading.tables import TABLE_SUFFIXES
+from tltool.data.reading.tables import table_suffix
 from tltool.data.reading.walk import entries, files_below, is_folder, subfolders, tell_omitted
 from tltool.support.errors import DataError
 from tltool.tasks.table import Modality
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
+    *TIFF_SUFFIXES,
+)
 TEXT_SUFFIXES = (".txt",)
 SUFFIXES: dict[Modality, tuple[str, ...]] = {
     "image": IMAGE_SUFFIXES,
@@ -21,12 +25,6 @@ SUFFIXES: dict[Modality, tuple[str, ...]] = {
     "text_pair": (),
 }
 """How the names of files end that are one input each."""
-SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-_SPLIT_OF = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 
 
 def split_folders(folder: Path) -> dict[Split, Path]:
@@ -42,13 +40,13 @@ def split_folders(folder: Path) -> dict[Split, Path]:
             or folders of another layout than one folder a class.
     """
     found = {path.name.lower(): path for path in subfolders(folder)}
-    train = next((found[name] for name in SPLIT_FOLDERS["train"] if name in found), None)
+    train = next((found[name] for name in SPLIT_WORDS["train"] if name in found), None)
     if train is None or not (subfolders(train) or label_tables(train)):
         if not label_tables(folder):
             _refuse_parts(folder)
             _refuse_bare_splits(folder)
         return {"train": folder}
-    if strange := sorted(set(found) - set(_SPLIT_OF)):
+    if strange := sorted(name for name in found if split_named(name) is None):
         raise DataError(
             f"{folder} has {train.name}/ and other folders that are no split: "
             f"{', '.join(strange)}.",
@@ -56,7 +54,7 @@ def split_folders(folder: Path) -> dict[Split, Path]:
         )
     if not label_tables(train):
         _refuse_parts(train)
-    return {split: found[name] for split in SPLIT_FOLDERS if (name := _one(folder, found, split))}
+    return {split: found[name] for split in SPLIT_WORDS if (name := _one(folder, found, split))}
 
 
 ROBOFLOW_TABLE = "_classes.csv"
@@ -79,11 +77,6 @@ _PARTS_HINTS = {
 }
 
 
-def split_named(name: str) -> Split | None:
-    """The split that a folder of this name holds; None for no split's name."""
-    return _SPLIT_OF.get(name.lower())
-
-
 def label_tables(folder: Path) -> list[Path]:
     """The tables of labels that a folder of images has: there should be one at most."""
     tables = [folder / name for name in (ROBOFLOW_TABLE, *METADATA_TABLES)]
@@ -94,7 +87,7 @@ def split_of(image: str, folder: Path) -> Split | None:
     """The split whose folder in `folder` holds an image; None where it lies in none of them."""
     path = Path(image)
     parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
-    return _SPLIT_OF.get(parts[0].lower()) if len(parts) > 1 else None
+    return split_named(parts[0]) if len(parts) > 1 else None
 
 
 def _refuse_parts(folder: Path) -> None:
@@ -112,7 +105,7 @@ def _refuse_parts(folder: Path) -> None:
 def _refuse_bare_splits(folder: Path) -> None:
     """Raises DataError where there are folders of splits without folders of classes in them."""
     names = sorted(path.name for path in subfolders(folder) if not subfolders(path))
-    if names and {path.name.lower() for path in subfolders(folder)} <= set(_SPLIT_OF):
+    if names and all(split_named(path.name) for path in subfolders(folder)):
         raise DataError(
             f"{folder} holds {_with_slashes(names)} with the files directly in them, which looks "
             "like splits without folders for the classes.",
@@ -214,7 +207,7 @@ def file_row(
 
 
 def _no_classes(folder: Path, modality: Modality) -> DataError:
-    tables = [path for path in entries(folder, []) if path.suffix.lower() in TABLE_SUFFIXES]
+    tables = [path for path in entries(folder, []) if table_suffix(path)]
     if (folder / ROBOFLOW_TABLE).is_file():
         hint = f"{ROBOFLOW_TABLE} has a column for each label: task={modality}-multi-label reads it"
     elif tables:
@@ -225,7 +218,7 @@ def _no_classes(folder: Path, modality: Modality) -> DataError:
 
 
 def _one(folder: Path, found: dict[str, Path], split: Split) -> str | None:
-    names = [name for name in SPLIT_FOLDERS[split] if name in found]
+    names = [name for name in SPLIT_WORDS[split] if name in found]
     if len(names) > 1:
         raise DataError(f"{folder} has several folders for {split}: {', '.join(names)}.")
     return names[0] if names else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 from tltool.data.examples import Split
+from tltool.data.reading.columns import Columns
 from tltool.data.reading.folders import (
     FILE_NAME,
     IMAGE_SUFFIXES,
@@ -15,9 +17,9 @@ from tltool.data.reading.folders import (
     label_tables,
     split_of,
 )
-from tltool.data.reading.in_memory import label_columns
+from tltool.data.reading.in_memory import named_columns
 from tltool.data.reading.rows import Broken, Row
-from tltool.data.reading.tables import Columns, column_names
+from tltool.data.reading.tables import column_names
 from tltool.data.reading.walk import files_below, subfolders, tell_omitted
 from tltool.recipe.schema import DataSection
 from tltool.support.errors import DataError
@@ -25,13 +27,6 @@ from tltool.support.words import listed
 from tltool.tasks.table import TaskSpec
 
 _LOG = logging.getLogger(__name__)
-
-
-def named_columns(section: DataSection, spec: TaskSpec, inputs: Sequence[str]) -> Columns:
-    """The columns of inputs and of the labels that a section names."""
-    labels = label_columns(section, spec)
-    first, *second = inputs
-    return Columns(first, labels.names, labels.several, second=second[0] if second else None)
 
 
 class ImageTable(NamedTuple):
@@ -52,8 +47,10 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
     if spec.target.many_columns and folder / ROBOFLOW_TABLE in tables:
         table = folder / ROBOFLOW_TABLE
         first, *others = column_names(table, encoding=section.encoding)
-        labels = section.label_columns or tuple(others)
-        return ImageTable(table, Columns(section.input_column or first, labels, True))
+        beside = {section.split_column, section.group_column}
+        labels = section.label_columns or tuple(name for name in others if name not in beside)
+        columns = replace(named_columns(section, spec, first), labels=labels, several=True)
+        return ImageTable(table, columns)
     tables = [table for table in tables if table.name != ROBOFLOW_TABLE]
     if len(tables) > 1:
         raise DataError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.columns import Columns
 from tltool.data.reading.rows import Broken, Row, input_of, pair_of, refused
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
@@ -46,11 +47,12 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
     parts: dict[Split, list[Row | Broken]] = {}
     if isinstance(data, Mapping):
         _check_keys(data)
+        section = section.model_copy(update={"split_column": None})
         for split in SPLITS:
             if split in data:
                 parts[split] = list(_rows(data[split], spec, section, f"{split} item"))
     else:
-        parts["train"] = list(_rows(data, spec, section, "item"))
+        parts = by_column(_rows(data, spec, section, "item"))
     return examples_of(parts, spec, section.on_error, label_columns(section, spec))
 
 
@@ -95,6 +97,7 @@ def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Exa
     Raises:
         DataError: The data can't be used.
     """
+    section = section.model_copy(update={"split_column": None, "group_column": None})
     rows = list(_rows(data, spec, section, "item"))
     return join_rows({"test": rows}, spec, section.on_error, label_columns(section, spec))
 
@@ -125,6 +128,29 @@ def label_columns(section: DataSection, spec: TaskSpec) -> LabelColumns:
     return LabelColumns(names, separator, several, classes, section.mask_ignored)
 
 
+def named_columns(section: DataSection, spec: TaskSpec, inputs: Sequence[str] = ()) -> Columns:
+    """The columns that a section names; those of inputs are `inputs`, where they are given."""
+    labels = label_columns(section, spec)
+    first, *second = inputs or input_columns(section, spec.modality)
+    return Columns(
+        first,
+        labels.names,
+        labels.several,
+        section.split_column,
+        section.group_column,
+        second=second[0] if second else None,
+    )
+
+
+def by_column(rows: Iterable[Row | Broken]) -> dict[Split, list[Row | Broken]]:
+    """Rows by the split that their column says, those without one as `train`."""
+    parts: dict[Split, list[Row | Broken]] = {"train": []}
+    for row in rows:
+        split = row.split if isinstance(row, Row) else None
+        parts.setdefault(split or "train", []).append(row)
+    return parts
+
+
 def _check_keys(data: Mapping[Any, Any]) -> None:
     for key in data:
         if key not in SPLITS:
@@ -136,15 +162,17 @@ def _check_keys(data: Mapping[Any, Any]) -> None:
         raise DataError("data: the mapping has no 'train'.")
 
 
-def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterator[Row]:
-    pairs: Iterable[tuple[Any, Any]]
-    if _is_dataset(data):
-        pairs = _dataset_pairs(data, spec)
-    elif _is_frame(data):
-        columns = input_columns(section, spec.modality)
-        pairs = _frame_pairs(data, columns, label_columns(section, spec))
-    else:
-        pairs = _sequence_pairs(data)
+def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterator[Row | Broken]:
+    if _is_frame(data):
+        yield from _frame_rows(data, named_columns(section, spec), noun)
+        return
+    for field in ("split_column", "group_column"):
+        if column := getattr(section, field):
+            raise DataError(
+                f"data.{field}={column} names a column, and a {type(data).__name__} has none.",
+                hint="give a pandas DataFrame",
+            )
+    pairs = _dataset_pairs(data, spec) if _is_dataset(data) else _sequence_pairs(data)
     for i, (value, label) in enumerate(pairs):
         yield Row(value, label, f"{noun} {i}")
 
@@ -160,24 +188,20 @@ def _is_frame(data: Any) -> bool:
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
-def _frame_pairs(
-    frame: pd.DataFrame, inputs: tuple[str, ...], labels: LabelColumns
-) -> Iterator[tuple[Any, Any]]:
-    columns = list(map(str, frame.columns))
-    for name in (*inputs, *labels.names):
-        if columns.count(name) != 1:
+def _frame_rows(frame: pd.DataFrame, columns: Columns, noun: str) -> Iterator[Row | Broken]:
+    names = list(map(str, frame.columns))
+    for name in columns.names:
+        if names.count(name) != 1:
             raise DataError(
-                f"The data frame has {columns.count(name)} columns named {name!r}; its columns "
-                f"are {', '.join(map(repr, columns))}.",
-                hint=did_you_mean(name, columns)
-                or f"name the columns with data.input_column{'s' if len(inputs) > 1 else ''} and "
+                f"The data frame has {names.count(name)} columns named {name!r}; its columns "
+                f"are {', '.join(map(repr, names))}.",
+                hint=did_you_mean(name, names)
+                or f"name the columns with data.input_column{'s' if columns.second else ''} and "
                 "data.label_column",
             )
-    values = [frame[name].tolist() for name in inputs]
-    cells = [frame[name].tolist() for name in labels.names]
-    for value, *row in zip(values[0] if len(inputs) == 1 else zip(*values, strict=True),
-                           *cells, strict=True):  # fmt: skip
-        yield value, tuple(row) if labels.several else row[0]
+    cells = [frame[name].tolist() for name in columns.names]
+    for i, values in enumerate(zip(*cells, strict=True)):
+        yield columns.row(values, f"{noun} {i}")
 
 
 def _sequence_pairs(data: Any) -> Iterable[tuple[Any, Any]]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tltool.data.examples import Split
-from tltool.data.reading.folders import split_named
+from tltool.data.examples import Split, split_named
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.walk import subfolders
 from tltool.support.errors import DataError

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tltool.data.examples import Split
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.items import CHANNELS
@@ -22,11 +23,18 @@ MAX_CHARACTERS = 10_000_000
 
 
 class Row(NamedTuple):
-    """An input and its label as they stand in the source, and where that is."""
+    """An input and its label as they stand in the source, and where that is.
+
+    Attributes:
+        split: The split that the source says it is of, or None.
+        group: What the source says it belongs to, such as a patient, or None.
+    """
 
     input: Any
     label: Any
     origin: str
+    split: Split | None = None
+    group: str | None = None
 
 
 class Broken(NamedTuple):

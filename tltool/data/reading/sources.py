@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tltool.data.examples import Examples, Split
+from tltool.data.reading import hub_data
 from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.columns import Columns, file_in, picture_in
 from tltool.data.reading.encoding import decode
-from tltool.data.reading.folders import read_class_folder, split_folders
+from tltool.data.reading.folders import label_tables, read_class_folder, split_folders
 from tltool.data.reading.image_tables import (
     ImageTable,
     by_split,
-    named_columns,
-    names_a_file,
     table_in,
     tell_unlisted,
 )
-from tltool.data.reading.in_memory import examples_from_python, input_columns, label_columns
+from tltool.data.reading.in_memory import (
+    by_column,
+    examples_from_python,
+    label_columns,
+    named_columns,
+)
 from tltool.data.reading.layouts import own_layout
 from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
+from tltool.data.reading.shards import Tables, matches, tables_in, tables_of
 from tltool.data.reading.tables import (
-    PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
-    Columns,
     column_names,
+    is_text_table,
     read_table,
+    table_suffix,
 )
 from tltool.data.reading.walk import exists
 from tltool.recipe.faults import faults_from
@@ -84,8 +91,8 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
             continue
         if split in parts:
             raise DataError(
-                f"data.{split} is given, and data.train={section.train} has a {split} folder too.",
-                hint="drop one; or point data.train at the train folder itself",
+                f"data.{split} is given, and data.train={section.train} has rows of {split} too.",
+                hint="drop one; or point data.train at its train part itself",
             )
         parts[split] = _read_one(source, section, spec, split, columns)
     return examples_of(parts, spec, section.on_error, _labels(section, spec, columns))
@@ -140,15 +147,16 @@ def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> E
     """Reads labelled data to measure a model on: every row becomes "test".
 
     Args:
-        source: A folder, a table, or `sample:NAME`; of a folder with `train/`
-            and `test/` folders, the test folder.
+        source: As `data.train`; of data that is divided, such as by `train/` and `test/`
+            folders or by `split_column` where there is such a column, the test part.
         section: Column names, and what to do about broken rows.
         spec: The task.
 
     Raises:
         DataError: It can't be found, read or used, or holds no usable row.
     """
-    columns, parts = _read_source(str(source), section, spec, "data")
+    section = section.model_copy(update={"group_column": None})
+    columns, parts = _read_source(str(source), section, spec, "data", splits_needed=False)
     _check_same_classes(str(source), columns.classes, section.mask_classes)
     rows = parts["test"] if "test" in parts else parts["train"]
     examples = join_rows({"test": rows}, spec, section.on_error, _labels(section, spec, columns))
@@ -199,46 +207,108 @@ def _labels(section: DataSection, spec: TaskSpec, columns: Columns) -> LabelColu
 
 
 def _read_source(
-    source: str, section: DataSection, spec: TaskSpec, field_name: str
+    source: str,
+    section: DataSection,
+    spec: TaskSpec,
+    field_name: str,
+    *,
+    splits_needed: bool = True,
 ) -> tuple[Columns, dict[Split, list[Row | Broken]]]:
     """Reads `data.train`, which may be a folder of split folders.
+
+    Args:
+        source, section, spec, field_name: What is read, how, as what, and who names it.
+        splits_needed: Whether a table must have the section's `split_column`.
 
     Returns:
         The columns that hold inputs and labels, here and in whatever is read beside it: those
         that the section names, or those of the table in a folder of images; and the rows.
     """
-    path = _locate(source, spec, field_name)
-    columns = named_columns(section, spec, input_columns(section, spec.modality))
-    if (own := own_layout(path, spec)) is not None:
-        return replace(columns, classes=own.classes), own.parts
-    if not path.is_dir():
-        return columns, {"train": _read_file(path, section, spec, columns)}
+    found = _locate(source, spec, field_name)
+    layout = own_layout(found[0], spec) if len(found) == 1 else None
+    tables = {} if layout else tables_at(source, found, spec.target)
+    if not splits_needed:
+        files = [file for part in tables.values() for file in part]
+        section = _known_split(section, files or label_tables(found[0]))
+    columns = named_columns(section, spec)
+    if layout is not None:
+        _refuse_columns(columns, source)
+        return replace(columns, classes=layout.classes), layout.parts
+    if tables:
+        parts = {split: _rows_of(files, columns, section, spec) for split, files in tables.items()}
+        if "train" not in parts and (splits_needed or "test" not in parts):
+            raise DataError(f"{field_name}: {source} has files of {' and '.join(parts)} alone.")
+        return columns, _by_column(parts, columns, source)
+    (path,) = found
     folders = split_folders(path)
-    tables = {split: table_in(folder, section, spec) for split, folder in folders.items()}
-    if found := tables["train"]:
-        columns = found.columns
+    beside = {split: table_in(folder, section, spec) for split, folder in folders.items()}
+    if found_table := beside["train"]:
+        columns = found_table.columns
     parts = {
         split: _read_folder(
-            folder, tables[split], section, spec, columns, complete=split == "train"
+            folder, beside[split], section, spec, columns, complete=split == "train"
         )
         for split, folder in folders.items()
     }
-    if found and folders["train"] == path:
+    if found_table and folders["train"] == path and columns.split is None:
         parts = by_split(parts["train"], path)
-    return columns, parts
+    return columns, _by_column(parts, columns, source)
+
+
+def _known_split(section: DataSection, files: Sequence[Path]) -> DataSection:
+    """The section without its `split_column` where the first of some tables has none."""
+    named = section.split_column
+    tables = [file for file in files[:1] if named is not None and table_suffix(file)]
+    if any(named in column_names(table, **text_options(section)) for table in tables):
+        return section
+    return section.model_copy(update={"split_column": None})
+
+
+def _refuse_columns(columns: Columns, place: str | Path) -> None:
+    """Raises DataError where a column is named of what is no table."""
+    for field, column in (("split_column", columns.split), ("group_column", columns.group)):
+        if column is not None:
+            raise DataError(
+                f"data.{field}={column} names a column, and {place} has no table.",
+                hint="give a table with the paths of the files, their classes and that column",
+            )
+
+
+def _by_column(
+    parts: dict[Split, list[Row | Broken]], columns: Columns, source: str
+) -> dict[Split, list[Row | Broken]]:
+    """The rows of `train` by what their column says of splits, where there is one."""
+    if columns.split is None:
+        return parts
+    if len(parts) > 1:
+        raise DataError(
+            f"data.split_column={columns.split} is given, and {source} is divided into "
+            f"{' and '.join(parts)} already.",
+            hint="drop data.split_column, or name one of the parts",
+        )
+    return by_column(parts["train"])
 
 
 def _read_one(
     source: str, section: DataSection, spec: TaskSpec, split: Split, columns: Columns
 ) -> list[Row | Broken]:
-    path = _locate(source, spec, f"data.{split}")
-    if (found := own_layout(path, spec)) is not None:
-        _check_same_classes(source, found.classes, columns.classes)
-        return found.parts.get(split) or found.parts["train"]
-    if path.is_dir():
-        table = table_in(path, section, spec)
-        return _read_folder(path, table, section, spec, columns, complete=False)
-    return _read_file(path, section, spec, columns)
+    found = _locate(source, spec, f"data.{split}")
+    columns = replace(columns, split=None)
+    layout = own_layout(found[0], spec) if len(found) == 1 else None
+    if layout is not None:
+        _check_same_classes(source, layout.classes, columns.classes)
+        return layout.parts.get(split) or layout.parts["train"]
+    if tables := tables_at(source, found, spec.target):
+        if len(tables) > 1:
+            raise DataError(
+                f"data.{split}: {source} has files of {' and '.join(tables)}.",
+                hint="name those of one of them by a pattern",
+            )
+        (files,) = tables.values()
+        return _rows_of(files, columns, section, spec)
+    (path,) = found
+    table = table_in(path, section, spec)
+    return _read_folder(path, table, section, spec, columns, complete=False)
 
 
 def _check_same_classes(
@@ -253,9 +323,39 @@ def _check_same_classes(
         )
 
 
-def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
+def _rows_of(
+    files: Sequence[Path], columns: Columns, section: DataSection, spec: TaskSpec
+) -> list[Row | Broken]:
+    return [
+        row
+        for file in files
+        for row in read_rows(file, columns, section, spec.modality, spec.target)
+    ]
+
+
+def located(source: str, field_name: str) -> list[Path]:
+    """The path that a recipe means, or those that its pattern matches.
+
+    Args:
+        source: As `data.train`; what is not on this machine is fetched.
+        field_name: Who names it, for messages.
+
+    Raises:
+        DataError: There is no such data, or it cannot be fetched.
+    """
+    if source.startswith(SAMPLE_PREFIX):
+        chosen = sample(source.removeprefix(SAMPLE_PREFIX))
+        return [fetch_sample(chosen.name) / chosen.data]
+    if source.startswith(hub_data.PREFIX):
+        return hub_data.fetch_hub_data(source)
+    there = exists(Path(source).expanduser())
+    return (not there and matches(source)) or [resolve(source, field_name)]
+
+
+def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
+    """As `located`, but for samples of another modality than the task's."""
     if not source.startswith(SAMPLE_PREFIX):
-        return resolve(source, field_name)
+        return located(source, field_name)
     chosen = sample(source.removeprefix(SAMPLE_PREFIX))
     if chosen.modality != spec.modality:
         raise DataError(
@@ -263,7 +363,47 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> Path:
             hint=f"samples for {spec.name}: "
             + (", ".join(s.name for s in SAMPLES.values() if s.task == spec.name) or "none"),
         )
-    return fetch_sample(chosen.name) / chosen.data
+    return located(source, field_name)
+
+
+def own_form(path: Path, section: DataSection, spec: TaskSpec) -> str:
+    """What data is in a form that only the task's kind of target has, in words; else nothing.
+
+    Raises:
+        DataError: It looks like such data and cannot be used.
+    """
+    if (layout := own_layout(path, spec)) is not None:
+        return f"{'folder' if path.is_dir() else 'file'} of {spec.name}" if layout.parts else ""
+    if path.is_dir() or not spec.target.own_files:
+        return ""
+    rows = _own_rows(path, named_columns(section, spec), section, spec.target) or []
+    sound = sum(isinstance(row, Row) for row in rows)
+    return f"file of {spec.name} ({path.suffix})" if sound * 2 > len(rows) else ""
+
+
+def tables_at(source: str, found: Sequence[Path], kind: type[Target] | None = None) -> Tables:
+    """The tables that data consists of, by their split; none where the files are the inputs.
+
+    Args:
+        source: As `data.train`, for messages.
+        found: What `located` found for it.
+        kind: Of targets, which may have files of its own.
+
+    Raises:
+        DataError: They are no tables, or not of one data set.
+    """
+    if len(found) > 1:
+        return tables_of(source, found)
+    (path,) = found
+    if path.is_dir():
+        return tables_in(path)
+    if table_suffix(path) is None and not (kind and kind.own_files):
+        raise DataError(
+            f"{path} is neither a folder nor a table ({', '.join(TABLE_SUFFIXES)}).",
+            hint="name the folder that holds the class folders, or a table; save an old "
+            "spreadsheet as CSV (UTF-8)",
+        )
+    return {"train": [path]}
 
 
 def _read_folder(
@@ -276,10 +416,11 @@ def _read_folder(
     complete: bool,
 ) -> list[Row | Broken]:
     if table is not None:
-        rows = _read_file(table.path, section, spec, columns)
+        rows = read_rows(table.path, columns, section, spec.modality, spec.target)
         tell_unlisted(folder, table.path, rows)
         return rows
-    if not spec.from_folders:
+    _refuse_columns(columns, folder)
+    if not spec.target.from_folders:
         raise DataError(
             f"{folder} is a folder; {spec.name} needs a table with a {spec.target.noun} for each "
             "row.",
@@ -287,21 +428,6 @@ def _read_folder(
             or f"make a CSV with the columns {' and '.join(columns.names)}",
         )
     return read_class_folder(folder, spec.modality, encoding=section.encoding, complete=complete)
-
-
-def _read_file(
-    path: Path, section: DataSection, spec: TaskSpec, columns: Columns
-) -> list[Row | Broken]:
-    if path.suffix.lower() not in TABLE_SUFFIXES and spec.modality == "image":
-        raise DataError(
-            f"{path} is neither a folder of images nor a table ({', '.join(TABLE_SUFFIXES)}).",
-            hint="name the folder that holds the class folders",
-        )
-    columns = known_columns(path, columns, section, spec.target)
-    rows = read_rows(path, columns, section, spec.modality, spec.target)
-    if not spec.target.file_labels:
-        return rows
-    return [_label_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
 
 
 def read_rows(
@@ -316,36 +442,35 @@ def read_rows(
     Args:
         path: As for `read_table`.
         columns: The columns to read.
-        section: Delimiter, quoting and encoding.
+        section: Delimiter, quoting and encoding, and where images are.
         modality: What inputs are.
         kind: Of targets, which may have files of its own; None reads inputs alone.
 
     Raises:
         DataError: As `read_table`.
     """
-    if kind is not None and (found := _own_rows(path, columns, section, kind)) is not None:
-        return found
-    rows = read_table(
-        path,
-        columns,
-        delimiter=section.delimiter,
-        encoding=section.encoding,
-        quoting=section.quoting,
-    )
-    if modality != "image":
-        return rows
-    return [_beside(row, path.parent) if isinstance(row, Row) else row for row in rows]
+    if kind is not None:
+        if kind.own_files and (found := _own_rows(path, columns, section, kind)) is not None:
+            return found
+        columns = _known_columns(path, columns, section, kind)
+        if kind.file_labels:
+            columns = replace(columns, label_file=partial(file_in, folder=path.parent))
+    columns = wanted(columns, path, section, modality)
+    return read_table(path, columns, **text_options(section))
 
 
 def _own_rows(
     path: Path, columns: Columns, section: DataSection, kind: type[Target]
 ) -> list[Row | Broken] | None:
     """The rows of a file in a form of a kind's own; None where it is a table."""
-    named = [name if name in _given(section) else None for name in columns.names[:2]]
-    text = "" if path.suffix.lower() in PARQUET_SUFFIXES else decode(path, section.encoding)
-    rows = kind.file_rows(path, text, named)
+    if table_suffix(path) and not is_text_table(path):
+        return None
+    given = _given(section)
+    named = [name if name in given else None for name in columns.names[:2]]
+    rows = kind.file_rows(path, decode(path, section.encoding), named)
     if rows is None:
         return None
+    _refuse_columns(columns, path)
     return [
         Broken(origin, str(label)) if isinstance(label, Exception) else Row(value, label, origin)
         for value, label, origin in rows
@@ -353,37 +478,44 @@ def _own_rows(
 
 
 def _given(section: DataSection) -> set[str]:
-    """The columns that a section names."""
+    """The columns of inputs and labels that a section names."""
     one = (section.input_column, section.label_column)
     named = (*one, *(section.input_columns or ()), *(section.label_columns or ()))
     return {name for name in named if name is not None}
 
 
-def known_columns(
+def _known_columns(
     path: Path, columns: Columns, section: DataSection, kind: type[Target]
 ) -> Columns:
     """The columns of a table of which none is named, by what its kind of target knows them."""
-    if not kind.known_columns or _given(section) or path.suffix.lower() not in TABLE_SUFFIXES:
+    if not kind.known_columns or _given(section):
         return columns
-    names = column_names(
-        path, delimiter=section.delimiter, encoding=section.encoding, quoting=section.quoting
-    )
+    names = column_names(path, **text_options(section))
     for inputs, labels in kind.known_columns:
         found = [label for label in labels if label in names]
         if inputs in names and found:
-            return Columns(inputs, (found[0],))
+            return replace(columns, input=inputs, labels=(found[0],))
     return columns
 
 
-def _label_beside(row: Row, folder: Path) -> Row:
-    """Takes a path in place of a label as relative to the table's folder."""
-    if not isinstance(row.label, str) or not row.label.strip():
-        return row
-    return row._replace(label=str(folder / row.label.strip()))
+def text_options(section: DataSection) -> dict[str, Any]:
+    """How a section says that the text of a table is read: arguments of `read_table`."""
+    return {
+        "delimiter": section.delimiter,
+        "encoding": section.encoding,
+        "quoting": section.quoting,
+    }
 
 
-def _beside(row: Row, folder: Path) -> Row:
-    """Takes an image path of a table as relative to the table's folder."""
-    if not names_a_file(row):
-        return row
-    return row._replace(input=str(folder / row.input.strip()))
+def wanted(columns: Columns, path: Path, section: DataSection, modality: Modality) -> Columns:
+    """The columns of a table, with what turns cells into the paths of images.
+
+    Raises:
+        DataError: There is no folder `data.image_root`.
+    """
+    if modality != "image":
+        return columns
+    root = section.image_root
+    folder = path.parent if root is None else resolve(root, "data.image_root")
+    picture = partial(picture_in, folder=folder, suffix=section.image_suffix or "")
+    return replace(columns, picture=picture)

@@ -6,8 +6,8 @@ import random
 import pytest
 from file_server import serve
 
-from tltool.backbones.sources import download as module
-from tltool.backbones.sources.download import ATTEMPTS, download, is_downloaded
+from tltool.support import download as module
+from tltool.support.download import ATTEMPTS, download, is_downloaded
 from tltool.support.errors import BackboneError
 
 # The same in every process, since checksums are part of the names of tests.

@@ -1,0 +1,135 @@
+"""Few examples of each class: contrastive, fine-tuned and frozen features side by side.
+
+    python benchmarks/few_examples.py --data DIR
+    python benchmarks/few_examples.py --data DIR --sets sst2 --rows 8 --draws 1
+
+Draws some rows of each class from the training rows of three sets, trains on
+just these in each of the ways that `schedule: few_examples` chooses from, and
+measures on all test rows. No row validates: nothing is chosen by more rows than
+there are. `--ways few_examples` adds the choice itself. Prints a Markdown table
+and, of a whole measurement, puts it into RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from results import write_section
+
+import tltool
+from tltool.data.reading.samples import fetch_sample, sample
+from tltool.recipe.recipe import Recipe
+from tltool.search.few_examples import SCHEDULE, candidates
+from tltool.support.errors import TltoolError
+
+ROWS = (8, 16, 64)
+DRAWS = 3
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def published(name: str) -> Callable[[Path], Tables]:
+    """The training and the test table of a set below the data folder."""
+    return lambda data: (pd.read_csv(data / name / "train.csv"),
+                         pd.read_csv(data / name / "test.csv"))  # fmt: skip
+
+
+def airline(_: Path) -> Tables:
+    """The sample set of tltool: a half to draw from, the other half to test on."""
+    chosen = sample("airline-tweets")
+    table = pd.read_csv(fetch_sample(chosen.name) / chosen.data)
+    shuffled = table.sample(frac=1, random_state=0, ignore_index=True)
+    half = len(shuffled) // 2
+    return shuffled[:half], shuffled[half:]
+
+
+SETS = {"sst2": published("sst2"), "banking77": published("banking77"), "airline": airline}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=[*SETS])
+    parser.add_argument("--rows", nargs="+", type=int, default=list(ROWS), help="of each class")
+    parser.add_argument("--draws", type=int, default=DRAWS, help=f"of rows (default {DRAWS})")
+    ways: dict[str, Any] = {SCHEDULE: SCHEDULE}
+    for way, phases in candidates("text").items():
+        ways[way] = [phase.model_dump(mode="json", by_alias=True) for phase in phases]
+    parser.add_argument("--ways", nargs="+", choices=ways, default=list(candidates("text")))
+    arguments = parser.parse_args()
+    found: dict[tuple[str, int], dict[str, list[float]]] = {}
+    try:
+        for name in arguments.sets:
+            tables = SETS[name](arguments.data)
+            for rows in arguments.rows:
+                cell = found.setdefault((name, rows), {way: [] for way in arguments.ways})
+                for draw in range(arguments.draws):
+                    for way in arguments.ways:
+                        cell[way].append(accuracy(tables, rows, draw, ways[way]))
+                        print(name, rows, draw, way, f"{cell[way][-1]:.4f}",
+                              file=sys.stderr, flush=True)  # fmt: skip
+    except TltoolError as error:
+        parser.exit(error.exit_code, f"error: {error}\n")
+    text = section(found, arguments.ways, arguments.draws)
+    print(text)
+    if list(arguments.sets) == [*SETS] and tuple(arguments.rows) == ROWS:
+        write_section("few examples", text)
+
+
+def accuracy(tables: Tables, rows: int, draw: int, schedule: Any) -> float:
+    """The test accuracy of one way on one draw."""
+    train, test = tables
+    drawn = train.groupby("label").sample(rows, random_state=draw)
+    data = {split: (table["text"].tolist(), table["label"].tolist())
+            for split, table in (("train", drawn), ("test", test))}  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Recipe.of(
+            task="text-classification",
+            data={"validation_fraction": 0.0},
+            backbone="all-minilm-l6-v2",
+            schedule=schedule,
+            training={"seed": draw},
+            evaluation={"baseline": False},
+            export={"formats": []},
+            output_dir=folder,
+        )
+        return float(tltool.finetune(recipe, data=data).metrics["test"]["accuracy"])
+
+
+def section(
+    found: Mapping[tuple[str, int], Mapping[str, list[float]]], ways: list[str], draws: int
+) -> str:
+    """Title, table and conditions."""
+    lines = [
+        "## Few examples of each class",
+        "",
+        f"Test accuracy of all-MiniLM-L6-v2, mean over {draws} draws of the training rows, and in "
+        "brackets the sample standard deviation. sst2 has 2 classes, banking77 has 77, airline 3.",
+        "",
+        _row(["Set", "Rows of each class", *ways]),
+        _row(["---", *["---:"] * (1 + len(ways))]),
+    ]
+    for (name, rows), cell in found.items():
+        lines.append(_row([name, str(rows), *(_cell(cell[way]) for way in ways)]))
+    conditions = f"tltool {tltool.__version__}, TensorFlow {version('tensorflow')}, on CPUs."
+    return "\n".join([*lines, "", conditions])
+
+
+def _cell(values: list[float]) -> str:
+    spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

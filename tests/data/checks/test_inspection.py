@@ -1,0 +1,138 @@
+"""What `tltool data inspect` finds out: formats, columns, tasks, the lines that read data."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import mask_data
+import pyarrow as pa
+import pytest
+from command import cli
+from PIL import Image
+from pyarrow import parquet
+
+from tltool.data.checks.inspection import inspect_data
+from tltool.data.reading.sources import load_examples
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError
+from tltool.tasks.table import TASKS
+
+WORDS = ("good", "bad", "odd")
+
+
+def lines(*records) -> str:
+    return "\n".join(json.dumps(record) for record in records)
+
+
+def png(image) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def found(path, **options):
+    """What is found out, and the rows that its own lines read."""
+    result = inspect_data(str(path), **options)
+    assert result["problems"] == []
+    recipe = result["recipe"]
+    examples = load_examples(DataSection.model_validate(recipe["data"]), TASKS[recipe["task"]])
+    return recipe["task"], {k: v for k, v in recipe["data"].items() if k != "train"}, examples
+
+
+def test_columns_of_texts_labels_splits_and_groups(tmp_path):
+    rows = [f"a {WORDS[i % 3]} one {i},{WORDS[i % 3]},u{i % 9},{'train' if i % 5 else 'test'}"
+            for i in range(60)]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join(["review,sentiment,author,split", *rows, ""]))
+    task, fields, examples = found(tmp_path / "a.csv")
+    assert (task, fields) == (
+        "text-classification",
+        {"input_column": "review", "split_column": "split", "label_column": "sentiment"},
+    )
+    assert examples.splits.count("test") == 12
+    assert "group_column=author" in inspect_data(str(tmp_path / "a.csv"))["remarks"][0]
+
+
+def test_names_of_pictures_without_folder_and_suffix(tmp_path):
+    (tmp_path / "pics").mkdir()
+    for i in range(30):
+        image = Image.new("RGB", (9, 9), (i, 200 * (i % 2), 0))
+        image.save(tmp_path / "pics" / f"{i:03}.png")
+    rows = [f"{i:03},{WORDS[i % 2]}" for i in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,diagnosis", *rows, ""]))
+    task, fields, examples = found(tmp_path / "a.csv")
+    assert task == "image-classification"
+    assert fields["image_suffix"] == ".png"
+    assert fields["image_root"] == str(tmp_path / "pics")
+    assert len(examples) == 30
+
+
+TOKENS = [["Ann", "went", str(i)] for i in range(20)]
+TAGS = [["B-PER", "O", "O"]] * 20
+TAGGED = {
+    "a.jsonl": lines(*({"tokens": w, "ner_tags": t} for w, t in zip(TOKENS, TAGS, strict=True))),
+    "b.jsonl": lines(*({"text": f"Ann {i}", "entities": [[0, 3, "PER"]]} for i in range(20))),
+    "c.conll": "\n\n".join(f"Ann B-PER\nwent O\n{i} O" for i in range(20)),
+    "d.jsonl": lines(*([f"Ann {i}", {"entities": [[0, 3, "PER"]]}] for i in range(20))),
+}
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_tagged_texts(tmp_path, name):
+    (tmp_path / name).write_text(TAGGED[name])
+    task, _, examples = found(tmp_path / name)
+    assert task == "token-classification"
+    assert len(examples) == 20
+
+
+def test_labels_beside_texts_are_no_tags(tmp_path):
+    rows = [{"text": f"one {i}", "labels": ["a", "b"] if i % 3 else ["c"]} for i in range(40)]
+    (tmp_path / "a.jsonl").write_text(lines(*rows))
+    assert found(tmp_path / "a.jsonl")[:2] == ("text-multi-label", {"label_column": "labels"})
+
+
+def test_an_array_of_json_with_named_columns_is_a_table_of_tagged_texts(tmp_path):
+    rows = [{"w": words, "t": tags} for words, tags in zip(TOKENS, TAGS, strict=True)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    section = DataSection(train=str(tmp_path / "a.json"), input_column="w", label_column="t")
+    assert len(load_examples(section, TASKS["token-classification"])) == 20
+
+
+@pytest.mark.parametrize("task", [None, "image-segmentation"])
+def test_masks_in_folders_and_in_the_cells_of_tables(tmp_path, task):
+    folder = mask_data.write_folders(tmp_path / "pairs", 12)
+    kind, fields, pairs = found(folder, task=task)
+    assert (kind, fields) == ("image-segmentation", {})
+    columns = {
+        "annotation": [{"bytes": (folder / "masks" / f"{i:03}.png").read_bytes(), "path": None}
+                       for i in range(12)],
+        "image": [{"bytes": (folder / "images" / f"{i:03}.png").read_bytes(), "path": "x"}
+                  for i in range(12)],
+    }  # fmt: skip
+    (tmp_path / "t").mkdir()
+    parquet.write_table(pa.table(columns), tmp_path / "t" / "a.parquet")
+    kind, fields, examples = found(tmp_path / "t", task=task)
+    assert (kind, fields) == ("image-segmentation", {"label_column": "annotation"})
+    assert [m.present for m in examples.targets] == [m.present for m in pairs.targets]
+
+
+def test_what_cannot_be_guessed_is_asked_for(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n" + "\n".join(f"{i},{i}" for i in range(9)) + "\n")
+    with pytest.raises(DataError, match="no column looks like texts or images"):
+        inspect_data(str(tmp_path / "a.csv"))
+    (tmp_path / "b.xls").write_text("x")
+    with pytest.raises(DataError, match="neither a folder nor a table"):
+        inspect_data(str(tmp_path / "b.xls"))
+
+
+def test_the_command(tmp_path):
+    rows = [f"a {WORDS[i % 3]} one {i},{WORDS[i % 3]}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows, ""]))
+    result = cli("data", "inspect", tmp_path / "a.csv")
+    assert result.code == 0
+    assert "task: text-classification" in result.out
+    (tmp_path / "b.csv").write_text("\n".join(["text,label", *rows, ",good", ""]))
+    result = cli("data", "inspect", tmp_path / "b.csv", "--json")
+    assert result.code == 1
+    assert result.json()["problems"] == [f"{tmp_path}/b.csv:62: the text is empty"]
+    assert cli("data", "inspect", tmp_path / "c.csv").code == 2

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tltool.recipe.recipe import DataSection
+from tltool.runs.nearest import Embedder, build_index, load_index
+from tltool.support.errors import DataError, RunError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
+from tltool.tasks.table import TASKS, Task
+
+TEXTS = ["east", "north", "west", "south", "north-east"]
+ANGLES = dict(zip(TEXTS, (0, 90, 180, 270, 45), strict=True))
+
+
+def outputs(examples):
+    """A compass in place of a model."""
+    angles = np.deg2rad([ANGLES[text] for text in examples.inputs])
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype("float32")
+
+
+def compass(sum_="a"):
+    task = Task(TASKS["text-embedding"], EmbeddingTarget(("a", "b"), 2))
+    return Embedder("compass", task, DataSection(), sum_, outputs)
+
+
+@pytest.fixture
+def index(tmp_path):
+    file = tmp_path / "texts.csv"
+    file.write_text("text\n" + "\n".join([*TEXTS[:2], '""', *TEXTS[2:]]) + "\n")
+    made, broken = build_index(compass(), file, tmp_path / "index")
+    assert [row.origin for row in broken] == [f"{file}:4"]
+    return made
+
+
+def test_the_nearest_rows_of_a_text_come_first(index, tmp_path):
+    (found,) = load_index(index.folder).search(compass(), ["north-east"], top=3)
+    assert [near["input"] for near in found["neighbours"]] == ["north-east", "east", "north"]
+    assert [near["similarity"] for near in found["neighbours"]] == pytest.approx(
+        [1, 0.5**0.5, 0.5**0.5], abs=1e-5
+    )
+    assert found["neighbours"][1]["origin"] == f"{tmp_path / 'texts.csv'}:2"
+
+
+def test_more_than_there_are_gives_all(index):
+    (found,) = index.nearest([[1.0, 0.0]], top=99)
+    assert len(found) == 5
+    assert [near.input for near in found[-2:]] == ["south", "west"] or found[-1].input == "west"
+
+
+def test_vectors_of_another_width_are_refused(index):
+    with pytest.raises(DataError, match=r"\(n, 2\) are needed. Received: \(1, 3\)"):
+        index.nearest([[1.0, 0.0, 0.0]])
+
+
+def test_another_model_than_the_one_that_made_it_is_refused(index):
+    with pytest.raises(DataError, match="was made by compass"):
+        index.search(compass("b"), ["east"])
+
+
+def test_a_damaged_index_is_refused(index):
+    (index.folder / "rows.jsonl").write_text("")
+    with pytest.raises(RunError, match=r"rows\.jsonl has changed"):
+        load_index(index.folder)
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match="is there and is no index"):
+        build_index(compass(), "x.csv", tmp_path / "photos")
+    with pytest.raises(RunError, match="is no index"):
+        load_index(tmp_path / "photos")
+
+
+def test_a_model_that_gives_no_vectors_is_refused(tmp_path):
+    class Classifier:
+        task = Task(TASKS["text-classification"], ClassTarget(("a", "b")))
+
+    with pytest.raises(DataError, match="gives no vectors"):
+        Embedder.load(Classifier())

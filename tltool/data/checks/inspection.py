@@ -1,0 +1,462 @@
+"""What some data is: its format, columns, likely task, classes and faults; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tltool.data.checks.doctor import check_examples
+from tltool.data.checks.summary import describe
+from tltool.data.examples import split_named
+from tltool.data.images.signatures import image_format
+from tltool.data.reading.columns import Columns, picture_in
+from tltool.data.reading.folders import (
+    FILE_NAME,
+    IMAGE_SUFFIXES,
+    ROBOFLOW_TABLE,
+    SUFFIXES,
+    TEXT_SUFFIXES,
+    label_tables,
+    split_folders,
+)
+from tltool.data.reading.rows import Row
+from tltool.data.reading.sources import (
+    SAMPLE_PREFIX,
+    load_examples,
+    located,
+    own_form,
+    reading,
+    tables_at,
+    text_options,
+)
+from tltool.data.reading.tables import SHARD_SUFFIXES, column_names, each_row, table_suffix
+from tltool.data.reading.walk import files_below, subfolders
+from tltool.data.splits import split_examples
+from tltool.recipe.recipe import DataSection
+from tltool.support.errors import DataError
+from tltool.support.files import size_of
+from tltool.tasks.guess import is_mark, known_task, likely_task, task_of_files
+from tltool.tasks.table import TASKS, Modality, TaskSpec
+from tltool.tasks.values import BadValueError, as_text, is_missing
+
+LOOKED_AT = 1000
+"""Rows of a table, or files of a folder, that the guess is made from."""
+_TRIED_PATHS = 20
+# In the order in which they are preferred; the names of columns are compared in lower case.
+_TEXT_NAMES = (
+    *("text", "sentence", "review", "content", "comment", "tweet", "message", "body"),
+    *("document", "question", "utterance", "description", "title"),
+)
+_LABEL_NAMES = (
+    *("label", "labels", "class", "classes", "category", "target", "cls", "class_name"),
+    *("sentiment", "stars", "rating", "score", "emotion", "emotions", "intent", "topic", "tags"),
+    *("genre", "genres", "species", "breed", "diagnosis", "y"),
+)
+_IMAGE_NAMES = ("image", FILE_NAME, "filename", "img", "picture", "photo", "path")
+_MASK_NAMES = ("mask", "annotation", "segmentation", "label")
+_PICTURES = {"images", "image files"}
+_SPLIT_NAMES = ("split", "set", "subset", "partition", "fold")
+_GROUP_WORDS = ("patient", "subject", "speaker", "author", "user", "video", "group")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table: its name, and the cells of the rows that were looked at."""
+
+    name: str
+    cells: Sequence[Any]
+
+    @property
+    def values(self) -> list[Any]:
+        """Cells that are not missing."""
+        return [cell for cell in self.cells if not is_missing(cell) and cell != ""]
+
+    @property
+    def texts(self) -> list[str]:
+        """Values as text, those that are single ones."""
+        found = []
+        for value in self.values:
+            with suppress(BadValueError):
+                found.append(as_text(value))
+        return found
+
+    @property
+    def kind(self) -> str:
+        """What it holds, in words."""
+        if not self.values:
+            return "nothing"
+        if any(map(_is_picture, self.values)):
+            return "images"
+        if any(isinstance(value, Mapping) for value in self.values):
+            return "objects"
+        texts = self.texts
+        if len(texts) < len(self.values):
+            return "lists"
+        if all(text.lower().endswith(IMAGE_SUFFIXES) for text in texts):
+            return "image files"
+        return "numbers" if all(map(_is_number, texts)) else "texts"
+
+    def shown(self) -> dict[str, Any]:
+        """A line about it."""
+        listing = self.kind in {"lists", "objects"}
+        example = repr(self.values[0]) if listing else next(iter(self.texts), "")
+        return {
+            "column": self.name,
+            "holds": self.kind,
+            "distinct": len(set(map(repr, self.values))),
+            "missing": len(self.cells) - len(self.values),
+            "example": "" if self.kind == "images" else example[:60],
+        }
+
+
+def _is_picture(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and value.keys() <= {"bytes", "path"}
+    return isinstance(value, bytes) and image_format(value) is not None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def inspect_data(
+    source: str, *, task: str | None = None, how: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What some data is, and how a recipe would read it.
+
+    Args:
+        source: As `data.train`.
+        task: A key of `TASKS`; None guesses it from the labels.
+        how: Arguments of `tltool.data.reading.sources.reading`; what they leave open is guessed.
+
+    Returns:
+        JSON values: `source`; `format`; `files` and `bytes`; `columns` of a table
+        (what they hold, from its first rows); `remarks`; `recipe`, the fields that
+        read it; `summary`, as `describe` gives it, or None where nothing can be read;
+        and `problems`, each of which would stop a training.
+
+    Raises:
+        DataError: There is no such data, or none of it can be read.
+    """
+    section = reading(DataSection(train=source), **(how or {}))
+    found = located(source, "data")
+    looked = _own_form(found, section, [TASKS[task]] if task else [])
+    if looked is None:
+        try:
+            looked = _looked_at(source, found, section, task)
+        except DataError:
+            looked = None if task else _own_form(found, section, TASKS.values())
+            if looked is None:
+                raise
+    fields = {**looked.fields, **_given(section)}
+    summary, problems = _read(looked.task, source, fields)
+    return {
+        "source": source,
+        "format": looked.format,
+        "files": looked.tables,
+        "bytes": sum(size_of(path) for path in looked.files),
+        "columns": [column.shown() for column in looked.columns],
+        "remarks": list(looked.remarks),
+        "recipe": {"task": looked.task, "data": {"train": source, **fields}},
+        "summary": summary,
+        "problems": problems,
+    }
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What data looks like: its task, the fields that read it, and what is told of it."""
+
+    task: str
+    format: str
+    files: Sequence[Path]
+    tables: int = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    columns: Sequence[_Column] = ()
+    remarks: Sequence[str] = ()
+
+
+def _own_form(
+    found: Sequence[Path], section: DataSection, specs: Iterable[TaskSpec]
+) -> _Looked | None:
+    """Data in a form that only the kind of target of one of some tasks has; None for others."""
+    for spec in specs:
+        with suppress(DataError):
+            if len(found) == 1 and (own := own_form(found[0], section, spec)):
+                return _Looked(spec.name, own, found)
+    return None
+
+
+def _looked_at(
+    source: str, found: Sequence[Path], section: DataSection, task: str | None
+) -> _Looked:
+    tables = tables_at(source, found)
+    folder = found[0] if not tables else None
+    files = [file for part in tables.values() for file in part]
+    table = files[0] if files else _table_beside(found[0])
+    columns = _columns(table, section) if table is not None else []
+    fields: dict[str, Any] = {}
+    remarks: list[str] = []
+    if source.startswith(SAMPLE_PREFIX):
+        task = task or _sample_task(source)
+    elif table is None:
+        task = task or likely_task(_modality_of(found[0]), [])
+    elif table.name == ROBOFLOW_TABLE:
+        task = task or likely_task("image", [(0, 1)])
+    else:
+        spec = TASKS[task] if task else None
+        fields, likely = _guess(columns, table, section, spec, beside=folder is not None)
+        task = task or likely
+        remarks = list(_group_remarks(columns, section))
+    number = len(files) or (1 if table else 0)
+    told = _format_of(table, folder)
+    return _Looked(task, told, files or found, number, fields, columns, remarks)
+
+
+def _sample_task(source: str) -> str:
+    from tltool.data.reading.samples import sample
+
+    return sample(source.removeprefix(SAMPLE_PREFIX)).task
+
+
+def _format_of(table: Path | None, folder: Path | None) -> str:
+    suffix = "" if table is None else f"table ({table_suffix(table)})"
+    if folder is None:
+        return suffix
+    return f"folder with a {suffix}" if suffix else "folders of classes"
+
+
+def _given(section: DataSection) -> dict[str, Any]:
+    """What was said of how it is read."""
+    said = section.model_dump(exclude_defaults=True, exclude={"train"})
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+
+
+def _read(
+    task: str, source: str, fields: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Reads, checks and divides the data as a training would; what cannot be used is told."""
+    spec = TASKS[task]
+    section = DataSection.model_validate({"train": source, **fields, "on_error": "skip"})
+    try:
+        examples = load_examples(section, spec)
+        if spec.modality == "image":
+            from tltool.support.quiet import load_tensorflow
+
+            load_tensorflow()
+        examples = check_examples(examples, on_error="skip")
+    except DataError as error:
+        return None, [_told(error)]
+    problems = list(examples.skipped)
+    try:
+        split_examples(
+            examples,
+            validation_fraction=section.validation_fraction,
+            test_fraction=section.test_fraction,
+            seed=section.split_seed,
+        )
+    except DataError as error:
+        problems.append(_told(error))
+    return describe(examples, task), problems
+
+
+def _told(error: DataError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+# ---- folders ---------------------------------------------------------------------------------
+
+
+def _table_beside(folder: Path) -> Path | None:
+    """The table of labels in a folder of images, or in its folder for training."""
+    return next(iter(label_tables(split_folders(folder)["train"])), None)
+
+
+def _modality_of(folder: Path) -> Modality:
+    """What most files of a folder are."""
+    files = islice((path for path in files_below(folder, []) if isinstance(path, Path)), LOOKED_AT)
+    suffixes = [path.suffix.lower() for path in files]
+    texts = sum(suffix in TEXT_SUFFIXES for suffix in suffixes)
+    return "text" if texts > sum(suffix in SUFFIXES["image"] for suffix in suffixes) else "image"
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def _columns(path: Path, section: DataSection) -> list[_Column]:
+    """The columns of a table with the cells of its first rows."""
+    text = text_options(section)
+    names = column_names(path, **text)
+    if not names:
+        raise DataError(f"{path}: its first row has no columns.")
+
+    def cells(*wanted: str) -> Iterator[tuple[Any, ...]]:
+        columns = Columns(wanted[0], wanted[1:], several=True, picture=lambda cell: cell)
+        for row in islice(each_row(path, columns, **text), LOOKED_AT):
+            if isinstance(row, Row):
+                yield (row.input, *row.label)
+
+    if table_suffix(path) in SHARD_SUFFIXES:  # not all of their columns can be read
+        found = []
+        for name in names:
+            with suppress(DataError):
+                found.append(_Column(name, [row[0] for row in cells(name)]))
+        return found
+    rows = list(cells(*names))
+    return [_Column(name, [row[i] for row in rows]) for i, name in enumerate(names)]
+
+
+def _guess(
+    columns: Sequence[_Column],
+    table: Path,
+    section: DataSection,
+    spec: TaskSpec | None,
+    *,
+    beside: bool,
+) -> tuple[dict[str, Any], str]:
+    """The fields that read a table, and its task.
+
+    Raises:
+        DataError: No column looks like inputs or like labels.
+    """
+    fields: dict[str, Any] = {}
+    named = {column.name: column for column in columns}
+    modality: Modality | None = None if spec is None else spec.modality
+    if known := known_task({name: column.cells for name, column in named.items()}, spec):
+        task, input_name, label_name = known
+        return {"input_column": input_name, "label_column": label_name, **_given(section)}, task
+    if beside:
+        inputs, modality = named.get(section.input_column or FILE_NAME), "image"
+    else:
+        inputs, modality, fields = _input(columns, table, section, modality)
+    if inputs is None:
+        raise DataError(
+            f"{table}: no column looks like texts or images; its columns are {', '.join(named)}.",
+            hint="name it: data.input_column",
+        )
+    if not beside and inputs.name != modality:
+        fields["input_column"] = inputs.name
+    others = [column for column in columns if column.name != inputs.name and column.values]
+    if split := _split(others, section):
+        fields["split_column"] = split
+        others = [column for column in others if column.name != split]
+    of_files = spec is not None and spec.target.file_labels
+    cells, labels = ([], {}) if of_files else _labels(others, section)
+    files = None if cells else _label_files(others, section)
+    if files is not None and (likely := task_of_files(modality)):
+        if files.name != TASKS[likely].target.label_column:
+            fields["label_column"] = files.name
+        return fields, likely
+    if not cells:
+        raise DataError(
+            f"{table}: no column looks like labels; its columns are {', '.join(named)}.",
+            hint="name it: data.label_column",
+        )
+    return {**fields, **labels}, likely_task(modality, cells)
+
+
+def _input(
+    columns: Sequence[_Column], table: Path, section: DataSection, modality: Modality | None
+) -> tuple[_Column | None, Modality, dict[str, Any]]:
+    if section.input_column is not None:
+        columns = [column for column in columns if column.name == section.input_column]
+    if modality != "text":
+        known = _preferred(columns, _IMAGE_NAMES)
+        columns = [*([known] if known else []), *(one for one in columns if one is not known)]
+        for column in columns:
+            if column.kind == "images":
+                return column, "image", {}
+        for column in columns:
+            if column.kind != "nothing" and (where := _where(column, table, section)) is not None:
+                return column, "image", where
+        for column in columns:
+            if column.kind == "image files":
+                return column, "image", {}
+    texts = [column for column in columns if column.kind == "texts"]
+    preferred = _preferred(texts, _TEXT_NAMES)
+    if preferred is None and texts:
+        preferred = max(texts, key=lambda column: sum(map(len, column.texts)) / len(column.texts))
+    return preferred, modality or "text", {}
+
+
+def _where(column: _Column, table: Path, section: DataSection) -> dict[str, Any] | None:
+    """Folder and suffix by which the cells are files that exist; None where there are none."""
+    tried = column.texts[:_TRIED_PATHS]
+    if not tried or section.image_root or section.image_suffix:
+        return None
+    for folder in (table.parent, *subfolders(table.parent)):
+        for suffix in ("", *IMAGE_SUFFIXES):
+            paths = [Path(picture_in(text, folder, suffix)) for text in tried]
+            known = all(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+            if known and all(path.is_file() for path in paths):
+                root = {} if folder == table.parent else {"image_root": str(folder)}
+                return root | ({"image_suffix": suffix} if suffix else {})
+    return None
+
+
+def _split(columns: Sequence[_Column], section: DataSection) -> str | None:
+    found = _preferred(columns, _SPLIT_NAMES)
+    if section.split_column or found is None:
+        return None
+    splits = {split_named(text.strip()) for text in found.texts}
+    return found.name if "train" in splits and None not in splits else None
+
+
+def _labels(columns: Sequence[_Column], section: DataSection) -> tuple[list[Any], dict[str, Any]]:
+    """Cells of the labels, none where no column looks like it; and what names their columns."""
+    columns = [column for column in columns if column.kind not in _PICTURES]
+    named = {column.name: column for column in columns}
+    if given := section.label_columns or (section.label_column and (section.label_column,)):
+        return _cells([named[name] for name in given if name in named]), {}
+    preferred = _preferred(columns, _LABEL_NAMES)
+    marks = [column for column in columns if all(map(is_mark, column.values))]
+    if preferred is None and len(marks) > 1:
+        return _cells(marks), {"label_columns": [column.name for column in marks]}
+    repeated = [column for column in columns if 1 < len(set(column.texts)) <= len(column.texts) / 2]
+    if preferred is None and repeated:
+        preferred = min(reversed(repeated), key=lambda column: len(set(column.texts)))
+    if preferred is None:
+        preferred = next((column for column in columns if column.kind == "lists"), None)
+    if preferred is None:
+        return [], {}
+    name = {} if preferred.name == "label" else {"label_column": preferred.name}
+    return preferred.values, name
+
+
+def _label_files(columns: Sequence[_Column], section: DataSection) -> _Column | None:
+    """The column of pictures that are labels, such as masks."""
+    files = [column for column in columns if column.kind in _PICTURES]
+    if section.label_column is not None:
+        files = [column for column in files if column.name == section.label_column]
+    return _preferred(files, _MASK_NAMES) or next(iter(files), None)
+
+
+def _cells(columns: Sequence[_Column]) -> list[Any]:
+    if len(columns) == 1:
+        return columns[0].values
+    return list(zip(*(column.cells for column in columns), strict=False))
+
+
+def _preferred(columns: Iterable[_Column], names: Sequence[str]) -> _Column | None:
+    """The column with the first of some names that there is."""
+    known = {column.name.strip().lower(): column for column in reversed(list(columns))}
+    return next((known[name] for name in names if name in known), None)
+
+
+def _group_remarks(columns: Sequence[_Column], section: DataSection) -> Iterator[str]:
+    for column in columns:
+        words = column.name.lower().replace("-", "_").split("_")
+        shared = 1 < len(set(column.texts)) < len(column.texts)
+        if section.group_column is None and shared and set(words) & set(_GROUP_WORDS):
+            yield (
+                f"Rows share values of {column.name!r}: data.group_column={column.name} keeps "
+                "them on one side of the splits."
+            )

@@ -1,0 +1,144 @@
+"""Chooses how to train on a few examples of each class: by cross-validation on just these rows.
+
+With 8 to 64 rows of a class it is open whether fine-tuning does more good than
+harm, so each way is tried on the same folds, from the same pretrained weights.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tltool.data.examples import Examples
+from tltool.evaluation.inference import raw_outputs
+from tltool.model.freezing import expand_schedule
+from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import PhaseSection
+from tltool.support.errors import DataError
+from tltool.support.files import write_json
+from tltool.support.progress import Progress
+from tltool.tasks.table import Modality
+from tltool.training.inputs import example_data
+from tltool.training.preparation import Prepared, with_head
+from tltool.training.trainer import train
+
+SCHEDULE = "few_examples"
+FOLDS = 3
+
+Phases = tuple[PhaseSection, ...]
+
+
+def candidates(modality: Modality) -> dict[str, Phases]:
+    """The schedules to choose from by name, the cheapest first."""
+    (everything,) = (
+        phase for phase in expand_schedule("fine_tune", 1, modality) if phase.train == "all"
+    )
+    return {
+        "frozen features": (PhaseSection(train="head", solver="exact"),),
+        "fine-tuning": (everything.model_copy(update={"epochs": 20}),),
+        "contrastive": expand_schedule("contrastive", 1, modality),
+    }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What cross-validation gave.
+
+    Attributes:
+        chosen: The name of the best candidate; of equal ones the cheapest.
+        metric: Key of the score.
+        scores: By candidate, of each fold.
+        recipe: The recipe with the chosen candidate's phases.
+    """
+
+    chosen: str
+    metric: str
+    scores: Mapping[str, tuple[float, ...]]
+    recipe: Recipe
+
+    def write(self, path: Path) -> None:
+        """Writes what was found as JSON."""
+        found = {name: {"mean": float(np.mean(values)), "folds": list(values)}
+                 for name, values in self.scores.items()}  # fmt: skip
+        write_json(path, {"chosen": self.chosen, "metric": self.metric, "candidates": found})
+
+
+def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> Choice:
+    """Tries each candidate on folds of the training rows; validation and test rows are not used.
+
+    The backbone has its pretrained weights again in the end.
+
+    Args:
+        recipe: Its schedule is `few_examples`.
+        prepared: Of that recipe.
+        progress: Is told each candidate's score.
+
+    Raises:
+        DataError: A class has no rows for two folds, or there is one group.
+    """
+    progress.stage("Choosing how to train, by cross-validation")
+    task, examples = prepared.task, prepared.examples.split("train")
+    truth = task.target.truth(examples.targets, examples.origins)
+    number = len(set(examples.groups)) or FOLDS
+    folds = min(FOLDS, number, task.target.rows_of_rarest(truth))
+    if folds < 2:
+        raise DataError(
+            f"schedule: {SCHEDULE} needs two training rows of each {task.target.noun}"
+            f"{', and two groups,' if examples.groups else ''} to cross-validate.",
+            hint="give more rows, or choose a schedule: contrastive",
+        )
+    parts = task.target.folds_of(truth, folds, recipe.training.seed, examples.groups)
+    pretrained = [(v, v.trainable, v.numpy()) for v in prepared.backbone.model.variables]
+    scores: dict[str, tuple[float, ...]] = {}
+    for name, phases in candidates(recipe.spec.modality).items():
+        own = recipe.model_copy(update={"schedule": phases})
+        found = []
+        for rows, held_out in parts:
+            found.append(_score(own, prepared, examples, rows, held_out, truth))
+            for variable, learns, value in pretrained:
+                # One that no longer learns would be taken for a statistic.
+                variable.trainable = learns
+                variable.assign(value)
+        scores[name] = tuple(found)
+        progress.note(f"{name}: {task.spec.metric} {np.mean(found):.4f} over {folds} folds")
+    sign = 1 if task.target.headline().higher_is_better else -1
+    chosen = max(scores, key=lambda name: sign * float(np.mean(scores[name])))
+    progress.note(f"chosen: {chosen}")
+    phases = candidates(recipe.spec.modality)[chosen]
+    return Choice(chosen, task.spec.metric, scores,
+                  recipe.model_copy(update={"schedule": phases}))  # fmt: skip
+
+
+def _score(
+    recipe: Recipe,
+    prepared: Prepared,
+    examples: Examples,
+    rows: np.ndarray[Any, Any],
+    held_out: np.ndarray[Any, Any],
+    truth: np.ndarray[Any, Any],
+) -> float:
+    """The headline score on a fold of a model trained on the others."""
+    fold = replace(prepared, examples=examples.take(rows.tolist()))
+    fold = with_head(recipe, fold)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            fold.transfer,
+            fold.plans,
+            fold.task,
+            recipe.training,
+            example_data(recipe, fold, "train"),
+            None,
+            strategy=fold.strategy,
+            checkpoint=Path(folder) / "best.safetensors",
+            progress=Progress(),
+        )
+    raw = raw_outputs(
+        fold.transfer.model, examples.take(held_out.tolist()), fold.backbone.preprocessing
+    )
+    outputs = np.asarray(fold.task.outputs(raw))
+    return float(fold.task.target.score(outputs, truth[held_out]))

@@ -1,0 +1,94 @@
+"""Which task the labels of some data look made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.label_cells import found_separator
+from tltool.tasks.table import TASKS, Modality, TaskSpec
+from tltool.tasks.values import BadValueError, choices_in, label_text
+
+_SEPARATED = 0.05
+"""Share of cells with a separator from which it separates labels."""
+_TRIED = 20
+
+
+def likely_task(modality: Modality, cells: Sequence[Any]) -> str:
+    """The name of a task, such as `text-classification`.
+
+    Args:
+        modality: What goes in.
+        cells: The labels of some rows as a table has them, tuples of several columns.
+    """
+    return f"{modality}-{_kind(cells)}"
+
+
+def known_task(
+    columns: Mapping[str, Sequence[Any]], spec: TaskSpec | None = None
+) -> tuple[str, str, str] | None:
+    """The task of a table with columns that a kind of target knows, and those columns.
+
+    Args:
+        columns: Cells of some rows by the names of the columns.
+        spec: The one task that counts; None for all.
+
+    Returns:
+        Task, column of inputs and column of labels; None where no such pair is there, or
+        its cells do not fit each other.
+    """
+    for one in TASKS.values() if spec is None else [spec]:
+        for inputs, labels in one.target.known_columns:
+            label = next((name for name in labels if name in columns), None)
+            if label is not None and inputs in columns:
+                cells = zip(columns[inputs], columns[label], strict=False)
+                if _all_join(one, list(islice(cells, _TRIED))):
+                    return one.name, inputs, label
+    return None
+
+
+def _all_join(spec: TaskSpec, pairs: Sequence[tuple[Any, Any]]) -> bool:
+    try:
+        for value, label in pairs:
+            spec.target.joined(value, label)
+    except BadValueError:
+        return False
+    return any(label is not None and len(label) for _, label in pairs)
+
+
+def task_of_files(modality: Modality) -> str | None:
+    """The task whose labels are files, such as masks; None where there is none."""
+    found = (s.name for s in TASKS.values() if s.modality == modality and s.target.file_labels)
+    return next(found, None)
+
+
+def is_mark(cell: Any) -> bool:
+    """Whether a cell says yes or no by 1 or 0."""
+    return _text(cell) in {"0", "1"}
+
+
+def _kind(cells: Sequence[Any]) -> str:
+    several = [cell for cell in cells if isinstance(cell, tuple)]
+    if several:
+        marks = all(is_mark(value) for cell in several for value in cell)
+        return "multi-label" if marks else "regression"
+    lists = [choices_in(cell) for cell in cells]
+    if any(found is not None and len(found) != 1 for found in lists):
+        return "multi-label"
+    texts = [text for cell in cells if (text := _text(cell))]
+    mark = found_separator([text for text in texts if "," not in text])
+    apart = [text for text in texts if mark and mark in text]
+    if mark and len(apart) >= _SEPARATED * len(texts):
+        parts = {part.strip() for text in texts for part in text.split(mark)}
+        if len(parts) < len(set(texts)):
+            return "multi-label"
+    return "regression" if texts and ClassTarget.remarks_on(texts, "") else "classification"
+
+
+def _text(cell: Any) -> str:
+    try:
+        return label_text(cell)
+    except BadValueError:
+        return ""
