@@ -113,7 +113,7 @@ def test_each_task_is_known_by_its_modality_and_kind_of_target():
         modality = modality.replace("-", "_")
         assert (spec.name, spec.modality, spec.target) == (name, modality, kinds[kind])
         assert spec.metric == spec.target.scores[0].key
-    assert len(TASKS) == 10
+    assert len(TASKS) == 12
 
 
 def test_a_task_of_another_kind_of_target():

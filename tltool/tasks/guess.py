@@ -23,7 +23,9 @@ def likely_task(modality: Modality, cells: Sequence[Any]) -> str:
         modality: What goes in.
         cells: The labels of some rows as a table has them, tuples of several columns.
     """
-    return f"{modality}-{_kind(cells)}"
+    inputs = modality.replace("_", "-")
+    likely = f"{inputs}-{_kind(cells)}"
+    return likely if likely in TASKS else f"{inputs}-classification"
 
 
 def known_task(

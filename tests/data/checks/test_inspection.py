@@ -91,6 +91,25 @@ def test_labels_beside_texts_are_no_tags(tmp_path):
     assert found(tmp_path / "a.jsonl")[:2] == ("text-multi-label", {"label_column": "labels"})
 
 
+@pytest.mark.parametrize(
+    ("header", "label", "task", "fields"),
+    [
+        ("text_a,text_b,label", "yes,no", "text-pair-classification", {}),
+        ("id,Sentence1,Sentence2,score", "0.25,1.5,2.75,4.0,4.6", "text-pair-regression",
+         {"input_columns": ["Sentence1", "Sentence2"], "label_column": "score"}),
+    ],
+)  # fmt: skip
+def test_pairs_of_texts(tmp_path, header, label, task, fields):
+    labels = label.split(",")
+    rows = [f"a man walks {i},one walks {i},{labels[i % len(labels)]}" for i in range(40)]
+    if header.startswith("id"):
+        rows = [f"{i},{row}" for i, row in enumerate(rows)]
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows, ""]))
+    kind, found_fields, examples = found(tmp_path / "a.csv")
+    assert (kind, found_fields) == (task, fields)
+    assert examples.inputs[1] == ("a man walks 1", "one walks 1")
+
+
 def test_an_array_of_json_with_named_columns_is_a_table_of_tagged_texts(tmp_path):
     rows = [{"w": words, "t": tags} for words, tags in zip(TOKENS, TAGS, strict=True)]
     (tmp_path / "a.json").write_text(json.dumps(rows))

@@ -40,7 +40,7 @@ from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
 from tltool.support.files import size_of
 from tltool.tasks.guess import is_mark, known_task, likely_task, task_of_files
-from tltool.tasks.table import TASKS, Modality, TaskSpec
+from tltool.tasks.table import INPUT_COLUMNS, TASKS, Modality, TaskSpec
 from tltool.tasks.values import BadValueError, as_text, is_missing
 
 LOOKED_AT = 1000
@@ -57,6 +57,11 @@ _LABEL_NAMES = (
     *("genre", "genres", "species", "breed", "diagnosis", "y"),
 )
 _IMAGE_NAMES = ("image", FILE_NAME, "filename", "img", "picture", "photo", "path")
+_PAIR_NAMES = (
+    *(INPUT_COLUMNS["text_pair"], ("sentence1", "sentence2"), ("sentence_a", "sentence_b")),
+    *(("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2")),
+    *(("query", "passage"), ("query", "document"), ("question", "sentence")),
+)
 _MASK_NAMES = ("mask", "annotation", "segmentation", "label")
 _PICTURES = {"images", "image files"}
 _SPLIT_NAMES = ("split", "set", "subset", "partition", "fold")
@@ -334,17 +339,21 @@ def _guess(
         task, input_name, label_name = known
         return {"input_column": input_name, "label_column": label_name, **_given(section)}, task
     if beside:
-        inputs, modality = named.get(section.input_column or FILE_NAME), "image"
+        inputs, modality = _columns_of([section.input_column or FILE_NAME], named), "image"
+    elif pair := _pair(named, section, modality):
+        inputs, modality = _columns_of(pair, named), "text_pair"
     else:
-        inputs, modality, fields = _input(columns, table, section, modality)
-    if inputs is None:
+        one, modality, fields = _input(columns, table, section, modality)
+        inputs = [one] if one else []
+    if not inputs:
         raise DataError(
             f"{table}: no column looks like texts or images; its columns are {', '.join(named)}.",
-            hint="name it: data.input_column",
+            hint="name it: data.input_column, or data.input_columns for pairs of texts",
         )
-    if not beside and inputs.name != modality:
-        fields["input_column"] = inputs.name
-    others = [column for column in columns if column.name != inputs.name and column.values]
+    names = tuple(column.name for column in inputs)
+    if not beside and names != INPUT_COLUMNS[modality]:
+        fields |= {"input_columns": list(names)} if len(names) > 1 else {"input_column": names[0]}
+    others = [column for column in columns if column.name not in names and column.values]
     if split := _split(others, section):
         fields["split_column"] = split
         others = [column for column in others if column.name != split]
@@ -361,6 +370,26 @@ def _guess(
             hint="name it: data.label_column",
         )
     return {**fields, **labels}, likely_task(modality, cells)
+
+
+def _columns_of(names: Iterable[str], named: Mapping[str, _Column]) -> list[_Column]:
+    return [named[name] for name in names if name in named]
+
+
+def _pair(
+    named: Mapping[str, _Column], section: DataSection, modality: Modality | None
+) -> Sequence[str] | None:
+    """The columns of a pair of texts, where there is one; one that is asked for may be any two."""
+    if modality not in (None, "text_pair") or section.input_column is not None:
+        return None
+    if section.input_columns:
+        return section.input_columns
+    written = {name.strip().lower(): name for name in reversed(list(named))}
+    for pair in _PAIR_NAMES:
+        if all(name in written for name in pair):
+            return [written[name] for name in pair]
+    texts = [column.name for column in named.values() if column.kind == "texts"]
+    return texts[:2] if modality == "text_pair" and len(texts) > 1 else None
 
 
 def _input(

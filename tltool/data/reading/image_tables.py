@@ -49,7 +49,7 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
         first, *others = column_names(table, encoding=section.encoding)
         beside = {section.split_column, section.group_column}
         labels = section.label_columns or tuple(name for name in others if name not in beside)
-        columns = replace(named_columns(section, spec, first), labels=labels, several=True)
+        columns = replace(named_columns(section, spec, (first,)), labels=labels, several=True)
         return ImageTable(table, columns)
     tables = [table for table in tables if table.name != ROBOFLOW_TABLE]
     if len(tables) > 1:

@@ -420,7 +420,7 @@ def _read_folder(
         tell_unlisted(folder, table.path, rows)
         return rows
     _refuse_columns(columns, folder)
-    if not spec.target.from_folders:
+    if not spec.from_folders:
         raise DataError(
             f"{folder} is a folder; {spec.name} needs a table with a {spec.target.noun} for each "
             "row.",
