@@ -59,7 +59,7 @@ def unigram():
 
 
 @pytest.mark.parametrize("kind", [wordpiece, byte_pair, unigram])
-@pytest.mark.parametrize("length", [5, 12, 13, 40])
+@pytest.mark.parametrize("length", [5, 12, 40])
 def test_pairs_equal_the_reference_at_any_length(kind, length):
     contract, theirs = kind()
     contract = contract.model_copy(update={"pair": "joined", "max_length": length})
@@ -71,15 +71,16 @@ def test_pairs_equal_the_reference_at_any_length(kind, length):
     )
     in_graph = tf.function(TextPreprocessor(contract))(strings(PAIRS, rows.origins))
     (stored,) = make_dataset(rows, contract, targets=None, batch_size=1000, training=False)
-    for inputs in (in_graph, stored):
+    for tensors in (in_graph, stored):
+        inputs = {name: tensor.numpy() for name, tensor in tensors.items()}
         assert set(inputs) == set(contract.inputs)
         for row, encoding in enumerate(expected):
-            real = inputs["padding_mask"][row].numpy() == 1
-            ids = inputs["token_ids"][row].numpy()[real].tolist()
+            real = inputs["padding_mask"][row] == 1
+            ids = inputs["token_ids"][row][real].tolist()
             assert ids == encoding.ids, PAIRS[row]
             if "segment_ids" in inputs:
-                assert inputs["segment_ids"][row].numpy()[real].tolist() == encoding.type_ids
-                assert not inputs["segment_ids"][row].numpy()[~real].any()
+                assert inputs["segment_ids"][row][real].tolist() == encoding.type_ids
+                assert not inputs["segment_ids"][row][~real].any()
 
 
 @pytest.mark.parametrize("kind", [byte_pair, unigram])
