@@ -73,7 +73,7 @@ def test_predict_writes_masks_at_the_size_of_the_pictures(run, tmp_path, made):
     large = Image.fromarray(picture).resize((96, 80))
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        large.save(tmp_path / name / "new.png")
+        large.save(tmp_path / name / ("new.png" if name == "a" else "new.tif"))
     table = tmp_path / "found.csv"
     succeed("predict", run.path / made, tmp_path / "a", tmp_path / "b", "--output", table)
     written = sorted((tmp_path / "found").iterdir())

@@ -236,11 +236,15 @@ class Predictions:
         return found
 
     def _write_file(self, row: dict[str, Any], output: Any) -> None:
-        """Writes the file of a prediction, named as its input, and names it in the row."""
+        """Writes the file of a prediction, named as its input, and names it in the row.
+
+        What is read from the cache, such as a TIFF, is named as the file that it comes from.
+        """
         target = self._task.target
         if self._files is None or (content := target.file_of(output)) is None:
             return
-        plain = Path(row["input"]).stem or "input"
+        origin = Path(row["origin"])
+        plain = (origin if exists(origin) else Path(row["input"])).stem or "input"
         names = (f"{plain}{'' if n == 1 else f'-{n}'}.png" for n in itertools.count(1))
         name = next(name for name in names if name not in self._names)
         self._names.add(name)

@@ -405,6 +405,15 @@ def test_other_data_needs_neither_splits_nor_groups(tmp_path):
     assert len(load_labelled(plain, section, TEXT)) == 2
 
 
+def test_folders_and_held_out_shards_can_be_measured_on_alone(photos, tmp_path):
+    section = DataSection(split_column="set", group_column="who")
+    write_images(tmp_path / "folder", ("blue", "red"), 2)
+    assert len(load_labelled(tmp_path / "folder", section, IMAGE)) == 4
+    (tmp_path / "shards").mkdir()
+    parquet.write_table(hf_table(photos), tmp_path / "shards" / "test-00000-of-00001.parquet")
+    assert len(load_labelled(tmp_path / "shards", section, IMAGE)) == len(photos)
+
+
 def test_frames_have_splits_and_groups_too(tmp_path):
     path = write(tmp_path / "a.csv", SPLIT_TABLE)
     section = DataSection(split_column="fold", group_column="who")
