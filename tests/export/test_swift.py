@@ -42,6 +42,11 @@ def text(contract, length=12, task=LABELS):
     return swift(contract, *inputs, length=length, task=task)
 
 
+def tagged(contract, target, length=12):
+    task = Task(TASKS["token-classification"], target)
+    return text(contract.read_by_words(), length, task)
+
+
 PROGRAMS = {
     **{f"image {name}": image(**changes) for name, changes in exported.IMAGE_CONTRACTS.items()},
     "image of pixels": image("uint8", content="resized_image"),
@@ -52,6 +57,8 @@ PROGRAMS = {
         f"text to {name}": text(wordpiece(), task=exported.task_of("text", target))
         for name, target in exported.TARGETS.items()
     },
+    **{f"text to {name}": tagged(wordpiece(), target) for name, target in exported.TAGS.items()},
+    "entities in any length": tagged(wordpiece(), exported.TAGS["entities"], None),
 }
 
 
@@ -76,6 +83,9 @@ def test_it_is_swift(name):
 
 def test_byte_pairs_are_swift():
     assert faults(text(trained_contract())) == []
+    program = tagged(trained_contract(), exported.TAGS["entities"])
+    assert faults(program) == []
+    assert 'spaced ? " " + word : word' in program
 
 
 def test_a_fault_would_be_found():
@@ -100,3 +110,10 @@ def test_what_differs_is_in_it():
     assert "private let targetMean: [Double] = [1700000000.0]" in PROGRAMS["text to moment"]
     assert "-> [String: Double]" in PROGRAMS["text to moments"]
     assert "throws -> Float {" in PROGRAMS["text to number"]
+    entities = PROGRAMS["text to entities"]
+    assert "private let alone: [ClosedRange<UInt32>] = [12352...12543, " in entities
+    assert '"word_shapes": values([0] + shapes' in entities
+    assert "spaced ?" not in entities
+    assert "func tokenize" not in entities
+    assert "word_shapes" not in PROGRAMS["text uncased"]
+    assert "resizeInput" in PROGRAMS["entities in any length"]

@@ -65,12 +65,12 @@ async function settled(tab) {
   return { failed: state === "failed", status: text };
 }
 
-/** What the table says: the label in its first row, and all numbers in the model's order. */
+/** What the table says: the label in its first row, if any, and all numbers in the model's order. */
 const answer = (tab) =>
   tab.evaluate(() => {
     const numbers = [...document.querySelectorAll("data")];
     numbers.sort((a, b) => a.dataset.index - b.dataset.index);
-    const label = document.querySelector("td").textContent;
+    const label = document.querySelector("td")?.textContent ?? "";
     return { label, values: numbers.map((number) => Number(number.value)) };
   });
 

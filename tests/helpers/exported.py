@@ -21,6 +21,9 @@ from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
+from tltool.tasks.tagged import Tagged
+from tltool.tasks.tags import TagsTarget
+from tltool.tasks.word_split import NUM_SHAPES
 
 # Each branch of the image programs: filter, antialiasing, crop, channel order.
 IMAGE_CONTRACTS = {
@@ -45,6 +48,11 @@ TARGETS = {
 }
 # Of `image_model`, which finds none of them likely.
 LABELS_OF_PICTURES = ClassSetTarget(LABELS, (0.075, 0.1, 0.06))
+# Tags that say where entities are, and plain classes.
+TAGS = {
+    "entities": TagsTarget(("O", "B-größe", "I-größe", "B-$", "I-$"), (0.5, 0.2, 0.1, 0.1, 0.1)),
+    "word classes": TagsTarget(("noun", "verb"), (0.5, 0.5)),
+}
 _KINDS = {"class": "classification", "class_set": "multi-label", "numbers": "regression"}
 
 
@@ -113,6 +121,34 @@ def text_model(contract, target=None) -> trained.TinyTrained:
     task = task_of("text", target)
     model = keras.Model(inputs, keras.layers.Dense(task.num_outputs)(summed))
     return trained.TinyTrained(model, task, contract, examples("text", texts()))
+
+
+def tag_model(contract, target) -> trained.TinyTrained:
+    """A model that is sure of the tags of most words, which depend on neighbouring tokens too."""
+    import keras
+
+    contract = contract.read_by_words().model_copy(update={"max_length": 12})
+    keras.utils.set_random_seed(0)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in contract.inputs}
+    features = [
+        keras.layers.Embedding(len(contract.vocabulary), 8, embeddings_initializer="normal")(
+            inputs["token_ids"]
+        ),
+        keras.layers.Embedding(NUM_SHAPES, 8, embeddings_initializer="normal")(
+            inputs["word_shapes"]
+        ),
+    ]
+    mask = keras.layers.Reshape((-1, 1))(inputs["padding_mask"])
+    embedded = keras.layers.Add()(features) * keras.ops.cast(mask, "float32")
+    near = keras.layers.Conv1D(16, 3, padding="same", kernel_initializer="normal")(embedded)
+    scaled = keras.layers.Rescaling(500.0)(near)
+    outputs = keras.layers.Dense(target.num_outputs, kernel_initializer="normal")(scaled)
+    task = Task(TASKS["token-classification"], target)
+    some = texts()
+    rows = [Tagged((0,), (1,), (target.labels[0],))] * len(some)
+    origins = [f"row {i}" for i in range(len(some))]
+    held_out = Examples("text", some, rows, ["test"] * len(some), origins, kind=TagsTarget)
+    return trained.TinyTrained(keras.Model(inputs, outputs), task, contract, held_out)
 
 
 def texts() -> list[str]:

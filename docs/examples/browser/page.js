@@ -18,7 +18,7 @@ async function start() {
   const answer = await fetch(`${folder}/contract.json`);
   if (!answer.ok) throw new Error(`There is no export folder at ${folder}.`);
   const { task } = await answer.json();
-  const kind = task.name.split("-")[0];
+  const kind = task.name.startsWith("image") ? "image" : "text";
   const { Model, goldenDifference } = await import(`${folder}/snippets/model.js`);
   await loadLiteRt(new URL("node_modules/@litertjs/core/wasm/", location.href).href);
   const model = await Model.load(folder);
@@ -35,7 +35,9 @@ function listen(model) {
   const ask = async (input) => {
     state("busy", "Working …");
     try {
-      show(await model.predict(input));
+      const answer = await model.predict(input);
+      if (Array.isArray(answer)) showEntities(answer);
+      else show(answer);
       state("done", "Done.");
     } catch (error) {
       failed(error);
@@ -72,6 +74,13 @@ function listen(model) {
     if (probabilities) rows.sort((a, b) => b[1] - a[1]);
     table.replaceChildren(...rows.map((row) => rowOf(row, labels?.includes(row[0]))));
   }
+}
+
+/** The entities of a text with their types, in its order. */
+function showEntities(entities) {
+  const rows = entities.map(({ text, type, score }, i) =>
+    rowOf([`${text} (${type})`, score, `${(100 * score).toFixed(1)} %`, i]));
+  table.replaceChildren(...rows);
 }
 
 const numbersOf = (prediction) =>

@@ -27,7 +27,7 @@ def tokenizer_json(contract: TextPreprocessing, length: int | None) -> dict[str,
     Args:
         contract: Of any kind that `has_tokenizer_file`.
         length: Tokens a text is cut and padded to; None cuts to the contract's
-            `max_length` and pads nothing.
+            `max_length` and pads nothing. What is read word by word is neither cut nor padded.
 
     Raises:
         TypeError: The contract is of another kind.
@@ -35,15 +35,16 @@ def tokenizer_json(contract: TextPreprocessing, length: int | None) -> dict[str,
     if not has_tokenizer_file(contract):
         raise TypeError(f"There is no tokenizer file for a {type(contract).__name__}.")
     ids = {token: number for number, token in enumerate(contract.vocabulary)}
+    cut = {
+        "direction": "Right",
+        "max_length": length or contract.max_length,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
     return {
         "version": "1.0",
-        "truncation": {
-            "direction": "Right",
-            "max_length": length or contract.max_length,
-            "strategy": "LongestFirst",
-            "stride": 0,
-        },
-        "padding": None if length is None else _padding(contract, ids, length),
+        "truncation": None if contract.by_words else cut,
+        "padding": None if contract.by_words or length is None else _padding(contract, ids, length),
         "added_tokens": [],
         "post_processor": _enclosing(contract, ids),
         **_RULES[type(contract)](contract, ids),
