@@ -163,6 +163,28 @@ def test_the_page_shows_entities(tagged):
     assert len(answer["values"]) == len(words_of(exported.texts()[0]))
 
 
+@pytest.mark.parametrize("takes", ["float32", "uint8"])
+def test_masks_are_the_artifacts(takes, tmp_path):
+    made = exported.mask_model(tmp_path / "pictures")
+    pictures = made.held_out.inputs
+    folder = exported.litert_folder(made, tmp_path / "export", input=takes)
+    said, shown = (ask_browser([(folder, pictures)], direct=direct)[0] for direct in (True, False))
+    assert not said["failed"], said["status"]
+    artifact = load_artifact(folder)
+    target = artifact.task.target
+    expected = target.predictions(artifact.predict(pictures), pictures)
+    for picture, found, row, table in zip(
+        pictures, said["answers"], expected, shown["answers"], strict=True
+    ):
+        mask = np.array(found["mask"]).reshape(found["height"], found["width"])
+        assert mask.shape == row.value.shape
+        # Pixels at which two classes are equally probable but for the runtime's rounding.
+        assert (mask == row.value).mean() > 0.999, picture
+        assert found["shares"] == pytest.approx(row.probabilities, abs=1e-3)
+        assert table["values"] == pytest.approx(list(found["shares"].values()))
+        assert table["label"] == target.labels[0]
+
+
 def test_the_page_refuses_a_model_whose_golden_examples_differ(folders, tmp_path):
     """Also shows that the page prepares the input by the folder's own code."""
     import shutil

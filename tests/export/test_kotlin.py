@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import shutil
 import struct
 import subprocess
@@ -35,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 )
 TEXTS = [*(text[:300] for text in ODD_TEXTS), *exported.texts(), "ΟΔΟΣ Good 日本é", "＄ € ﷼"]
 LENGTH = 12
-PLAYED_BACK = {"tags", "tags of a library"}
+PLAYED_BACK = {"tags", "tags of a library", "masks"}
 IMPORT = "import com.google.ai.edge.litert.CompiledModel as model"
 KINDS = {
     "image": """
@@ -55,6 +54,14 @@ KINDS = {
     "tags of a library": """
     main.answerAsRecorded(at)
     {package}.Model(main.context(at), main.recordedPieces(at)).use { ENTITIES }""",
+    "masks": """
+    main.answerAsRecorded(at)
+    {package}.Model(main.context(at)).use { model ->
+        main.images(at) { colours, width, height ->
+            val found = model.predict(android.graphics.Bitmap(colours, width, height))
+            check(found.width == width && found.height == height)
+            mapOf("mask" to found.numbers, "shares" to found.shares.values.toFloatArray()) }
+        main.say(at, {package}.goldenDifference(model, main.context(at).assets)) }""",
 }
 ENTITIES = """model ->
         main.entities(at) { text -> model.predict(text).map {
@@ -80,22 +87,24 @@ def cases(tmp_path_factory):
         made[name] = "tags", exported.tag_model(wordpiece(), target)
     target = exported.TAGS["entities"]
     made["tagged byte pairs"] = "tags of a library", exported.tag_model(trained_contract(), target)
+    made["masks"] = made["masks of pixels"] = "masks", exported.mask_model(root / "scenes")
     found = {}
     for name, (kind, model) in made.items():
-        length = None if kind == "image" else LENGTH
-        takes = "uint8" if name == "pixels" else "float32"
+        length = None if kind in {"image", "masks"} else LENGTH
+        takes = "uint8" if "pixels" in name else "float32"
         folder = exported.litert_folder(model, root / name, length=length, input=takes)
         found[name] = kind, folder, model
         write_inputs(*found[name])
         if kind in PLAYED_BACK:
-            (folder / "answers.json").write_text(json.dumps(record(folder)), encoding="utf-8")
+            inputs = model.held_out.inputs if kind == "masks" else TEXTS
+            np.save(folder / "answers.npy", np.array([None, *record(folder, inputs)], object))
     compile_and_run(found, root)
     return found
 
 
 def write_inputs(kind, folder, model):
     """The inputs as `Main.kt` reads them, big-endian."""
-    if kind == "image":
+    if kind in {"image", "masks"}:
         rows = []
         for file in model.held_out.inputs:
             pixels = decode_image(Path(file).read_bytes()).numpy().astype(">u4")
@@ -111,19 +120,20 @@ def write_inputs(kind, folder, model):
     (folder / "inputs.bin").write_bytes(content)
 
 
-def record(folder):
-    """What the Python program says of the texts; what it asks the model and a tokenizer's library.
+def record(folder, inputs):
+    """What the Python program says of raw inputs.
 
-    The questions and answers are written for `Main.kt`, big-endian.
+    What it asked the model, and a tokenizer, with their answers is written for `Main.kt`.
     """
     program, asked, pieces = {}, [], []
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
         exec(compile(exported.program_of(folder), "README.md", "exec"), program)
-    model, pieces_of = program["model"], program["pieces_of"]
+    model, pieces_of = program["model"], program.get("pieces_of")
 
     def ask(**inputs):
         outputs = model(**inputs)
-        content = b"".join(inputs[name].astype(">i4").tobytes() for name in sorted(inputs))
+        tensors = [inputs[name] for name in sorted(inputs)]
+        content = b"".join(one.astype(one.dtype.newbyteorder(">")).tobytes() for one in tensors)
         answer = outputs[program["OUTPUT"]].astype(">f4")
         asked.append(with_length(content) + with_length(answer.tobytes(), answer.size))
         return outputs
@@ -135,7 +145,7 @@ def record(folder):
         return ids
 
     program["model"], program["pieces_of"] = ask, split
-    found = [program["predict"](text) for text in TEXTS]
+    found = [program["predict"](one) for one in inputs]
     for name, rows in (("answers", asked), ("pieces", pieces)):
         content = struct.pack(">i", len(rows)) + b"".join(rows)
         (folder / f"{name}.bin").write_bytes(content)
@@ -200,8 +210,8 @@ def test_texts_become_the_trainings_tokens(cases, name):
 
 @pytest.mark.parametrize("name", [*exported.TAGS, "tagged byte pairs"])
 def test_words_are_joined_to_the_entities_of_the_python_program(cases, name):
-    _, folder, model = cases[name]
-    expected = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    _, folder, _ = cases[name]
+    _, *expected = np.load(folder / "answers.npy", allow_pickle=True)
     content = io.BytesIO((folder / "outputs.bin").read_bytes())
 
     def text():
@@ -210,7 +220,7 @@ def test_words_are_joined_to_the_entities_of_the_python_program(cases, name):
     for row, entities in enumerate(expected):
         (count,) = struct.unpack(">i", content.read(4))
         found = [(*struct.unpack(">iif", content.read(12)), text(), text()) for _ in range(count)]
-        named = [[said, start, end, kind] for start, end, _, kind, said in found]
+        named = [(said, start, end, kind) for start, end, _, kind, said in found]
         assert named == [entity[:4] for entity in entities], TEXTS[row]
         scores = [score for _, _, score, _, _ in found]
         assert scores == pytest.approx([entity[4] for entity in entities], abs=1e-6)
@@ -221,6 +231,24 @@ def test_words_are_joined_to_the_entities_of_the_python_program(cases, name):
         long = [entity for row in expected for entity in row if " " in entity[0]]
         assert len({kind for *_, kind, _ in long}) == 2
         assert len(set(map(len, expected))) > 3
+
+
+@pytest.mark.parametrize("name", ["masks", "masks of pixels"])
+def test_masks_are_those_of_the_python_program(cases, name):
+    _, folder, _ = cases[name]
+    _, *expected = np.load(folder / "answers.npy", allow_pickle=True)
+    content = (folder / "outputs.bin").read_bytes()
+    for mask in expected:
+        found = np.frombuffer(content, ">i4", mask.size).reshape(mask.shape)
+        np.testing.assert_array_equal(found, mask)
+        content = content[4 * mask.size :]
+        shares = np.bincount(mask.ravel(), minlength=len(exported.LABELS)) / mask.size
+        np.testing.assert_allclose(np.frombuffer(content, ">f4", len(shares)), shares, rtol=1e-6)
+        content = content[4 * len(shares) :]
+    assert content == b""
+    different, _ = (folder / "said.txt").read_text(encoding="utf-8").split("\n")
+    assert float(different) < 1e-6
+    assert all(len(np.unique(mask)) == len(exported.LABELS) for mask in expected)
 
 
 # What is said of the answer in `kotlin/LiteRt.kt`: 0.125, 0.75, 0.125.

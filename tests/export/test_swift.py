@@ -42,6 +42,12 @@ def text(contract, length=12, task=LABELS):
     return swift(contract, *inputs, length=length, task=task)
 
 
+def masks(dtype="float32", size=12, content="normalized_image"):
+    contract = ImagePreprocessing(size_px=(12, 12), resize_px=12, fit="stretch")
+    task = Task(TASKS["image-segmentation"], exported.MASKS)
+    return swift(contract, ModelTensor("image", dtype, (1, size, size, 3), content), task=task)
+
+
 def tagged(contract, target, length=12):
     task = Task(TASKS["token-classification"], target)
     return text(contract.read_by_words(), length, task)
@@ -58,6 +64,8 @@ PROGRAMS = {
         for name, target in exported.TARGETS.items()
     },
     **{f"text to {name}": tagged(wordpiece(), target) for name, target in exported.TAGS.items()},
+    "masks": masks(),
+    "masks of any size": masks("uint8", None, "image"),
     "entities in any length": tagged(wordpiece(), exported.TAGS["entities"], None),
 }
 
@@ -110,6 +118,10 @@ def test_what_differs_is_in_it():
     assert "private let targetMean: [Double] = [1700000000.0]" in PROGRAMS["text to moment"]
     assert "-> [String: Double]" in PROGRAMS["text to moments"]
     assert "throws -> Float {" in PROGRAMS["text to number"]
+    for name in ("masks", "masks of any size"):
+        assert "private let height = 12" in PROGRAMS[name]
+        assert "var probabilities: [[[Float]]]" in PROGRAMS[name]
+    assert "func linear" not in PROGRAMS["image bgr"]
     entities = PROGRAMS["text to entities"]
     assert "private let alone: [ClosedRange<UInt32>] = [12352...12543, " in entities
     assert '"word_shapes": values([0] + shapes' in entities

@@ -98,7 +98,9 @@ const askSnippet = (tab, number, input) =>
       const { task } = await (await fetch(`${folder}/contract.json`)).json();
       globalThis.asked ??= await Model.load(folder);
       const image = task.name.startsWith("image");
-      return globalThis.asked.predict(image ? await (await fetch(`/file${value}`)).blob() : value);
+      const input = image ? await (await fetch(`/file${value}`)).blob() : value;
+      const answer = await globalThis.asked.predict(input);
+      return answer.mask ? { ...answer, mask: Array.from(answer.mask) } : answer;
     },
     `/model/${number}`,
     input,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import mask_data
 import numpy as np
 import tiny
 import trained
@@ -19,6 +20,8 @@ from tltool.export.package import write_guide, write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.mask_files import ClassTable, MaskReader
+from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.tasks.tagged import Tagged
@@ -53,6 +56,7 @@ TAGS = {
     "entities": TagsTarget(("O", "B-größe", "I-größe", "B-$", "I-$"), (0.5, 0.2, 0.1, 0.1, 0.1)),
     "word classes": TagsTarget(("noun", "verb"), (0.5, 0.5)),
 }
+MASKS = MaskTarget(LABELS, (0, 1, 2))
 _KINDS = {"class": "classification", "class_set": "multi-label", "numbers": "regression"}
 
 
@@ -149,6 +153,35 @@ def tag_model(contract, target) -> trained.TinyTrained:
     origins = [f"row {i}" for i in range(len(some))]
     held_out = Examples("text", some, rows, ["test"] * len(some), origins, kind=TagsTarget)
     return trained.TinyTrained(keras.Model(inputs, outputs), task, contract, held_out)
+
+
+def mask_model(folder: Path, **changes) -> trained.TinyTrained:
+    """A model that gives each pixel a class by its surroundings, and pictures with true masks.
+
+    Some are larger than its input, some smaller, one of them in one direction only.
+    """
+    import keras
+
+    contract = ImagePreprocessing(
+        size_px=(20, 28), resize_px=28, fit="stretch", std=(255.0,) * 3, **changes
+    )
+    keras.utils.set_random_seed(0)
+    image = keras.Input((20, 28, 3), name="image")
+    near = keras.layers.Conv2D(4, 5, padding="same", activation="tanh")(image)
+    outputs = keras.layers.Conv2D(len(MASKS.labels), 5, padding="same")(near)
+    outputs = keras.layers.Rescaling(4.0)(outputs)
+    pictures, masks = [], []
+    folder.mkdir(exist_ok=True)
+    for number, size in enumerate(((48, 40), (28, 20), (9, 11), (130, 14), (61, 37))):
+        picture, mask = mask_data.scene(number)
+        pictures.append(str(folder / f"{number}.png"))
+        Image.fromarray(picture).resize(size).save(pictures[-1])
+        masks.append(np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
+    spec = TASKS["image-segmentation"]
+    table = ClassTable(MASKS.labels, MASKS.codes)
+    targets = list(map(MaskReader(masks, table), masks))
+    rows = Examples("image", pictures, targets, ["test"] * 5, pictures, kind=MaskTarget)
+    return trained.TinyTrained(keras.Model(image, outputs), Task(spec, MASKS), contract, rows)
 
 
 def texts() -> list[str]:

@@ -7,6 +7,7 @@ const form = document.querySelector("form");
 const status = document.querySelector("[role=status]");
 const table = document.querySelector("table");
 const image = document.querySelector("img");
+const canvas = document.querySelector("canvas");
 
 const state = (name, text) => {
   status.dataset.state = name;
@@ -37,6 +38,7 @@ function listen(model) {
     try {
       const answer = await model.predict(input);
       if (Array.isArray(answer)) showEntities(answer);
+      else if (answer.mask) showMask(answer);
       else show(answer);
       state("done", "Done.");
     } catch (error) {
@@ -48,6 +50,7 @@ function listen(model) {
     URL.revokeObjectURL(image.src);
     image.src = URL.createObjectURL(file);
     image.hidden = false;
+    canvas.hidden = true;
     ask(file);
   };
   form.addEventListener("submit", (event) => {
@@ -80,6 +83,25 @@ function listen(model) {
 function showEntities(entities) {
   const rows = entities.map(({ text, type, score }, i) =>
     rowOf([`${text} (${type})`, score, `${(100 * score).toFixed(1)} %`, i]));
+  table.replaceChildren(...rows);
+}
+
+/** A colour for each label but the first, over the picture, and the share of each in the table. */
+function showMask({ mask, width, height, shares }) {
+  const labels = Object.entries(shares);
+  const colour = (i) => `hsl(${(360 * i) / labels.length} 90% 50%)`;
+  Object.assign(canvas, { width, height, hidden: false });
+  const context = canvas.getContext("2d");
+  for (let i = 0, run; i < mask.length; i += run) {
+    for (run = 1; (i + run) % width && mask[i + run] === mask[i]; run++);
+    context.fillStyle = mask[i] ? colour(mask[i]) : "transparent";
+    context.fillRect(i % width, Math.floor(i / width), run, 1);
+  }
+  const rows = labels.map(([label, share], i) => {
+    const row = rowOf([label, share, `${(100 * share).toFixed(1)} %`, i]);
+    if (i) row.cells[0].style.borderLeft = `1rem solid ${colour(i)}`;
+    return row;
+  });
   table.replaceChildren(...rows);
 }
 

@@ -18,11 +18,8 @@ def snippets(facts: Facts) -> dict[str, str]:
     """Content of each file of `SNIPPETS`, for one model.
 
     Only `Model.swift` where the model takes any size: LiteRT for the web and
-    the `CompiledModel` of Kotlin refuse inputs whose shape is left open. None for
-    masks, which apps get from MediaPipe's ImageSegmenter.
+    the `CompiledModel` of Kotlin refuse inputs whose shape is left open.
     """
-    if facts.flags["masks"]:
-        return {}
     wanted = {SWIFT} if facts.flags["free_shape"] else set(SNIPPETS.values())
     return {
         name: fill(facts.kind, language, facts.flags, facts.constants)
