@@ -1,25 +1,21 @@
-"""Where masks lie beside their pictures: pairs of folders, and annotations in COCO's form."""
+"""Where masks lie beside their pictures: pairs of folders, and what annotation programs write."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tltool.support.errors import DataError
 from tltool.support.files import is_of_system
 from tltool.support.words import natural_key
+from tltool.tasks.mask_cvat import CVAT_FILE, cvat_layout
 from tltool.tasks.mask_files import MOST_CLASSES, png_of
+from tltool.tasks.mask_label_studio import label_studio_layout
+from tltool.tasks.mask_shapes import BACKGROUND, Array, area_of, beside, painted
 from tltool.tasks.target import Layout
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 MASK_FOLDERS = (
@@ -33,25 +29,30 @@ MASK_FOLDERS = (
 )
 ROBOFLOW_COCO = "_annotations.coco.json"
 """Annotations beside the pictures, as Roboflow exports them."""
-BACKGROUND = "background"
 # What programs add to the name of a picture to name its mask.
 _ENDINGS = ("_mask", "-mask", "_seg", "_label")
 
 
-def layout_of(source: Path) -> Layout | None:
-    """The pairs of pictures and masks in a folder, or in a file of COCO's annotations.
+def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout | None:
+    """The pairs of pictures and masks in a folder, or in a file of annotations.
 
     Args:
         source: A folder with `images/` and `masks/` (or what others call
-            them), or with `ROBOFLOW_COCO`; or a .json file.
+            them), with `ROBOFLOW_COCO` or with `CVAT_FILE`; a .json file of COCO or of
+            Label Studio; or an .xml file of CVAT.
+        classes: What stands for which class, where that is known.
 
     Raises:
         DataError: It looks like one of these and cannot be used.
     """
     if not source.is_dir():
-        return _coco(source) if source.suffix.lower() == ".json" else None
+        if source.suffix.lower() == ".xml":
+            return cvat_layout(source)
+        return _json(source, classes) if source.suffix.lower() == ".json" else None
     if (source / ROBOFLOW_COCO).is_file():
-        return _coco(source / ROBOFLOW_COCO)
+        return _json(source / ROBOFLOW_COCO, classes)
+    if (source / CVAT_FILE).is_file():
+        return cvat_layout(source / CVAT_FILE)
     folders = {path.name.lower(): path for path in source.iterdir() if path.is_dir()}
     images, masks = (
         [folders[name] for name in names if name in folders]
@@ -101,19 +102,29 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
     return dict(found)
 
 
-def _coco(file: Path) -> Layout:
+def _json(file: Path, classes: Mapping[str, Any] | None) -> Layout:
+    """COCO's annotations, or a list of tasks of Label Studio."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as JSON: {error}.") from error
+    if isinstance(content, list):
+        return label_studio_layout(file, content, classes)
+    return _coco(file, content)
+
+
+def _coco(file: Path, content: Any) -> Layout:
     """COCO's annotations (https://cocodataset.org/#format-data) as masks of categories.
 
     Pixels of no annotation are background. Where annotations overlap, the
     smaller one is on top.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         images, shapes = content["images"], content["annotations"]
         categories = sorted(content["categories"], key=lambda category: category["id"])
         names = [str(category["name"]) for category in categories]
         numbers = {category["id"]: place for place, category in enumerate(categories, start=1)}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise DataError(
             f"{file} is no file of COCO's annotations: {type(error).__name__} {error}.",
             hint="it needs `images`, `annotations` and `categories`",
@@ -131,9 +142,10 @@ def _coco(file: Path) -> Layout:
     for image in images:
         place = f"{file}: image {image.get('id')}"
         try:
-            picture = _beside(file, str(image["file_name"]))
+            picture = beside(file, str(image["file_name"]))
             size = int(image["height"]), int(image["width"])
-            mask = png_of(_painted(by_image[image["id"]], size, numbers))
+            areas = _areas(by_image[image["id"]], size, numbers)
+            mask = png_of(painted(sorted(areas, key=lambda pair: -int(pair[1].sum())), size))
         except (ValueError, LookupError, TypeError) as error:
             broken.append((place, f"cannot be used: {type(error).__name__} {error}"))
             continue
@@ -141,62 +153,12 @@ def _coco(file: Path) -> Layout:
     return Layout(rows, broken, {BACKGROUND: 0, **dict(zip(names, numbers.values(), strict=True))})
 
 
-def _beside(file: Path, name: str) -> str:
-    """The path of a picture that annotations name."""
-    folders = (file.parent, file.parent / "images", file.parent.parent / "images")
-    found = (folder / name for folder in folders if (folder / name).is_file())
-    return str(next(found, file.parent / name))
-
-
-def _painted(
+def _areas(
     shapes: Sequence[Mapping[str, Any]], size: tuple[int, int], numbers: Mapping[Any, int]
-) -> Array:
-    """The number of the category of each pixel, uint8 (*size); 0 for none."""
-    import numpy as np
-
-    painted = np.zeros(size, np.uint8)
-    areas = [(numbers[shape["category_id"]], _area(shape["segmentation"], size))
-             for shape in shapes if shape.get("segmentation")]  # fmt: skip
-    for number, inside in sorted(areas, key=lambda pair: -int(pair[1].sum())):
-        painted[inside] = number
-    return painted
-
-
-def _area(segmentation: Any, size: tuple[int, int]) -> Array:
-    """The pixels of one annotation, bool (*size): polygons, or run lengths, packed or not."""
-    import numpy as np
-
-    coding = _coding()
-    height, width = size
-    if isinstance(segmentation, list):
-        parts = coding.frPyObjects(list(_polygons(segmentation)), height, width)
-        packed = coding.merge(parts)
-    elif isinstance(segmentation["counts"], list):
-        packed = coding.frPyObjects(segmentation, height, width)
-    else:
-        packed = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
-    with warnings.catch_warnings():
-        # pycocotools 2.0.11 makes arrays in a way that NumPy 2 warns of.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        inside: Array = np.asarray(coding.decode(packed), bool)
-    if inside.shape != size:
-        raise ValueError(f"an annotation has {inside.shape} pixels, its image {size}")
-    return inside
-
-
-def _polygons(points: Sequence[Any]) -> Iterator[list[float]]:
-    """Polygons (x, y, x, y, …) with three corners at least, of which there are some in one list."""
-    for polygon in points if isinstance(points[0], list) else [points]:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"a polygon has {len(polygon)} numbers, not two for each of 3 corners")
-        yield list(map(float, polygon))
-
-
-def _coding() -> Any:
-    try:
-        return importlib.import_module("pycocotools.mask")
-    except ImportError as error:
-        raise DataError(
-            "COCO's annotations are read by the package pycocotools, which is not installed.",
-            hint="install it with: pip install 'tltool[coco]'",
-        ) from error
+) -> list[tuple[int, Array]]:
+    """The number of the category of each annotation, and its pixels."""
+    return [
+        (numbers[shape["category_id"]], area_of(shape["segmentation"], size))
+        for shape in shapes
+        if shape.get("segmentation")
+    ]

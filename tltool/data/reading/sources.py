@@ -205,7 +205,7 @@ def _read_source(
     """
     path = _locate(source, spec, field_name)
     columns = named_columns(section, spec)
-    if (own := own_layout(path, spec)) is not None:
+    if (own := own_layout(path, spec, section.mask_classes)) is not None:
         return replace(columns, classes=own.classes), own.parts
     if not path.is_dir():
         return columns, {"train": _read_file(path, section, spec, columns)}
@@ -228,7 +228,7 @@ def _read_one(
     source: str, section: DataSection, spec: TaskSpec, split: Split, columns: Columns
 ) -> list[Row | Broken]:
     path = _locate(source, spec, f"data.{split}")
-    if (found := own_layout(path, spec)) is not None:
+    if (found := own_layout(path, spec, columns.classes or section.mask_classes)) is not None:
         _check_same_classes(source, found.classes, columns.classes)
         return found.parts.get(split) or found.parts["train"]
     if path.is_dir():

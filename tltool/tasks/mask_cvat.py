@@ -1,0 +1,173 @@
+"""Polygons and masks in what CVAT exports as "CVAT for images 1.1".
+
+https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/ and
+https://docs.cvat.ai/docs/contributing/xml_format/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.sax import ContentHandler, SAXException, SAXParseException, parse
+
+from tltool.support.errors import DataError
+from tltool.tasks.mask_files import png_of
+from tltool.tasks.mask_shapes import Array, area_of, beside, painted, with_background
+from tltool.tasks.target import Layout
+from tltool.tasks.values import BadValueError
+
+CVAT_FILE = "annotations.xml"
+"""The annotations in a folder that was exported with its images."""
+# What says something of a whole picture.
+_OF_PICTURES = {"tag"}
+
+
+@dataclass(frozen=True)
+class _Element:
+    """An element of XML.
+
+    Attributes:
+        name: Of its kind.
+        line: Where it stands.
+        values: Its attributes.
+        inner: Those in it.
+    """
+
+    name: str
+    line: int
+    values: Mapping[str, str]
+    inner: list[_Element] = field(default_factory=list)
+
+
+class _Reader(ContentHandler):
+    """Collects labels, and images with what was drawn on them."""
+
+    _locator: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: list[str] = []
+        self.images: list[_Element] = []
+        self.root = ""
+        self._open: list[str] = []
+        self._text = ""
+
+    def startElement(self, name: str, attrs: Any) -> None:  # noqa: N802
+        self.root = self.root or name
+        element = _Element(name, self._locator.getLineNumber(), dict(attrs.items()))
+        if name == "track":
+            raise _unusable(element, "is a track of a video; export as `CVAT for images 1.1`")
+        if self._open == ["annotations"] and name == "image":
+            self.images.append(element)
+        elif self._open == ["annotations", "image"]:
+            self.images[-1].inner.append(element)
+        self._open.append(name)
+        self._text = ""
+
+    def characters(self, content: str) -> None:
+        self._text += content
+
+    def endElement(self, name: str) -> None:  # noqa: N802
+        if self._open[-3:] == ["labels", "label", "name"]:
+            self.labels.append(self._text.strip())
+        self._open.pop()
+
+
+def cvat_layout(file: Path) -> Layout:
+    """The pictures of a file of CVAT with masks of its labels.
+
+    Pixels of nothing that was drawn are background. What has the higher
+    `z_order` is on top, then what was drawn later.
+
+    Args:
+        file: The annotations; pictures lie beside it or in `images/` there.
+
+    Raises:
+        DataError: It is no such file.
+    """
+    reader = _Reader()
+    try:
+        parse(str(file), reader)
+    except SAXParseException as error:
+        raise DataError(f"{file}:{error.getLineNumber()}: {error.getMessage()}.") from error
+    except (SAXException, OSError) as error:
+        raise DataError(f"{file} cannot be read as XML: {error}.") from error
+    except BadValueError as error:
+        raise DataError(f"{file}: {error}.") from error
+    if reader.root != "annotations" or not reader.labels:
+        raise DataError(
+            f"{file} is no export of CVAT: it has no <annotations> with <labels>.",
+            hint="export from CVAT as `CVAT for images 1.1`",
+        )
+    names = with_background(file, reader.labels)
+    numbers = {name: number for number, name in enumerate(names)}
+    rows: list[tuple[Any, Any, str, str]] = []
+    broken: list[tuple[str, str]] = []
+    for image in reader.images:
+        place = f"{file}:{image.line}"
+        faults: list[str] = []
+        try:
+            name, size = image.values["name"], _whole(image, "height", "width")
+        except (LookupError, ValueError) as error:
+            broken.append((place, str(_unusable(image, error))))
+            continue
+        mask = painted(_areas(image, size, numbers, faults), size)
+        if faults:
+            broken.append((place, "; ".join(faults)))
+        else:
+            picture = beside(file, name, f"{image.values.get('subset', '')}/{name}")
+            rows.append((picture, png_of(mask), place, ""))
+    return Layout(rows, broken, numbers)
+
+
+def _areas(
+    image: _Element, size: tuple[int, int], numbers: Mapping[str, int], faults: list[str]
+) -> Iterator[tuple[int, Array]]:
+    """The class and the pixels of each shape, the lowest first; what cannot be goes to `faults`."""
+    shapes = [shape for shape in image.inner if shape.name not in _OF_PICTURES]
+    try:
+        shapes.sort(key=lambda shape: int(shape.values.get("z_order", 0)))
+    except ValueError as error:
+        faults.append(f"z_order: {error}")
+    for shape in shapes:
+        try:
+            label = shape.values.get("label", "")
+            if label not in numbers:
+                raise ValueError(f"has the label {label!r}, which is not among <labels>")
+            if shape.name == "polygon":
+                corners = [pair.split(",") for pair in shape.values["points"].split(";")]
+                area = area_of([float(number) for x, y in corners for number in (x, y)], size)
+            elif shape.name == "mask":
+                area = _mask(shape, size)
+            else:
+                raise ValueError("is neither a polygon nor a mask")
+            yield numbers[label], area
+        except (LookupError, ValueError) as error:
+            faults.append(str(_unusable(shape, error)))
+
+
+def _mask(shape: _Element, size: tuple[int, int]) -> Array:
+    """The pixels of a `<mask>`, bool (*size): run lengths of its box, row by row, from "not" on."""
+    import numpy as np
+
+    top, left, height, width = _whole(shape, "top", "left", "height", "width")
+    runs = np.array([int(run) for run in shape.values["rle"].split(",")])
+    if min(top, left) < 0 or top + height > size[0] or left + width > size[1]:
+        raise ValueError(f"has a box that reaches out of the picture of {size[1]} x {size[0]}")
+    if runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"has runs of {runs.sum()} pixels in a box of {height * width}")
+    inside: Array = np.zeros(size, bool)
+    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    inside[top : top + height, left : left + width] = pixels.reshape(height, width)
+    return inside
+
+
+def _whole(element: _Element, *names: str) -> Any:
+    return tuple(int(element.values[name]) for name in names)
+
+
+def _unusable(element: _Element, why: object) -> BadValueError:
+    reason = f"has no {why}" if isinstance(why, KeyError) else why
+    return BadValueError(f"line {element.line}: <{element.name}> {reason}")
