@@ -1,7 +1,7 @@
-"""Polygons and masks in what CVAT exports as "CVAT for images 1.1".
+"""What CVAT exports: polygons and masks as "CVAT for images", colours of a "Segmentation mask".
 
-https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/ and
-https://docs.cvat.ai/docs/contributing/xml_format/.
+https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/, format-smask/ and
+https://docs.cvat.ai/docs/other/xml_format/.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any
 from xml.sax import ContentHandler, SAXException, SAXParseException, parse
 
 from tltool.support.errors import DataError
-from tltool.tasks.mask_files import png_of
-from tltool.tasks.mask_shapes import Array, area_of, beside, painted, with_background
+from tltool.tasks.mask_files import code_of, told
+from tltool.tasks.mask_shapes import Array, DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
 from tltool.tasks.values import BadValueError
 
 CVAT_FILE = "annotations.xml"
 """The annotations in a folder that was exported with its images."""
+LABEL_MAP = "labelmap.txt"
+"""What colours stand for, beside `SegmentationClass/`."""
 # What says something of a whole picture.
 _OF_PICTURES = {"tag"}
 
@@ -75,7 +77,7 @@ class _Reader(ContentHandler):
         self._open.pop()
 
 
-def cvat_layout(file: Path) -> Layout:
+def cvat_layout(file: Path, known: Mapping[str, Any] | None) -> Layout:
     """The pictures of a file of CVAT with masks of its labels.
 
     Pixels of nothing that was drawn are background. What has the higher
@@ -83,6 +85,7 @@ def cvat_layout(file: Path) -> Layout:
 
     Args:
         file: The annotations; pictures lie beside it or in `images/` there.
+        known: What stands for which class, where that is known.
 
     Raises:
         DataError: It is no such file.
@@ -101,8 +104,7 @@ def cvat_layout(file: Path) -> Layout:
             f"{file} is no export of CVAT: it has no <annotations> with <labels>.",
             hint="export from CVAT as `CVAT for images 1.1`",
         )
-    names = with_background(file, reader.labels)
-    numbers = {name: number for number, name in enumerate(names)}
+    classes = DrawnClasses.of(file, reader.labels, known)
     rows: list[tuple[Any, Any, str, str]] = []
     broken: list[tuple[str, str]] = []
     for image in reader.images:
@@ -113,17 +115,40 @@ def cvat_layout(file: Path) -> Layout:
         except (LookupError, ValueError) as error:
             broken.append((place, str(_unusable(image, error))))
             continue
-        mask = painted(_areas(image, size, numbers, faults), size)
+        mask = classes.mask(_areas(image, size, classes, faults), size)
         if faults:
             broken.append((place, "; ".join(faults)))
         else:
             picture = beside(file, name, f"{image.values.get('subset', '')}/{name}")
-            rows.append((picture, png_of(mask), place, ""))
-    return Layout(rows, broken, numbers)
+            rows.append((picture, mask, place, ""))
+    return Layout(rows, broken, classes.codes)
+
+
+def label_map(file: Path) -> dict[str, str]:
+    """The colour of each class in lines as `car:250,50,83::`.
+
+    Raises:
+        DataError: A line is none; names it.
+    """
+    colours: dict[str, str] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {error}.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        levels = rest.partition(":")[0].split(",")
+        try:
+            colours[name.strip()] = told(code_of([int(level) for level in levels]))
+        except (BadValueError, ValueError) as error:
+            raise DataError(f"{file}:{number}: {line!r} is no class with its colour.") from error
+    return colours
 
 
 def _areas(
-    image: _Element, size: tuple[int, int], numbers: Mapping[str, int], faults: list[str]
+    image: _Element, size: tuple[int, int], classes: DrawnClasses, faults: list[str]
 ) -> Iterator[tuple[int, Array]]:
     """The class and the pixels of each shape, the lowest first; what cannot be goes to `faults`."""
     shapes = [shape for shape in image.inner if shape.name not in _OF_PICTURES]
@@ -133,17 +158,15 @@ def _areas(
         faults.append(f"z_order: {error}")
     for shape in shapes:
         try:
-            label = shape.values.get("label", "")
-            if label not in numbers:
-                raise ValueError(f"has the label {label!r}, which is not among <labels>")
+            number = classes.number(shape.values["label"])
             if shape.name == "polygon":
                 corners = [pair.split(",") for pair in shape.values["points"].split(";")]
-                area = area_of([float(number) for x, y in corners for number in (x, y)], size)
+                area = area_of([float(place) for x, y in corners for place in (x, y)], size)
             elif shape.name == "mask":
                 area = _mask(shape, size)
             else:
                 raise ValueError("is neither a polygon nor a mask")
-            yield numbers[label], area
+            yield number, area
         except (LookupError, ValueError) as error:
             faults.append(str(_unusable(shape, error)))
 

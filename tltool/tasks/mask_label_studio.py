@@ -10,9 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tltool.support.errors import DataError
 from tltool.support.words import count, listed
-from tltool.tasks.mask_files import ClassTable, upright_size
-from tltool.tasks.mask_pictures import coded_png
-from tltool.tasks.mask_shapes import BACKGROUND, Array, area_of, beside, painted, with_background
+from tltool.tasks.mask_files import upright_size
+from tltool.tasks.mask_shapes import Array, DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
 from tltool.tasks.values import BadValueError, sort_labels
 
@@ -22,7 +21,7 @@ _HEADER_BITS = 53
 
 
 def label_studio_layout(
-    file: Path, tasks: Sequence[Any], classes: Mapping[str, Any] | None
+    file: Path, tasks: Sequence[Any], known: Mapping[str, Any] | None
 ) -> Layout:
     """The pictures of tasks with masks of what was drawn on them.
 
@@ -32,8 +31,8 @@ def label_studio_layout(
     Args:
         file: That the tasks are of; pictures lie beside it or in `images/` there.
         tasks: Its content.
-        classes: What stands for which class, where that is known: the file itself
-            does not say which labels there are. Otherwise those that were used are the classes.
+        known: What stands for which class, where that is known; the file itself
+            does not say which labels there are but those that were used.
 
     Raises:
         DataError: It is no such file.
@@ -44,14 +43,7 @@ def label_studio_layout(
             f"{file} is a list without anything that was drawn.",
             hint="export tasks with brushes or polygons from Label Studio as JSON (not JSON-MIN)",
         )
-    known = classes or {n: i for i, n in enumerate(with_background(file, labels))}
-    if BACKGROUND not in known:
-        raise DataError(
-            f"data.mask_classes has no {BACKGROUND!r}, the class of what nobody drew on in {file}.",
-            hint=f"name that class {BACKGROUND}",
-        )
-    table = ClassTable.given(known)
-    numbers = {name: number for number, name in enumerate(table.names)}
+    classes = DrawnClasses.of(file, labels, known)
     rows: list[tuple[Any, Any, str, str]] = []
     broken: list[tuple[str, str]] = []
     for number, task in enumerate(tasks, start=1):
@@ -62,15 +54,14 @@ def label_studio_layout(
             if size is None:
                 raise BadValueError(f"its picture {picture} is missing or cannot be read")
             faults: list[str] = []
-            areas = _areas(_results(task), size, numbers, faults)
-            mask = coded_png(painted(areas, size, numbers[BACKGROUND]), table)
+            mask = classes.mask(_areas(_results(task), size, classes, faults), size)
             if faults:
                 raise BadValueError("; ".join(faults))
         except BadValueError as error:
             broken.append((place, str(error)))
         else:
             rows.append((picture, mask, place, ""))
-    return Layout(rows, broken, known)
+    return Layout(rows, broken, classes.codes)
 
 
 def _results(task: Any) -> list[tuple[int, dict[str, Any]]]:
@@ -120,7 +111,7 @@ def _picture(file: Path, task: Any) -> str:
 def _areas(
     results: Sequence[tuple[int, dict[str, Any]]],
     size: tuple[int, int],
-    numbers: Mapping[str, int],
+    classes: DrawnClasses,
     faults: list[str],
 ) -> Iterator[tuple[int, Array]]:
     """The class and the pixels of each region; what cannot be goes to `faults`."""
@@ -135,9 +126,7 @@ def _areas(
                 continue
             if not isinstance(names, list) or len(names) != 1:
                 raise ValueError(f"has the labels {names}, where one is needed")
-            if names[0] not in numbers:
-                raise ValueError(f"{names[0]!r} is no class; they are {listed(list(numbers))}")
-            yield numbers[names[0]], _area(one, size)
+            yield classes.number(names[0]), _area(one, size)
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             reason = f"has no {error}" if isinstance(error, KeyError) else error
             faults.append(f"result {number}, {one.get('type')}, {reason}")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tltool.support.errors import DataError
 from tltool.support.files import is_of_system
 from tltool.support.words import natural_key
-from tltool.tasks.mask_cvat import CVAT_FILE, cvat_layout
-from tltool.tasks.mask_files import MOST_CLASSES, png_of
+from tltool.tasks.mask_cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
 from tltool.tasks.mask_label_studio import label_studio_layout
-from tltool.tasks.mask_shapes import BACKGROUND, Array, area_of, beside, painted
+from tltool.tasks.mask_shapes import DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
@@ -47,12 +47,12 @@ def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout 
     """
     if not source.is_dir():
         if source.suffix.lower() == ".xml":
-            return cvat_layout(source)
+            return cvat_layout(source, classes)
         return _json(source, classes) if source.suffix.lower() == ".json" else None
     if (source / ROBOFLOW_COCO).is_file():
         return _json(source / ROBOFLOW_COCO, classes)
     if (source / CVAT_FILE).is_file():
-        return cvat_layout(source / CVAT_FILE)
+        return cvat_layout(source / CVAT_FILE, classes)
     folders = {path.name.lower(): path for path in source.iterdir() if path.is_dir()}
     images, masks = (
         [folders[name] for name in names if name in folders]
@@ -64,7 +64,9 @@ def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout 
         if len(found) > 1:
             names = ", ".join(f"{path.name}/" for path in found)
             raise DataError(f"{source} has several folders for {what}: {names}.")
-    return _pairs(images[0], masks[0])
+    pairs = _pairs(images[0], masks[0])
+    file = source / LABEL_MAP
+    return replace(pairs, classes=label_map(file)) if file.is_file() and not classes else pairs
 
 
 def _pairs(images: Path, masks: Path) -> Layout:
@@ -110,10 +112,10 @@ def _json(file: Path, classes: Mapping[str, Any] | None) -> Layout:
         raise DataError(f"{file} cannot be read as JSON: {error}.") from error
     if isinstance(content, list):
         return label_studio_layout(file, content, classes)
-    return _coco(file, content)
+    return _coco(file, content, classes)
 
 
-def _coco(file: Path, content: Any) -> Layout:
+def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
     """COCO's annotations (https://cocodataset.org/#format-data) as masks of categories.
 
     Pixels of no annotation are background. Where annotations overlap, the
@@ -122,18 +124,15 @@ def _coco(file: Path, content: Any) -> Layout:
     try:
         images, shapes = content["images"], content["annotations"]
         categories = sorted(content["categories"], key=lambda category: category["id"])
-        names = [str(category["name"]) for category in categories]
-        numbers = {category["id"]: place for place, category in enumerate(categories, start=1)}
+        names = {category["id"]: str(category["name"]) for category in categories}
     except (LookupError, TypeError) as error:
         raise DataError(
             f"{file} is no file of COCO's annotations: {type(error).__name__} {error}.",
             hint="it needs `images`, `annotations` and `categories`",
         ) from error
-    if len(set(names)) < len(names) or BACKGROUND in names or len(names) >= MOST_CLASSES:
-        raise DataError(
-            f"{file}: its {len(names)} categories need names of their own, none of them "
-            f"{BACKGROUND!r}, and {MOST_CLASSES - 1} at most."
-        )
+    if len(set(names.values())) < len(categories):
+        raise DataError(f"{file}: its {len(categories)} categories need names of their own.")
+    classes = DrawnClasses.of(file, names.values(), known)
     by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for shape in shapes:
         by_image[shape.get("image_id")].append(shape)
@@ -144,21 +143,14 @@ def _coco(file: Path, content: Any) -> Layout:
         try:
             picture = beside(file, str(image["file_name"]))
             size = int(image["height"]), int(image["width"])
-            areas = _areas(by_image[image["id"]], size, numbers)
-            mask = png_of(painted(sorted(areas, key=lambda pair: -int(pair[1].sum())), size))
+            areas = [
+                (classes.number(names[shape["category_id"]]), area_of(shape["segmentation"], size))
+                for shape in by_image[image["id"]]
+                if shape.get("segmentation")
+            ]
         except (ValueError, LookupError, TypeError) as error:
             broken.append((place, f"cannot be used: {type(error).__name__} {error}"))
             continue
-        rows.append((picture, mask, place, ""))
-    return Layout(rows, broken, {BACKGROUND: 0, **dict(zip(names, numbers.values(), strict=True))})
-
-
-def _areas(
-    shapes: Sequence[Mapping[str, Any]], size: tuple[int, int], numbers: Mapping[Any, int]
-) -> list[tuple[int, Array]]:
-    """The number of the category of each annotation, and its pixels."""
-    return [
-        (numbers[shape["category_id"]], area_of(shape["segmentation"], size))
-        for shape in shapes
-        if shape.get("segmentation")
-    ]
+        areas.sort(key=lambda area: -int(area[1].sum()))
+        rows.append((picture, classes.mask(areas, size), place, ""))
+    return Layout(rows, broken, classes.codes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.support.errors import DataError
-from tltool.support.words import count
-from tltool.tasks.mask_files import MOST_CLASSES
+from tltool.support.words import count, listed
+from tltool.tasks.mask_files import MOST_CLASSES, ClassTable
+from tltool.tasks.mask_pictures import coded_png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,36 +26,68 @@ BACKGROUND = "background"
 """The class of pixels on which nothing was drawn."""
 
 
-def painted(
-    areas: Iterable[tuple[int, Array]], size: tuple[int, int], background: int = 0
-) -> Array:
-    """The class number of each pixel, uint8 (*size).
+@dataclass(frozen=True)
+class DrawnClasses:
+    """The classes of what people drew.
 
-    Args:
-        areas: Numbers and pixels, bool (*size); later ones are on top.
-        size: Height and width.
-        background: The number of pixels of no area.
+    Attributes:
+        codes: What stands for each in masks, as in `data.mask_classes`.
     """
-    import numpy as np
 
-    numbers = np.full(size, background, np.uint8)
-    for number, inside in areas:
-        numbers[inside] = number
-    return numbers
+    codes: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, file: Path, labels: Iterable[str], known: Mapping[str, Any] | None) -> DrawnClasses:
+        """Those that are known, or else `BACKGROUND` and the labels of a file.
 
-def with_background(file: Path, labels: Iterable[str]) -> tuple[str, ...]:
-    """The classes of labels that people drew with: `BACKGROUND`, then the others in their order.
+        Args:
+            file: Of the annotations.
+            labels: That it draws with, in their order.
+            known: What stands for which class, where that is known.
 
-    Raises:
-        DataError: There are too many.
-    """
-    names = (BACKGROUND, *(name for name in dict.fromkeys(labels) if name != BACKGROUND))
-    if len(names) > MOST_CLASSES:
-        raise DataError(
-            f"{file} has {count(len(names), 'class')}; at most {MOST_CLASSES} can be told apart."
-        )
-    return names
+        Raises:
+            DataError: There are too many, or none is background.
+        """
+        if known and BACKGROUND not in known:
+            raise DataError(
+                f"data.mask_classes has no {BACKGROUND!r}, the class of what nobody drew on in "
+                f"{file}.",
+                hint=f"name that class {BACKGROUND}",
+            )
+        names = (BACKGROUND, *(name for name in dict.fromkeys(labels) if name != BACKGROUND))
+        if not known and len(names) > MOST_CLASSES:
+            raise DataError(
+                f"{file} has {count(len(names), 'class')}; {MOST_CLASSES} at most can be told apart"
+            )
+        return cls(known or {name: number for number, name in enumerate(names)})
+
+    @cached_property
+    def _table(self) -> ClassTable:
+        return ClassTable.given(self.codes)
+
+    def number(self, label: Any) -> int:
+        """The class number of a label.
+
+        Raises:
+            ValueError: It is none of the classes.
+        """
+        if label not in self._table.names:
+            raise ValueError(f"has the label {label!r}; known are {listed(self._table.names)}")
+        return self._table.names.index(label)
+
+    def mask(self, areas: Iterable[tuple[int, Array]], size: tuple[int, int]) -> bytes:
+        """A PNG of the classes of pixels.
+
+        Args:
+            areas: Class numbers and pixels, bool (*size); later ones are on top.
+            size: Height and width.
+        """
+        import numpy as np
+
+        numbers = np.full(size, self.number(BACKGROUND), np.uint8)
+        for number, inside in areas:
+            numbers[inside] = number
+        return coded_png(numbers, self._table)
 
 
 def beside(file: Path, *names: str) -> str:

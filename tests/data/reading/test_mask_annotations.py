@@ -149,7 +149,9 @@ def test_known_classes_are_those_of_label_studio_too(tmp_path):
     (target,) = load_labelled(test, DataSection(mask_classes=classes), SPEC).targets
     assert target.table.names == tuple(classes)
     np.testing.assert_array_equal(target.numbers(), np.where(BAR, 0, 1))
-    assert "'bar' is no class" in faults(train, mask_classes={"background": 0, "dot": 1})
+    assert "result 1, brushlabels, has the label 'bar'; known are 'background', 'dot'" in faults(
+        train, mask_classes={"background": 0, "dot": 1}
+    )
     assert "has no 'background'" in faults(train, mask_classes={"bar": 0, "dot": 1})
 
 
@@ -288,7 +290,7 @@ def test_every_fault_of_cvat_is_told_with_its_line(tmp_path):
     assert "4 of the rows" in text
     for told in (
         "annotations.xml:4: line 5: <box> is neither a polygon nor a mask; "
-        "line 6: <polygon> has the label 'circle', which is not among <labels>; "
+        "line 6: <polygon> has the label 'circle'; known are 'background', 'square', 'bar'; "
         "line 7: <polygon> a polygon has 4 numbers",
         "line 8: <polygon> ",
         "line 9: <mask> has runs of 196 pixels in a box of 195",
@@ -299,6 +301,27 @@ def test_every_fault_of_cvat_is_told_with_its_line(tmp_path):
         "line 19: <image> has no 'height'",
     ):
         assert told in text
+
+
+def test_segmentation_masks_of_cvat(tmp_path):
+    pictures(tmp_path / "JPEGImages", "a.png", "b.png")
+    (tmp_path / "SegmentationClass").mkdir()
+    (tmp_path / "SegmentationObject").mkdir()
+    colours = np.array([(0, 0, 0), (250, 50, 83), (51, 221, 255)], np.uint8)
+    mask = square()
+    mask[BAR] = 2
+    for name in ("a.png", "b.png"):
+        Image.fromarray(colours[mask]).save(tmp_path / "SegmentationClass" / name)
+    labels = ["# label:color_rgb:parts:actions", "background:0,0,0::", "square:250,50,83::", "",
+              "bar:51,221,255::"]  # fmt: skip
+    (tmp_path / "labelmap.txt").write_text("\n".join(labels))
+    target, _ = load(tmp_path).targets
+    assert target.table.names == ("background", "square", "bar")
+    np.testing.assert_array_equal(target.numbers(), mask)
+    classes = {"none": "#000000", "a": "#fa3253", "b": "#33ddff"}
+    assert load(tmp_path, mask_classes=classes).targets[0].table.names == tuple(classes)
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\nbar:51,221::\n")
+    assert "labelmap.txt:2: 'bar:51,221::' is no class with its colour" in faults(tmp_path)
 
 
 @pytest.mark.parametrize(
