@@ -38,6 +38,13 @@ def test_without_a_length_nothing_is_padded_and_the_contract_cuts():
     assert len(theirs.encode("a").ids) == 3
 
 
+def test_words_are_neither_cut_nor_padded():
+    contract = trained_contract().read_by_words()
+    theirs = read(contract, 8)
+    assert len(theirs.encode("a", add_special_tokens=False).ids) == 1
+    assert len(theirs.encode("word " * 50).ids) > 50
+
+
 def test_a_wordpiece_vocabulary_has_no_such_file():
     assert not has_tokenizer_file(tiny.TINY_TEXT)
     with pytest.raises(TypeError, match="WordPiecePreprocessing"):

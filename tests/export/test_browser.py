@@ -21,6 +21,7 @@ from tltool.data.preprocessing import UnigramPreprocessing
 from tltool.export.artifact import load_artifact
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.recipe.export_section import GateSection
+from tltool.tasks.word_split import words_of
 
 pytestmark = installed
 EVERY_ROW = GateSection(examples=1_000_000)
@@ -124,6 +125,64 @@ def test_other_targets_are_the_artifacts(kinds, name):
     else:
         values = [row["prediction"] for row in answers]
     assert target.differences(expected, np.array(values)).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory):
+    """Exports of tagged words, and the entities that their snippets find in one browser."""
+    root = tmp_path_factory.mktemp("tags")
+    made = {name: exported.tag_model(wordpiece(), t) for name, t in exported.TAGS.items()}
+    made["byte pairs"] = exported.tag_model(trained_contract(), exported.TAGS["entities"])
+    texts = [*(text[:300] for text in ODD_TEXTS), *exported.texts()]
+    found = {name: exported.litert_folder(model, root / name) for name, model in made.items()}
+    said = ask_browser([(folder, texts) for folder in found.values()], direct=True)
+    shown = ask_browser([(found["word classes"], exported.texts()[:1])])
+    return texts, dict(zip(found, zip(found.values(), said, strict=True), strict=True)), shown[0]
+
+
+@pytest.mark.parametrize("name", [*exported.TAGS, "byte pairs"])
+def test_entities_are_the_artifacts(tagged, name):
+    texts, found, _ = tagged
+    folder, said = found[name]
+    assert not said["failed"], said["status"]
+    artifact = load_artifact(folder)
+    outputs = artifact.predict(texts)
+    for text, row, entities in zip(texts, outputs, said["answers"], strict=True):
+        expected = artifact.task.target.found(row)
+        assert [{**e, "score": 0} for e in entities] == [{**e, "score": 0} for e in expected], text
+        scores = [entity["score"] for entity in entities]
+        assert scores == pytest.approx([entity["score"] for entity in expected], abs=1e-4)
+    assert sum(map(len, said["answers"])) > 20
+
+
+def test_the_page_shows_entities(tagged):
+    *_, shown = tagged
+    assert not shown["failed"], shown["status"]
+    (answer,) = shown["answers"]
+    assert answer["label"] in {"it (noun)", "it (verb)"}
+    assert len(answer["values"]) == len(words_of(exported.texts()[0]))
+
+
+@pytest.mark.parametrize("takes", ["float32", "uint8"])
+def test_masks_are_the_artifacts(takes, tmp_path):
+    made = exported.mask_model(tmp_path / "pictures")
+    pictures = made.held_out.inputs
+    folder = exported.litert_folder(made, tmp_path / "export", input=takes)
+    said, shown = (ask_browser([(folder, pictures)], direct=direct)[0] for direct in (True, False))
+    assert not said["failed"], said["status"]
+    artifact = load_artifact(folder)
+    target = artifact.task.target
+    expected = target.predictions(artifact.predict(pictures), pictures)
+    for picture, found, row, table in zip(
+        pictures, said["answers"], expected, shown["answers"], strict=True
+    ):
+        mask = np.array(found["mask"]).reshape(found["height"], found["width"])
+        assert mask.shape == row.value.shape
+        # Pixels at which two classes are equally probable but for the runtime's rounding.
+        assert (mask == row.value).mean() > 0.999, picture
+        assert found["shares"] == pytest.approx(row.probabilities, abs=1e-3)
+        assert table["values"] == pytest.approx(list(found["shares"].values()))
+        assert table["label"] == target.labels[0]
 
 
 def test_the_page_refuses_a_model_whose_golden_examples_differ(folders, tmp_path):

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import trained
+from byte_pairs import trained_contract
 from command import cli, succeed
+from exported import TAGS, mask_model, tag_model
+from test_programs import wordpiece
 
 from tltool.evaluation.inference import model_outputs
 from tltool.export.artifact import load_artifact
@@ -50,6 +53,9 @@ def exported(tmp_path_factory, image_classifier):
         "labels": trained.text_tagger(),
         "numbers": trained.image_rater(tmp_path_factory.mktemp("rated")),
         "moment": trained.text_clock(),
+        "entities": tag_model(wordpiece(), TAGS["entities"]),
+        "byte pairs": tag_model(trained_contract(), TAGS["entities"]),
+        "masks": mask_model(tmp_path_factory.mktemp("scenes") / "pictures"),
     }
     folders = {name: tmp_path_factory.mktemp(name) for name in made}
     for name, folder in folders.items():
@@ -124,6 +130,42 @@ def test_the_readmes_program_says_what_the_golden_file_says(exported, name):
     assert [label for label, _, _ in said] == list(expected)
     off = np.array([float(value) for *_, value in said]) - np.array([*expected.values()])
     assert np.abs(off / target.units).max() < 1e-5
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["entities", "byte pairs"])
+def test_words_and_entities_are_the_models(exported, name):
+    made, folder = exported[name]
+    target, texts = made.task.target, made.held_out.inputs
+    expected = model_outputs(made.model, made.held_out, made.task, made.preprocessing)
+    found, entities = load_artifact(folder).predict_with_labels(texts)
+    assert target.differences(expected, found).max() < 1e-4
+    assert entities == target.answers(expected, target.labels)
+    assert len({kind for row in entities for *_, kind in row}) == 2
+    (serve,) = json.loads((folder / "contract.json").read_text())["signatures"]
+    assert [t["shape"] for t in serve["outputs"]] == [[None, None, len(target.labels)]]
+    golden = json.loads((folder / "golden.json").read_text())["examples"][0]
+    said = [line.rsplit(" ", 4) for line in program_says(folder).splitlines()]
+    places = [[int(start), int(end), kind] for _, start, end, kind, _ in said]
+    assert places == golden["entities"]
+    assert [text for text, *_ in said] == [golden["input"][start:end] for start, end, _ in places]
+
+
+@needs_onnx
+def test_masks_are_the_models(exported):
+    made, folder = exported["masks"]
+    target, pictures = made.task.target, made.held_out.inputs
+    expected = model_outputs(made.model, made.held_out, made.task, made.preprocessing)
+    outputs = load_artifact(folder).predict(pictures)
+    assert target.differences(expected, outputs).max() < 1e-4
+    whole = target.predictions(outputs, pictures)
+    for row, other in zip(whole, target.predictions(expected, pictures), strict=True):
+        assert (row.value == other.value).mean() > 0.999
+    (serve,) = json.loads((folder / "contract.json").read_text())["signatures"]
+    assert [t["shape"] for t in serve["outputs"]] == [[None, 20, 28, len(target.labels)]]
+    shares = [line.rsplit(" ", 1) for line in program_says(folder).splitlines()]
+    found = {label: float(share) for label, share in shares}
+    assert found == pytest.approx({n: s for n, s in whole[0].probabilities.items() if s})
 
 
 @needs_onnx

@@ -141,6 +141,25 @@ def test_texts_of_any_length_are_not_padded(kind, tmp_path, monkeypatch, capsys)
     assert not (folder / "snippets" / "model.js").exists()
 
 
+@pytest.mark.parametrize("takes", ["float32", "uint8_any_size"])
+def test_masks_have_the_size_and_classes_of_the_runs_predictions(
+    takes, tmp_path, monkeypatch, capsys
+):
+    made = exported.mask_model(tmp_path / "pictures")
+    pictures, target = made.held_out.inputs, made.task.target
+    folder = exported.litert_folder(made, tmp_path / "export", input=takes)
+    capsys.readouterr()
+    program = namespace(folder, monkeypatch)
+    expected = target.predictions(load_artifact(folder).predict(pictures), pictures)
+    for picture, row in zip(pictures, expected, strict=True):
+        np.testing.assert_array_equal(program["predict"](picture), row.value)
+    shares = [line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines()]
+    said = {label: float(share) for label, share in shares}
+    assert said == pytest.approx(expected[0].probabilities)
+    assert (folder / "snippets" / "Model.kt").exists() == (takes == "float32")
+    assert (folder / "snippets" / "Model.swift").exists()
+
+
 FORMS = {
     "litert_float32": ExportTarget(FORMATS["litert"]),
     "litert_float16": ExportTarget(FORMATS["litert"], "float16"),

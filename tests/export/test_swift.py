@@ -42,6 +42,17 @@ def text(contract, length=12, task=LABELS):
     return swift(contract, *inputs, length=length, task=task)
 
 
+def masks(dtype="float32", size=12, content="normalized_image"):
+    contract = ImagePreprocessing(size_px=(12, 12), resize_px=12, fit="stretch")
+    task = Task(TASKS["image-segmentation"], exported.MASKS)
+    return swift(contract, ModelTensor("image", dtype, (1, size, size, 3), content), task=task)
+
+
+def tagged(contract, target, length=12):
+    task = Task(TASKS["token-classification"], target)
+    return text(contract.read_by_words(), length, task)
+
+
 PROGRAMS = {
     **{f"image {name}": image(**changes) for name, changes in exported.IMAGE_CONTRACTS.items()},
     "image of pixels": image("uint8", content="resized_image"),
@@ -54,6 +65,10 @@ PROGRAMS = {
         f"text to {name}": text(wordpiece(), task=exported.task_of("text", target))
         for name, target in exported.TARGETS.items()
     },
+    **{f"text to {name}": tagged(wordpiece(), target) for name, target in exported.TAGS.items()},
+    "masks": masks(),
+    "masks of any size": masks("uint8", None, "image"),
+    "entities in any length": tagged(wordpiece(), exported.TAGS["entities"], None),
 }
 
 
@@ -79,6 +94,12 @@ def test_it_is_swift(name):
 @pytest.mark.parametrize("pair", [None, "joined", "apart"])
 def test_byte_pairs_are_swift(pair):
     assert faults(text(trained_contract().model_copy(update={"pair": pair}))) == []
+
+
+def test_words_of_byte_pairs_are_swift():
+    program = tagged(trained_contract(), exported.TAGS["entities"])
+    assert faults(program) == []
+    assert 'spaced ? " " + word : word' in program
 
 
 def test_a_fault_would_be_found():
@@ -107,3 +128,14 @@ def test_what_differs_is_in_it():
     assert "private let targetMean: [Double] = [1700000000.0]" in PROGRAMS["text to moment"]
     assert "-> [String: Double]" in PROGRAMS["text to moments"]
     assert "throws -> Float {" in PROGRAMS["text to number"]
+    for name in ("masks", "masks of any size"):
+        assert "private let height = 12" in PROGRAMS[name]
+        assert "var probabilities: [[[Float]]]" in PROGRAMS[name]
+    assert "func linear" not in PROGRAMS["image bgr"]
+    entities = PROGRAMS["text to entities"]
+    assert "private let alone: [ClosedRange<UInt32>] = [12352...12543, " in entities
+    assert '"word_shapes": values([written])' in entities
+    assert "spaced ?" not in entities
+    assert "func tokenize" not in entities
+    assert "word_shapes" not in PROGRAMS["text uncased"]
+    assert "resizeInput" in PROGRAMS["entities in any length"]

@@ -65,12 +65,12 @@ async function settled(tab) {
   return { failed: state === "failed", status: text };
 }
 
-/** What the table says: the label in its first row, and all numbers in the model's order. */
+/** What the table says: the label in its first row, if any, and all numbers in the model's order. */
 const answer = (tab) =>
   tab.evaluate(() => {
     const numbers = [...document.querySelectorAll("data")];
     numbers.sort((a, b) => a.dataset.index - b.dataset.index);
-    const label = document.querySelector("td").textContent;
+    const label = document.querySelector("td")?.textContent ?? "";
     return { label, values: numbers.map((number) => Number(number.value)) };
   });
 
@@ -98,7 +98,9 @@ const askSnippet = (tab, number, input) =>
       const { task } = await (await fetch(`${folder}/contract.json`)).json();
       globalThis.asked ??= await Model.load(folder);
       const image = task.name.startsWith("image");
-      return globalThis.asked.predict(image ? await (await fetch(`/file${value}`)).blob() : value);
+      const input = image ? await (await fetch(`/file${value}`)).blob() : value;
+      const answer = await globalThis.asked.predict(input);
+      return answer.mask ? { ...answer, mask: Array.from(answer.mask) } : answer;
     },
     `/model/${number}`,
     input,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import mask_data
 import numpy as np
 import tiny
 import trained
@@ -20,8 +21,13 @@ from tltool.export.package import write_guide, write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.mask_files import ClassTable, MaskReader
+from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
+from tltool.tasks.tagged import Tagged
+from tltool.tasks.tags import TagsTarget
+from tltool.tasks.word_split import NUM_SHAPES
 
 # Each branch of the image programs: filter, antialiasing, crop, channel order.
 IMAGE_CONTRACTS = {
@@ -46,6 +52,12 @@ TARGETS = {
 }
 # Of `image_model`, which finds none of them likely.
 LABELS_OF_PICTURES = ClassSetTarget(LABELS, (0.075, 0.1, 0.06))
+# Tags that say where entities are, and plain classes.
+TAGS = {
+    "entities": TagsTarget(("O", "B-größe", "I-größe", "B-$", "I-$"), (0.5, 0.2, 0.1, 0.1, 0.1)),
+    "word classes": TagsTarget(("noun", "verb"), (0.5, 0.5)),
+}
+MASKS = MaskTarget(LABELS, (0, 1, 2))
 _KINDS = {"class": "classification", "class_set": "multi-label", "numbers": "regression"}
 
 
@@ -123,6 +135,63 @@ def text_model(contract, target=None) -> trained.TinyTrained:
 def pairs(some) -> list[tuple[str, str]]:
     """Each text with one from the other end."""
     return list(zip(some, reversed(some), strict=True))
+
+
+def tag_model(contract, target) -> trained.TinyTrained:
+    """A model that is sure of the tags of most words, which depend on neighbouring tokens too."""
+    import keras
+
+    contract = contract.read_by_words().model_copy(update={"max_length": 12})
+    keras.utils.set_random_seed(0)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in contract.inputs}
+    features = [
+        keras.layers.Embedding(len(contract.vocabulary), 8, embeddings_initializer="normal")(
+            inputs["token_ids"]
+        ),
+        keras.layers.Embedding(NUM_SHAPES, 8, embeddings_initializer="normal")(
+            inputs["word_shapes"]
+        ),
+    ]
+    mask = keras.layers.Reshape((-1, 1))(inputs["padding_mask"])
+    embedded = keras.layers.Add()(features) * keras.ops.cast(mask, "float32")
+    near = keras.layers.Conv1D(16, 3, padding="same", kernel_initializer="normal")(embedded)
+    scaled = keras.layers.Rescaling(500.0)(near)
+    outputs = keras.layers.Dense(target.num_outputs, kernel_initializer="normal")(scaled)
+    task = Task(TASKS["token-classification"], target)
+    some = texts()
+    rows = [Tagged((0,), (1,), (target.labels[0],))] * len(some)
+    origins = [f"row {i}" for i in range(len(some))]
+    held_out = Examples("text", some, rows, ["test"] * len(some), origins, kind=TagsTarget)
+    return trained.TinyTrained(keras.Model(inputs, outputs), task, contract, held_out)
+
+
+def mask_model(folder: Path, **changes) -> trained.TinyTrained:
+    """A model that gives each pixel a class by its surroundings, and pictures with true masks.
+
+    Some are larger than its input, some smaller, one of them in one direction only.
+    """
+    import keras
+
+    contract = ImagePreprocessing(
+        size_px=(20, 28), resize_px=28, fit="stretch", std=(255.0,) * 3, **changes
+    )
+    keras.utils.set_random_seed(0)
+    image = keras.Input((20, 28, 3), name="image")
+    near = keras.layers.Conv2D(4, 5, padding="same", activation="tanh")(image)
+    outputs = keras.layers.Conv2D(len(MASKS.labels), 5, padding="same")(near)
+    outputs = keras.layers.Rescaling(4.0)(outputs)
+    pictures, masks = [], []
+    folder.mkdir(exist_ok=True)
+    for number, size in enumerate(((48, 40), (28, 20), (9, 11), (130, 14), (61, 37))):
+        picture, mask = mask_data.scene(number)
+        pictures.append(str(folder / f"{number}.png"))
+        Image.fromarray(picture).resize(size).save(pictures[-1])
+        masks.append(np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
+    spec = TASKS["image-segmentation"]
+    table = ClassTable(MASKS.labels, MASKS.codes)
+    targets = list(map(MaskReader(masks, table), masks))
+    rows = Examples("image", pictures, targets, ["test"] * 5, pictures, kind=MaskTarget)
+    return trained.TinyTrained(keras.Model(image, outputs), Task(spec, MASKS), contract, rows)
 
 
 def texts() -> list[str]:

@@ -79,7 +79,8 @@ class DataSection(Section):
         label_separator: Between the labels in one cell; null finds it out.
         mask_classes: What stands in masks for each class, in the order of the
             classes: a value (`{background: 0, road: 1}`) or a colour (`{road:
-            "#804080"}`); null takes each value that the masks have for a class.
+            "#804080"}`); null takes the classes that annotations name, or each value
+            that the masks have.
         mask_ignored: Value or colour in masks of pixels that count for nothing;
             null takes 255, where that is no class and there are two others.
         delimiter, encoding: Of a text table; null finds them out.

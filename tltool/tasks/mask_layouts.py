@@ -1,25 +1,21 @@
-"""Where masks lie beside their pictures: pairs of folders, and annotations in COCO's form."""
+"""Where masks lie beside their pictures: pairs of folders, and what annotation programs write."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tltool.support.errors import DataError
 from tltool.support.files import is_of_system
 from tltool.support.words import natural_key
-from tltool.tasks.mask_files import MOST_CLASSES, png_of
+from tltool.tasks.mask_cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
+from tltool.tasks.mask_label_studio import label_studio_layout
+from tltool.tasks.mask_shapes import DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 MASK_FOLDERS = (
@@ -33,25 +29,30 @@ MASK_FOLDERS = (
 )
 ROBOFLOW_COCO = "_annotations.coco.json"
 """Annotations beside the pictures, as Roboflow exports them."""
-BACKGROUND = "background"
 # What programs add to the name of a picture to name its mask.
 _ENDINGS = ("_mask", "-mask", "_seg", "_label")
 
 
-def layout_of(source: Path) -> Layout | None:
-    """The pairs of pictures and masks in a folder, or in a file of COCO's annotations.
+def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout | None:
+    """The pairs of pictures and masks in a folder, or in a file of annotations.
 
     Args:
         source: A folder with `images/` and `masks/` (or what others call
-            them), or with `ROBOFLOW_COCO`; or a .json file.
+            them), with `ROBOFLOW_COCO` or with `CVAT_FILE`; a .json file of COCO or of
+            Label Studio; or an .xml file of CVAT.
+        classes: What stands for which class, where that is known.
 
     Raises:
         DataError: It looks like one of these and cannot be used.
     """
     if not source.is_dir():
-        return _coco(source) if source.suffix.lower() == ".json" else None
+        if source.suffix.lower() == ".xml":
+            return cvat_layout(source, classes)
+        return _json(source, classes) if source.suffix.lower() == ".json" else None
     if (source / ROBOFLOW_COCO).is_file():
-        return _coco(source / ROBOFLOW_COCO)
+        return _json(source / ROBOFLOW_COCO, classes)
+    if (source / CVAT_FILE).is_file():
+        return cvat_layout(source / CVAT_FILE, classes)
     folders = {path.name.lower(): path for path in source.iterdir() if path.is_dir()}
     images, masks = (
         [folders[name] for name in names if name in folders]
@@ -63,7 +64,9 @@ def layout_of(source: Path) -> Layout | None:
         if len(found) > 1:
             names = ", ".join(f"{path.name}/" for path in found)
             raise DataError(f"{source} has several folders for {what}: {names}.")
-    return _pairs(images[0], masks[0])
+    pairs = _pairs(images[0], masks[0])
+    file = source / LABEL_MAP
+    return replace(pairs, classes=label_map(file)) if file.is_file() and not classes else pairs
 
 
 def _pairs(images: Path, masks: Path) -> Layout:
@@ -101,28 +104,35 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
     return dict(found)
 
 
-def _coco(file: Path) -> Layout:
+def _json(file: Path, classes: Mapping[str, Any] | None) -> Layout:
+    """COCO's annotations, or a list of tasks of Label Studio."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as JSON: {error}.") from error
+    if isinstance(content, list):
+        return label_studio_layout(file, content, classes)
+    return _coco(file, content, classes)
+
+
+def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
     """COCO's annotations (https://cocodataset.org/#format-data) as masks of categories.
 
     Pixels of no annotation are background. Where annotations overlap, the
     smaller one is on top.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         images, shapes = content["images"], content["annotations"]
         categories = sorted(content["categories"], key=lambda category: category["id"])
-        names = [str(category["name"]) for category in categories]
-        numbers = {category["id"]: place for place, category in enumerate(categories, start=1)}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        names = {category["id"]: str(category["name"]) for category in categories}
+    except (LookupError, TypeError) as error:
         raise DataError(
             f"{file} is no file of COCO's annotations: {type(error).__name__} {error}.",
             hint="it needs `images`, `annotations` and `categories`",
         ) from error
-    if len(set(names)) < len(names) or BACKGROUND in names or len(names) >= MOST_CLASSES:
-        raise DataError(
-            f"{file}: its {len(names)} categories need names of their own, none of them "
-            f"{BACKGROUND!r}, and {MOST_CLASSES - 1} at most."
-        )
+    if len(set(names.values())) < len(categories):
+        raise DataError(f"{file}: its {len(categories)} categories need names of their own.")
+    classes = DrawnClasses.of(file, names.values(), known)
     by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for shape in shapes:
         by_image[shape.get("image_id")].append(shape)
@@ -131,72 +141,16 @@ def _coco(file: Path) -> Layout:
     for image in images:
         place = f"{file}: image {image.get('id')}"
         try:
-            picture = _beside(file, str(image["file_name"]))
+            picture = beside(file, str(image["file_name"]))
             size = int(image["height"]), int(image["width"])
-            mask = png_of(_painted(by_image[image["id"]], size, numbers))
+            areas = [
+                (classes.number(names[shape["category_id"]]), area_of(shape["segmentation"], size))
+                for shape in by_image[image["id"]]
+                if shape.get("segmentation")
+            ]
         except (ValueError, LookupError, TypeError) as error:
             broken.append((place, f"cannot be used: {type(error).__name__} {error}"))
             continue
-        rows.append((picture, mask, place, ""))
-    return Layout(rows, broken, {BACKGROUND: 0, **dict(zip(names, numbers.values(), strict=True))})
-
-
-def _beside(file: Path, name: str) -> str:
-    """The path of a picture that annotations name."""
-    folders = (file.parent, file.parent / "images", file.parent.parent / "images")
-    found = (folder / name for folder in folders if (folder / name).is_file())
-    return str(next(found, file.parent / name))
-
-
-def _painted(
-    shapes: Sequence[Mapping[str, Any]], size: tuple[int, int], numbers: Mapping[Any, int]
-) -> Array:
-    """The number of the category of each pixel, uint8 (*size); 0 for none."""
-    import numpy as np
-
-    painted = np.zeros(size, np.uint8)
-    areas = [(numbers[shape["category_id"]], _area(shape["segmentation"], size))
-             for shape in shapes if shape.get("segmentation")]  # fmt: skip
-    for number, inside in sorted(areas, key=lambda pair: -int(pair[1].sum())):
-        painted[inside] = number
-    return painted
-
-
-def _area(segmentation: Any, size: tuple[int, int]) -> Array:
-    """The pixels of one annotation, bool (*size): polygons, or run lengths, packed or not."""
-    import numpy as np
-
-    coding = _coding()
-    height, width = size
-    if isinstance(segmentation, list):
-        parts = coding.frPyObjects(list(_polygons(segmentation)), height, width)
-        packed = coding.merge(parts)
-    elif isinstance(segmentation["counts"], list):
-        packed = coding.frPyObjects(segmentation, height, width)
-    else:
-        packed = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
-    with warnings.catch_warnings():
-        # pycocotools 2.0.11 makes arrays in a way that NumPy 2 warns of.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        inside: Array = np.asarray(coding.decode(packed), bool)
-    if inside.shape != size:
-        raise ValueError(f"an annotation has {inside.shape} pixels, its image {size}")
-    return inside
-
-
-def _polygons(points: Sequence[Any]) -> Iterator[list[float]]:
-    """Polygons (x, y, x, y, …) with three corners at least, of which there are some in one list."""
-    for polygon in points if isinstance(points[0], list) else [points]:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"a polygon has {len(polygon)} numbers, not two for each of 3 corners")
-        yield list(map(float, polygon))
-
-
-def _coding() -> Any:
-    try:
-        return importlib.import_module("pycocotools.mask")
-    except ImportError as error:
-        raise DataError(
-            "COCO's annotations are read by the package pycocotools, which is not installed.",
-            hint="install it with: pip install 'tltool[coco]'",
-        ) from error
+        areas.sort(key=lambda area: -int(area[1].sum()))
+        rows.append((picture, classes.mask(areas, size), place, ""))
+    return Layout(rows, broken, classes.codes)

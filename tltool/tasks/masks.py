@@ -117,11 +117,11 @@ class MaskTarget(LabelledTarget):
     # ---- reading -----------------------------------------------------------------------------
 
     @classmethod
-    def layout(cls, source: Path) -> Layout | None:
-        """Folders of pictures and masks, and COCO's annotations; see `Target.layout`."""
+    def layout(cls, source: Path, classes: Mapping[str, Any] | None = None) -> Layout | None:
+        """Folders of pictures and masks, and files of annotations; see `Target.layout`."""
         from tltool.tasks.mask_layouts import layout_of
 
-        return layout_of(source)
+        return layout_of(source, classes)
 
     @classmethod
     def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:

@@ -245,8 +245,12 @@ class Target(ABC):
         """
 
     @classmethod
-    def layout(cls, source: Path) -> Layout | None:
+    def layout(cls, source: Path, classes: Mapping[str, Any] | None = None) -> Layout | None:
         """The rows of a folder or file in a form that only this kind has; None for other forms.
+
+        Args:
+            source: The folder or file.
+            classes: As in `LabelColumns`, where they are known.
 
         Raises:
             DataError: It is of such a form and cannot be used.

@@ -7,6 +7,7 @@ const form = document.querySelector("form");
 const status = document.querySelector("[role=status]");
 const table = document.querySelector("table");
 const image = document.querySelector("img");
+const canvas = document.querySelector("canvas");
 
 const state = (name, text) => {
   status.dataset.state = name;
@@ -18,7 +19,7 @@ async function start() {
   const answer = await fetch(`${folder}/contract.json`);
   if (!answer.ok) throw new Error(`There is no export folder at ${folder}.`);
   const { task } = await answer.json();
-  const kind = task.name.split("-")[0];
+  const kind = task.name.startsWith("image") ? "image" : "text";
   const { Model, goldenDifference } = await import(`${folder}/snippets/model.js`);
   await loadLiteRt(new URL("node_modules/@litertjs/core/wasm/", location.href).href);
   const model = await Model.load(folder);
@@ -35,7 +36,10 @@ function listen(model) {
   const ask = async (input) => {
     state("busy", "Working …");
     try {
-      show(await model.predict(input));
+      const answer = await model.predict(input);
+      if (Array.isArray(answer)) showEntities(answer);
+      else if (answer.mask) showMask(answer);
+      else show(answer);
       state("done", "Done.");
     } catch (error) {
       failed(error);
@@ -46,6 +50,7 @@ function listen(model) {
     URL.revokeObjectURL(image.src);
     image.src = URL.createObjectURL(file);
     image.hidden = false;
+    canvas.hidden = true;
     ask(file);
   };
   form.addEventListener("submit", (event) => {
@@ -72,6 +77,32 @@ function listen(model) {
     if (probabilities) rows.sort((a, b) => b[1] - a[1]);
     table.replaceChildren(...rows.map((row) => rowOf(row, labels?.includes(row[0]))));
   }
+}
+
+/** The entities of a text with their types, in its order. */
+function showEntities(entities) {
+  const rows = entities.map(({ text, type, score }, i) =>
+    rowOf([`${text} (${type})`, score, `${(100 * score).toFixed(1)} %`, i]));
+  table.replaceChildren(...rows);
+}
+
+/** A colour for each label but the first, over the picture, and the share of each in the table. */
+function showMask({ mask, width, height, shares }) {
+  const labels = Object.entries(shares);
+  const colour = (i) => `hsl(${(360 * i) / labels.length} 90% 50%)`;
+  Object.assign(canvas, { width, height, hidden: false });
+  const context = canvas.getContext("2d");
+  for (let i = 0, run; i < mask.length; i += run) {
+    for (run = 1; (i + run) % width && mask[i + run] === mask[i]; run++);
+    context.fillStyle = mask[i] ? colour(mask[i]) : "transparent";
+    context.fillRect(i % width, Math.floor(i / width), run, 1);
+  }
+  const rows = labels.map(([label, share], i) => {
+    const row = rowOf([label, share, `${(100 * share).toFixed(1)} %`, i]);
+    if (i) row.cells[0].style.borderLeft = `1rem solid ${colour(i)}`;
+    return row;
+  });
+  table.replaceChildren(...rows);
 }
 
 const numbersOf = (prediction) =>

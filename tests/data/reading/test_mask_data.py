@@ -138,6 +138,13 @@ def test_annotations_of_coco(tmp_path):
     assert examples.targets[0].table.names == ("background", "square", "bar")
     for number, target in enumerate(examples.targets):
         np.testing.assert_array_equal(target.numbers(), mask_data.scene(2 * number + 1)[1])
+    # Classes that are given have their own order, and may be more.
+    classes = {"dot": 7, "bar": 3, "background": 1, "square": 2}
+    given = load(file, mask_classes=classes)
+    for target, other in zip(given.targets, examples.targets, strict=True):
+        np.testing.assert_array_equal(target.numbers(), np.array([2, 3, 1])[other.numbers()])
+    with pytest.raises(DataError, match=r"has the label 'bar'; known are 'background', 'square'"):
+        load(file, mask_classes={"background": 0, "square": 1})
     content["images"][0]["height"] = 41
     content["annotations"][2]["segmentation"] = [[1, 2, 3]]
     file.write_text(json.dumps(content))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from byte_pairs import trained_contract
 
 from tltool.data.examples import Examples
 from tltool.data.texts.preprocessor import TextPreprocessor
@@ -43,8 +44,13 @@ def test_shapes_say_how_words_are_written():
 
 
 @pytest.mark.parametrize("length", [8, 11, 32])
-def test_windows_are_texts_whose_tokens_are_those_of_the_whole(length):
+@pytest.mark.parametrize("tokens", ["words", "byte pairs"])
+def test_windows_are_texts_whose_tokens_are_those_of_the_whole(length, tokens):
     texts, chosen = some_texts(), contract(length)
+    if tokens == "byte pairs":
+        # Their tokens of a word depend on whether a space stands before it.
+        texts = [*texts, "!" * 60, "it's(a)\u00a0\u2028b," * 9]
+        chosen = trained_contract().read_by_words().model_copy(update={"max_length": length})
     tokenizer = tokenizer_for(chosen)
     found = windowed(texts, texts, chosen)
     words = tokenizer.words(tf.constant(texts))

@@ -3,6 +3,8 @@
 package android.graphics
 
 import android.content.res.AssetManager
+import java.io.InputStream
+import javax.imageio.ImageIO
 
 class Bitmap(private val colours: IntArray, val width: Int, val height: Int) {
     fun getPixels(
@@ -16,7 +18,7 @@ class Bitmap(private val colours: IntArray, val width: Int, val height: Int) {
 class ImageDecoder {
     var allocator: Int = 0
 
-    abstract class Source
+    class Source internal constructor(internal val stream: InputStream)
 
     class ImageInfo
 
@@ -27,10 +29,16 @@ class ImageDecoder {
     companion object {
         const val ALLOCATOR_SOFTWARE = 1
 
-        @JvmStatic fun createSource(assets: AssetManager, name: String): Source = error("not here")
-
         @JvmStatic
-        fun decodeBitmap(source: Source, listener: OnHeaderDecodedListener): Bitmap =
-            error("not here")
+        fun createSource(assets: AssetManager, name: String) = Source(assets.open(name))
+
+        /** Only what Java decodes to the same levels: PNG without an orientation. */
+        @JvmStatic
+        fun decodeBitmap(source: Source, listener: OnHeaderDecodedListener): Bitmap {
+            listener.onHeaderDecoded(ImageDecoder(), ImageInfo(), source)
+            val image = ImageIO.read(source.stream)
+            val (width, height) = image.width to image.height
+            return Bitmap(image.getRGB(0, 0, width, height, null, 0, width), width, height)
+        }
     }
 }

@@ -28,16 +28,21 @@ class FoundLayout:
     classes: Mapping[str, Any] | None
 
 
-def own_layout(path: Path, spec: TaskSpec) -> FoundLayout | None:
+def own_layout(path: Path, spec: TaskSpec, known: Mapping[str, Any] | None) -> FoundLayout | None:
     """The rows of data in a form that the task's kind of target has; None for other forms.
 
     Splits are folders with such data in each, or folders in it, as in
     `images/train/` and `masks/train/`.
 
+    Args:
+        path: The folder or file.
+        spec: The task.
+        known: The classes, as in `Layout`, where they are known.
+
     Raises:
         DataError: Two folders are of one split, or their classes differ.
     """
-    layout = spec.target.layout(path)
+    layout = spec.target.layout(path, known)
     if layout is not None:
         return FoundLayout(_by_folder(layout), layout.classes)
     if not path.is_dir():
@@ -46,7 +51,7 @@ def own_layout(path: Path, spec: TaskSpec) -> FoundLayout | None:
     classes: list[Mapping[str, Any] | None] = []
     for folder in subfolders(path):
         split = split_named(folder.name)
-        layout = None if split is None else spec.target.layout(folder)
+        layout = None if split is None else spec.target.layout(folder, known)
         if split is None or layout is None:
             continue
         if split in parts:

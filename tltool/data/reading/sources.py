@@ -225,7 +225,8 @@ def _read_source(
         that the section names, or those of the table in a folder of images; and the rows.
     """
     found = _locate(source, spec, field_name)
-    layout = own_layout(found[0], spec) if len(found) == 1 else None
+    known = section.mask_classes
+    layout = own_layout(found[0], spec, known) if len(found) == 1 else None
     tables = {} if layout else tables_at(source, found, spec.target)
     if not splits_needed:
         files = [file for part in tables.values() for file in part]
@@ -294,7 +295,8 @@ def _read_one(
 ) -> list[Row | Broken]:
     found = _locate(source, spec, f"data.{split}")
     columns = replace(columns, split=None)
-    layout = own_layout(found[0], spec) if len(found) == 1 else None
+    known = columns.classes or section.mask_classes
+    layout = own_layout(found[0], spec, known) if len(found) == 1 else None
     if layout is not None:
         _check_same_classes(source, layout.classes, columns.classes)
         return layout.parts.get(split) or layout.parts["train"]
@@ -372,7 +374,7 @@ def own_form(path: Path, section: DataSection, spec: TaskSpec) -> str:
     Raises:
         DataError: It looks like such data and cannot be used.
     """
-    if (layout := own_layout(path, spec)) is not None:
+    if (layout := own_layout(path, spec, section.mask_classes)) is not None:
         return f"{'folder' if path.is_dir() else 'file'} of {spec.name}" if layout.parts else ""
     if path.is_dir() or not spec.target.own_files:
         return ""

@@ -18,6 +18,7 @@ from tltool.data.texts.tokenizing import chunks, strings
 from tltool.data.texts.words import MOST_TOKENS, Words, WordsTokenizer
 from tltool.tasks.tag_graph import WordTensors
 from tltool.tasks.tagged import WordScores
+from tltool.tasks.word_split import GAP, character_kind
 
 Integers = np.ndarray[Any, Any]
 
@@ -136,7 +137,8 @@ class WindowedTexts:
 
     Attributes:
         texts: The texts.
-        inputs: The windows; a text that is short enough is one itself.
+        inputs: The windows, each with the space before it, which some tokenizers count; a text
+            that is short enough is one itself.
         rows: The text of each, int (m,).
         offsets: Its first character in that text, int (m,).
         words: For each text the start and end of its words in characters, the
@@ -207,6 +209,9 @@ def _part(
     most = min(length or contract.max_length, contract.max_length) - 2
     windows = cut_in_windows(found, most)
     rows, starts, ends = (part.numpy() for part in windows[1:4])
+    starts = np.array(
+        [_with_space(texts[row], start) for row, start in zip(rows, starts, strict=True)]
+    )
     alone = np.bincount(rows, minlength=len(texts))[rows] == 1
     inputs = [
         texts[row] if whole else texts[row][start:end]
@@ -217,6 +222,11 @@ def _part(
     by_text = np.split(flat, found.starts.row_splits.numpy()[1:-1])
     words = [some[some[:, 2] >= 0] for some in by_text]
     return WindowedTexts(texts, inputs, rows, np.where(alone, 0, starts), words)
+
+
+def _with_space(text: str, start: int) -> int:
+    """Where a window begins: at the space before its first word, where there is one."""
+    return start - (start > 0 and character_kind(text[start - 1]) == GAP)
 
 
 def windowed_examples(

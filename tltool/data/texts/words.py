@@ -91,7 +91,7 @@ class WordsTokenizer(tf.Module):
         count = tf.size(places)
         inner = tf.boolean_mask(number, inside)
         sizes = tf.math.unsorted_segment_sum(tf.ones_like(inner), inner, count)
-        spaced = tf.gather(tf.equal(last, split.GAP), places)
+        spaced = tf.gather(tf.equal(last, split.GAP) & ~row_first, places)
         shapes = _shapes(tf.boolean_mask(kinds, inside), inner, count)
         characters = tf.RaggedTensor.from_row_lengths(
             tf.boolean_mask(codes.flat_values, inside), sizes, validate=False

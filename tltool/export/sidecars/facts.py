@@ -74,7 +74,7 @@ def facts_of(contract: Contract) -> Facts:
 def _image(contract: Contract, preprocessing: ImagePreprocessing) -> Facts:
     constants: dict[str, Value] = {"INPUT": contract.inputs[0].name}
     resizes = contract.takes != "image"
-    if resizes:
+    if resizes or contract.task.target.program().masks:
         height, width = preprocessing.size_px
         constants |= {"HEIGHT": height, "WIDTH": width, "RESIZE_PX": preprocessing.resize_px}
     constants |= {

@@ -18,15 +18,9 @@ def snippets(facts: Facts) -> dict[str, str]:
     """Content of each file of `SNIPPETS`, for one model.
 
     Only `Model.swift` where the model takes any size: LiteRT for the web and
-    the `CompiledModel` of Kotlin refuse inputs whose shape is left open. Where each
-    word has a tag only `model.js`. None for masks, which apps get from
-    MediaPipe's ImageSegmenter.
+    the `CompiledModel` of Kotlin refuse inputs whose shape is left open.
     """
-    if facts.flags["masks"]:
-        return {}
-    wanted = {JAVASCRIPT} if facts.flags["tags"] else set(SNIPPETS.values())
-    if facts.flags["free_shape"]:
-        wanted &= {SWIFT}
+    wanted = {SWIFT} if facts.flags["free_shape"] else set(SNIPPETS.values())
     return {
         name: fill(facts.kind, language, facts.flags, facts.constants)
         for name, language in SNIPPETS.items()

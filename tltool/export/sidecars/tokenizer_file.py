@@ -27,7 +27,8 @@ def tokenizer_json(contract: TextPreprocessing, length: int | None) -> dict[str,
     Args:
         contract: Of any kind that `has_tokenizer_file`.
         length: Tokens a text is cut and padded to; None cuts to the contract's
-            `max_length` and pads nothing, or texts of pairs apart to the longer one.
+            `max_length` and pads nothing, or texts of pairs apart to the longer one. What is
+            read word by word is neither cut nor padded.
 
     Raises:
         TypeError: The contract is of another kind.
@@ -35,15 +36,17 @@ def tokenizer_json(contract: TextPreprocessing, length: int | None) -> dict[str,
     if not has_tokenizer_file(contract):
         raise TypeError(f"There is no tokenizer file for a {type(contract).__name__}.")
     ids = {token: number for number, token in enumerate(contract.vocabulary)}
+    pads = length is not None or contract.pair == "apart"
+    cut = {
+        "direction": "Right",
+        "max_length": length or contract.max_length,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
     return {
         "version": "1.0",
-        "truncation": {
-            "direction": "Right",
-            "max_length": length or contract.max_length,
-            "strategy": "LongestFirst",
-            "stride": 0,
-        },
-        "padding": _padding(contract, ids, length) if length or contract.pair == "apart" else None,
+        "truncation": None if contract.by_words else cut,
+        "padding": _padding(contract, ids, length) if pads and not contract.by_words else None,
         "added_tokens": [],
         "post_processor": _enclosing(contract, ids),
         **_RULES[type(contract)](contract, ids),
