@@ -102,7 +102,7 @@ def test_each_task_is_known_by_its_modality_and_kind_of_target():
         modality, _, kind = name.partition("-")
         assert (spec.name, spec.modality, spec.target) == (name, modality, kinds[kind])
         assert spec.metric == spec.target.scores[0].key
-    assert len(TASKS) == 7
+    assert len(TASKS) == 8
 
 
 def test_a_task_of_another_kind_of_target():
