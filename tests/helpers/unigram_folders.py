@@ -112,9 +112,10 @@ def converted(family):
     splits = [mark] if family == "deberta-v2" else [pre_tokenizers.WhitespaceSplit(), mark]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     start, end = ("[CLS]", "[SEP]") if "[CLS]" in names else ("<s>", "</s>")
+    between = f"{end}:0" if start == "[CLS]" else f"{end}:0 {end}:0"
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start}:0 $A:0 {end}:0",
-        pair=f"{start}:0 $A:0 {end}:0 $B:1 {end}:1",
+        pair=f"{start}:0 $A:0 {between} $B:1 {end}:1",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in (start, end)],
     )
     return tokenizer
