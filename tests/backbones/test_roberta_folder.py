@@ -314,6 +314,7 @@ def run(tmp_path_factory):
     return tltool.finetune(recipe)
 
 
+@pytest.mark.slow
 def test_roberta_is_trained_and_its_exports_take_strings_and_ids(run):
     rows = run.examples("test")
     expected = run.outputs(rows)
@@ -330,6 +331,7 @@ def interpreter(folder):
     return Interpreter(str(folder / "model.tflite")).get_signature_runner("serving_default")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder_name", ["saved_model", "litert_float32"])
 def test_the_readmes_program_gives_the_golden_output(run, folder_name):
     folder = run.folder.exports / folder_name
@@ -354,6 +356,7 @@ def test_the_readmes_program_gives_the_golden_output(run, folder_name):
     assert "| `tokenizer.json` |" in readme
 
 
+@pytest.mark.slow
 def test_the_exported_tokenizer_gives_the_golden_ids(run):
     from tokenizers import Tokenizer
 

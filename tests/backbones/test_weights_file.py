@@ -128,6 +128,7 @@ def test_torch_files_of_efficientnet_lite(tmp_path):
     np.testing.assert_allclose(moved, 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_model_of_another(tmp_path):
     case = golden("transformers")["bert"]
     (tmp_path / "bert").mkdir()

@@ -43,7 +43,8 @@ def export(made, folder):
     return report
 
 
-@pytest.mark.parametrize("name", ["text", pytest.param("number", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["text", "number"])
 def test_texts_pass_the_check_and_run_by_themselves(name, tmp_path):
     made = trained.text_classifier() if name == "text" else trained.text_regressor()
     assert export(made, tmp_path).passed

@@ -66,7 +66,9 @@ def places(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module", params=TRAININGS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in TRAININGS]
+)
 def made(request, places):
     """A finished run, the kind of its inputs, and inputs that it was not exported with."""
     kind, sections = TRAININGS[request.param]

@@ -33,7 +33,7 @@ from tltool.tasks.stratify import evenly_spaced
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 FORMS = ("saved_model", "litert", "keras")
-TAGGERS = ("text labels", "image labels")
+TAGGERS = (pytest.param("text labels", marks=pytest.mark.slow), "image labels")
 RATERS = (pytest.param("text numbers", marks=pytest.mark.slow), "image numbers")
 KINDS = (*TAGGERS, *RATERS, "moment")
 WHOLE = tuple(ExportTarget(FORMATS[form]) for form in FORMS)

@@ -65,6 +65,7 @@ def test_programs_prepare_pairs_as_the_training_does(name, length, tmp_path, mon
     assert float(score) == pytest.approx(max(golden[0]["probabilities"]), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["joined", "apart"])
 def test_a_saved_model_takes_both_texts_by_name(form, tmp_path):
     target = NumbersTarget(mean=(2.5,), std=(1.5,))

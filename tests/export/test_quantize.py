@@ -148,6 +148,7 @@ def command(*arguments):
     return code, out.getvalue(), err.getvalue()
 
 
+@pytest.mark.slow
 def test_the_command_makes_all_keeps_what_passed_and_says_which(recipe):
     folder = recipe.parent / "runs" / "colours" / "1"
     assert command("finetune", recipe)[0] == 0

@@ -180,6 +180,7 @@ def test_class_weights_count(recipe):
     assert timeless(results[0].trials) != timeless(results[1].trials)
 
 
+@pytest.mark.slow
 def test_finetune_searches_first_and_equals_a_run_of_the_recipe_it_found(recipe):
     run = tltool.finetune(recipe.with_overrides("head.search=true"))
     assert not run.recipe.head.search

@@ -110,6 +110,7 @@ def test_a_program_finds_it_by_its_place(run):
     assert contract.task.target.labels == ("small", "medium", "large")
 
 
+@pytest.mark.slow
 def test_it_is_served(run):
     export = find_export(run.path)
     picture = run.examples("test").inputs[0]

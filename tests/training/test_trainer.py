@@ -339,7 +339,8 @@ def fit_on_devices(kind: str, devices: int, rows: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("kind", ["cnn", pytest.param("bert", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cnn", "bert"])
 def test_two_devices_give_the_losses_of_one(kind):
     one, two = (fit_on_devices(kind, devices, rows=26) for devices in (1, 2))
     assert (one["replicas"], two["replicas"]) == (1, 2)

@@ -58,7 +58,9 @@ def unigram():
     return contract, theirs
 
 
-@pytest.mark.parametrize("kind", [wordpiece, byte_pair, unigram])
+@pytest.mark.parametrize(
+    "kind", [wordpiece, byte_pair, pytest.param(unigram, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("length", [5, 12, 40])
 def test_pairs_equal_the_reference_at_any_length(kind, length):
     contract, theirs = kind()
