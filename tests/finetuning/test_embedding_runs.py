@@ -92,6 +92,59 @@ def test_a_query_finds_the_texts_that_are_alike(place, finetuned):
     assert cli("search", run, index).code == 2
 
 
+def write_rows(file, rows, seed=0):
+    """Texts of two words that count, one of the same words, one that shares a word; a number."""
+    rng = np.random.default_rng(seed)
+    filler = ("the", "film", "food", "was", "is", "very", "service", "a")
+
+    def text(*words):
+        return " ".join(rng.permutation([*rng.choice(filler, 4), *words]))
+
+    with file.open("w", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(["one", "same", "near", "shared"])
+        for row in range(rows):
+            words, others = (rng.choice(WORDS[:7], 2, replace=False) for _ in range(2))
+            same = text(*words) if row % 2 else text(*others)
+            shared = 2.0 if row % 2 else float(len({*words} & {*others}))
+            writer.writerow([text(*words), same, text(words[0], others[0]), shared])
+    return file
+
+
+PAIRED = {
+    "triplets": ("[one, near, same]", (), "recall_at_1", 3),
+    "numbers": ("[one, same]", ("data.label_column=shared",), "spearman", 2),
+}
+
+
+@pytest.mark.parametrize("form", PAIRED)
+def test_rows_of_texts_teach_what_is_alike(place, form):
+    columns, more, headline, texts = PAIRED[form]
+    table = write_rows(place / f"{form}.csv", 160)
+    succeed("finetune", place / "alike.yaml", f"name={form}", f"data.train={table}",
+            f"data.input_columns={columns}", "data.test=null", "training.monitor=metric", *more,
+            "export.formats=[litert]", "export.precisions=[float32, int8]")  # fmt: skip
+    run = tltool.load_run(place / "runs" / form)
+    found = run.metrics
+    assert set(found) == {"validation", "test", "baseline"}
+    assert found["test"]["n"] % texts == 0
+    assert found["test"][headline] > found["baseline"][headline]
+    assert len(run.predict(["the food was good"])[0].value) == 16
+    again = run.evaluate().metrics
+    assert again[headline] == pytest.approx(found["test"][headline], abs=1e-6)
+    anew = write_rows(place / "anew.csv", 40, seed=1)
+    assert run.evaluate(anew).metrics["n"] == 40 * texts
+    rows = list(csv.DictReader((run.path / "predictions.csv").read_text().splitlines()))
+    assert len(rows) == found["test"]["n"]
+    index = place / f"{form}.index"
+    built = succeed("search", run.path, index, "--build", anew, "--input-column", "same")
+    assert "40 rows of 16 numbers" in built.err
+    refused = cli("predict", run.path, anew)
+    assert (refused.code, "no column 'text'" in refused.err) == (2, True)
+    refused = cli("evaluate", run.path, "--data", anew, "--input-column", "one")
+    assert (refused.code, "two columns are needed" in refused.err) == (2, True)
+
+
 def test_backbones_are_ranked_by_what_their_features_find(place):
     (row,) = succeed("rank", place / "alike.yaml", "--backbone", place / "bert", "--json").json()
     assert 0 <= row["score"] <= 1

@@ -50,7 +50,33 @@ def test_what_vectors_and_contrast_do_not_allow_is_told(task, values, paths):
     assert set(faults_of(task, **values)) >= paths
 
 
+@pytest.mark.parametrize(
+    ("task", "data", "training", "path"),
+    [
+        ("image-embedding", {"input_columns": ["a", "b"]}, {}, "data.input_columns"),
+        ("text-pair-regression", {"input_columns": ["a", "b", "c"]}, {}, "data.input_columns"),
+        ("text-embedding", {"input_columns": ["a", "b", "c", "d"]}, {}, "data.input_columns"),
+        ("text-embedding", {"input_columns": ["a", "b", "c"], "label_column": "score"}, {},
+         "data.input_columns"),
+        ("text-embedding", {"input_columns": ["a", "b"], "input_column": "a"}, {},
+         "data.input_column"),
+        ("text-embedding", {"input_columns": ["a", "b"], "label_columns": ["c", "d"]}, {},
+         "data.label_columns"),
+        ("text-embedding", {"input_columns": ["a", "b", "c"]}, {"batch_size": 5},
+         "training.batch_size"),
+        ("text-embedding", {"input_columns": ["a", "b"]}, {"tokens_per_batch": 4096},
+         "training.tokens_per_batch"),
+        ("text-embedding", {"input_columns": ["a", "b"], "label_column": "c"}, {"ranking": 1.0},
+         "training.ranking"),
+    ],
+)  # fmt: skip
+def test_what_rows_of_texts_do_not_allow_is_told(task, data, training, path):
+    assert set(faults_of(task, data=data, training=training)) == {path}
+
+
 def test_what_they_allow_is_allowed():
+    for columns in (["a", "b"], ["a", "b", "c"]):
+        Recipe.of(task="text-embedding", backbone="tiny", data={"input_columns": columns})
     Recipe.of(task="text-embedding", backbone="tiny", head={"dimensions": 8}, schedule="fine_tune")
     Recipe.of(task="image-classification", backbone="tiny", schedule=[DRAWING, HEAD])
     Recipe.of(task="text-classification", backbone="tiny", schedule="few_examples")

@@ -86,7 +86,7 @@ def predict(
         task, section, outputs = artifact.task, DataSection(), artifact.kept
     else:
         run = load_run(model, progress=terminal_progress())
-        task, section, outputs = run.task, run.recipe.data, run.outputs
+        task, section, outputs = run.task, run.recipe.data_of_inputs, run.outputs
     shown = output is None and sys.stdout.isatty()  # rows in a terminal are progress themselves
     with fields_as_options():
         section = reading(section, **how)

@@ -34,8 +34,8 @@ class Examples:
     """Labelled (or unlabelled) inputs, one row each; the columns have equal length.
 
     Attributes:
-        modality: "image", "text" or "text_pair".
-        inputs: Texts (str), pairs of them (tuples of two str), image file paths
+        modality: "image", "text", "text_pair" or "text_triplet".
+        inputs: Texts (str), several of them (tuples of two or three str), image file paths
             (str), or images as uint8 arrays of shape (height, width),
             (height, width, 3) or (height, width, 4).
         targets: As their kind reads them: class names (str), tuples of labels,
@@ -75,9 +75,19 @@ class Examples:
 
     def texts(self) -> Examples:
         """The texts of pairs, each as a row of its own: both of the first row, then the next."""
-        twice = replace(self, tokens=None).take([row for row in range(len(self)) for _ in range(2)])
+        rows = [row for row, texts in enumerate(self.inputs) for _ in texts]
+        each = replace(self, tokens=None).take(rows)
         tokens = None if self.tokens is None else getattr(self.tokens, "texts", None)
-        return replace(twice, modality="text", inputs=texts_of(self.inputs), tokens=tokens)
+        return replace(each, modality="text", inputs=texts_of(self.inputs), tokens=tokens)
+
+    def as_inputs(self) -> Examples:
+        """Rows as the model reads them: each text by itself, where their kind is `of_texts`."""
+        if not self.kind.of_texts or self.modality == "text":
+            return self
+        rows = enumerate(zip(self.inputs, self.targets, strict=True))
+        targets = [one for row, (texts, target) in rows
+                   for one in self.kind.members(row, texts, target)]  # fmt: skip
+        return replace(self.texts(), targets=targets)
 
     def __len__(self) -> int:
         return len(self.inputs)

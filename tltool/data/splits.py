@@ -152,7 +152,7 @@ def _groups(examples: Examples, seed: int) -> list[_Group]:
     """The groups of rows that stay together in the order of the seed."""
     groups = []
     keys = duplicate_keys(examples)
-    for rows in _joined(keys, examples.groups):
+    for rows in _joined(keys, examples.groups or examples.kind.linked(examples.inputs)):
         rank = _rank(seed, min(keys[row] for row in rows)).hexdigest()
         # Duplicates that disagree are filed under the first of their targets.
         groups.append(_Group(tuple(rows), rank, min(examples.targets[row] for row in rows)))

@@ -258,7 +258,7 @@ def _summary(
         name=run.recipe.name,
         task=run.recipe.task,
         backbone=run.recipe.backbone.name,
-        counts=prepared.data_summary["rows"],
+        counts={name: n for name in SPLITS if (n := len(prepared.examples.split(name)))},
         given=prepared.data_summary["given_splits"],
         phases=_phases(prepared, result),
         split=measured.split,

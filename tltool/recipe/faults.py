@@ -172,13 +172,15 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     Args:
         values: The recipe as read, its shorthands expanded; any shape.
     """
-    spec = TASKS.get(str(values.get("task")))
+    spec, data = TASKS.get(str(values.get("task"))), _section(values, "data")
+    if spec is not None:
+        spec = spec.for_columns(data.get("input_columns"), data.get("label_column"))
     if spec is not None and isinstance(values.get("target"), str):
         try:
             spec = spec.with_target(values["target"])
         except TargetError as error:
             yield Fault("target", error.message.removeprefix("target: "), hint=error.hint)
-    data, head = _section(values, "data"), _section(values, "head")
+    head = _section(values, "head")
     training = _section(values, "training")
     if spec is not None and spec.modality != "image" and values.get("augment") is not None:
         yield Fault(
@@ -244,8 +246,15 @@ def _foreign_fields(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault
                         hint="leave it out")  # fmt: skip
 
 
+_THREE = "a third column is for text-embedding without data.label_column: texts that are not alike"
+
+
 def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
-    usual = INPUT_COLUMNS[spec.modality]
+    named = data.get("input_columns")
+    texts = len(named) if isinstance(named, list | tuple) else 0
+    if texts == 3 and (not spec.target.of_texts or data.get("label_column") is not None):
+        yield Fault("data.input_columns", _THREE, _shown(named), hint="name two columns")
+    usual = INPUT_COLUMNS[spec.of_rows(None).modality]
     wrong, right = ("input_column", "input_columns")[:: 1 if len(usual) > 1 else -1]
     if data.get(wrong) is not None:
         yield Fault(
@@ -319,6 +328,12 @@ def _head_faults(head: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fau
 
 def _kind_faults(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
     """What heads and phases ask of the kind of target that it can't do."""
+    columns = _section(values, "data").get("input_columns")
+    size = _section(values, "training").get("batch_size")
+    least = 2 * len(columns) if spec.target.of_texts and isinstance(columns, list | tuple) else 0
+    if isinstance(size, int) and size < least:
+        yield Fault("training.batch_size", "is of texts, and a batch needs those of two rows",
+                    _shown(size), f"at least {least}")  # fmt: skip
     dimensions = _section(values, "head").get("dimensions")
     if dimensions is not None and not spec.target.sized:
         yield Fault("head.dimensions", f"is for embeddings, but the task is {spec.name}",

@@ -63,7 +63,15 @@ class Recipe(RecipeFields):
         Raises:
             TargetError: The kind can't be found.
         """
-        return TASKS[self.task].with_target(self.target)
+        data = self.data
+        spec = TASKS[self.task].for_columns(data.input_columns, data.label_column)
+        return spec.with_target(self.target)
+
+    @property
+    def data_of_inputs(self) -> DataSection:
+        """How tables are read that have inputs alone, one a row."""
+        several = self.spec.target.of_texts
+        return self.data.model_copy(update={"input_columns": None}) if several else self.data
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

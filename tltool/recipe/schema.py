@@ -62,7 +62,8 @@ class DataSection(Section):
         input_column: Column with the text, or with the image: the path of its
             file (relative to the table's own folder), or its bytes.
         input_columns: The two columns of a pair of texts; null takes `text_a` and
-            `text_b`.
+            `text_b`. For `text-embedding` those of a text, of one that is like it,
+            and maybe of one that is not, though it seems so (docs/embeddings.md).
         image_root: Folder that the paths of images in tables are relative to,
             looked up as `train` is; null takes the table's own.
         image_suffix: Added to the paths of images in tables that do not end in it.
@@ -73,7 +74,8 @@ class DataSection(Section):
             one side of every split and of every fold of a cross-validation.
         label_column: Column with the class name, with the labels of a row
             (`sea|trees`, `sea; trees`, a JSON list), with the number, or with the
-            path of the mask; null takes `label`, or `mask` for segmentation.
+            path of the mask; null takes `label`, or `mask` for segmentation. Of pairs
+            for `text-embedding`, how alike they are, if they have such a number.
         label_columns: Several columns in its place: 0 or 1 for each label, or
             several numbers that are predicted together.
         label_separator: Between the labels in one cell; null finds it out.
@@ -101,7 +103,7 @@ class DataSection(Section):
     validation_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
-    input_columns: tuple[str, str] | None = None
+    input_columns: Annotated[tuple[str, ...], Field(min_length=2, max_length=3)] | None = None
     label_column: str | None = None
     image_root: str | None = None
     image_suffix: str | None = None

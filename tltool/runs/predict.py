@@ -313,8 +313,8 @@ class _Reader:
         return [Broken(str(path), f"not a format tltool reads texts from ({formats})")]
 
     def _of_table(self, path: Path) -> Sequence[Item]:
-        first, *second = input_columns(self._section, self._modality)
-        columns = Columns(first, second=second[0] if second else None)
+        first, *more = input_columns(self._section, self._modality)
+        columns = Columns(first, more=tuple(more))
         return read_rows(path, columns, self._section, self._modality)
 
     def _of_folder(self, folder: Path) -> list[Path | Broken]:

@@ -401,12 +401,12 @@ class Run:
 
         if isinstance(data, Examples):
             return data
-        spec = self.task.spec
+        spec = self.task.spec.of_rows(section.input_columns)
         if isinstance(data, str | Path):
             examples = load_labelled(data, section, spec)
         else:
             examples = labelled_from_python(data, spec, section)
-        return check_examples(examples, on_error=section.on_error)
+        return check_examples(examples, on_error=section.on_error).as_inputs()
 
 
 def _import_head(name: str) -> HeadError | None:

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tltool.tasks.keras_losses import disorder
+
 SUPCON_TEMPERATURE = 0.1
 """That of Khosla et al. 2020, section 4."""
 RANKING_SCALE = 20.0
@@ -80,6 +82,131 @@ class SupervisedContrastive(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """See Keras."""
         return {**super().get_config(), "temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable(package="tltool")
+class MultipleNegativesRanking(keras.losses.Loss):
+    """Cross-entropy of each anchor's positive among the texts of a batch, by scaled cosines.
+
+    The others are the positives of other rows and all hard negatives (Henderson et al. 2017,
+    arXiv:1705.00652, section 4.4), but for texts that equal the anchor or its positive, and for
+    positives of rows with the same anchor.
+
+    Args:
+        scale: Factor of the cosines.
+    """
+
+    def __init__(
+        self,
+        scale: float = RANKING_SCALE,
+        name: str = "multiple_negatives_ranking",
+        reduction: str = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.scale = scale
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (n,) of what `PairTarget.truth` gives, and of raw outputs (n, width)."""
+        rows = unit(y_pred)
+        logits = ops.matmul(rows, ops.transpose(rows)) * self.scale
+        own, rivals = _own_and_rivals(y_true)
+        every = ops.logsumexp(logits + (1.0 - own - rivals) * _FAR, axis=1)
+        losses = every - ops.sum(own * logits, axis=1)
+        return _mean_where(losses, ops.sum(own, axis=1))
+
+    def get_config(self) -> dict[str, Any]:
+        """See Keras."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+def _positives(truth: Any) -> Any:
+    """1 where the one text of a batch is an anchor and the other its own positive, (n, n)."""
+    row, role = truth[:, 0], truth[:, 1]
+    anchors, positives = ops.equal(role, 0)[:, None], ops.equal(role, 1)[None, :]
+    same = ops.logical_and(ops.equal(row[:, None], row[None, :]), anchors)
+    return ops.cast(ops.logical_and(same, positives), "float32")
+
+
+def _own_and_rivals(truth: Any) -> tuple[Any, Any]:
+    """`_positives`, and 1 for each text that an anchor must keep away from, (n, n) both."""
+    truth = ops.cast(truth, "float32")
+    role, text, anchor = truth[:, 1], truth[:, 2], truth[:, 3]
+    own = _positives(truth)
+    mine = ops.matmul(own, text[:, None])
+    like = ops.logical_or(
+        ops.equal(text[None, :], text[:, None]),
+        ops.logical_or(
+            ops.equal(text[None, :], mine),
+            ops.logical_and(ops.equal(anchor[None, :], text[:, None]), ops.equal(role, 1)[None, :]),
+        ),
+    )
+    rivals = ops.logical_and(ops.logical_not(like), ops.greater(role, 0)[None, :])
+    return own, ops.cast(rivals, "float32")
+
+
+def nearest_is_positive(truth: Any, raw: Any) -> Any:
+    """Whether an anchor's positive is the nearest of a batch's other texts, (n,), as losses."""
+    rows = unit(raw)
+    own, rivals = _own_and_rivals(truth)
+    cosines = ops.matmul(rows, ops.transpose(rows)) + (1.0 - own - rivals) * _FAR
+    best = ops.argmax(cosines, axis=1)
+    hits = ops.take_along_axis(own, best[:, None], axis=1)[:, 0]
+    return _mean_where(hits, ops.sum(own, axis=1))
+
+
+@keras.saving.register_keras_serializable(package="tltool")
+class CosineOrder(keras.losses.Loss):
+    """What is wrong in the order of the cosines of a batch's pairs (CoSENT, see `disorder`).
+
+    Args:
+        scale: Factor of the cosines.
+    """
+
+    def __init__(
+        self,
+        scale: float = RANKING_SCALE,
+        name: str = "cosine_order",
+        reduction: str = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.scale = scale
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of the batch for each row (n,), of what `PairTarget.truth` gives."""
+        cosines, numbers, there = _pairs(y_true, y_pred)
+        both = ops.logical_and(there[:, None], there[None, :])
+        larger = ops.logical_and(numbers[:, None] > numbers[None, :], both)
+        return disorder(larger[..., None], self.scale * cosines[:, None]) * ops.ones_like(cosines)
+
+    def get_config(self) -> dict[str, Any]:
+        """See Keras."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+def _pairs(truth: Any, raw: Any) -> tuple[Any, Any, Any]:
+    """The cosine of the pair that each text begins, its number, and if it does, (n,) each."""
+    truth, rows = ops.cast(truth, "float32"), unit(raw)
+    own = _positives(truth)
+    cosines = ops.sum(own * ops.matmul(rows, ops.transpose(rows)), axis=1)
+    return cosines, truth[:, 4], ops.sum(own, axis=1) > 0
+
+
+def rank_correlation(truth: Any, raw: Any) -> Any:
+    """Spearman's, of the cosines and numbers of a batch's pairs, the same for each row (n,)."""
+    cosines, numbers, there = _pairs(truth, raw)
+    counted = ops.cast(there, "float32")
+    first, second = (_centred_ranks(values, counted) for values in (cosines, numbers))
+    spreads = ops.sum(first**2) * ops.sum(second**2)
+    shared = ops.sum(first * second) * ops.rsqrt(ops.maximum(spreads, 1e-12))
+    return shared * ops.ones_like(cosines)
+
+
+def _centred_ranks(values: Any, counted: Any) -> Any:
+    """How many of the counted values (n,) are smaller less how many are larger; else 0."""
+    signs = ops.sign(values[:, None] - values[None, :])
+    return counted * ops.sum(signs * counted[None, :], axis=1)
 
 
 def nearest_is_alike(truth: Any, raw: Any) -> Any:

@@ -44,7 +44,7 @@ class EmbeddingTarget(Target):
 
     kind = "embedding"
     noun = "class"
-    scores: ClassVar = (
+    scores: ClassVar[tuple[Score, ...]] = (
         Score("recall_at_1", "Recall@1", share=True),
         Score("recall_at_5", "Recall@5", share=True),
         Score("recall_at_10", "Recall@10", share=True),

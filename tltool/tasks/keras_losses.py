@@ -187,10 +187,8 @@ class PixelLoss(keras.losses.Loss):
 class RankedSquaredError(keras.losses.Loss):
     """Squared error, and what is wrong in the order of a batch's rows.
 
-    The second part is CoSENT, `log(1 + sum exp(scale * (p_j - p_i)))` over all
-    rows i, j of which i has the larger target. Source: Su 2022
-    (https://kexue.fm/archives/8847), whose scale is 20 for cosines, which spread
-    by about a quarter; here it is 5 standard deviations of the batch's own
+    The second part is CoSENT, see `disorder`, whose scale is 20 for cosines, which
+    spread by about a quarter; here it is 5 standard deviations of the batch's own
     predictions, so that the squared error alone decides their size.
 
     Args:
@@ -214,16 +212,29 @@ class RankedSquaredError(keras.losses.Loss):
         larger = truth[:, None] > truth[None, :]
         # Of equal predictions, as of a batch of one row, a standard deviation has no gradient.
         found = _SCALE * found / ops.sqrt(ops.var(found, axis=0) + 1e-6)
-        excess = found[None, :] - found[:, None]
-        excess = ops.where(larger, excess, -1e9)
-        none = ops.zeros_like(excess[:1, 0])
-        every = ops.concatenate([none, ops.reshape(excess, (-1, excess.shape[-1]))], axis=0)
-        order = ops.mean(ops.logsumexp(every, axis=0))
-        return squared + self.ranking * order
+        return squared + self.ranking * disorder(larger, found)
 
     def get_config(self) -> dict[str, Any]:
         """See Keras."""
         return {**super().get_config(), "ranking": self.ranking}
+
+
+def disorder(larger: Any, found: Any) -> Any:
+    """`log(1 + sum exp(p_j - p_i))` over all rows i, j of which i has the larger target.
+
+    CoSENT. Source: Su 2022 (https://kexue.fm/archives/8847).
+
+    Args:
+        larger: Whether the target of i is larger than that of j, (n, n, numbers).
+        found: Scaled predictions p (n, numbers).
+
+    Returns:
+        The mean over the numbers, a scalar.
+    """
+    excess = ops.where(larger, found[None, :] - found[:, None], -1e9)
+    none = ops.zeros_like(excess[:1, 0])
+    every = ops.concatenate([none, ops.reshape(excess, (-1, excess.shape[-1]))], axis=0)
+    return ops.mean(ops.logsumexp(every, axis=0))
 
 
 _SCALE = 5.0

@@ -17,6 +17,7 @@ from tltool.support.errors import TargetError, did_you_mean
 from tltool.support.imports import import_named, installed, load
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embedding_pairs import PairTarget, ScoredPairTarget
 from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
@@ -33,6 +34,8 @@ KINDS: dict[str, type[Target]] = {
         TagsTarget,
         MaskTarget,
         EmbeddingTarget,
+        PairTarget,
+        ScoredPairTarget,
     )
 }
 _OWN = tuple(KINDS.values())

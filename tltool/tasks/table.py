@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embedding_pairs import PairTarget, ScoredPairTarget
 from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
@@ -19,11 +20,12 @@ from tltool.tasks.target import Target
 if TYPE_CHECKING:
     import keras
 
-Modality = Literal["image", "text", "text_pair"]
+Modality = Literal["image", "text", "text_pair", "text_triplet"]
 INPUT_COLUMNS: dict[Modality, tuple[str, ...]] = {
     "image": ("image",),
     "text": ("text",),
     "text_pair": ("text_a", "text_b"),
+    "text_triplet": ("anchor", "positive", "negative"),
 }
 """The columns of a table that hold a row's input where nothing else is said."""
 
@@ -36,11 +38,14 @@ class TaskSpec:
         name: As written in a recipe.
         modality: What goes in.
         target: What kind of target comes out.
+        of_texts: The kinds in its place where a row of the data has several texts: without
+            labels, and with a number each.
     """
 
     name: str
     modality: Modality
     target: type[Target]
+    of_texts: tuple[type[Target], type[Target]] | None = None
 
     @property
     def backbone_modality(self) -> Modality:
@@ -56,6 +61,29 @@ class TaskSpec:
     def metric(self) -> str:
         """Key in the metrics report that sums a model up."""
         return self.target.headline().key
+
+    def for_columns(self, inputs: Sequence[str] | None, labels: object) -> TaskSpec:
+        """The same task with the kind of target that rows of several texts have, if it has one.
+
+        Args:
+            inputs: `data.input_columns`.
+            labels: What names a column of labels, or None.
+        """
+        if self.of_texts is None or inputs is None:
+            return self
+        return replace(self, target=self.of_texts[labels is not None])
+
+    def of_rows(self, inputs: Sequence[str] | None) -> TaskSpec:
+        """The task as its data is read, whose rows may have several texts that the model reads one
+        by one.
+
+        Args:
+            inputs: `data.input_columns`.
+        """
+        if not self.target.of_texts:
+            return self
+        three = len(inputs or ()) == len(INPUT_COLUMNS["text_triplet"])
+        return replace(self, modality="text_triplet" if three else "text_pair")
 
     def with_target(self, name: str | None) -> TaskSpec:
         """The same task with another kind of target; None leaves its own.
@@ -80,7 +108,7 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec("text-pair-classification", "text_pair", ClassTarget),
         TaskSpec("text-pair-regression", "text_pair", NumbersTarget),
         TaskSpec("image-embedding", "image", EmbeddingTarget),
-        TaskSpec("text-embedding", "text", EmbeddingTarget),
+        TaskSpec("text-embedding", "text", EmbeddingTarget, (PairTarget, ScoredPairTarget)),
     )
 }
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
-from tltool.tasks.stratify import by_strata, group_folds, in_turns
+from tltool.tasks.stratify import by_strata, evenly_spaced, group_folds, in_turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,6 +193,9 @@ class Target(ABC):
     baseline_features: ClassVar[bool] = False
     """Whether it is compared with the pretrained features as they come, not a simple model."""
 
+    of_texts: ClassVar[bool] = False
+    """Whether a row of its data has several texts, each an input by itself: see `members`."""
+
     known_columns: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     """Columns of inputs, and those of labels beside each, that are looked for in tables of which
     no column is named."""
@@ -266,6 +269,17 @@ class Target(ABC):
         """
         return target
 
+    @classmethod
+    def members(cls, row: int, texts: Sequence[str], target: Any) -> list[Any]:
+        """The targets of the texts of a row, where `of_texts`.
+
+        Args:
+            row: Its number, which no other row of the data has.
+            texts: As many as there are columns.
+            target: As `reader` gives it.
+        """
+        raise NotImplementedError
+
     @property
     def data_fields(self) -> dict[str, Any]:
         """Fields of `data` by which other data must be read as the training rows were."""
@@ -319,6 +333,16 @@ class Target(ABC):
             DataError: A stratum has too few groups to be in every part; names all such.
         """
         return by_strata(cls.strata(targets), sizes, shares)
+
+    @classmethod
+    def linked(cls, inputs: Sequence[Any]) -> Sequence[str]:
+        """By what rows are alike that no split divides, besides duplicates; empty for nothing."""
+        return ()
+
+    @classmethod
+    def some(cls, targets: Sequence[Any], most: int) -> list[int]:
+        """At most `most` row numbers, evenly spaced, that can be measured on."""
+        return evenly_spaced(len(targets), most)
 
     @classmethod
     def spread(cls, targets: Sequence[Any], count: int) -> list[int]:

@@ -208,6 +208,9 @@ def load_data(
 ) -> tuple[Examples, Mapping[str, Any]]:
     """Reads, limits, splits and checks the data; returns it with a summary for reports.
 
+    Where rows have several texts that the model reads one by one, each text is a row of what is
+    returned, while the summary is of the rows as they stand in the data.
+
     Raises:
         RecipeError: The recipe names no data and none is given.
         DataError: The data can't be used.
@@ -220,6 +223,7 @@ def load_data(
 
     progress = progress or Progress()
     section = recipe.data
+    spec = recipe.spec.of_rows(section.input_columns)
     if data is None and section.train is None:
         raise RecipeError(
             "The recipe names no data: data.train is missing.",
@@ -228,9 +232,9 @@ def load_data(
     progress.stage(f"Data: {section.train if data is None else 'given from Python'}")
     with _warnings_of("tltool.data") as told:
         if data is None:
-            examples = load_examples(section, recipe.spec)
+            examples = load_examples(section, spec)
         else:
-            examples = examples_from_python(data, recipe.spec, section)
+            examples = examples_from_python(data, spec, section)
     examples = limit_examples(examples, section.max_examples, section.split_seed)
     examples = check_examples(examples, on_error=section.on_error)
     given = [split for split in SPLITS if split in examples.splits]
@@ -245,7 +249,7 @@ def load_data(
     what = f" of {count(len(names), examples.kind.noun)}" if names else ""
     for line in filter(None, [*_data_notes(summary, what), examples.note]):
         progress.note(line)
-    return examples, {**summary, "warnings": [*told, *summary["warnings"]]}
+    return examples.as_inputs(), {**summary, "warnings": [*told, *summary["warnings"]]}
 
 
 @contextmanager

@@ -131,3 +131,33 @@ def test_predict_takes_tables_lines_and_two_texts(tmp_path):
         values(["one text"])
     with pytest.raises(DataError, match="is a folder"):
         values([tmp_path])
+
+
+def embedding(path, *columns, **more):
+    data = {"train": str(path), "input_columns": list(columns), **more}
+    recipe = Recipe.of(task="text-embedding", backbone="tiny", data=data)
+    return load_examples(recipe.data, recipe.spec.of_rows(recipe.data.input_columns))
+
+
+def test_rows_for_embeddings_need_no_label(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("q,a,wrong,score\nx,y,z,1\nu,v,w,0.5\n")
+    pairs, triplets = embedding(path, "q", "a"), embedding(path, "q", "a", "wrong")
+    assert pairs.inputs == [("x", "y"), ("u", "v")]
+    assert triplets.as_inputs().inputs == ["x", "y", "z", "u", "v", "w"]
+    scored = embedding(path, "q", "a", label_column="score").as_inputs()
+    assert [(one.row, one.role, one.number) for one in scored.targets] == [
+        (0, 0, 1.0), (0, 1, 1.0), (1, 0, 0.5), (1, 1, 0.5)]  # fmt: skip
+    path.write_text("q,a,wrong\nx,y,\nu,v,w\n")
+    with pytest.raises(DataError, match=r"a.csv:2: the third text is empty"):
+        embedding(path, "q", "a", "wrong")
+
+
+def test_frames_for_embeddings_need_no_label():
+    import pandas as pd
+
+    recipe = Recipe.of(task="text-embedding", backbone="tiny", data={"input_columns": ["q", "a"]})
+    frame = pd.DataFrame({"q": ["x", "u"], "a": ["y", "v"]})
+    found = examples_from_python(frame, recipe.spec.of_rows(("q", "a")), recipe.data)
+    assert found.as_inputs().inputs == ["x", "y", "u", "v"]
+    assert recipe.data_of_inputs.input_columns is None

@@ -51,7 +51,7 @@ def groups_of(keys: Sequence[str]) -> dict[str, list[int]]:
 def _key(value: Any, modality: Modality) -> str:
     if modality == "text":
         return _text_key(value)
-    if modality == "text_pair":
+    if isinstance(value, tuple):
         return hashlib.sha256("".join(map(_text_key, value)).encode()).hexdigest()
     if not isinstance(value, str | os.PathLike):
         return hashlib.sha256(repr(value.shape).encode() + value.tobytes()).hexdigest()

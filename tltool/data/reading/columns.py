@@ -31,7 +31,7 @@ class Columns:
         label_file: What turns a cell into the file of a label (see `file_in`); None takes
             labels as they are.
         classes: As in `LabelColumns`, where the data itself says what they are.
-        second: The column of the second text of a pair, whose first is in `input`.
+        more: The columns of further texts of a row, whose first is in `input`.
     """
 
     input: str
@@ -42,12 +42,12 @@ class Columns:
     picture: Callable[[Any], Any] | None = None
     label_file: Callable[[Any], Any] | None = None
     classes: Mapping[str, Any] | None = None
-    second: str | None = None
+    more: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The columns of the input."""
-        return (self.input,) if self.second is None else (self.input, self.second)
+        return (self.input, *self.more)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class Columns:
     def row(self, values: Sequence[Any], origin: str) -> Row | Broken:
         """A row of the values of `names`."""
         first_label = len(self.inputs)
-        value = values[0] if self.second is None else tuple(values[:first_label])
+        value = tuple(values[:first_label]) if self.more else values[0]
         cells = values[first_label:]
         others = iter(cells[len(self.labels) :])
         label: Any = tuple(cells[: len(self.labels)])
@@ -160,7 +160,7 @@ def check_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
     missing = [name for name in columns.names if name not in names]
     if missing:
         near = did_you_mean(missing[0], names)
-        field = "data.input_column" if columns.second is None else "data.input_columns"
+        field = "data.input_columns" if columns.more else "data.input_column"
         fix = f"name the columns with {field}"
         if columns.labels:
             fix += " and data.label_column or data.label_columns"

@@ -23,6 +23,7 @@ SUFFIXES: dict[Modality, tuple[str, ...]] = {
     "image": IMAGE_SUFFIXES,
     "text": TEXT_SUFFIXES,
     "text_pair": (),
+    "text_triplet": (),
 }
 """How the names of files end that are one input each."""
 

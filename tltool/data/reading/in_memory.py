@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
 from tltool.data.reading.columns import Columns
-from tltool.data.reading.rows import Broken, Row, input_of, pair_of, refused
+from tltool.data.reading.rows import Broken, Row, input_of, refused, texts_in
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import CHANNELS, items_of
@@ -74,7 +74,7 @@ def inputs_from_python(inputs: Any, modality: Modality, *, encoded: bool = False
             if modality == "text":
                 usable.append(as_text(value))
             elif modality == "text_pair":
-                usable.append(pair_of(value, lambda text, _: as_text(text)))
+                usable.append(texts_in(value, lambda text, _: as_text(text)))
             elif encoded and isinstance(value, bytes):
                 usable.append(value)
             else:
@@ -106,16 +106,18 @@ def input_columns(section: DataSection, modality: Modality) -> tuple[str, ...]:
     """The columns of a row's input: those that a section names, or the usual ones.
 
     Raises:
-        DataError: The section names one for a pair, or two for what is none.
+        DataError: The section names more or fewer than a row has.
     """
     given = section.input_columns or ((section.input_column,) if section.input_column else ())
     usual = INPUT_COLUMNS[modality]
     if given and len(given) != len(usual):
-        few = len(given) < len(usual)
+        several = len(usual) > 1
         raise DataError(
-            f"data.input_columns: {'two columns are' if few else 'one column is'} needed, received "
-            f"{' and '.join(map(repr, given))}.",
-            hint="name both with data.input_columns" if few else "name it with data.input_column",
+            f"data.input_columns: {'two columns are' if several else 'one column is'} needed, "
+            f"received {' and '.join(map(repr, given))}.",
+            hint="name both with data.input_columns"
+            if several
+            else "name it with data.input_column",
         )
     return given or usual
 
@@ -123,7 +125,8 @@ def input_columns(section: DataSection, modality: Modality) -> tuple[str, ...]:
 def label_columns(section: DataSection, spec: TaskSpec) -> LabelColumns:
     """Where the labels stand and how they are read, as a section says it."""
     several = section.label_columns is not None
-    names = section.label_columns or (section.label_column or spec.target.label_column,)
+    one = section.label_column or spec.target.label_column
+    names = section.label_columns or ((one,) if one else ())
     separator, classes = section.label_separator, section.mask_classes
     return LabelColumns(names, separator, several, classes, section.mask_ignored)
 
@@ -131,14 +134,14 @@ def label_columns(section: DataSection, spec: TaskSpec) -> LabelColumns:
 def named_columns(section: DataSection, spec: TaskSpec, inputs: Sequence[str] = ()) -> Columns:
     """The columns that a section names; those of inputs are `inputs`, where they are given."""
     labels = label_columns(section, spec)
-    first, *second = inputs or input_columns(section, spec.modality)
+    first, *more = inputs or input_columns(section, spec.modality)
     return Columns(
         first,
         labels.names,
         labels.several,
         section.split_column,
         section.group_column,
-        second=second[0] if second else None,
+        more=tuple(more),
     )
 
 
@@ -196,7 +199,7 @@ def _frame_rows(frame: pd.DataFrame, columns: Columns, noun: str) -> Iterator[Ro
                 f"The data frame has {names.count(name)} columns named {name!r}; its columns "
                 f"are {', '.join(map(repr, names))}.",
                 hint=did_you_mean(name, names)
-                or f"name the columns with data.input_column{'s' if columns.second else ''} and "
+                or f"name the columns with data.input_column{'s' if columns.more else ''} and "
                 "data.label_column",
             )
     cells = [frame[name].tolist() for name in columns.names]
@@ -229,7 +232,7 @@ def _dataset_pairs(dataset: Any, spec: TaskSpec) -> Iterator[tuple[Any, Any]]:
     import numpy as np
 
     # 0: the path of an image
-    ranks = {"text": {0}, "text_pair": {1}, "image": {0, 2, 3}}[spec.modality]
+    ranks = {"image": {0, 2, 3}, "text": {0}}.get(spec.modality, {1})
     label_ranks = {0, 1} if spec.target.many_columns else {0}
     if spec.target.file_labels:  # or what is in the file: an array (h, w) or (h, w, 3)
         label_ranks = {0, 2, 3}

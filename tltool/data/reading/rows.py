@@ -11,7 +11,7 @@ from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.items import CHANNELS
 from tltool.support.words import excerpt
-from tltool.tasks.table import Modality
+from tltool.tasks.table import INPUT_COLUMNS, Modality
 from tltool.tasks.values import BadValueError, as_text, check_unicode
 
 SHOWN = 20
@@ -101,32 +101,37 @@ def _lines(broken: Sequence[Broken]) -> list[str]:
 
 
 def input_of(value: Any, modality: Modality) -> Any:
-    """A usable input: a text that is not blank, a pair of them, an image path, or a uint8 image.
+    """A usable input: a text that is not blank, several of them, an image path, or a uint8 image.
 
     Raises:
         BadValueError: The input is missing, blank or of another kind.
     """
     if modality == "image" and hasattr(value, "dtype") and hasattr(value, "shape"):
         return _image_array(value)
-    if modality == "text_pair":
-        return pair_of(value, _text)
+    if (number := len(INPUT_COLUMNS[modality])) > 1:
+        return texts_in(value, _text, number)
     return _text(value, "text" if modality == "text" else "image path")
 
 
-def pair_of(value: Any, read: Callable[[Any, str], str]) -> tuple[str, str]:
-    """A pair of texts, of a list, a tuple or an array.
+_CALLED = ("first text", "second text", "third text")
+
+
+def texts_in(value: Any, read: Callable[[Any, str], str], number: int = 2) -> tuple[str, ...]:
+    """Two or three texts, of a list, a tuple or an array.
 
     Args:
         value: As it was given.
         read: From a text and what messages call it to the text.
+        number: How many there must be.
 
     Raises:
-        BadValueError: These are not two, or `read` raises it.
+        BadValueError: There are more or fewer, or `read` raises it.
     """
     values = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(values, list | tuple) or len(values) != 2:
-        raise BadValueError(f"the input is not a pair of texts but {excerpt(repr(values))}")
-    return read(values[0], "first text"), read(values[1], "second text")
+    if not isinstance(values, list | tuple) or len(values) != number:
+        what = "a pair of" if number == 2 else "three"
+        raise BadValueError(f"the input is not {what} texts but {excerpt(repr(values))}")
+    return tuple(read(one, called) for one, called in zip(values, _CALLED, strict=False))
 
 
 def _text(value: Any, noun: str) -> str:

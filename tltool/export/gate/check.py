@@ -19,7 +19,6 @@ from tltool.export.outputs import Outputs
 from tltool.recipe.export_section import GateSection, LiteRTPrecision
 from tltool.support.errors import ExportError
 from tltool.support.files import size_of
-from tltool.tasks.stratify import evenly_spaced
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def reference_of(
     from tltool.model.joining import to_float32
 
     most = max(1, _MOST_NUMBERS // prod(size or 1 for size in model.output_shape[1:]))
-    rows = examples.take(evenly_spaced(len(examples), min(gate.examples, most)))
+    rows = examples.take(examples.kind.some(examples.targets, min(gate.examples, most)))
     return Reference(task, rows, model_outputs(to_float32(model), rows, task, preprocessing))
 
 

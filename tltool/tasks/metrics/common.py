@@ -20,6 +20,14 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def rank_correlation_interval(correlation: float | None, n: int) -> list[float] | None:
+    """The 95 % interval of Spearman's correlation (Bonett and Wright 2000); None for few rows."""
+    if correlation is None or n < 4 or abs(correlation) >= 1:
+        return None
+    half = Z95 * math.sqrt((1 + correlation**2 / 2) / (n - 3))
+    return [math.tanh(math.atanh(correlation) + side) for side in (-half, half)]
+
+
 def check_rows(outputs: np.ndarray, targets: np.ndarray) -> None:
     """Raises EvaluationError unless there are as many outputs as targets, all of them finite."""
     if len(outputs) == 0 or outputs.shape[0] != targets.shape[0]:

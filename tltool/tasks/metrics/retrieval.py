@@ -65,26 +65,114 @@ def retrieval_metrics(outputs: Array, classes: Array) -> dict[str, Any]:
     """
     outputs, classes = np.asarray(outputs, np.float32), np.asarray(classes)
     check_rows(outputs, classes)
+    _check_vectors(outputs)
+    asking = _asking(classes)
+    found = _scores(_among_rows(outputs, classes, asking), len(asking))
+    return {"n": len(outputs), "queries": len(asking), **found}
+
+
+def pair_metrics(outputs: Array, truth: Array) -> dict[str, Any]:
+    """Recall, mean reciprocal rank and average precision of each anchor's search for its positives.
+
+    What is searched are the positives of all rows, equal texts once.
+
+    Args:
+        outputs: Embeddings (n, width).
+        truth: As `PairTarget.truth` gives it, (n, 5).
+
+    Returns:
+        As `retrieval_metrics`; `candidates`, how many texts were searched; and `mrr`, the mean of
+        1 / the rank of the first of an anchor's own.
+
+    Raises:
+        EvaluationError: As for `retrieval_metrics`.
+    """
+    outputs, truth = np.asarray(outputs, np.float32), np.asarray(truth)
+    check_rows(outputs, truth)
+    _check_vectors(outputs)
+    asking, searched, own = _pairs(truth)
+    found = _scores(_among_positives(outputs, truth, asking, searched, own), len(asking), mrr=True)
+    return {"n": len(outputs), "queries": len(asking), "candidates": len(searched), **found}
+
+
+def cosines_of(outputs: Array, truth: Array) -> tuple[Array, Array, Array]:
+    """Of each pair the place of its first text, the cosine of both and their number, (pairs,)."""
+    rows, values = unit_rows(outputs), np.asarray(truth)
+    first, second = (np.flatnonzero(values[:, 1] == role) for role in (0, 1))
+    _, one, two = np.intersect1d(values[first, 0], values[second, 0], return_indices=True)
+    places = first[one]
+    cosines = np.einsum("ij,ij->i", rows[places], rows[second[two]])
+    return places, cosines, values[places, 4]
+
+
+def _check_vectors(outputs: Array) -> None:
     if outputs.ndim != 2:
         raise EvaluationError(f"Embeddings (n, width) are needed. Received: {outputs.shape}.")
-    found: dict[str, Any] = {"n": len(outputs)}
-    asking = askers(classes)
-    asking = asking[evenly_spaced(len(asking), MOST_QUERIES)]
-    ranks, precisions = np.zeros(len(asking), np.int64), np.zeros(len(asking))
-    rows = unit_rows(outputs)
-    for part, cosines in similarity_blocks(rows[asking], rows):
-        ranks[part], precisions[part] = _ranked(cosines, asking[part], classes)
-    queries = len(asking)
+
+
+Search = Iterator[tuple[slice, Array, Array]]
+"""Some of the queries, their cosines (some, n), and which of these are alike; a query's own row
+has the cosine -inf."""
+
+
+def _scores(search: Search, queries: int, *, mrr: bool = False) -> dict[str, Any]:
+    ranks, precisions = np.zeros(queries, np.int64), np.zeros(queries)
+    for part, cosines, alike in search:
+        ranks[part], precisions[part] = _ranked(cosines, alike)
     within = {k: int(np.sum(ranks < k)) for k in NEAREST}
     recalls = {f"recall_at_{k}": within[k] / queries if queries else None for k in NEAREST}
     interval = list(wilson_interval(within[1], queries)) if queries else None
     return {
-        **found,
-        "queries": queries,
         **recalls,
         "recall_at_1_interval": interval,
+        **({"mrr": float(np.mean(1 / (ranks + 1))) if queries else None} if mrr else {}),
         "map": float(precisions.mean()) if queries else None,
     }
+
+
+def _asking(classes: Array) -> Array:
+    """Rows of `askers`, `MOST_QUERIES` of them at most."""
+    asking = askers(classes)
+    return asking[evenly_spaced(len(asking), MOST_QUERIES)]
+
+
+def _among_rows(outputs: Array, classes: Array, asking: Array) -> Search:
+    """The search of rows among all others, of which those of a class are alike."""
+    rows = unit_rows(outputs)
+    for part, cosines in similarity_blocks(rows[asking], rows):
+        alike = classes[asking[part]][:, None] == classes[None, :]
+        itself = np.arange(len(cosines)), asking[part]
+        cosines[itself], alike[itself] = -np.inf, False
+        yield part, cosines, alike
+
+
+def _pairs(truth: Array) -> tuple[Array, Array, list[list[int]]]:
+    """Rows of anchors and of positives, each text once, and the places of each anchor's own."""
+    role, text, anchor = truth[:, 1], truth[:, 2], truth[:, 3]
+    positives = np.flatnonzero(role == 1)
+    different, first, inverse = np.unique(text[positives], return_index=True, return_inverse=True)
+    own: dict[Any, set[int]] = {}
+    for asked, place in zip(anchor[positives].tolist(), inverse.reshape(-1).tolist(), strict=True):
+        if different[place] != asked:
+            own.setdefault(asked, set()).add(place)
+    anchors = np.flatnonzero(role == 0)
+    asking = np.sort(anchors[np.unique(text[anchors], return_index=True)[1]])
+    asking = np.array([row for row in asking if text[row] in own], np.int64)
+    asking = asking[evenly_spaced(len(asking), MOST_QUERIES)]
+    return asking, positives[first], [sorted(own[text[row]]) for row in asking]
+
+
+def _among_positives(
+    outputs: Array, truth: Array, asking: Array, searched: Array, own: list[list[int]]
+) -> Search:
+    """The search of anchors among positives, of which their own are alike."""
+    rows, text = unit_rows(outputs), truth[:, 2]
+    for part, cosines in similarity_blocks(rows[asking], rows[searched]):
+        alike = np.zeros(cosines.shape, bool)
+        for query, places in enumerate(own[part]):
+            alike[query, places] = True
+        cosines[text[asking[part]][:, None] == text[searched][None, :]] = -np.inf
+        yield part, cosines, alike
 
 
 def askers(classes: Array) -> Array:
@@ -94,11 +182,10 @@ def askers(classes: Array) -> Array:
     return chosen
 
 
-def _ranked(cosines: Array, asking: Array, classes: Array) -> tuple[Array, Array]:
+def _ranked(cosines: Array, alike: Array) -> tuple[Array, Array]:
     """Of each query the rank of the first that is alike, from 0, and the average precision."""
-    cosines[np.arange(len(asking)), asking] = -np.inf
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :-1]
-    alike = classes[order] == classes[asking][:, None]
+    order = np.argsort(-cosines, axis=1, kind="stable")
+    alike = np.take_along_axis(alike, order, axis=1)
     first = alike.argmax(axis=1)
     places = np.arange(1, alike.shape[1] + 1)
     hits = np.cumsum(alike, axis=1, dtype=np.int32)
@@ -113,15 +200,25 @@ def nearest_wrong(outputs: Array, classes: Array) -> tuple[Array, Array]:
         Rows (m,), and the cosine with the nearest less that with the nearest of their
         own (m,), the largest first.
     """
-    rows, asking = unit_rows(outputs), askers(classes)
-    asking = asking[evenly_spaced(len(asking), MOST_QUERIES)]
+    asking = _asking(classes)
+    return _nearer(_among_rows(outputs, classes, asking), asking)
+
+
+def nearest_other(outputs: Array, truth: Array) -> tuple[Array, Array]:
+    """As `nearest_wrong`, of anchors whose nearest positive is none of their own.
+
+    Args:
+        outputs, truth: As for `pair_metrics`.
+    """
+    asking, searched, own = _pairs(truth)
+    return _nearer(_among_positives(outputs, truth, asking, searched, own), asking)
+
+
+def _nearer(search: Search, asking: Array) -> tuple[Array, Array]:
     nearer = np.zeros(len(asking), np.float32)
-    for part, cosines in similarity_blocks(rows[asking], rows):
-        own = classes[asking[part]][:, None] == classes[None, :]
-        own_cosines = np.where(own, cosines, -np.inf)
-        own_cosines[np.arange(len(own)), asking[part]] = -np.inf
-        other = np.where(own, -np.inf, cosines).max(axis=1)
-        nearer[part] = other - own_cosines.max(axis=1)
+    for part, cosines, alike in search:
+        own = np.where(alike, cosines, -np.inf).max(axis=1)
+        nearer[part] = np.where(alike, -np.inf, cosines).max(axis=1) - own
     wrong = np.flatnonzero(nearer > 0)
     order = wrong[np.argsort(-nearer[wrong], kind="stable")]
     return asking[order], nearer[order]
