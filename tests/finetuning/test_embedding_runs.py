@@ -90,6 +90,7 @@ def test_a_query_finds_the_texts_that_are_alike(place, finetuned):
     assert refused.code == 2
     assert "can't be compared" in refused.err
     assert cli("search", run, index).code == 2
+    assert cli("search", run, index, "the film", "--faiss", "Flat").code == 2
 
 
 def write_rows(file, rows, seed=0):

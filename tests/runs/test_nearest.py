@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from tltool.runs.nearest import Embedder, build_index, load_index
 from tltool.support.errors import DataError, RunError
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.embeddings import EmbeddingTarget
+from tltool.tasks.metrics.retrieval import unit_rows
 from tltool.tasks.table import TASKS, Task
 
 TEXTS = ["east", "north", "west", "south", "north-east"]
@@ -79,3 +82,54 @@ def test_a_model_that_gives_no_vectors_is_refused(tmp_path):
 
     with pytest.raises(DataError, match="gives no vectors"):
         Embedder.load(Classifier())
+
+
+class Cloud:
+    """500 texts with vectors by chance, in place of a model."""
+
+    task = Task(TASKS["text-embedding"], EmbeddingTarget(("a", "b"), 12))
+    texts = tuple(f"text {number}" for number in range(500))
+    vectors = unit_rows(np.random.default_rng(0).normal(size=(500, 12)))
+
+    @classmethod
+    def embedder(cls):
+        def outputs(examples):
+            return cls.vectors[[cls.texts.index(text) for text in examples.inputs]]
+
+        return Embedder("cloud", cls.task, DataSection(), "a", outputs)
+
+
+@pytest.mark.parametrize(("factory", "found"), [("Flat", 1.0), ("HNSW16", 0.9)])
+def test_an_index_of_faiss_finds_what_the_exact_search_does(tmp_path, factory, found):
+    pytest.importorskip("faiss")
+    exact, _ = build_index(Cloud.embedder(), Cloud.texts, tmp_path / "exact")
+    build_index(Cloud.embedder(), Cloud.texts, tmp_path / "faiss", faiss=factory)
+    queries = unit_rows(np.random.default_rng(1).normal(size=(40, 12)))
+    index = load_index(tmp_path / "faiss")
+    assert index.faiss == factory
+    wanted, given = (
+        [[near.origin for near in row] for row in made.nearest(queries, 5)]
+        for made in (exact, index)
+    )
+    shared = [len({*one} & {*other}) / 5 for one, other in zip(wanted, given, strict=True)]
+    assert np.mean(shared) >= found
+    if found == 1:
+        assert given == wanted
+    near = index.nearest(queries[:1], 1)[0][0]
+    row = Cloud.texts.index(near.input)
+    assert near.similarity == pytest.approx(queries[0] @ Cloud.vectors[row], abs=1e-5)
+
+
+def test_what_faiss_cannot_make_is_told_and_nothing_is_left(tmp_path):
+    pytest.importorskip("faiss")
+    for factory, rows in (("Nothing", 500), ("IVF64,Flat", 20)):
+        with pytest.raises(DataError, match=f"Faiss can't make an index '{factory}' of {rows}"):
+            build_index(Cloud.embedder(), Cloud.texts[:rows], tmp_path / "i", faiss=factory)
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_index_of_faiss_needs_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(DataError, match="Faiss is not installed") as caught:
+        build_index(Cloud.embedder(), Cloud.texts, tmp_path / "i", faiss="Flat")
+    assert "tltool[faiss]" in caught.value.hint

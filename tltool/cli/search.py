@@ -45,6 +45,13 @@ def search(
         typer.Option(help="First build the index of a folder, a table or a file; give several."),
     ] = None,
     how: How | None = None,
+    faiss: Annotated[
+        str,
+        typer.Option(
+            metavar="INDEX",
+            help="Build a Faiss index too and search by it: Flat, HNSW32, IVF1024,Flat …",
+        ),
+    ] = "",
     top: Annotated[int, typer.Option(min=1, help="How many to show of each query.")] = 10,
     as_json: JsonOption = False,
     _trust: TrustOption = False,
@@ -52,6 +59,8 @@ def search(
     """Find what is most like a text or a picture in an index of them."""
     if not queries and not build:
         raise typer.BadParameter("give a query, or data to build the index of with --build")
+    if faiss and not build:
+        raise typer.BadParameter("--faiss says how an index is built; give --build too")
 
     from tltool.support.quiet import load_tensorflow
 
@@ -66,7 +75,8 @@ def search(
         embedder = Embedder.load(model, progress)
         section = reading(embedder.section, **(how or {}))
         if build:
-            made, broken = build_index(embedder, build, index, section=section, progress=progress)
+            made, broken = build_index(embedder, build, index, section=section,
+                                       faiss=faiss, progress=progress)  # fmt: skip
             tell(f"{made.rows:,} rows of {made.width} numbers are in {index}")
             tell_list(f"{len(broken):,} inputs were left out:", broken)
         if not queries:

@@ -1,7 +1,8 @@
 """An index of what a model makes vectors of, and what of it is nearest to a query.
 
 The search is exact: a query is compared with every row. The vectors are on the
-disk and are read from there, so that an index may be larger than memory.
+disk and are read from there, so that an index may be larger than memory. Only an
+index of Faiss, where one is asked for, chooses which rows to compare with.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tltool.data.reading.rows import Broken
 from tltool.export.artifact import Artifact, is_artifact, load_artifact
 from tltool.recipe.recipe import DataSection
 from tltool.recipe.schema import OnError
+from tltool.runs.faiss_index import read_faiss, write_faiss
 from tltool.runs.predict import Predictions, collect_inputs
 from tltool.runs.run import Run, load_run
 from tltool.support.errors import DataError, RunError
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TOP = 10
-_ABOUT, _ROWS, _VECTORS = "index.json", "rows.jsonl", "vectors.npy"
+_ABOUT, _ROWS, _VECTORS, _FAISS = "index.json", "rows.jsonl", "vectors.npy", "vectors.faiss"
 _BUILD_AGAIN = "build it again: tltool search MODEL INDEX --build DATA"
 
 
@@ -120,6 +122,7 @@ def build_index(
     *,
     section: DataSection | None = None,
     on_error: OnError = "skip",
+    faiss: str = "",
     progress: Progress | None = None,
 ) -> tuple[Index, list[Broken]]:
     """Makes vectors of data and keeps them in a folder, written whole or not at all.
@@ -130,6 +133,7 @@ def build_index(
         folder: Where the index is kept; one that is there is replaced.
         section: How tables are read; None as the run's own data was.
         on_error: "skip" leaves out what cannot be used; "stop" raises.
+        faiss: The Faiss index to search by; see `tltool.runs.faiss_index.write_faiss`.
         progress: Is told how far it is.
 
     Returns:
@@ -137,7 +141,7 @@ def build_index(
 
     Raises:
         DataError: The model gives no vectors, or no row can be used; or `folder` is
-            there and is no index.
+            there and is no index; or Faiss can't make the one that is asked for.
     """
     import numpy as np
 
@@ -157,11 +161,14 @@ def build_index(
         "task": embedder.task.spec.name,
         "rows": len(rows),
         "width": vectors.shape[1],
+        "faiss": faiss,
     }
     lines = (json.dumps({"origin": row["origin"], "input": row["input"]}) for row in rows)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         np.save(temporary / _VECTORS, vectors, allow_pickle=False)
+        if faiss:
+            write_faiss(vectors, faiss, temporary / _FAISS)
         (temporary / _ROWS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         write_json(temporary / _ABOUT, about)
         write_sums(temporary)
@@ -183,7 +190,8 @@ def load_index(folder: Path | str) -> Index:
     try:
         about = read_json(folder / _ABOUT)
         version, rows, width = (int(about[key]) for key in ("version", "rows", "width"))
-        index = Index(folder, str(about["model"]), str(about["sum"]), rows, width)
+        index = Index(folder, str(about["model"]), str(about["sum"]), rows, width,
+                      str(about.get("faiss", "")))  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RunError(f"{folder / _ABOUT} cannot be read: {error}.", hint=_BUILD_AGAIN) from error
     if version != VERSION:
@@ -200,6 +208,7 @@ class Index:
         folder: Where it is.
         model, sum: What made the vectors: its path then, and its sha256.
         rows, width: How many vectors, and of how many numbers.
+        faiss: The Faiss index that finds what is near; empty where all rows are compared.
     """
 
     folder: Path
@@ -207,6 +216,7 @@ class Index:
     sum: str
     rows: int
     width: int
+    faiss: str = ""
 
     @cached_property
     def vectors(self) -> Array:
@@ -240,6 +250,11 @@ class Index:
                 f"Queries of shape (n, {self.width}) are needed. Received: {asked.shape}."
             )
         top = min(top, self.rows)
+        if self.faiss:
+            _, places = self._index.search(asked, top)
+            # -1 stands where it found no more.
+            return [self._ordered(query, near[near >= 0])
+                    for query, near in zip(asked, places, strict=True)]  # fmt: skip
         found: list[list[Neighbour]] = []
         for _, cosines in similarity_blocks(asked, self.vectors):
             # As many as are wanted, and all that equal the last of them.
@@ -249,6 +264,19 @@ class Index:
                 best = near[np.argsort(-row[near], kind="stable")][:top]
                 found.append([self._neighbour(i, row[i]) for i in best.tolist()])
         return found
+
+    @cached_property
+    def _index(self) -> Any:
+        return read_faiss(self.folder / _FAISS)
+
+    def _ordered(self, query: Array, near: Array) -> list[Neighbour]:
+        """Rows as `nearest` orders them, by exact cosines, which some indexes of Faiss round."""
+        import numpy as np
+
+        rows = np.sort(near)
+        cosines = self.vectors[rows] @ query
+        order = np.argsort(-cosines, kind="stable").tolist()
+        return [self._neighbour(int(rows[place]), cosines[place]) for place in order]
 
     def _neighbour(self, row: int, similarity: Any) -> Neighbour:
         return Neighbour(round(float(similarity), 6), **json.loads(self._lines[row]))
