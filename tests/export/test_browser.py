@@ -101,13 +101,16 @@ def kinds(tmp_path_factory):
     pictures = root / "pictures"
     made["labels of pictures"] = exported.image_model(pictures, exported.LABELS_OF_PICTURES)
     made["numbers of pictures"] = exported.image_model(pictures, exported.TARGETS["numbers"])
+    made["vectors"] = exported.text_model(wordpiece(), exported.VECTORS)
     found = {name: (exported.litert_folder(model, root / name), model.held_out.inputs)
              for name, model in made.items()}  # fmt: skip
     said = ask_browser(found.values(), direct=True)
     return {name: (*found[name], answers) for name, answers in zip(found, said, strict=True)}
 
 
-@pytest.mark.parametrize("name", [*exported.TARGETS, "labels of pictures", "numbers of pictures"])
+@pytest.mark.parametrize(
+    "name", [*exported.TARGETS, "labels of pictures", "numbers of pictures", "vectors"]
+)
 def test_other_targets_are_the_artifacts(kinds, name):
     """The page was ready, so it found the golden examples to be answered alike."""
     folder, inputs, said = kinds[name]
@@ -119,6 +122,8 @@ def test_other_targets_are_the_artifacts(kinds, name):
         values = [row["probabilities"] for row in answers]
         assert [tuple(row["labels"]) for row in answers] == labels
         assert len(set(labels)) > 1
+    elif target.program().vectors:
+        values = [row["embedding"] for row in answers]
     elif len(target.names) > 1:
         assert all(tuple(row["prediction"]) == target.names for row in answers)
         values = [list(row["prediction"].values()) for row in answers]

@@ -53,6 +53,7 @@ def exported(tmp_path_factory, image_classifier):
         "labels": trained.text_tagger(),
         "numbers": trained.image_rater(tmp_path_factory.mktemp("rated")),
         "moment": trained.text_clock(),
+        "vectors": trained.text_embedder(),
         "entities": tag_model(wordpiece(), TAGS["entities"]),
         "byte pairs": tag_model(trained_contract(), TAGS["entities"]),
         "masks": mask_model(tmp_path_factory.mktemp("scenes") / "pictures"),
@@ -102,7 +103,7 @@ def test_the_readmes_program_gives_the_golden_output(exported, name):
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", ["labels", "numbers", "moment"])
+@pytest.mark.parametrize("name", ["labels", "numbers", "moment", "vectors"])
 def test_other_targets_are_the_models(exported, name):
     made, folder = exported[name]
     target = made.task.target

@@ -21,6 +21,7 @@ from tltool.export.package import write_guide, write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
+from tltool.tasks.embeddings import EmbeddingTarget
 from tltool.tasks.mask_files import ClassTable, MaskReader
 from tltool.tasks.masks import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
@@ -58,7 +59,9 @@ TAGS = {
     "word classes": TagsTarget(("noun", "verb"), (0.5, 0.5)),
 }
 MASKS = MaskTarget(LABELS, (0, 1, 2))
-_KINDS = {"class": "classification", "class_set": "multi-label", "numbers": "regression"}
+VECTORS = EmbeddingTarget(("a", "b"), 12)
+_KINDS = {"class": "classification", "class_set": "multi-label", "numbers": "regression",
+          "embedding": "embedding"}  # fmt: skip
 
 
 def litert_folder(made, folder: Path, *, length: int | None = None, **options) -> Path:
