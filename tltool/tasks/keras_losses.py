@@ -83,12 +83,7 @@ class CrossentropyByPlace(keras.losses.Loss):
         logits = ops.log_softmax(ops.cast(y_pred, "float32"), axis=-1)
         classes = logits.shape[-1]
         truth = ops.one_hot(ops.cast(y_true, "int32"), classes, dtype="float32")
-        smoothed = truth * (1 - self.label_smoothing) + self.label_smoothing / classes
-        losses = -ops.sum(smoothed * logits, axis=-1)
-        if self.focal_gamma:
-            likely = ops.exp(ops.sum(truth * logits, axis=-1))
-            losses = losses * ops.power(1 - likely, self.focal_gamma)
-        return losses
+        return _entropies(truth, logits, self.label_smoothing, self.focal_gamma)
 
     def get_config(self) -> dict[str, Any]:
         """See Keras."""
@@ -146,20 +141,13 @@ class PixelLoss(keras.losses.Loss):
                 weights = weights[:, None]
             weights = ops.sum(truth * weights[:, None, None, :], axis=-1)
         log_shares = ops.log_softmax(logits, axis=-1)
-        loss = (1 - self.dice) * self._entropy(truth, log_shares, weights)
+        losses = _entropies(truth, log_shares, self.label_smoothing, self.focal_gamma)
+        entropy = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
+        loss = (1 - self.dice) * entropy
         if self.dice:
             counted = ops.cast(weights > 0, "float32")[..., None]
             loss += self.dice * self._dice(truth * counted, ops.exp(log_shares) * counted)
         return loss
-
-    def _entropy(self, truth: Any, log_shares: Any, weights: Any) -> Any:
-        spread = self.label_smoothing
-        smoothed = truth * (1 - spread) + spread / truth.shape[-1]
-        losses = -ops.sum(smoothed * log_shares, axis=-1)
-        if self.focal_gamma:
-            hit = ops.exp(ops.sum(truth * log_shares, axis=-1))
-            losses = losses * ops.power(1 - hit, self.focal_gamma)
-        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
 
     def _dice(self, truth: Any, shares: Any) -> Any:
         both = ops.sum(truth * shares, axis=(0, 1, 2))
@@ -217,6 +205,16 @@ class RankedSquaredError(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """See Keras."""
         return {**super().get_config(), "ranking": self.ranking}
+
+
+def _entropies(truth: Any, log_shares: Any, label_smoothing: float, focal_gamma: float) -> Any:
+    """Smoothed cross-entropies, focal where gamma is not 0, of one-hot truth (…, classes)."""
+    smoothed = truth * (1 - label_smoothing) + label_smoothing / truth.shape[-1]
+    losses = -ops.sum(smoothed * log_shares, axis=-1)
+    if focal_gamma:
+        hit = ops.exp(ops.sum(truth * log_shares, axis=-1))
+        losses = losses * ops.power(1 - hit, focal_gamma)
+    return losses
 
 
 def disorder(larger: Any, found: Any) -> Any:
