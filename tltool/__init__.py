@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from tltool.search.ranking import RankedBackbone, rank
     from tltool.tasks.class_sets import ClassSetTarget
     from tltool.tasks.classes import ClassTarget
-    from tltool.tasks.embeddings import EmbeddingTarget
-    from tltool.tasks.masks import MaskTarget
+    from tltool.tasks.embeddings.kind import EmbeddingTarget
+    from tltool.tasks.masks.kind import MaskTarget
     from tltool.tasks.numbers import NumbersTarget
     from tltool.tasks.registry import register_target
     from tltool.tasks.table import Task
-    from tltool.tasks.tags import TagsTarget
+    from tltool.tasks.tags.kind import TagsTarget
     from tltool.tasks.target import Target
 
 _LAZY = {
@@ -62,12 +62,12 @@ _LAZY = {
     "load_run": "tltool.runs.run",
     "ClassSetTarget": "tltool.tasks.class_sets",
     "ClassTarget": "tltool.tasks.classes",
-    "MaskTarget": "tltool.tasks.masks",
-    "EmbeddingTarget": "tltool.tasks.embeddings",
+    "MaskTarget": "tltool.tasks.masks.kind",
+    "EmbeddingTarget": "tltool.tasks.embeddings.kind",
     "NumbersTarget": "tltool.tasks.numbers",
     "register_target": "tltool.tasks.registry",
     "Task": "tltool.tasks.table",
-    "TagsTarget": "tltool.tasks.tags",
+    "TagsTarget": "tltool.tasks.tags.kind",
     "Target": "tltool.tasks.target",
 }
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import tltool
-from tltool.tasks.row_losses import RowLoss, Sigmoid
+from tltool.tasks.losses.in_numpy import RowLoss, Sigmoid
 from tltool.tasks.target import Refusal
 
 ORDER = ("small", "medium", "large")

@@ -21,7 +21,7 @@ from tltool.data.preprocessing import UnigramPreprocessing
 from tltool.export.artifact import load_artifact
 from tltool.export.gate.check import check_artifact, reference_of
 from tltool.recipe.export_section import GateSection
-from tltool.tasks.word_split import words_of
+from tltool.tasks.tags.word_split import words_of
 
 pytestmark = installed
 EVERY_ROW = GateSection(examples=1_000_000)

@@ -26,8 +26,8 @@ from tltool.model.joining import join
 from tltool.recipe.export_section import ExportSection
 from tltool.recipe.schema import HeadSection
 from tltool.tasks.table import TASKS, Task
-from tltool.tasks.tagged import Tagged
-from tltool.tasks.tags import TagsTarget
+from tltool.tasks.tags.kind import TagsTarget
+from tltool.tasks.tags.tagged import Tagged
 
 pytestmark = pytest.mark.slow
 

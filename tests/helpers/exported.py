@@ -21,14 +21,14 @@ from tltool.export.package import write_guide, write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.embeddings import EmbeddingTarget
-from tltool.tasks.mask_files import ClassTable, MaskReader
-from tltool.tasks.masks import MaskTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
+from tltool.tasks.masks.files import ClassTable, MaskReader
+from tltool.tasks.masks.kind import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
-from tltool.tasks.tagged import Tagged
-from tltool.tasks.tags import TagsTarget
-from tltool.tasks.word_split import NUM_SHAPES
+from tltool.tasks.tags.kind import TagsTarget
+from tltool.tasks.tags.tagged import Tagged
+from tltool.tasks.tags.word_split import NUM_SHAPES
 
 # Each branch of the image programs: filter, antialiasing, crop, channel order.
 IMAGE_CONTRACTS = {

@@ -13,7 +13,7 @@ import tiny
 from tltool.data.examples import Examples
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.embeddings import EmbeddingTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 

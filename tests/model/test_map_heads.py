@@ -14,7 +14,7 @@ from tltool.model.heads import build_head
 from tltool.model.joining import apply_plan, join
 from tltool.recipe.schema import HeadSection, PhaseSection
 from tltool.support.errors import HeadError
-from tltool.tasks.masks import MaskTarget
+from tltool.tasks.masks.kind import MaskTarget
 from tltool.tasks.table import TASKS, Task
 
 TASK = Task(TASKS["image-segmentation"], MaskTarget(("a", "b", "c"), (0, 1, 2)))

@@ -9,7 +9,7 @@ from tltool.recipe.recipe import DataSection
 from tltool.runs.nearest import Embedder, build_index, load_index
 from tltool.support.errors import DataError, RunError
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.embeddings import EmbeddingTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
 from tltool.tasks.metrics.retrieval import unit_rows
 from tltool.tasks.table import TASKS, Task
 

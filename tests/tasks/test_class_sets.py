@@ -10,8 +10,8 @@ import tensorflow as tf
 from tltool.support.errors import DataError, EvaluationError
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.label_cells import found_separator
+from tltool.tasks.losses.in_numpy import Sigmoid, mean_loss, sigmoid
 from tltool.tasks.metrics.class_sets import FEW_POSITIVES
-from tltool.tasks.row_losses import Sigmoid, mean_loss, sigmoid
 from tltool.tasks.target import LabelColumns
 from tltool.tasks.values import HALF, BadValueError
 

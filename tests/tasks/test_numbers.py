@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tltool.support.errors import DataError
+from tltool.tasks.losses.in_numpy import Squared, mean_loss
 from tltool.tasks.numbers import NumbersTarget
-from tltool.tasks.row_losses import Squared, mean_loss
 from tltool.tasks.target import LabelColumns
 from tltool.tasks.values import BadValueError
 

@@ -9,11 +9,11 @@ from tltool.support.errors import RecipeError, TargetError
 from tltool.support.shipped import find_shipped
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.embeddings import EmbeddingTarget
-from tltool.tasks.masks import MaskTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
+from tltool.tasks.masks.kind import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task, unknown_task
-from tltool.tasks.tags import TagsTarget
+from tltool.tasks.tags.kind import TagsTarget
 
 ABSENT = {
     "instance-segmentation": "masks of single objects",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tltool.tasks.row_losses import Softmax, Squared, mean_loss
+from tltool.tasks.losses.in_numpy import Softmax, Squared, mean_loss
 from tltool.training.linear_solver import STRENGTHS, LinearRows, solve_linear
 
 

@@ -22,7 +22,7 @@ class Features:
         sequence: Token outputs (batch, tokens, channels), or None for CNNs.
         mask: 1 for real tokens and 0 for padding, (batch, tokens), or None.
         shapes: What the word of each token looks like, numbers of
-            `tltool.tasks.word_split` (batch, tokens), where texts are read word by word.
+            `tltool.tasks.tags.word_split` (batch, tokens), where texts are read word by word.
         feature_map: Last map (batch, height, width, channels), or None for transformers.
         pyramid: Maps of falling size, the last one `feature_map`; heads of
             one's own get it (see `tltool.backbones.pyramid`).

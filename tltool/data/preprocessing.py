@@ -87,7 +87,7 @@ class TextPreprocessing(_Contract):
         unknown_token, start_token, end_token, padding_token: Special tokens.
         inputs: Names of the model's input tensors, all int32 (batch, tokens).
         by_words: Whether each word is tokenized by itself, for tasks that give each
-            a tag; words are those of `tltool.tasks.word_split`.
+            a tag; words are those of `tltool.tasks.tags.word_split`.
         pair: How a pair of texts is put in: "joined" as one sequence of two
             segments, "apart" as two rows, the second after the first. None
             takes single texts.

@@ -23,7 +23,7 @@ from tltool.support.errors import HeadError, did_you_mean
 from tltool.support.imports import import_named, installed, load
 from tltool.support.items import shape_fits
 from tltool.tasks.table import Task
-from tltool.tasks.word_split import NO_WORD, NUM_SHAPES
+from tltool.tasks.tags.word_split import NO_WORD, NUM_SHAPES
 
 Head = Callable[..., Any]
 # Channels of what a word and its neighbours look like.

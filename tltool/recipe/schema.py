@@ -15,7 +15,7 @@ from tltool.recipe.augment_layers import AugmentLayer
 from tltool.recipe.export_section import ExportSection
 from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
 from tltool.recipe.section import Count, Fraction, Label, Patterns, Section
-from tltool.tasks.mask_files import code_of
+from tltool.tasks.masks.files import code_of
 from tltool.tasks.table import TASKS
 from tltool.tasks.values import BadValueError
 

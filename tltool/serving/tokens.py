@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tltool.data.preprocessing import WORD_SHAPES, TextPreprocessing
 from tltool.serving.limits import RefusedError
 from tltool.serving.tensors import Array
-from tltool.tasks.word_split import NUM_SHAPES
+from tltool.tasks.tags.word_split import NUM_SHAPES
 
 
 def checked_tokens(inputs: Mapping[str, Array], preprocessing: TextPreprocessing) -> int:

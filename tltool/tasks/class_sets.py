@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tltool.tasks.row_losses import RowLoss
+    from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
 
@@ -227,13 +227,13 @@ class ClassSetTarget(LabelledTarget):
     @property
     def row_loss(self) -> RowLoss:
         """Binary cross-entropy of each label."""
-        from tltool.tasks.row_losses import Sigmoid
+        from tltool.tasks.losses.in_numpy import Sigmoid
 
         return Sigmoid()
 
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
         """Binary cross-entropy, or the focal loss (Lin et al. 2017, arXiv:1708.02002)."""
-        from tltool.tasks.keras_losses import BinaryCrossentropyByOutput
+        from tltool.tasks.losses.in_keras import BinaryCrossentropyByOutput
 
         return BinaryCrossentropyByOutput(label_smoothing=label_smoothing, focal_gamma=focal_gamma)
 
@@ -438,7 +438,7 @@ class ClassSetTarget(LabelledTarget):
         """Log loss, mean over the labels, and mean average precision."""
         import numpy as np
 
-        from tltool.tasks.row_losses import Sigmoid
+        from tltool.tasks.losses.in_numpy import Sigmoid
 
         raw = raw.astype(np.float64)
         return {
@@ -555,7 +555,7 @@ class ClassSetTarget(LabelledTarget):
         """
         import numpy as np
 
-        from tltool.tasks.row_losses import sigmoid
+        from tltool.tasks.losses.in_numpy import sigmoid
 
         if raw:
             expected, received = sigmoid(expected), sigmoid(received)

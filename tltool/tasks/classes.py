@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tltool.tasks.row_losses import RowLoss
+    from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
 
@@ -184,7 +184,7 @@ class ClassTarget(LabelledTarget):
     @property
     def row_loss(self) -> RowLoss:
         """Cross-entropy."""
-        from tltool.tasks.row_losses import Softmax
+        from tltool.tasks.losses.in_numpy import Softmax
 
         return Softmax()
 
@@ -206,7 +206,7 @@ class ClassTarget(LabelledTarget):
 
     def contrastive_loss(self) -> keras.losses.Loss:
         """The supervised contrastive loss."""
-        from tltool.tasks.contrastive import SupervisedContrastive
+        from tltool.tasks.embeddings.losses import SupervisedContrastive
 
         return SupervisedContrastive()
 
@@ -261,7 +261,7 @@ class ClassTarget(LabelledTarget):
         """`outputs` of a NumPy array as one, without Keras where that is not needed."""
         import numpy as np
 
-        from tltool.tasks.row_losses import softmax
+        from tltool.tasks.losses.in_numpy import softmax
 
         return softmax(raw) if self._softmax_of_raw else np.asarray(self.outputs(raw))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tltool.tasks.row_losses import RowLoss
+    from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
 
@@ -211,7 +211,7 @@ class NumbersTarget(Target):
     @property
     def row_loss(self) -> RowLoss:
         """Squared error."""
-        from tltool.tasks.row_losses import Squared
+        from tltool.tasks.losses.in_numpy import Squared
 
         return Squared()
 
@@ -222,7 +222,7 @@ class NumbersTarget(Target):
         import keras
 
         if ranking:
-            from tltool.tasks.keras_losses import RankedSquaredError
+            from tltool.tasks.losses.in_keras import RankedSquaredError
 
             return RankedSquaredError(ranking)
         return keras.losses.MeanSquaredError()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.embedding_pairs import PairTarget, ScoredPairTarget
-from tltool.tasks.embeddings import EmbeddingTarget
-from tltool.tasks.masks import MaskTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
+from tltool.tasks.embeddings.pairs import PairTarget, ScoredPairTarget
+from tltool.tasks.masks.kind import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.registry import find_target, name_of
-from tltool.tasks.tags import TagsTarget
+from tltool.tasks.tags.kind import TagsTarget
 from tltool.tasks.target import Target
 
 if TYPE_CHECKING:

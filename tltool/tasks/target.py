@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tltool.tasks.row_losses import RowLoss
+    from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
 
@@ -175,7 +175,7 @@ class Target(ABC):
     """Which of a backbone's `Features` the default head builds on."""
     by_words: ClassVar[bool] = False
     """Whether outputs are of words: texts are then tokenized word by word, long ones in windows,
-    and raw outputs and `outputs` of rows are arrays of `tltool.tasks.tagged.WordScores`."""
+    and raw outputs and `outputs` of rows are arrays of `tltool.tasks.tags.tagged.WordScores`."""
     linear_copies: ClassVar[int] = 2
     """How many times the memory of its coefficients a fit of `linear_model` takes."""
     mistakes_title: ClassVar[str] = "Mistakes"
@@ -738,7 +738,7 @@ class Target(ABC):
     def served(self, raw: Any) -> dict[str, Any]:
         """The outputs of a SavedModel in the graph, of raw outputs, by name.
 
-        Where texts are read word by word, of `tltool.tasks.tag_graph.WordTensors`.
+        Where texts are read word by word, of `tltool.tasks.tags.graph.WordTensors`.
         """
 
     def keras_result(self, raw: keras.KerasTensor) -> keras.KerasTensor | None:

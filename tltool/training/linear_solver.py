@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.model_selection import KFold
 
-from tltool.tasks.row_losses import RowLoss, mean_loss
+from tltool.tasks.losses.in_numpy import RowLoss, mean_loss
 
 # From strong to weak: each solution is a good start for the next.
 STRENGTHS = tuple(float(f"{10 ** (-exponent / 2):.0e}") for exponent in range(13))

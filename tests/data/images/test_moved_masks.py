@@ -12,7 +12,7 @@ from tltool.data.images.augment import make_augmenter, make_mover
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.data.reading.in_memory import examples_from_python
 from tltool.recipe.schema import AugmentSection
-from tltool.tasks.mask_files import IGNORED
+from tltool.tasks.masks.files import IGNORED
 from tltool.tasks.table import TASKS
 
 SIZE = (48, 48)

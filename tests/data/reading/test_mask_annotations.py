@@ -12,7 +12,7 @@ from PIL import Image
 from tltool.data.reading.sources import load_examples, load_labelled
 from tltool.recipe.schema import DataSection
 from tltool.support.errors import DataError
-from tltool.tasks.mask_label_studio import brush
+from tltool.tasks.masks.label_studio import brush
 from tltool.tasks.table import TASKS
 
 SPEC = TASKS["image-segmentation"]

@@ -10,9 +10,9 @@ from tltool.data.examples import Examples
 from tltool.data.texts.preprocessor import TextPreprocessor
 from tltool.data.texts.tokenizers.choose import tokenizer_for
 from tltool.data.texts.windows import cut_in_windows, windowed, windowed_examples, word_tensors
-from tltool.tasks.tagged import Tagged
-from tltool.tasks.tags import TagsTarget
-from tltool.tasks.word_split import words_of
+from tltool.tasks.tags.kind import TagsTarget
+from tltool.tasks.tags.tagged import Tagged
+from tltool.tasks.tags.word_split import words_of
 from tltool.training.data import at_first_tokens
 
 WORDS = ["good", "bad", "movie", "a.b.c", "(x)", "Hello", "O'Neil", "5€"]

@@ -20,7 +20,7 @@ from tltool.data.texts.preprocessor import TextPreprocessor
 from tltool.data.texts.tokenizing import tokens_of
 from tltool.data.texts.tokens import PairTokens
 from tltool.recipe.schema import AugmentSection
-from tltool.tasks.mask_files import IGNORED
+from tltool.tasks.masks.files import IGNORED
 
 CACHE_BYTES = 1 << 30
 # Row numbers, one by one and all together -> row, or (row, what was loaded), one by one.

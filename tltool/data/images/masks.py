@@ -10,8 +10,8 @@ import numpy as np
 
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.threads import map_in_threads
-from tltool.tasks.mask_files import Mask
-from tltool.tasks.mask_pictures import resized_numbers
+from tltool.tasks.masks.files import Mask
+from tltool.tasks.masks.pictures import resized_numbers
 
 Array = np.ndarray[Any, Any]
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tltool.data.batches.buckets import widths_of
 from tltool.data.preprocessing import WORD_SHAPES, TextPreprocessing
 from tltool.data.texts.tokenizers.choose import tokenizer_for
-from tltool.tasks.word_split import NO_WORD
+from tltool.tasks.tags.word_split import NO_WORD
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids", WORD_SHAPES)
 

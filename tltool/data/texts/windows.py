@@ -16,9 +16,9 @@ from tltool.data.texts.tokenizers.choose import tokenizer_for
 from tltool.data.texts.tokenizers.rows import last_place
 from tltool.data.texts.tokenizing import chunks, strings
 from tltool.data.texts.words import MOST_TOKENS, Words, WordsTokenizer
-from tltool.tasks.tag_graph import WordTensors
-from tltool.tasks.tagged import WordScores
-from tltool.tasks.word_split import GAP, character_kind
+from tltool.tasks.tags.graph import WordTensors
+from tltool.tasks.tags.tagged import WordScores
+from tltool.tasks.tags.word_split import GAP, character_kind
 
 Integers = np.ndarray[Any, Any]
 

@@ -16,7 +16,7 @@ from tltool.data.preprocessing import TextPreprocessing
 from tltool.data.texts.tokenizers.base import Tokenizer
 from tltool.data.texts.tokenizers.characters import ASSIGNED, NUM_CODES, CharacterTable
 from tltool.data.texts.tokenizers.rows import before, row_numbers, row_starts
-from tltool.tasks import word_split as split
+from tltool.tasks.tags import word_split as split
 
 MOST_TOKENS = 16
 """Tokens of a word that are read: more are those of links and the like."""

@@ -13,7 +13,7 @@ from tltool.data.preprocessing import (
 from tltool.export.contract import Contract
 from tltool.export.sidecars.templates import Doubles, Value
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
-from tltool.tasks.word_split import ALONE
+from tltool.tasks.tags.word_split import ALONE
 
 # How far a filter reaches, in pixels, on each side.
 _REACH = {"bilinear": 1, "bicubic": 2, "nearest": 0}

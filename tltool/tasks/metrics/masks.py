@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tltool.support.errors import EvaluationError
-from tltool.tasks.mask_files import IGNORED
+from tltool.tasks.masks.files import IGNORED
 
 Array = np.ndarray[Any, Any]
 

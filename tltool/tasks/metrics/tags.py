@@ -14,7 +14,7 @@ import numpy as np
 
 from tltool.support.errors import EvaluationError
 from tltool.tasks.metrics.common import mean, wilson_interval
-from tltool.tasks.tag_schemes import Entity, entities_of
+from tltool.tasks.tags.schemes import Entity, entities_of
 
 ERRORS = ("missed", "invented", "wrong_type", "wrong_border", "wrong_type_and_border")
 """Kinds of mistakes with entities."""

@@ -22,7 +22,7 @@ from tltool.export.formats.litert.runtime import oldest_runtime
 from tltool.export.sidecars.folder import VOCABULARY_FILE, labels_text, tokenizer_text
 from tltool.export.signatures import TensorInfo
 from tltool.tasks.table import Task
-from tltool.tasks.word_split import NUM_SHAPES
+from tltool.tasks.tags.word_split import NUM_SHAPES
 
 # By these names MediaPipe tells the inputs of a BERT apart.
 _TEXT_INPUTS = {

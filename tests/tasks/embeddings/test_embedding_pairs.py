@@ -11,7 +11,7 @@ from tltool.data.batches.ordering import make_ordering
 from tltool.data.examples import Examples
 from tltool.data.splits import limit_examples, split_examples
 from tltool.support.errors import DataError
-from tltool.tasks.embedding_pairs import Member, PairTarget, ScoredPairTarget
+from tltool.tasks.embeddings.pairs import Member, PairTarget, ScoredPairTarget
 from tltool.tasks.metrics import retrieval
 from tltool.tasks.metrics.common import rank_correlation_interval
 from tltool.tasks.table import TASKS, Task

@@ -7,11 +7,11 @@ import pytest
 
 from tltool.support.errors import DataError
 from tltool.tasks.metrics.tags import entity_metrics, mistakes, word_metrics
-from tltool.tasks.tag_cells import cell_of, tagged_of
-from tltool.tasks.tag_decoding import decode, decode_in_graph, transitions
-from tltool.tasks.tag_schemes import Entity, entities_of, found_scheme, to_iob2
-from tltool.tasks.tagged import Tagged, WordScores
-from tltool.tasks.tags import TagsTarget
+from tltool.tasks.tags.cells import cell_of, tagged_of
+from tltool.tasks.tags.decoding import decode, decode_in_graph, transitions
+from tltool.tasks.tags.kind import TagsTarget
+from tltool.tasks.tags.schemes import Entity, entities_of, found_scheme, to_iob2
+from tltool.tasks.tags.tagged import Tagged, WordScores
 from tltool.tasks.values import BadValueError
 
 TYPES = ("person", "place")
@@ -111,7 +111,7 @@ def test_decoding_finds_the_most_probable_possible_sequence():
 
 
 def test_the_training_metric_is_the_f1_of_the_most_probable_tags():
-    from tltool.tasks.keras_metrics import TagF1
+    from tltool.tasks.tags.training_f1 import TagF1
 
     true, given = random_rows(3)
     metric = TagF1(LABELS, entities=True)

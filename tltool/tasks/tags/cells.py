@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tltool.support.words import count
-from tltool.tasks.tag_schemes import Entity, Scheme, tags_of, to_iob2
-from tltool.tasks.tagged import Tagged
+from tltool.tasks.tags.schemes import Entity, Scheme, tags_of, to_iob2
+from tltool.tasks.tags.tagged import Tagged
+from tltool.tasks.tags.word_split import words_of
 from tltool.tasks.values import BadValueError, as_text, is_missing, label_text
-from tltool.tasks.word_split import words_of
 
 # What a span's fields are called: Prodigy and spaCy, Doccano, Label Studio.
 _START, _END = ("start", "start_offset"), ("end", "end_offset")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.support.errors import DataError
 from tltool.support.words import count, listed
-from tltool.tasks.mask_files import MOST_CLASSES, ClassTable
-from tltool.tasks.mask_pictures import coded_png
+from tltool.tasks.masks.files import MOST_CLASSES, ClassTable
+from tltool.tasks.masks.pictures import coded_png
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,9 +12,9 @@ from typing import Any
 from tltool.support.errors import DataError
 from tltool.support.files import is_of_system
 from tltool.support.words import natural_key
-from tltool.tasks.mask_cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
-from tltool.tasks.mask_label_studio import label_studio_layout
-from tltool.tasks.mask_shapes import DrawnClasses, area_of, beside
+from tltool.tasks.masks.cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
+from tltool.tasks.masks.label_studio import label_studio_layout
+from tltool.tasks.masks.shapes import DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")

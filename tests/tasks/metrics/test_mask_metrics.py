@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
 from tltool.support.errors import EvaluationError
-from tltool.tasks.mask_files import IGNORED
+from tltool.tasks.masks.files import IGNORED
 from tltool.tasks.metrics.masks import (
     ABSENT,
     boundary_f1,

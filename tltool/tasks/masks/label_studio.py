@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tltool.support.errors import DataError
 from tltool.support.words import count, listed
-from tltool.tasks.mask_files import upright_size
-from tltool.tasks.mask_shapes import Array, DrawnClasses, area_of, beside
+from tltool.tasks.masks.files import upright_size
+from tltool.tasks.masks.shapes import Array, DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
 from tltool.tasks.values import BadValueError, sort_labels
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tltool.tasks.tag_decoding import decode_in_graph, transitions
-from tltool.tasks.tag_schemes import prefix_of
+from tltool.tasks.tags.decoding import decode_in_graph, transitions
+from tltool.tasks.tags.schemes import prefix_of
 
 
 class WordTensors(NamedTuple):

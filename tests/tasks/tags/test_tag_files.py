@@ -110,7 +110,7 @@ def test_splits_are_files_and_unknown_types_are_told(tmp_path):
 
 
 def test_types_are_shared_among_the_splits():
-    from tltool.tasks.tagged import Tagged
+    from tltool.tasks.tags.tagged import Tagged
 
     rows = [Tagged((0,), (3,), (f"B-{kind}",)) for kind in "abcd" for _ in range(10)]
     parts = SPEC.target.divide(rows, [1] * 40, {"test": 0.2})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tltool.tasks.tag_schemes import prefix_of
+from tltool.tasks.tags.schemes import prefix_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,15 +12,15 @@ from tltool.support.words import count, excerpt, short
 from tltool.tasks.labelled import FEW_ROWS, LabelledTarget, checked_labels
 from tltool.tasks.reports import Bars, Score, Table
 from tltool.tasks.stratify import over_label_sets
-from tltool.tasks.tag_cells import TaggedCell, cell_of, tagged_of
-from tltool.tasks.tag_schemes import (
+from tltool.tasks.tags.cells import TaggedCell, cell_of, tagged_of
+from tltool.tasks.tags.schemes import (
     OUTSIDE,
     entities_of,
     found_scheme,
     misplaced,
     prefix_of,
 )
-from tltool.tasks.tagged import Tagged, WordScores, WordTags
+from tltool.tasks.tags.tagged import Tagged, WordScores, WordTags
 from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
 from tltool.tasks.values import sort_labels
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tltool.tasks.row_losses import RowLoss
+    from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
 
@@ -97,8 +97,8 @@ class TagsTarget(LabelledTarget):
 
     @classmethod
     def file_rows(cls, path: Any, text: str, columns: Sequence[str | None]) -> Any:
-        """CoNLL files, and files of JSON; see `tltool.tasks.tag_files`."""
-        from tltool.tasks.tag_files import rows_of
+        """CoNLL files, and files of JSON; see `tltool.tasks.tags.files`."""
+        from tltool.tasks.tags.files import rows_of
 
         return rows_of(path, text, columns)
 
@@ -243,13 +243,13 @@ class TagsTarget(LabelledTarget):
 
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
         """Cross-entropy at the first piece of each word."""
-        from tltool.tasks.keras_losses import CrossentropyByPlace
+        from tltool.tasks.losses.in_keras import CrossentropyByPlace
 
         return CrossentropyByPlace(label_smoothing=label_smoothing, focal_gamma=focal_gamma)
 
     def training_metrics(self) -> list[keras.metrics.Metric]:
         """The F1 of entities, or the accuracy of plain classes under the same name."""
-        from tltool.tasks.keras_metrics import TagF1
+        from tltool.tasks.tags.training_f1 import TagF1
 
         return [TagF1(self.labels, entities=self.entities)]
 
@@ -287,7 +287,7 @@ class TagsTarget(LabelledTarget):
         import numpy as np
 
         if isinstance(raw, np.ndarray) and raw.dtype == object:
-            from tltool.tasks.row_losses import softmax
+            from tltool.tasks.losses.in_numpy import softmax
 
             return _objects([row.with_values(softmax(row.values)) for row in raw])
         from keras import ops
@@ -330,7 +330,7 @@ class TagsTarget(LabelledTarget):
         """
         import numpy as np
 
-        from tltool.tasks.tag_decoding import decode, transitions
+        from tltool.tasks.tags.decoding import decode, transitions
 
         moves = transitions(self.labels)
         if target is None:
@@ -483,7 +483,7 @@ class TagsTarget(LabelledTarget):
         loaded: Callable[[Sequence[Any]], Iterable[Any]],
     ) -> tuple[str, Array, str]:
         """A logistic regression on what words and their neighbours look like."""
-        from tltool.tasks.tag_baseline import word_features_baseline
+        from tltool.tasks.tags.baseline import word_features_baseline
 
         found = word_features_baseline(self.labels, train, test)
         name = "word features + logistic regression"
@@ -538,7 +538,7 @@ class TagsTarget(LabelledTarget):
 
     def served(self, raw: Any) -> dict[str, Any]:
         """Entities, and words with the probabilities of their tags, of `WordTensors`."""
-        from tltool.tasks.tag_graph import served_entities
+        from tltool.tasks.tags.graph import served_entities
 
         return served_entities(raw, self.labels, self.entities)
 
@@ -706,7 +706,7 @@ class TagsTarget(LabelledTarget):
         """Half the sum of the differences of a token's probabilities, mean over the tokens."""
         import numpy as np
 
-        from tltool.tasks.row_losses import softmax
+        from tltool.tasks.losses.in_numpy import softmax
 
         if raw:
             expected, received = softmax(expected), softmax(received)

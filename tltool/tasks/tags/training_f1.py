@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tltool.tasks.tag_schemes import prefix_of
+from tltool.tasks.tags.schemes import prefix_of
 
 
 class TagF1(keras.metrics.Metric):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from tltool.tasks.mask_files import IGNORED, ClassTable, MaskReader
+from tltool.tasks.masks.files import IGNORED, ClassTable, MaskReader
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tltool.support.errors import EvaluationError
-from tltool.tasks.mask_files import IGNORED, Mask
-from tltool.tasks.mask_pictures import resized_numbers
+from tltool.tasks.masks.files import IGNORED, Mask
+from tltool.tasks.masks.pictures import resized_numbers
 
 Array = np.ndarray[Any, Any]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from tltool.support.errors import DataError
 from tltool.support.words import excerpt, number
-from tltool.tasks.embeddings import EmbeddingTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.reports import Map, Scatter, Score
 from tltool.tasks.stratify import by_strata, evenly_spaced, group_folds
@@ -195,7 +195,7 @@ class PairTarget(EmbeddingTarget):
 
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
         """The multiple negatives ranking loss."""
-        from tltool.tasks.contrastive import MultipleNegativesRanking
+        from tltool.tasks.embeddings.losses import MultipleNegativesRanking
 
         return MultipleNegativesRanking()
 
@@ -203,7 +203,7 @@ class PairTarget(EmbeddingTarget):
         """Recall@1 of the anchors of a batch among its other texts."""
         import keras
 
-        from tltool.tasks.contrastive import nearest_is_positive
+        from tltool.tasks.embeddings.losses import nearest_is_positive
 
         return [keras.metrics.MeanMetricWrapper(nearest_is_positive, name="recall_at_1")]
 
@@ -325,7 +325,7 @@ class ScoredPairTarget(PairTarget):
 
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
         """The loss of the order of cosines (CoSENT)."""
-        from tltool.tasks.contrastive import CosineOrder
+        from tltool.tasks.embeddings.losses import CosineOrder
 
         return CosineOrder()
 
@@ -333,7 +333,7 @@ class ScoredPairTarget(PairTarget):
         """Spearman's correlation of the pairs of a batch."""
         import keras
 
-        from tltool.tasks.contrastive import rank_correlation
+        from tltool.tasks.embeddings.losses import rank_correlation
 
         return [keras.metrics.MeanMetricWrapper(rank_correlation, name="spearman")]
 

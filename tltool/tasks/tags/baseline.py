@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tltool.tasks.tagged import Tagged, WordTags
+from tltool.tasks.tags.tagged import Tagged, WordTags
 
 Part = tuple[Sequence[str], Sequence[Tagged]]
 
@@ -25,7 +25,7 @@ def word_features_baseline(labels: Sequence[str], train: Part, test: Part) -> li
     from sklearn.feature_extraction import FeatureHasher
     from sklearn.linear_model import SGDClassifier
 
-    from tltool.tasks.tag_decoding import decode, transitions
+    from tltool.tasks.tags.decoding import decode, transitions
 
     hasher = FeatureHasher(1 << 20, input_type="string", alternate_sign=False, dtype=np.float32)
     numbers = {label: number for number, label in enumerate(labels)}

@@ -13,9 +13,9 @@ from PIL import Image
 from tltool.data.reading.in_memory import examples_from_python
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import DataError, RecipeError
-from tltool.tasks.keras_losses import PixelLoss
-from tltool.tasks.mask_files import IGNORED, MaskReader
-from tltool.tasks.masks import MaskTarget
+from tltool.tasks.losses.in_keras import PixelLoss
+from tltool.tasks.masks.files import IGNORED, MaskReader
+from tltool.tasks.masks.kind import MaskTarget
 from tltool.tasks.table import TASKS, Task
 
 SPEC = TASKS["image-segmentation"]

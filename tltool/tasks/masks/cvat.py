@@ -13,8 +13,8 @@ from typing import Any
 from xml.sax import ContentHandler, SAXException, SAXParseException, parse
 
 from tltool.support.errors import DataError
-from tltool.tasks.mask_files import code_of, told
-from tltool.tasks.mask_shapes import Array, DrawnClasses, area_of, beside
+from tltool.tasks.masks.files import code_of, told
+from tltool.tasks.masks.shapes import Array, DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
 from tltool.tasks.values import BadValueError
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tltool.support.errors import DataError
-from tltool.tasks.mask_files import IGNORED, ClassTable, MaskReader, check_size, code_of
-from tltool.tasks.mask_pictures import class_numbers, coded_png, numbers_in, palette
+from tltool.tasks.masks.files import IGNORED, ClassTable, MaskReader, check_size, code_of
+from tltool.tasks.masks.pictures import class_numbers, coded_png, numbers_in, palette
 from tltool.tasks.values import BadValueError
 
 NUMBERS = np.array([[0, 1, 1], [2, 2, 0]], np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tltool.support.errors import DataError
-from tltool.tasks.embeddings import EmbeddingTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
 from tltool.tasks.metrics import retrieval
 from tltool.tasks.metrics.retrieval import nearest_wrong, retrieval_metrics, unit_rows
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tltool.tasks.row_losses import RowLoss
+    from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
 
@@ -214,7 +214,7 @@ class EmbeddingTarget(Target):
 
     def loss(self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
         """The supervised contrastive loss."""
-        from tltool.tasks.contrastive import SupervisedContrastive
+        from tltool.tasks.embeddings.losses import SupervisedContrastive
 
         return SupervisedContrastive()
 
@@ -222,7 +222,7 @@ class EmbeddingTarget(Target):
         """Recall@1 among the rows of a batch."""
         import keras
 
-        from tltool.tasks.contrastive import nearest_is_alike
+        from tltool.tasks.embeddings.losses import nearest_is_alike
 
         return [keras.metrics.MeanMetricWrapper(nearest_is_alike, name="recall_at_1")]
 
@@ -245,7 +245,7 @@ class EmbeddingTarget(Target):
             from tltool.tasks.metrics.retrieval import unit_rows
 
             return unit_rows(raw)
-        from tltool.tasks.contrastive import unit
+        from tltool.tasks.embeddings.losses import unit
 
         return unit(raw)
 

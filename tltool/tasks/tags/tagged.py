@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tltool.tasks.tag_schemes import OUTSIDE
+from tltool.tasks.tags.schemes import OUTSIDE
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from tltool.support.errors import DataError, EvaluationError
 from tltool.support.words import count, listed, percent
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.labelled import LabelledTarget, checked_labels
-from tltool.tasks.mask_files import ClassTable, Code, Mask, MaskReader, check_size, code_of, told
+from tltool.tasks.masks.files import ClassTable, Code, Mask, MaskReader, check_size, code_of, told
 from tltool.tasks.reports import Bars, Score, Table
 from tltool.tasks.stratify import evenly_spaced
 from tltool.tasks.target import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tltool.tasks.row_losses import RowLoss
+    from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
 
@@ -119,7 +119,7 @@ class MaskTarget(LabelledTarget):
     @classmethod
     def layout(cls, source: Path, classes: Mapping[str, Any] | None = None) -> Layout | None:
         """Folders of pictures and masks, and files of annotations; see `Target.layout`."""
-        from tltool.tasks.mask_layouts import layout_of
+        from tltool.tasks.masks.layouts import layout_of
 
         return layout_of(source, classes)
 
@@ -243,8 +243,8 @@ class MaskTarget(LabelledTarget):
         self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0, dice: float = 0.0
     ) -> keras.losses.Loss:
         """Cross-entropy of pixels, with a share of the Dice loss; see `PixelLoss`."""
-        from tltool.tasks.keras_losses import PixelLoss
-        from tltool.tasks.mask_files import IGNORED
+        from tltool.tasks.losses.in_keras import PixelLoss
+        from tltool.tasks.masks.files import IGNORED
 
         return PixelLoss(IGNORED, dice, label_smoothing, focal_gamma)
 
@@ -252,7 +252,7 @@ class MaskTarget(LabelledTarget):
         """The mean IoU."""
         import keras
 
-        from tltool.tasks.mask_files import IGNORED
+        from tltool.tasks.masks.files import IGNORED
 
         classes = len(self.labels)
         return [
@@ -309,8 +309,8 @@ class MaskTarget(LabelledTarget):
         """
         import numpy as np
 
-        from tltool.tasks.mask_files import upright_size
-        from tltool.tasks.mask_pictures import class_numbers, coded_png
+        from tltool.tasks.masks.files import upright_size
+        from tltool.tasks.masks.pictures import class_numbers, coded_png
         from tltool.tasks.metrics.masks import count_dtype, counted
 
         kept = np.zeros(len(outputs), count_dtype(len(self.labels)))
@@ -338,7 +338,7 @@ class MaskTarget(LabelledTarget):
 
     def prediction(self, output: Any) -> Prediction:
         """The mask: class numbers of the pixels, uint8 (height, width)."""
-        from tltool.tasks.mask_pictures import numbers_in
+        from tltool.tasks.masks.pictures import numbers_in
 
         kept = self._counts(output)
         return Prediction(numbers_in(kept["mask"], self._table), None, self._shares(kept))
@@ -431,7 +431,7 @@ class MaskTarget(LabelledTarget):
 
     def drawn(self, value: Any, target: Any, output: Any) -> bytes:
         """The picture with the true and the predicted mask over it, side by side, as PNG."""
-        from tltool.tasks.mask_pictures import overlays
+        from tltool.tasks.masks.pictures import overlays
 
         return overlays(value, target.numbers(), self.prediction(output).value)
 
@@ -446,7 +446,7 @@ class MaskTarget(LabelledTarget):
         loaded: Callable[[Sequence[Any]], Iterable[Any]],
     ) -> tuple[str, Array, str]:
         """A logistic regression of each pixel's colour and surroundings; see `Target`."""
-        from tltool.tasks.mask_baseline import pixel_baseline
+        from tltool.tasks.masks.baseline import pixel_baseline
 
         inputs, targets = train
         few = evenly_spaced(len(inputs), _BASELINE_ROWS)

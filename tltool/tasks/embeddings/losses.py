@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tltool.tasks.keras_losses import disorder
+from tltool.tasks.losses.in_keras import disorder
 
 SUPCON_TEMPERATURE = 0.1
 """That of Khosla et al. 2020, section 4."""

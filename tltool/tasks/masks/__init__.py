@@ -1,0 +1,1 @@
+"""A class for each pixel: the kind, its files and layouts, and what people drew as pixels."""
