@@ -31,9 +31,14 @@ from tltool.data.reading.sources import (
     own_form,
     reading,
     tables_at,
+)
+from tltool.data.reading.tables import (
+    SHARD_SUFFIXES,
+    column_names,
+    each_row,
+    table_suffix,
     text_options,
 )
-from tltool.data.reading.tables import SHARD_SUFFIXES, column_names, each_row, table_suffix
 from tltool.data.reading.walk import files_below, subfolders
 from tltool.data.splits import split_examples
 from tltool.recipe.recipe import DataSection

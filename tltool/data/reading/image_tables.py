@@ -19,7 +19,7 @@ from tltool.data.reading.folders import (
 )
 from tltool.data.reading.in_memory import named_columns
 from tltool.data.reading.rows import Broken, Row
-from tltool.data.reading.tables import column_names
+from tltool.data.reading.tables import column_names, text_options
 from tltool.data.reading.walk import files_below, subfolders, tell_omitted
 from tltool.recipe.schema import DataSection
 from tltool.support.errors import DataError
@@ -58,12 +58,7 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
             hint="keep one of them, or name it in place of the folder",
         )
     for table in tables:
-        names = column_names(
-            table,
-            delimiter=section.delimiter,
-            encoding=section.encoding,
-            quoting=section.quoting,
-        )
+        names = column_names(table, **text_options(section))
         columns = named_columns(section, spec, (section.input_column or FILE_NAME,))
         classes = len(subfolders(folder)) > 1
         if columns.input in names and (not classes or set(columns.labels) <= set(names)):

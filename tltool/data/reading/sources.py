@@ -38,6 +38,7 @@ from tltool.data.reading.tables import (
     is_text_table,
     read_table,
     table_suffix,
+    text_options,
 )
 from tltool.data.reading.walk import exists
 from tltool.recipe.faults import faults_from
@@ -498,15 +499,6 @@ def _known_columns(
         if inputs in names and found:
             return replace(columns, input=inputs, labels=(found[0],))
     return columns
-
-
-def text_options(section: DataSection) -> dict[str, Any]:
-    """How a section says that the text of a table is read: arguments of `read_table`."""
-    return {
-        "delimiter": section.delimiter,
-        "encoding": section.encoding,
-        "quoting": section.quoting,
-    }
 
 
 def wanted(columns: Columns, path: Path, section: DataSection, modality: Modality) -> Columns:

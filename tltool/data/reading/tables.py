@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tltool.data.reading.columnar import (
     ARROW_SUFFIXES,
@@ -24,7 +24,7 @@ from tltool.data.reading.rows import Broken, Row
 from tltool.data.reading.tars import TAR_SUFFIXES, tar_names, tar_rows
 from tltool.data.reading.tfrecords import TFRECORD_SUFFIXES, tfrecord_names, tfrecord_rows
 from tltool.data.reading.workbooks import WORKBOOK_SUFFIXES, workbook_names, workbook_rows
-from tltool.recipe.schema import Quoting
+from tltool.recipe.schema import DataSection, Quoting
 from tltool.support.errors import DataError
 
 CSV_SUFFIXES = (".csv", ".tsv", ".tab")
@@ -93,6 +93,15 @@ def read_table(
     if not rows:
         raise DataError(f"{path} has no rows.")
     return rows
+
+
+def text_options(section: DataSection) -> dict[str, Any]:
+    """How a section says that the text of a table is read: arguments of `read_table`."""
+    return {
+        "delimiter": section.delimiter,
+        "encoding": section.encoding,
+        "quoting": section.quoting,
+    }
 
 
 def each_row(
