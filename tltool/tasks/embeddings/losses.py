@@ -84,8 +84,28 @@ class SupervisedContrastive(keras.losses.Loss):
         return {**super().get_config(), "temperature": self.temperature}
 
 
+class _LossOfScaledCosines(keras.losses.Loss):
+    """A loss of cosines of which each is multiplied by the same number, `scale`."""
+
+    own_name = ""
+
+    def __init__(
+        self,
+        scale: float = RANKING_SCALE,
+        name: str | None = None,
+        reduction: str = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name or self.own_name, reduction=reduction, dtype=dtype)
+        self.scale = scale
+
+    def get_config(self) -> dict[str, Any]:
+        """See Keras."""
+        return {**super().get_config(), "scale": self.scale}
+
+
 @keras.saving.register_keras_serializable(package="tltool")
-class MultipleNegativesRanking(keras.losses.Loss):
+class MultipleNegativesRanking(_LossOfScaledCosines):
     """Cross-entropy of each anchor's positive among the texts of a batch, by scaled cosines.
 
     The others are the positives of other rows and all hard negatives (Henderson et al. 2017,
@@ -96,15 +116,7 @@ class MultipleNegativesRanking(keras.losses.Loss):
         scale: Factor of the cosines.
     """
 
-    def __init__(
-        self,
-        scale: float = RANKING_SCALE,
-        name: str = "multiple_negatives_ranking",
-        reduction: str = "sum_over_batch_size",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.scale = scale
+    own_name = "multiple_negatives_ranking"
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (n,) of what `PairTarget.truth` gives, and of raw outputs (n, width)."""
@@ -114,10 +126,6 @@ class MultipleNegativesRanking(keras.losses.Loss):
         every = ops.logsumexp(logits + (1.0 - own - rivals) * _FAR, axis=1)
         losses = every - ops.sum(own * logits, axis=1)
         return _mean_where(losses, ops.sum(own, axis=1))
-
-    def get_config(self) -> dict[str, Any]:
-        """See Keras."""
-        return {**super().get_config(), "scale": self.scale}
 
 
 def _positives(truth: Any) -> Any:
@@ -156,22 +164,14 @@ def nearest_is_positive(truth: Any, raw: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="tltool")
-class CosineOrder(keras.losses.Loss):
+class CosineOrder(_LossOfScaledCosines):
     """What is wrong in the order of the cosines of a batch's pairs (CoSENT, see `disorder`).
 
     Args:
         scale: Factor of the cosines.
     """
 
-    def __init__(
-        self,
-        scale: float = RANKING_SCALE,
-        name: str = "cosine_order",
-        reduction: str = "sum_over_batch_size",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.scale = scale
+    own_name = "cosine_order"
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of the batch for each row (n,), of what `PairTarget.truth` gives."""
@@ -179,10 +179,6 @@ class CosineOrder(keras.losses.Loss):
         both = ops.logical_and(there[:, None], there[None, :])
         larger = ops.logical_and(numbers[:, None] > numbers[None, :], both)
         return disorder(larger[..., None], self.scale * cosines[:, None]) * ops.ones_like(cosines)
-
-    def get_config(self) -> dict[str, Any]:
-        """See Keras."""
-        return {**super().get_config(), "scale": self.scale}
 
 
 def _pairs(truth: Any, raw: Any) -> tuple[Any, Any, Any]:
