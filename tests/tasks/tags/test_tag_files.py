@@ -117,3 +117,15 @@ def test_types_are_shared_among_the_splits():
     assert sorted(row.tags[0] for row, part in zip(rows, parts, strict=True) if part) == [
         f"B-{kind}" for kind in "abcd" for _ in range(2)
     ]
+
+
+def test_other_white_space_than_blanks_is_part_of_a_word(tmp_path):
+    found = read(tmp_path / "a.conll", "10\u00a0000 B-number\npaid O\n\nAda B-person\n")
+    assert found.inputs[0] == "10\u00a0000 paid"
+
+
+@pytest.mark.parametrize("annotations", [[None], {"a": 1}, [{"result": 3}], [{"results": []}]])
+def test_what_is_no_annotation_of_label_studio_is_told(tmp_path, annotations):
+    tasks = [{"data": {"text": "Ada"}, "annotations": annotations}]
+    with pytest.raises(DataError, match="item 1: is no task of Label Studio"):
+        read(tmp_path / "a.json", json.dumps(tasks))

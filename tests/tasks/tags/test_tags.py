@@ -242,3 +242,15 @@ def test_the_baseline_learns_what_words_look_like():
             Tagged((0, 3, 7), (2, 6, 11), ("B-person", "O", "B-place"))] * 20  # fmt: skip
     _, outputs, _ = target.baseline((texts, rows), (texts[:2], rows[:2]), list)
     assert target.metrics(outputs, target.truth(rows[:2]))["f1"] == 1.0
+
+
+def test_tags_with_and_without_prefixes_are_not_taken_for_either():
+    with pytest.raises(DataError, match=r"such as 'B-person', and others have none: 'MISC'"):
+        TagsTarget.fit([Tagged((0, 4, 9), (3, 8, 11), ("B-person", "MISC", "O"))])
+
+
+def test_a_letter_and_a_hyphen_in_the_name_of_a_class_are_no_prefix():
+    target = TagsTarget.fit([Tagged((0, 4), (3, 8), ("V-inf", "N-sg"))])
+    assert target.labels == ("N-sg", "V-inf")
+    assert not target.entities
+    assert target.names_in(Tagged((0,), (3,), ("V-inf",))) == ("V-inf",)

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tltool.support.errors import DataError
 from tltool.support.words import count, listed
+from tltool.tasks.label_studio import results_of
 from tltool.tasks.masks.files import upright_size
 from tltool.tasks.masks.shapes import Array, DrawnClasses, area_of, beside
 from tltool.tasks.target import Layout
@@ -54,7 +55,7 @@ def label_studio_layout(
             if size is None:
                 raise BadValueError(f"its picture {picture} is missing or cannot be read")
             faults: list[str] = []
-            mask = classes.mask(_areas(_results(task), size, classes, faults), size)
+            mask = classes.mask(_areas(results_of(task), size, classes, faults), size)
             if faults:
                 raise BadValueError("; ".join(faults))
         except BadValueError as error:
@@ -62,22 +63,6 @@ def label_studio_layout(
         else:
             rows.append((picture, mask, place, ""))
     return Layout(rows, broken, classes.codes)
-
-
-def _results(task: Any) -> list[tuple[int, dict[str, Any]]]:
-    """What a task's annotation that counts says, with its numbers from 1; relations apart.
-
-    Raises:
-        BadValueError: There is none.
-    """
-    try:
-        kept = [one for one in task["annotations"] if not one.get("was_cancelled")]
-        numbered = enumerate(kept[-1]["result"], start=1)
-        return [(number, one) for number, one in numbered if isinstance(one.get("value"), dict)]
-    except IndexError:
-        raise BadValueError("the task has no annotation") from None
-    except (LookupError, TypeError, AttributeError) as error:
-        raise BadValueError(f"is no task of Label Studio: {type(error).__name__} {error}") from None
 
 
 def _names(result: Mapping[str, Any]) -> Any:
@@ -88,7 +73,7 @@ def _names(result: Mapping[str, Any]) -> Any:
 
 def _labels(task: Any) -> set[str]:
     try:
-        return {str(name) for _, one in _results(task) for name in _names(one) or ()}
+        return {str(name) for _, one in results_of(task) for name in _names(one) or ()}
     except BadValueError:
         return set()
 

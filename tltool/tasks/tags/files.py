@@ -8,6 +8,7 @@ spaCy's training examples, and lists of the objects that JSON lines have.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tltool.support.errors import DataError
 from tltool.support.files import distinct
+from tltool.tasks.label_studio import results_of
 from tltool.tasks.values import BadValueError
 
 DOCUMENT_MARK = "-DOCSTART-"
@@ -95,7 +97,9 @@ def _conll_rows(path: Path, text: str, columns: Sequence[str | None]) -> Iterato
 def _fields(line: str, tabs: bool) -> list[str]:
     if not line.strip():
         return []
-    return [field.strip() for field in line.split("\t")] if tabs else line.split()
+    # Other white space, such as a narrow one in numbers, can be within a word.
+    fields = re.split(r"\t" if tabs else r"[ \t]+", line.strip(" \t\r"))
+    return [field.strip(" ") for field in fields]
 
 
 def _is_comment(fields: Sequence[str], width: int) -> bool:
@@ -202,17 +206,10 @@ def _json_row(value: Any) -> tuple[Any, Any]:
 
 
 def _label_studio(task: dict[str, Any]) -> tuple[str, list[Any]]:
-    """The text and the spans of a task of Label Studio; of several annotations the last.
-
-    https://labelstud.io/guide/export: `annotations[].result[]`, each with `value`,
-    and `to_name` and `from_name` of the tags in the labelling interface.
-    """
-    kept = [one for one in task["annotations"] if not one.get("was_cancelled")]
-    if not kept:
-        raise BadValueError("the task has no annotation")
+    """The text and the spans of a task of Label Studio."""
+    results = results_of(task)
     texts = [text for text in task["data"].values() if isinstance(text, str)]
     text = task["data"].get("text", texts[0] if len(texts) == 1 else None)
     if not isinstance(text, str):
         raise BadValueError(f"the task has several texts: {', '.join(task['data'])}")
-    results = [one for one in kept[-1].get("result", []) if one.get("type") == "labels"]
-    return text, [one["value"] for one in results]
+    return text, [one["value"] for _, one in results if one.get("type") == "labels"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from tltool.support.errors import DataError, EvaluationError
-from tltool.support.words import count, excerpt, short
+from tltool.support.words import count, excerpt, listed, short
 from tltool.tasks.labelled import FEW_ROWS, LabelledTarget, checked_labels
 from tltool.tasks.reports import Bars, Score, Table
 from tltool.tasks.stratify import over_label_sets
@@ -131,6 +131,14 @@ class TagsTarget(LabelledTarget):
         counts = Counter(tag for target in targets for tag in target.tags)
         pairs = {prefix_of(tag) for tag in counts}
         types = sort_labels(kind for prefix, kind in pairs if prefix)
+        others = sort_labels({kind for prefix, kind in pairs if not prefix} - {OUTSIDE})
+        if types and others:
+            raise DataError(
+                "Some tags have the prefix of a scheme, such as "
+                f"{next(tag for tag in counts if prefix_of(tag)[0])!r}, and others have none: "
+                f"{listed(others)}.",
+                hint="mend these tags, or take the prefixes off the others",
+            )
         if types:
             labels = (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
         else:

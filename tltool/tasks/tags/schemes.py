@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 OUTSIDE = "O"
 Scheme = Literal["IOB2", "IOB1", "BILOU", "BIOES", "classes"]
 _BEGIN_AND_INSIDE = {"B": "B", "I": "I", "L": "I", "E": "I", "U": "B", "S": "B"}
+_WRITTEN = "".join(_BEGIN_AND_INSIDE)
 
 
 class Entity(NamedTuple):
@@ -23,10 +24,10 @@ class Entity(NamedTuple):
     type: str
 
 
-def prefix_of(tag: str) -> tuple[str, str]:
+def prefix_of(tag: str, prefixes: str = "BI") -> tuple[str, str]:
     """The prefix of a tag and its type: ("B", "person"); ("", tag) where it has none."""
     prefix, dash, kind = tag.partition("-")
-    return (prefix, kind) if dash and kind and len(prefix) == 1 else ("", tag)
+    return (prefix, kind) if dash and kind and prefix in tuple(prefixes) else ("", tag)
 
 
 def found_scheme(rows: Iterable[Sequence[str]]) -> Scheme:
@@ -36,8 +37,8 @@ def found_scheme(rows: Iterable[Sequence[str]]) -> Scheme:
     """
     rows = [list(row) for row in rows]
     tags = {tag for row in rows for tag in row} - {OUTSIDE}
-    prefixes = {prefix_of(tag)[0] for tag in tags}
-    if not tags or not prefixes <= set(_BEGIN_AND_INSIDE):
+    prefixes = {prefix_of(tag, _WRITTEN)[0] for tag in tags}
+    if not tags or "" in prefixes:
         return "classes"
     if prefixes & {"L", "U"}:
         return "classes" if prefixes & {"E", "S"} else "BILOU"
@@ -69,7 +70,7 @@ def to_iob2(tags: Sequence[str], scheme: Scheme) -> list[str]:
     found: list[str] = []
     last = ("", "")
     for tag in tags:
-        prefix, kind = prefix_of(tag)
+        prefix, kind = prefix_of(tag, _WRITTEN)
         new = _BEGIN_AND_INSIDE.get(prefix, "")
         if scheme == "IOB1" and (last[0] == "" or last[1] != kind):
             new = "B"
