@@ -336,3 +336,30 @@ def test_segmentation_masks_of_cvat(tmp_path):
 def test_other_xml_is_refused(content, told, tmp_path):
     (tmp_path / "a.xml").write_text(content)
     assert told in faults(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize("size", [(10**8, 10**8), (-1, 4), (0, 0)])
+def test_sizes_that_no_picture_has_are_told(tmp_path, size):
+    (tmp_path / "a.xml").write_text(
+        "<annotations><labels><label><name>a</name></label></labels>"
+        f"<image name='a.png' width='{size[0]}' height='{size[1]}'/></annotations>"
+    )
+    assert f"there is no picture of {size[0]} x {size[1]} pixels" in faults(tmp_path / "a.xml")
+    coco(tmp_path / "a.json", images=[{"id": 1, "file_name": "a.png", "width": size[0],
+                                       "height": size[1]}])  # fmt: skip
+    assert f"there is no picture of {size[0]} x {size[1]} pixels" in faults(tmp_path / "a.json")
+
+
+def coco(file, *, images, annotations=()):
+    content = {"images": images, "annotations": list(annotations),
+               "categories": [{"id": 1, "name": "a"}]}  # fmt: skip
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("shape", [3, {"category_id": 1}, {"image_id": [1]}])
+def test_annotations_of_no_image_are_no_coco(tmp_path, shape):
+    picture = {"id": 1, "file_name": "a.png", "width": 4, "height": 4}
+    coco(tmp_path / "a.json", images=[picture], annotations=[shape])
+    assert "is no file of COCO's annotations" in faults(tmp_path / "a.json")
+    coco(tmp_path / "a.json", images=[picture, 7])
+    assert "a.json: image 2: cannot be used: TypeError" in faults(tmp_path / "a.json")

@@ -103,6 +103,10 @@ def test_pictures_are_no_masks():
     cell = np.arange(200, dtype=np.uint8)[None]
     with pytest.raises(BadValueError, match="200 different values"):
         MaskReader([cell], None)(cell)
+    colours = (np.arange(900) % 256).astype(np.uint8).repeat(3).reshape(30, 30, 3)
+    colours[..., 1] = np.arange(30)
+    with pytest.raises(BadValueError, match="the mask has 900 different values"):
+        MaskReader([colours], ClassTable.given({"a": "#000000", "b": "#ffffff"}))(colours)
 
 
 def test_faults_of_a_table_are_told_together():

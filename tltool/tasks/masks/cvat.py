@@ -14,7 +14,7 @@ from xml.sax import ContentHandler, SAXException, SAXParseException, parse
 
 from tltool.support.errors import DataError
 from tltool.tasks.masks.files import code_of, told
-from tltool.tasks.masks.shapes import Array, DrawnClasses, area_of, beside
+from tltool.tasks.masks.shapes import Array, DrawnClasses, area_of, beside, size_in
 from tltool.tasks.target import Layout
 from tltool.tasks.values import BadValueError
 
@@ -111,7 +111,7 @@ def cvat_layout(file: Path, known: Mapping[str, Any] | None) -> Layout:
         place = f"{file}:{image.line}"
         faults: list[str] = []
         try:
-            name, size = image.values["name"], _whole(image, "height", "width")
+            name, size = image.values["name"], size_in(image.values)
         except (LookupError, ValueError) as error:
             broken.append((place, str(_unusable(image, error))))
             continue

@@ -288,11 +288,7 @@ class MaskReader:
             raise scan
         assert table is not None, "a mask that was read has values"
         if table.found and len(table.names) > MOST_FOUND:
-            raise BadValueError(
-                f"the masks have {len(table.names):,} different values, too many to be classes: "
-                "are they pictures, or masks that were saved with loss (JPEG) or smoothed? "
-                "data.mask_classes says what is a class"
-            )
+            raise _too_many("the masks have", len(table.names))
         counts = [0] * len(table.names)
         strange = {}
         for value, pixels in scan.values.items():
@@ -331,6 +327,13 @@ def _found_table(scans: Sequence[_Scan], ignored: Code | None) -> ClassTable | N
     return ClassTable(names, codes, ignored, found=True)
 
 
+def _too_many(what: str, values: int) -> BadValueError:
+    return BadValueError(
+        f"{what} {values:,} different values, too many to be classes: are they pictures, or masks "
+        "that were saved with loss (JPEG) or smoothed? data.mask_classes says what is a class"
+    )
+
+
 def _key(cell: Any) -> Any:
     return cell if isinstance(cell, str | bytes) else id(cell)
 
@@ -341,6 +344,8 @@ def _scan(cell: Any, coloured: bool) -> _Scan:
     source = _source_of(cell)
     values, has_colours = _values_of(source, coloured)
     found, counts = np.unique(values, return_counts=True)
+    if len(found) > MOST_CLASSES + 1:  # all classes, and what is ignored
+        raise _too_many("the mask has", len(found))
     digest = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
     height, width = values.shape
     levels = dict(zip(found.tolist(), counts.tolist(), strict=True))

@@ -14,7 +14,14 @@ from tltool.support.files import is_of_system
 from tltool.support.words import natural_key
 from tltool.tasks.masks.cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
 from tltool.tasks.masks.label_studio import label_studio_layout
-from tltool.tasks.masks.shapes import DrawnClasses, area_of, beside
+from tltool.tasks.masks.shapes import (
+    DrawnClasses,
+    beside,
+    number_of_pixels,
+    pixels_of,
+    runs_of,
+    size_in,
+)
 from tltool.tasks.target import Layout
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
@@ -122,9 +129,12 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
     smaller one is on top.
     """
     try:
-        images, shapes = content["images"], content["annotations"]
+        images, shapes = list(content["images"]), content["annotations"]
         categories = sorted(content["categories"], key=lambda category: category["id"])
         names = {category["id"]: str(category["name"]) for category in categories}
+        by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+        for shape in shapes:
+            by_image[shape["image_id"]].append(shape)
     except (LookupError, TypeError) as error:
         raise DataError(
             f"{file} is no file of COCO's annotations: {type(error).__name__} {error}.",
@@ -133,24 +143,23 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
     if len(set(names.values())) < len(categories):
         raise DataError(f"{file}: its {len(categories)} categories need names of their own.")
     classes = DrawnClasses.of(file, names.values(), known)
-    by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    for shape in shapes:
-        by_image[shape.get("image_id")].append(shape)
     rows: list[tuple[Any, Any, str, str]] = []
     broken: list[tuple[str, str]] = []
-    for image in images:
-        place = f"{file}: image {image.get('id')}"
+    for number, image in enumerate(images, start=1):
+        place = f"{file}: image {image.get('id') if isinstance(image, dict) else number}"
         try:
             picture = beside(file, str(image["file_name"]))
-            size = int(image["height"]), int(image["width"])
+            size = size_in(image)
             areas = [
-                (classes.number(names[shape["category_id"]]), area_of(shape["segmentation"], size))
+                (classes.number(names[shape["category_id"]]), runs_of(shape["segmentation"], size))
                 for shape in by_image[image["id"]]
                 if shape.get("segmentation")
             ]
-        except (ValueError, LookupError, TypeError) as error:
+            # The largest first; and one alone is pixels at a time.
+            areas.sort(key=lambda area: -number_of_pixels(area[1]))
+            mask = classes.mask(((one, pixels_of(runs, size)) for one, runs in areas), size)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             broken.append((place, f"cannot be used: {type(error).__name__} {error}"))
             continue
-        areas.sort(key=lambda area: -int(area[1].sum()))
-        rows.append((picture, classes.mask(areas, size), place, ""))
+        rows.append((picture, mask, place, ""))
     return Layout(rows, broken, classes.codes)

@@ -24,6 +24,7 @@ else:
 
 BACKGROUND = "background"
 """The class of pixels on which nothing was drawn."""
+_MOST_PIXELS = 2**28  # What is read of a picture, too.
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,25 @@ def beside(file: Path, *names: str) -> str:
     return str(next(found, file.parent / names[0]))
 
 
+def size_in(values: Mapping[str, Any]) -> tuple[int, int]:
+    """The `height` and `width` that annotations say of a picture.
+
+    Raises:
+        LookupError, TypeError, ValueError: They are missing or can be of no picture.
+    """
+    height, width = int(values["height"]), int(values["width"])
+    if min(height, width) < 1 or height * width > _MOST_PIXELS:
+        raise ValueError(f"there is no picture of {width} x {height} pixels")
+    return height, width
+
+
 def area_of(segmentation: Any, size: tuple[int, int]) -> Array:
-    """The pixels of one annotation of COCO, bool (*size).
+    """The pixels of one annotation, bool (*size); see `runs_of` and `pixels_of`."""
+    return pixels_of(runs_of(segmentation, size), size)
+
+
+def runs_of(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """One annotation of COCO as packed run lengths, which take few bytes.
 
     Args:
         segmentation: Polygons (x, y, x, y, …), of which there are some in one list, or run
@@ -106,26 +124,36 @@ def area_of(segmentation: Any, size: tuple[int, int]) -> Array:
         size: Height and width of the picture.
 
     Raises:
-        ValueError: It is no such annotation of such a picture.
+        ValueError: It is no such annotation.
         DataError: pycocotools is not installed.
     """
-    import numpy as np
-
     coding = _coding()
     height, width = size
     if isinstance(segmentation, list):
         parts = coding.frPyObjects(list(_polygons(segmentation)), height, width)
-        packed = coding.merge(parts)
+        packed: dict[str, Any] = coding.merge(parts)
     elif isinstance(segmentation["counts"], list):
         packed = coding.frPyObjects(segmentation, height, width)
     else:
         packed = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
+    if tuple(packed["size"]) != size:
+        raise ValueError(f"an annotation has {tuple(packed['size'])} pixels, its image {size}")
+    return packed
+
+
+def number_of_pixels(runs: dict[str, Any]) -> int:
+    """Of what `runs_of` gives."""
+    return int(_coding().area(runs))
+
+
+def pixels_of(runs: dict[str, Any], size: tuple[int, int]) -> Array:
+    """The pixels of what `runs_of` gives, bool (*size)."""
+    import numpy as np
+
     with warnings.catch_warnings():
         # pycocotools 2.0.11 makes arrays in a way that NumPy 2 warns of.
         warnings.simplefilter("ignore", DeprecationWarning)
-        inside: Array = np.asarray(coding.decode(packed), bool)
-    if inside.shape != size:
-        raise ValueError(f"an annotation has {inside.shape} pixels, its image {size}")
+        inside: Array = np.asarray(_coding().decode(runs), bool)
     return inside
 
 
