@@ -66,6 +66,23 @@ def task_of_files(modality: Modality) -> str | None:
     return next(found, None)
 
 
+def task_of_texts() -> str:
+    """The task that reads rows of several texts without a label."""
+    return next(spec.name for spec in TASKS.values() if spec.of_texts)
+
+
+def are_numbers(cells: Sequence[Any]) -> bool:
+    """Whether labels look like numbers and not like classes."""
+    return _kind(cells) == "regression"
+
+
+def paired(task: str) -> str | None:
+    """The task for pairs of what a task reads one by one, where there is one."""
+    spec = TASKS[task]
+    pairs = (s.name for s in TASKS.values() if (s.modality, s.target) == ("text_pair", spec.target))
+    return next(pairs, None) if spec.modality == "text" else None
+
+
 def is_mark(cell: Any) -> bool:
     """Whether a cell says yes or no by 1 or 0."""
     return _text(cell) in {"0", "1"}

@@ -36,7 +36,10 @@ def found(path, **options):
     result = inspect_data(str(path), **options)
     assert result["problems"] == []
     recipe = result["recipe"]
-    examples = load_examples(DataSection.model_validate(recipe["data"]), TASKS[recipe["task"]])
+    section = DataSection.model_validate(recipe["data"])
+    inputs = section.input_columns
+    spec = TASKS[recipe["task"]].for_columns(inputs, section.label_column).of_rows(inputs)
+    examples = load_examples(section, spec)
     return recipe["task"], {k: v for k, v in recipe["data"].items() if k != "train"}, examples
 
 
@@ -110,6 +113,53 @@ def test_pairs_of_texts(tmp_path, header, label, task, fields):
     assert examples.inputs[1] == ("a man walks 1", "one walks 1")
 
 
+@pytest.mark.parametrize(
+    ("columns", "task", "fields"),
+    [
+        ("question,answer", None, {"input_columns": ["question", "answer"]}),
+        ("id,one,other", None, {"input_columns": ["one", "other"]}),
+        ("anchor,positive,negative", None, {"input_columns": ["anchor", "positive", "negative"]}),
+        ("one,other,like", "text-embedding",
+         {"input_columns": ["one", "other"], "label_column": "like"}),
+        ("question,answer,score", "text-embedding",
+         {"input_columns": ["question", "answer"], "label_column": "score"}),
+    ],
+)  # fmt: skip
+def test_texts_that_are_like_each_other(tmp_path, columns, task, fields):
+    names = columns.split(",")
+    cells = {"id": "{i}", "like": "0.{i}", "score": "0.{i}"}
+    rows = [",".join(cells.get(name, "{name} {i}").format(name=name, i=i) for name in names)
+            for i in range(40)]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join([columns, *rows, ""]))
+    kind, found_fields, examples = found(tmp_path / "a.csv", task=task)
+    assert (kind, found_fields) == ("text-embedding", fields)
+    texts = fields["input_columns"]
+    assert examples.inputs[1] == tuple(f"{name} 1" for name in texts)
+
+
+def test_both_readings_of_pairs_are_told(tmp_path):
+    rows = [f"one {i},other {i},0.{i}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["one,other,like", *rows, ""]))
+    result = inspect_data(str(tmp_path / "a.csv"))
+    assert result["recipe"]["task"] == "text-pair-regression"
+    (remark,) = result["remarks"]
+    assert "set task: text-embedding and data.input_columns: [one, other]" in remark
+    rows = [f"title {i},text {i},{WORDS[i % 3]}" for i in range(40)]
+    (tmp_path / "b.csv").write_text("\n".join(["title,text,label", *rows, ""]))
+    result = inspect_data(str(tmp_path / "b.csv"))
+    assert result["recipe"]["task"] == "text-classification"
+    (remark,) = result["remarks"]
+    assert "task: text-pair-classification and data.input_columns: [title, text]" in remark
+
+
+def test_words_of_a_split_column_that_are_none_are_told(tmp_path):
+    rows = [f"text {i},{WORDS[i % 3]},{'holdout' if i % 5 else 'train'}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label,split", *rows, ""]))
+    result = inspect_data(str(tmp_path / "a.csv"))
+    assert "split_column" not in result["recipe"]["data"]
+    assert "'holdout' beside train, which is no split" in result["remarks"][0]
+
+
 def test_an_array_of_json_with_named_columns_is_a_table_of_tagged_texts(tmp_path):
     rows = [{"w": words, "t": tags} for words, tags in zip(TOKENS, TAGS, strict=True)]
     (tmp_path / "a.json").write_text(json.dumps(rows))
@@ -139,6 +189,10 @@ def test_what_cannot_be_guessed_is_asked_for(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n" + "\n".join(f"{i},{i}" for i in range(9)) + "\n")
     with pytest.raises(DataError, match="no column looks like texts or images"):
         inspect_data(str(tmp_path / "a.csv"))
+    for text, told in (("", "is empty"), ("text,label\n", "has no rows")):
+        (tmp_path / "c.csv").write_text(text)
+        with pytest.raises(DataError, match=told):
+            inspect_data(str(tmp_path / "c.csv"))
     (tmp_path / "b.xls").write_text("x")
     with pytest.raises(DataError, match="neither a folder nor a table"):
         inspect_data(str(tmp_path / "b.xls"))

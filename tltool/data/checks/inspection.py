@@ -44,7 +44,16 @@ from tltool.data.splits import split_examples
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
 from tltool.support.files import size_of
-from tltool.tasks.guess import is_mark, known_task, likely_task, task_of_files
+from tltool.support.words import listed
+from tltool.tasks.guess import (
+    are_numbers,
+    is_mark,
+    known_task,
+    likely_task,
+    paired,
+    task_of_files,
+    task_of_texts,
+)
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, Modality, TaskSpec
 from tltool.tasks.values import BadValueError, as_text, is_missing
 
@@ -67,6 +76,12 @@ _PAIR_NAMES = (
     *(("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2")),
     *(("query", "passage"), ("query", "document"), ("question", "sentence")),
 )
+# Texts that are like each other, of rows without a label.
+_LIKE_NAMES = (
+    *(("anchor", "positive"), ("query", "positive"), ("question", "answer"), ("query", "answer")),
+    *_PAIR_NAMES,
+)
+_UNLIKE_NAMES = ("negative", "hard_negative", "wrong")
 _MASK_NAMES = ("mask", "annotation", "segmentation", "label")
 _PICTURES = {"images", "image files"}
 _SPLIT_NAMES = ("split", "set", "subset", "partition", "fold")
@@ -225,7 +240,11 @@ def _looked_at(
         spec = TASKS[task] if task else None
         fields, likely = _guess(columns, table, section, spec, beside=folder is not None)
         task = task or likely
-        remarks = list(_group_remarks(columns, section))
+        remarks = [
+            *_reading_remarks(columns, fields, task),
+            *_split_remarks(columns, section),
+            *_group_remarks(columns, section),
+        ]
     number = len(files) or (1 if table else 0)
     told = _format_of(table, folder)
     return _Looked(task, told, files or found, number, fields, columns, remarks)
@@ -254,8 +273,9 @@ def _read(
     task: str, source: str, fields: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Reads, checks and divides the data as a training would; what cannot be used is told."""
-    spec = TASKS[task]
     section = DataSection.model_validate({"train": source, **fields, "on_error": "skip"})
+    inputs = section.input_columns
+    spec = TASKS[task].for_columns(inputs, section.label_column).of_rows(inputs)
     try:
         examples = load_examples(section, spec)
         if spec.modality == "image":
@@ -306,7 +326,7 @@ def _columns(path: Path, section: DataSection) -> list[_Column]:
     text = text_options(section)
     names = column_names(path, **text)
     if not names:
-        raise DataError(f"{path}: its first row has no columns.")
+        raise DataError(f"{path} is empty, or its first row has no columns.")
 
     def cells(*wanted: str) -> Iterator[tuple[Any, ...]]:
         columns = Columns(wanted[0], wanted[1:], several=True, picture=lambda cell: cell)
@@ -337,6 +357,8 @@ def _guess(
     Raises:
         DataError: No column looks like inputs or like labels.
     """
+    if not any(column.cells for column in columns):
+        raise DataError(f"{table} has no rows that can be read.")
     fields: dict[str, Any] = {}
     named = {column.name: column for column in columns}
     modality: Modality | None = None if spec is None else spec.modality
@@ -369,12 +391,61 @@ def _guess(
         if files.name != TASKS[likely].target.label_column:
             fields["label_column"] = files.name
         return fields, likely
+    texts = _like_texts(columns, section) if spec is None or spec.of_texts else ()
+    if texts and (not cells or (spec is not None and are_numbers(cells))):
+        return _of_texts(texts, others, section, spec, fields, labels)
     if not cells:
         raise DataError(
             f"{table}: no column looks like labels; its columns are {', '.join(named)}.",
             hint="name it: data.label_column",
         )
     return {**fields, **labels}, likely_task(modality, cells)
+
+
+def _like_texts(columns: Sequence[_Column], section: DataSection) -> Sequence[str]:
+    """The columns of texts that are like each other in a row, two or with one unlike; or none."""
+    if section.input_columns or section.input_column:
+        return section.input_columns or ()
+    texts = [column for column in columns if column.kind == "texts"]
+    written = {column.name.strip().lower(): column.name for column in reversed(texts)}
+    for pair in _LIKE_NAMES:
+        if all(name in written for name in pair):
+            unlike = [written[name] for name in _UNLIKE_NAMES if name in written]
+            return [*(written[name] for name in pair), *unlike[:1]]
+    return [column.name for column in texts[:2]] if len(texts) > 1 else ()
+
+
+def _of_texts(
+    texts: Sequence[str],
+    others: Sequence[_Column],
+    section: DataSection,
+    spec: TaskSpec | None,
+    fields: Mapping[str, Any],
+    labels: Mapping[str, Any],
+) -> tuple[dict[str, Any], str]:
+    """The fields and the task of rows of several texts, without a label or with a number."""
+    found = {key: value for key, value in fields.items() if key == "split_column"}
+    found["input_columns"] = list(texts)
+    number = next(filter(_is_measured, others), None) if len(texts) == 2 else None
+    if labels or section.label_column:
+        found |= labels or {"label_column": section.label_column}
+    elif number is not None:
+        found["label_column"] = number.name
+    if spec is None and "label_column" in found and number is not None:
+        return found, likely_task("text_pair", number.values)
+    return found, task_of_texts()
+
+
+def _is_measured(column: _Column) -> bool:
+    """Whether it holds numbers that are no mere counting of the rows."""
+    texts = column.texts
+    return (
+        bool(texts)
+        and all(map(_is_number, texts))
+        and (
+            1 < len(set(texts)) < len(texts) or any(not float(text).is_integer() for text in texts)
+        )
+    )
 
 
 def _columns_of(names: Iterable[str], named: Mapping[str, _Column]) -> list[_Column]:
@@ -483,6 +554,48 @@ def _preferred(columns: Iterable[_Column], names: Sequence[str]) -> _Column | No
     """The column with the first of some names that there is."""
     known = {column.name.strip().lower(): column for column in reversed(list(columns))}
     return next((known[name] for name in names if name in known), None)
+
+
+def _reading_remarks(
+    columns: Sequence[_Column], fields: Mapping[str, Any], task: str
+) -> Iterator[str]:
+    """How else the columns can be read."""
+    spec = TASKS[task]
+    named = {column.name: column for column in columns}
+    label = named.get(fields.get("label_column", spec.target.label_column))
+    if spec.modality == "text_pair" and label is not None and are_numbers(label.values):
+        names = ", ".join(fields.get("input_columns", INPUT_COLUMNS["text_pair"]))
+        yield (
+            f"{task} gives the number. For vectors of texts that are the nearer the larger it is, "
+            f"set task: {task_of_texts()} and data.input_columns: [{names}]."
+        )
+    if (pairs := paired(task)) and "input_columns" not in fields:
+        own = fields.get("input_column", INPUT_COLUMNS["text"][0])
+        others = [column.name for column in columns
+                  if column is not label and _mostly_differs(column)]  # fmt: skip
+        if own in others and len(others) == 2:
+            yield (
+                f"Of two columns of texts {own!r} is read. If each row is a pair of them, set "
+                f"task: {pairs} and data.input_columns: [{', '.join(others)}]."
+            )
+
+
+def _mostly_differs(column: _Column) -> bool:
+    return column.kind == "texts" and 2 * len(set(column.texts)) > len(column.texts)
+
+
+def _split_remarks(columns: Sequence[_Column], section: DataSection) -> Iterator[str]:
+    """Of a column that would say the splits, but for some of its words."""
+    found = _preferred(columns, _SPLIT_NAMES)
+    if section.split_column or found is None:
+        return
+    words = {text.strip() for text in found.texts}
+    unknown = sorted(word for word in words if split_named(word) is None)
+    if unknown and any(split_named(word) == "train" for word in words):
+        yield (
+            f"The column {found.name!r} says {listed(unknown, 5)} beside train, which is no split: "
+            "name the parts train, validation and test for data.split_column."
+        )
 
 
 def _group_remarks(columns: Sequence[_Column], section: DataSection) -> Iterator[str]:
