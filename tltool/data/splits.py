@@ -12,7 +12,6 @@ from tltool.data.checks.fingerprints import duplicate_keys, each_duplicate_key, 
 from tltool.data.examples import Examples
 from tltool.support.errors import DataError
 from tltool.support.words import listed, natural_key
-from tltool.tasks.stratify import by_groups
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 5
@@ -69,7 +68,8 @@ def split_examples(
         groups = _groups(rows, seed)
         if rows.groups:
             strata = examples.kind.strata(rows.targets)
-            parts = by_groups(strata, [group.rows for group in groups], fractions)
+            members = [group.rows for group in groups]
+            parts = examples.kind.divide_groups(rows.targets, members, fractions)
             _tell_uneven(strata, groups, parts, fractions)
         else:
             sizes = [len(group.rows) for group in groups]
@@ -152,27 +152,31 @@ def _groups(examples: Examples, seed: int) -> list[_Group]:
     """The groups of rows that stay together in the order of the seed."""
     groups = []
     keys = duplicate_keys(examples)
-    for rows in _joined(keys, examples.groups or examples.kind.linked(examples.inputs)):
+    for rows in _joined(keys, examples.groups, examples.kind.linked(examples.inputs)):
         rank = _rank(seed, min(keys[row] for row in rows)).hexdigest()
         # Duplicates that disagree are filed under the first of their targets.
         groups.append(_Group(tuple(rows), rank, min(examples.targets[row] for row in rows)))
     return sorted(groups, key=lambda group: group.rank)
 
 
-def _joined(keys: Sequence[str], groups: Sequence[str]) -> list[list[int]]:
-    """The rows that have a key or a group in common, also through others."""
+def _joined(*ties: Sequence[str]) -> list[list[int]]:
+    """The rows that have one of some ties in common, also through others.
+
+    Args:
+        ties: Names of each row, the same for rows that are tied; or nothing for no ties.
+    """
     first: dict[tuple[int, str], int] = {}
-    parent = list(range(len(keys)))
+    parent = list(range(max(map(len, ties))))
 
     def root(row: int) -> int:
         while parent[row] != row:
             parent[row] = row = parent[parent[row]]
         return row
 
-    for kind, names in enumerate((keys, groups)):
+    for kind, names in enumerate(ties):
         for row, name in enumerate(names):
             parent[root(row)] = root(first.setdefault((kind, name), row))
-    return list(groups_of([str(root(row)) for row in range(len(keys))]).values())
+    return list(groups_of([str(root(row)) for row in range(len(parent))]).values())
 
 
 def _tell_uneven(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
 from tltool.tasks.reports import Picture, Score, Table
-from tltool.tasks.stratify import by_strata, evenly_spaced, group_folds, in_turns
+from tltool.tasks.stratify import by_groups, by_strata, evenly_spaced, group_folds, in_turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -333,6 +333,22 @@ class Target(ABC):
             DataError: A stratum has too few groups to be in every part; names all such.
         """
         return by_strata(cls.strata(targets), sizes, shares)
+
+    @classmethod
+    def divide_groups(
+        cls, targets: Sequence[Any], groups: Sequence[Sequence[int]], shares: Mapping[str, float]
+    ) -> list[str | None]:
+        """As `divide`, where the data says what must stay together; see `by_groups`.
+
+        Args:
+            targets: Of the rows.
+            groups: The rows of each group, in the order of the draw.
+            shares: As for `divide`.
+
+        Raises:
+            DataError: There are too few groups for a part to have one.
+        """
+        return by_groups(cls.strata(targets), groups, shares)
 
     @classmethod
     def linked(cls, inputs: Sequence[Any]) -> Sequence[str]:

@@ -175,6 +175,17 @@ def test_the_texts_of_a_row_stay_together():
         assert not set(truth[fitted, 0]) & set(truth[scored, 0])
 
 
+def test_the_rows_of_an_anchor_stay_together_where_rows_have_groups_too():
+    rows = [(f"one {n // 2}", f"other {n}") for n in range(60)]
+    found = replace(examples(rows), groups=[f"group {(n + 1) // 2}" for n in range(20)]
+                    + [f"own {n}" for n in range(20, 60)])  # fmt: skip
+    divided = split_examples(found, validation_fraction=0.1, test_fraction=0.2, seed=0)
+    for ties in ([row[0] for row in rows], found.groups):
+        parts = {(tie, split) for tie, split in zip(ties, divided.splits, strict=True)}
+        assert len(parts) == len(set(ties))
+    assert {"train", "validation", "test"} == set(divided.splits)
+
+
 def test_numbers_are_divided_by_their_size_and_rows_may_share_a_text():
     rows = [("one", f"other {n}") for n in range(100)]
     found = examples(rows, ScoredPairTarget, [float(n) for n in range(100)])

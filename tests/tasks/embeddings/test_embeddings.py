@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def test_what_is_held_out_of_a_class_are_two_rows_or_none():
     assert held["few"] == []
     assert sorted(held["odd"]) == ["test", "test", "validation", "validation"]
     assert sorted(held["many"]) == ["test"] * 4 + ["validation"] * 4
+
+
+def test_groups_of_one_class_are_held_out_two_by_two():
+    targets = [f"class {number // 20}" for number in range(100)]
+    groups = [[number] for number in range(100)]
+    parts = EmbeddingTarget.divide_groups(targets, groups, {"test": 0.2})
+    held = Counter(t for t, p in zip(targets, parts, strict=True) if p)
+    assert set(held.values()) == {4}
+    assert len(held) == 5
+    both = [[i, i + 1] for i in range(0, 40, 2)]
+    parts = EmbeddingTarget.divide_groups(["a", "b"] * 20, both, {"test": 0.2})
+    assert parts.count("test") == 4
 
 
 def test_recall_and_precision_of_rows_in_a_known_order():

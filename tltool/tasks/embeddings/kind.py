@@ -164,6 +164,15 @@ class EmbeddingTarget(Target):
                 parts[group] = part
         return parts
 
+    @classmethod
+    def divide_groups(
+        cls, targets: Sequence[Any], groups: Sequence[Sequence[int]], shares: Mapping[str, float]
+    ) -> list[str | None]:
+        """As `divide`, where each group is of one class; others stay what they are."""
+        if any(len({targets[row] for row in rows}) > 1 for rows in groups):
+            return super().divide_groups(targets, groups, shares)
+        return cls.divide([targets[rows[0]] for rows in groups], list(map(len, groups)), shares)
+
     def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
         """Stratified by class."""
         return stratified_folds(truth, at_least_two_folds(count), seed)
