@@ -78,10 +78,11 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
 
 def test_a_model_that_gives_no_vectors_is_refused(tmp_path):
     class Classifier:
-        task = Task(TASKS["text-classification"], ClassTarget(("a", "b")))
+        task = Task(TASKS["text-pair-classification"], ClassTarget(("a", "b")))
 
-    with pytest.raises(DataError, match="gives no vectors"):
+    with pytest.raises(DataError, match="gives no vectors") as caught:
         Embedder.load(Classifier())
+    assert "task=text-embedding" in caught.value.hint
 
 
 class Cloud:

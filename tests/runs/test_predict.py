@@ -12,13 +12,14 @@ import pytest
 import tiny
 
 from tltool.data.checks import doctor
+from tltool.data.images.kept import kept_image
 from tltool.data.images.preprocessor import decode_image
 from tltool.data.reading.assemble import usable
 from tltool.data.reading.folders import file_row
-from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.rows import Broken, Row, broken_file
 from tltool.evaluation.evaluate import format_rows, prediction_columns, write_predictions
 from tltool.recipe.recipe import DataSection
-from tltool.runs.predict import Predictions, collect_inputs
+from tltool.runs.predict import Predictions, _name_for, collect_inputs
 from tltool.support.errors import DataError
 from tltool.support.progress import PlainProgress
 from tltool.tasks.classes import ClassTarget
@@ -185,6 +186,29 @@ def test_rows_name_the_best_class_and_keep_the_top_ones():
     assert "target" not in found[0]
     (row,) = predicted(texts("yes"), top=2)[0]
     assert list(row["probabilities"].items()) == [("positive", 0.7), ("negative", 0.2)]
+
+
+def test_pictures_in_tables_and_archives_are_named_by_their_place(images):
+    file = next(path for path in images.rglob("*") if path.is_file())
+    kept = str(kept_image(file.read_bytes()))
+    items = [Row(kept, None, "cats.parquet: row 3"), Row(str(file), None, "rows.csv:2")]
+    rows, _ = predicted(items, Task(TASKS["image-classification"], ClassTarget(LABELS)))
+    assert [row["input"] for row in rows] == ["cats.parquet: row 3", str(file)]
+    assert str(broken_file("a.tar: 0001", kept, "damaged")) == "a.tar: 0001: damaged"
+
+
+@pytest.mark.parametrize(
+    ("origin", "value", "name"),
+    [
+        ("photos/cat.jpg", "photos/cat.jpg", "cat"),
+        ("rows.csv:3", "photos/cat.jpg", "cat"),
+        ("data/cats.parquet: row 3", "data/cats.parquet: row 3", "cats-row-3"),
+        ("cats.tar: day/0001", "cats.tar: day/0001", "cats-day-0001"),
+        ("rows.csv:3", "rows.csv:3", "rows-3"),
+    ],
+)
+def test_files_of_predictions_are_named_as_their_inputs(origin, value, name):
+    assert _name_for(origin, value) == name
 
 
 def test_broken_inputs_keep_their_place_and_say_why():

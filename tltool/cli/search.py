@@ -93,7 +93,9 @@ def search(
                 {
                     "similarity": f"{near['similarity']:.3f}",
                     "origin": near["origin"],
-                    **({} if near["input"] == near["origin"] else {"text": near["input"][:_SHOWN]}),
+                    **(
+                        {} if near["input"] == near["origin"] else {"input": near["input"][:_SHOWN]}
+                    ),
                 }
                 for near in query["neighbours"]
             ],

@@ -14,6 +14,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from tltool.data.examples import Examples
+from tltool.data.images.kept import is_kept
 from tltool.support.errors import EvaluationError
 from tltool.support.files import atomic_path
 from tltool.support.items import shape_fits
@@ -93,7 +94,8 @@ def with_units(metrics: Mapping[str, Any], target: Target) -> dict[str, Any]:
 class PredictionRows(Sequence[dict[str, Any]]):
     """One row an example, labelled or not, in their order; each is made when it is asked for.
 
-    Rows have `origin`, `input` (text, path, or both texts by name), `target` (or None) and
+    Rows have `origin`, `input` (text, path, or both texts by name; the origin of pictures in
+    tables and archives), `target` (or None) and
     `prediction`; with labels also `probabilities` (by name), or of very many
     the `best`, and `confidence` where there is one class.
 
@@ -130,7 +132,7 @@ class PredictionRows(Sequence[dict[str, Any]]):
     def __getitem__(self, index: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
-        value, target = self._examples.inputs[index], self._examples.targets[index]
+        value, target = input_of(self._examples, index), self._examples.targets[index]
         return {
             "origin": self._examples.origins[index],
             "input": _shown(value),
@@ -144,6 +146,14 @@ def prediction_columns(task: Task) -> list[str]:
     usual = INPUT_COLUMNS[task.spec.modality]
     value = _shown("" if len(usual) == 1 else ("", ""))
     return [*_flat({"origin": "", "input": value} | task.target.row(task.target.blank)), "error"]
+
+
+def input_of(examples: Examples, row: int) -> Any:
+    """The input of a row as a user knows it: of a picture that is no file, where it is."""
+    value = examples.inputs[row]
+    if examples.modality == "image" and isinstance(value, str) and is_kept(value):
+        return examples.origins[row]
+    return value
 
 
 def _shown(value: Any) -> Any:
@@ -225,7 +235,7 @@ def _mistake(row: int, outputs: np.ndarray, examples: Examples, target: Target) 
     predicted, confidence = target.mistake(row, outputs, examples.targets)
     return Mistake(
         origin=examples.origins[row],
-        excerpt=excerpt(examples.inputs[row]),
+        excerpt=excerpt(input_of(examples, row)),
         true=examples.targets[row],
         predicted=predicted,
         confidence=confidence,

@@ -46,7 +46,7 @@ class Neighbour:
     Attributes:
         similarity: Cosine with the query, -1..1.
         origin: Where the row came from: a file, or a file and line.
-        input: The text, or the path of the image.
+        input: The text, or the path of the image; its origin where that is no file.
     """
 
     similarity: float
@@ -88,7 +88,7 @@ class Embedder:
         if not task.target.program().vectors:
             raise DataError(
                 f"The model is for {task.spec.name}, which gives no vectors to search by.",
-                hint=f"train one with task={task.spec.modality}-embedding",
+                hint=f"train one with task={task.spec.backbone_modality}-embedding",
             )
         if isinstance(model, Artifact):
             artifact = model
@@ -103,11 +103,17 @@ class Embedder:
     def rows(
         self, inputs: Sequence[str], section: DataSection, on_error: OnError, progress: Progress
     ) -> tuple[list[dict[str, Any]], list[Broken]]:
-        """Rows with `origin`, `input` and `prediction`, and what could not be used."""
+        """Rows with `origin`, `input` and `prediction`, float32, and what could not be used."""
+        import numpy as np
+
         items = collect_inputs(inputs, self.task.spec.modality, section)
         found = Predictions(items, self._outputs, self.task, encoding=section.encoding,
                             on_error=on_error, progress=progress)  # fmt: skip
-        rows = [row for row in found if row["prediction"] is not None]
+        rows = [
+            {**row, "prediction": np.asarray(row["prediction"], np.float32)}
+            for row in found
+            if row["prediction"] is not None
+        ]
         return rows, found.broken
 
 
@@ -153,7 +159,7 @@ def build_index(
     rows, broken = embedder.rows(named, section or embedder.section, on_error, progress)
     if not rows:
         raise DataError(f"None of {len(broken)} inputs can be used.", hint=str(broken[0]))
-    vectors = np.array([row["prediction"] for row in rows], np.float32)
+    vectors = np.stack([row["prediction"] for row in rows])
     about = {
         "version": VERSION,
         "model": embedder.name,

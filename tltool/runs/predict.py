@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -236,15 +237,11 @@ class Predictions:
         return found
 
     def _write_file(self, row: dict[str, Any], output: Any) -> None:
-        """Writes the file of a prediction, named as its input, and names it in the row.
-
-        What is read from the cache, such as a TIFF, is named as the file that it comes from.
-        """
+        """Writes the file of a prediction, named as its input, and names it in the row."""
         target = self._task.target
         if self._files is None or (content := target.file_of(output)) is None:
             return
-        origin = Path(row["origin"])
-        plain = (origin if exists(origin) else Path(row["input"])).stem or "input"
+        plain = _name_for(row["origin"], row["input"]) or "input"
         names = (f"{plain}{'' if n == 1 else f'-{n}'}.png" for n in itertools.count(1))
         name = next(name for name in names if name not in self._names)
         self._names.add(name)
@@ -253,6 +250,15 @@ class Predictions:
             temporary.write_bytes(content)
         row[target.file_column] = str(self._files / name)
         self.files_written += 1
+
+
+def _name_for(origin: str, value: str) -> str:
+    """The name, without suffix, of a file that belongs to an input."""
+    if value != origin or exists(Path(origin)) or ":" not in origin:
+        return Path(origin if exists(Path(origin)) else value).stem
+    # A picture within a table or an archive: `a.parquet: row 3`.
+    file, _, place = origin.rpartition(":")
+    return "-".join([Path(file).stem, *re.findall(r"\w+", place)])
 
 
 def _in_order(

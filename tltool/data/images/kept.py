@@ -26,6 +26,7 @@ from tltool.support.errors import DataError, first_line
 from tltool.support.files import cache_dir
 from tltool.tasks.values import BadValueError
 
+_FOLDER = "images"
 TIFF_SUFFIXES = (".tif", ".tiff")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BLACK_IS_HIGHEST, _PLANES_APART = 0, 2
@@ -51,7 +52,7 @@ def kept_image(content: bytes) -> Path:
         what = f"not an image but {foreign_format(content)}" if content else "empty (0 bytes)"
         raise BadValueError(f"what should be the image is {what}")
     digest = hashlib.sha256(content).hexdigest()
-    target = cache_dir() / "images" / digest[:2] / f"{digest}.{form.lower()}"
+    target = cache_dir() / _FOLDER / digest[:2] / f"{digest}.{form.lower()}"
     try:
         # A power cut can leave a name without its bytes.
         if not target.is_file() or not target.stat().st_size:
@@ -59,6 +60,11 @@ def kept_image(content: bytes) -> Path:
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror}.") from error
     return target
+
+
+def is_kept(path: str) -> bool:
+    """Whether a picture is one that `kept_image` wrote, whose path tells a user nothing."""
+    return path.startswith(f"{cache_dir() / _FOLDER}{os.sep}")
 
 
 def _write(target: Path, content: bytes) -> None:

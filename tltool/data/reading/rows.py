@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tltool.data.examples import Split
+from tltool.data.images.kept import is_kept
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.items import CHANNELS
@@ -48,8 +49,8 @@ class Broken(NamedTuple):
 
 
 def broken_file(origin: str, path: str, reason: str) -> Broken:
-    """A row whose file cannot be used: names the file where the row itself is not the file."""
-    return Broken(origin, reason if origin == path else f"{path}: {reason}")
+    """A row whose file cannot be used: names a file of the user's that the row only refers to."""
+    return Broken(origin, reason if origin == path or is_kept(path) else f"{path}: {reason}")
 
 
 def settle(broken: Sequence[Broken], on_error: OnError, *, what: str = "rows") -> tuple[str, ...]:
