@@ -68,6 +68,11 @@ def test_what_vectors_and_contrast_do_not_allow_is_told(task, values, paths):
          "training.tokens_per_batch"),
         ("text-embedding", {"input_columns": ["a", "b"], "label_column": "c"}, {"ranking": 1.0},
          "training.ranking"),
+        ("text-embedding", {"input_columns": ["a", "b"], "label_column": "b"}, {},
+         "data.label_column"),
+        ("text-pair-regression", {"input_columns": ["a", "a"]}, {}, "data.input_columns"),
+        ("text-classification", {"label_column": "text"}, {}, "data.label_column"),
+        ("text-classification", {"split_column": "label"}, {}, "data.split_column"),
     ],
 )  # fmt: skip
 def test_what_rows_of_texts_do_not_allow_is_told(task, data, training, path):

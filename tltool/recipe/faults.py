@@ -263,6 +263,7 @@ def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
             _shown(data[wrong]),
             hint=f"use data.{right}",
         )
+    yield from _columns_of_two_things(data, spec)
     columns = data.get("label_columns")
     if columns is not None and not spec.target.many_columns:
         yield Fault(
@@ -276,6 +277,24 @@ def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
                 if other.modality == spec.modality and other.target.many_columns
             ),
         )
+
+
+def _columns_of_two_things(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    """A column that is read as two inputs, as input and label, or the like."""
+    labels = {"data.label_column": data.get("label_column") or spec.target.label_column}
+    if data.get("label_columns"):
+        labels = {"data.label_columns": data["label_columns"]}
+    inputs = (INPUT_COLUMNS[spec.of_rows(None).modality], "data.input_column")
+    for key in ("input_column", "input_columns"):
+        inputs = (data[key], f"data.{key}") if data.get(key) else inputs
+    known: dict[str, str] = {}
+    for path, names in {inputs[1]: inputs[0], **labels,
+                        "data.split_column": data.get("split_column")}.items():  # fmt: skip
+        for name in names if isinstance(names, list | tuple) else (names,):
+            if isinstance(name, str) and name and name in known:
+                yield Fault(path, f"the column is named by {known[name]} already", _shown(name),
+                            hint="name each column once")  # fmt: skip
+            known[str(name)] = path
 
 
 def _budget_faults(budget: Any, backbone: Mapping[str, Any], modality: str) -> Iterator[Fault]:
