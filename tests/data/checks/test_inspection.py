@@ -198,6 +198,18 @@ def test_what_cannot_be_guessed_is_asked_for(tmp_path):
         inspect_data(str(tmp_path / "b.xls"))
 
 
+def test_damage_of_a_file_is_told(tmp_path):
+    table = pa.table({"text": [f"some text {i}" for i in range(50)], "label": ["a", "b"] * 25})
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    (tmp_path / "b.arrow").write_bytes((tmp_path / "a.arrow").read_bytes()[:600])
+    with pytest.raises(DataError, match="is not a readable Arrow file"):
+        inspect_data(str(tmp_path / "b.arrow"))
+
+
 def test_the_command(tmp_path):
     rows = [f"a {WORDS[i % 3]} one {i},{WORDS[i % 3]}" for i in range(60)]
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows, ""]))

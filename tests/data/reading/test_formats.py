@@ -238,6 +238,11 @@ def test_workbooks(tmp_path, caplog):
     assert "there is no column 'stars'" in refused(path, label_column="stars").message
     write(tmp_path / "b.xlsx", "x")
     assert "not a readable workbook" in refused(tmp_path / "b.xlsx").message
+    charts = type(book)()
+    charts.create_chartsheet("chart")
+    charts.remove(charts.active)
+    charts.save(tmp_path / "c.xlsx")
+    assert "c.xlsx" in refused(tmp_path / "c.xlsx").message
 
 
 def write_tar(path: Path, files: dict[str, bytes]) -> Path:

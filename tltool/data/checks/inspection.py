@@ -335,10 +335,14 @@ def _columns(path: Path, section: DataSection) -> list[_Column]:
                 yield (row.input, *row.label)
 
     if table_suffix(path) in SHARD_SUFFIXES:  # not all of their columns can be read
-        found = []
+        found, faults = [], []
         for name in names:
-            with suppress(DataError):
+            try:
                 found.append(_Column(name, [row[0] for row in cells(name)]))
+            except DataError as fault:
+                faults.append(fault)
+        if faults and not found:
+            raise faults[0]
         return found
     rows = list(cells(*names))
     return [_Column(name, [row[i] for row in rows]) for i, name in enumerate(names)]

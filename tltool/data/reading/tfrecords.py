@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,14 @@ def _items(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
                 yield f"{path}: record {number}", item or "not a tf.train.Example with features"
     except tf.errors.OpError as error:
         raise DataError(
-            f"{path} is not a readable TFRecord file: record {number + 1}: {first_line(error)}.",
+            f"{path} is not a readable TFRecord file: record {number + 1}: {_reason(error)}.",
             hint="it must not be compressed",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, without where in TensorFlow that was found."""
+    return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", first_line(error))
 
 
 def _value(feature: Any) -> Any:

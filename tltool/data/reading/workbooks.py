@@ -61,8 +61,11 @@ def _lines(path: Path) -> Iterator[Iterator[Sequence[Any]]]:
         ) from None
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (OSError, BadZipFile, KeyError, ValueError, SyntaxError) as error:
+    # openpyxl has no error of its own for some damage, nor for a workbook of charts alone.
+    except (OSError, BadZipFile, KeyError, ValueError, SyntaxError, AttributeError) as error:
         raise DataError(f"{path} is not a readable workbook: {first_line(error)}.") from error
+    if not book.worksheets:
+        raise DataError(f"{path} has no sheet of cells.")
     first, *others = book.worksheets
     if others:
         number = len(others) + 1

@@ -288,7 +288,7 @@ class MaskReader:
             raise scan
         assert table is not None, "a mask that was read has values"
         if table.found and len(table.names) > MOST_FOUND:
-            raise _too_many("the masks have", len(table.names))
+            raise _too_many(f"the masks have {len(table.names):,}")
         counts = [0] * len(table.names)
         strange = {}
         for value, pixels in scan.values.items():
@@ -327,10 +327,10 @@ def _found_table(scans: Sequence[_Scan], ignored: Code | None) -> ClassTable | N
     return ClassTable(names, codes, ignored, found=True)
 
 
-def _too_many(what: str, values: int) -> BadValueError:
+def _too_many(what: str) -> BadValueError:
     return BadValueError(
-        f"{what} {values:,} different values, too many to be classes: are they pictures, or masks "
-        "that were saved with loss (JPEG) or smoothed? data.mask_classes says what is a class"
+        f"{what} different values, too many to be classes: are they pictures, or masks that were "
+        "saved with loss (JPEG) or smoothed? data.mask_classes says what is a class"
     )
 
 
@@ -344,8 +344,9 @@ def _scan(cell: Any, coloured: bool) -> _Scan:
     source = _source_of(cell)
     values, has_colours = _values_of(source, coloured)
     found, counts = np.unique(values, return_counts=True)
-    if len(found) > MOST_CLASSES + 1:  # all classes, and what is ignored
-        raise _too_many("the mask has", len(found))
+    most = MOST_CLASSES + 1  # all classes, and what is ignored
+    if len(found) > most:
+        raise _too_many(f"the mask has more than {most}")
     digest = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
     height, width = values.shape
     levels = dict(zip(found.tolist(), counts.tolist(), strict=True))

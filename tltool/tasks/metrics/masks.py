@@ -121,10 +121,10 @@ def mask_metrics(kept: Array, labels: Sequence[str]) -> dict[str, Any]:
     sums = np.stack([kept[name] for name in ("hits", "true", "predicted")], 1).astype(np.float64)
     plain = [name == _PLAIN for name in labels]
     values = _scores(sums.sum(axis=0), plain)
-    draws = np.random.default_rng(0).multinomial(
-        len(kept), np.full(len(kept), 1 / len(kept)), size=RESAMPLES
-    )
-    resampled = np.tensordot(draws, sums, axes=1)
+    rng, share = np.random.default_rng(0), np.full(len(kept), 1 / len(kept))
+    # One draw after the other: all of them take 8 kB for each picture.
+    resampled = [np.tensordot(rng.multinomial(len(kept), share), sums, axes=1)
+                 for _ in range(RESAMPLES)]  # fmt: skip
     intervals = {
         f"{name}_interval": _interval([_scores(one, plain)[name] for one in resampled])
         for name in values
