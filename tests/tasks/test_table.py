@@ -200,6 +200,13 @@ def test_several_columns_are_for_several_labels_or_numbers():
     assert "task=text-regression" in fault.hint
 
 
+def test_the_recipe_that_a_kind_names_is_for_it():
+    named = {spec.target.own_recipe: spec for spec in TASKS.values() if spec.target.own_recipe}
+    assert {"my_masks", "my_names"} <= set(named)
+    for recipe, spec in named.items():
+        assert Recipe.load(recipe).task == spec.name
+
+
 def test_a_kind_of_target_that_is_not_there_is_a_fault():
     fault = faults_of(task="text-classification", target="numbrs")["target"]
     assert fault.problem.startswith("there is no kind 'numbrs'")

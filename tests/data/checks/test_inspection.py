@@ -185,6 +185,32 @@ def test_masks_in_folders_and_in_the_cells_of_tables(tmp_path, task):
     assert [m.present for m in examples.targets] == [m.present for m in pairs.targets]
 
 
+def test_annotations_beside_pictures_are_no_classes(tmp_path):
+    pytest.importorskip("pycocotools")
+    for i in range(12):
+        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    images = [{"id": i, "file_name": f"{i}.png", "height": 9, "width": 9} for i in range(12)]
+    shapes = [{"image_id": i, "category_id": 1, "segmentation": [[1, 1, 6, 1, 6, 6]]}
+              for i in range(12)]  # fmt: skip
+    content = {"images": images, "annotations": shapes, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "_annotations.coco.json").write_text(json.dumps(content))
+    assert found(tmp_path)[:2] == ("image-segmentation", {})
+
+
+def test_where_no_row_can_be_used_each_says_why(tmp_path, caplog):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / "images" / f"{i}.png")
+        (tmp_path / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.1 0.1")
+    (problem,) = inspect_data(str(tmp_path))["problems"]
+    assert "the mask cannot be read" in problem
+    with pytest.raises(DataError, match="neither a folder nor a table"):
+        inspect_data(str(tmp_path / "images" / "0.png"))
+    assert "was read as" not in caplog.text
+    assert inspect_data(str(tmp_path / "images"))["format"] == "folder of files"
+
+
 def test_what_cannot_be_guessed_is_asked_for(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n" + "\n".join(f"{i},{i}" for i in range(9)) + "\n")
     with pytest.raises(DataError, match="no column looks like texts or images"):

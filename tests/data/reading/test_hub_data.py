@@ -68,7 +68,7 @@ def test_a_path_names_a_part(hub):
     assert examples.splits.count("test") == 1
     assert hub.server.paths.count(hub.place("data/test-00000-of-00001.parquet")) == 1
     assert "has no tables" in refused(f"{NAME}/plain_text").message
-    assert len(load(f"{NAME}/data")) == 4
+    assert len(load(f"{NAME}/data")) == len(load(f"{NAME}/data/")) == len(load(f"{NAME}/")) == 4
 
 
 def test_faults_are_told_of_the_data_set(hub):

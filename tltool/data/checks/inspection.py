@@ -173,7 +173,8 @@ def inspect_data(
     """
     section = reading(DataSection(train=source), **(how or {}))
     found = located(source, "data")
-    looked = _own_form(found, section, [TASKS[task]] if task else [])
+    likely = TASKS.values() if len(found) == 1 and found[0].is_dir() else ()
+    looked = _own_form(found, section, [TASKS[task]] if task else likely)
     if looked is None:
         try:
             looked = _looked_at(source, found, section, task)
@@ -260,7 +261,9 @@ def _format_of(table: Path | None, folder: Path | None) -> str:
     suffix = "" if table is None else f"table ({table_suffix(table)})"
     if folder is None:
         return suffix
-    return f"folder with a {suffix}" if suffix else "folders of classes"
+    if suffix:
+        return f"folder with a {suffix}"
+    return "folders of classes" if subfolders(folder) else "folder of files"
 
 
 def _given(section: DataSection) -> dict[str, Any]:
@@ -284,7 +287,7 @@ def _read(
             load_tensorflow()
         examples = check_examples(examples, on_error="skip")
     except DataError as error:
-        return None, [_told(error)]
+        return None, [_told(_with_reasons(error, section, spec))]
     problems = list(examples.skipped)
     try:
         split_examples(
@@ -296,6 +299,15 @@ def _read(
     except DataError as error:
         problems.append(_told(error))
     return describe(examples, task), problems
+
+
+def _with_reasons(error: DataError, section: DataSection, spec: TaskSpec) -> DataError:
+    """Of rows that cannot be used what is wrong with each, where none is left without them."""
+    try:
+        load_examples(section.model_copy(update={"on_error": "stop"}), spec)
+    except DataError as reasons:
+        return reasons
+    return error
 
 
 def _told(error: DataError) -> str:

@@ -71,6 +71,16 @@ def decode_bytes(data: bytes, source: str, encoding: str | None = None) -> str:
     return text
 
 
+def is_binary(path: Path) -> bool:
+    """Whether a file is no text by its beginning: it holds zero bytes, and no byte order mark."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError:
+        return False
+    return b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"))
+
+
 def lines_of(text: str) -> list[str]:
     """The lines of a text, which end in LF, CR LF or CR and in nothing else.
 

@@ -48,7 +48,7 @@ def fetch_hub_data(name: str) -> list[Path]:
 
 def _parsed(name: str) -> tuple[HubRepo, str]:
     match = re.fullmatch(
-        r"hf://datasets/([\w.-]+/[\w.-]+)(?:@(refs/\w+/[\w-]+|[\w.-]+))?(?:/(.+?)/?)?", name
+        r"hf://datasets/([\w.-]+/[\w.-]+)(?:@(refs/\w+/[\w-]+|[\w.-]+))?(?:/(.+?))?/?", name
     )
     if match is None or ".." in name or "\\" in name:
         raise DataError(

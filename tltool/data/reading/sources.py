@@ -14,7 +14,7 @@ from tltool.data.examples import Examples, Split
 from tltool.data.reading import hub_data
 from tltool.data.reading.assemble import examples_of, join_rows
 from tltool.data.reading.columns import Columns, file_in, picture_in
-from tltool.data.reading.encoding import decode
+from tltool.data.reading.encoding import decode, is_binary
 from tltool.data.reading.folders import label_tables, read_class_folder, split_folders
 from tltool.data.reading.image_tables import (
     ImageTable,
@@ -377,7 +377,7 @@ def own_form(path: Path, section: DataSection, spec: TaskSpec) -> str:
     """
     if (layout := own_layout(path, spec, section.mask_classes)) is not None:
         return f"{'folder' if path.is_dir() else 'file'} of {spec.name}" if layout.parts else ""
-    if path.is_dir() or not spec.target.own_files:
+    if path.is_dir() or not spec.target.own_files or is_binary(path):
         return ""
     rows = _own_rows(path, named_columns(section, spec), section, spec.target) or []
     sound = sum(isinstance(row, Row) for row in rows)

@@ -80,6 +80,7 @@ class TagsTarget(LabelledTarget):
         ),
     }
     mistakes_title = "Rows with most mistakes"
+    own_recipe: ClassVar = "my_names"
     own_files: ClassVar = True
     known_columns: ClassVar = (
         ("tokens", ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags", "upos")),
