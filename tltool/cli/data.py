@@ -30,7 +30,7 @@ EXAMPLES = examples(
 
 
 @app.command(epilog=EXAMPLES)
-@reads_data("input_columns", "label_columns", "delimiter", "encoding", "quoting")
+@reads_data("input_columns", "label_columns", "delimiter", "encoding", "quoting", of_run=False)
 def inspect(
     path: Annotated[
         str,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -76,20 +77,32 @@ OPTION_NAMES = {
 }
 
 
-def reads_data(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _without_run(option: Any) -> Any:
+    """An option of a command that has no run whose data says how more of it is read."""
+    kind, named = get_args(option)
+    own = copy.copy(named)
+    own.help = named.help.replace("the run's, else ", "").replace("the run's", "guessed")
+    return Annotated[kind, own]
+
+
+def reads_data(
+    *fields: str, of_run: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives a command options for these fields, which come to it as its argument `how`.
 
     A command that has `--data` refuses them without it.
 
     Args:
         fields: Of `_OPTIONS`; none takes all of them.
+        of_run: Whether the command has a run.
     """
+    known = _OPTIONS if of_run else {name: _without_run(one) for name, one in _OPTIONS.items()}
 
     def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True).parameters.values()
         options = [
             inspect.Parameter(
-                field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_OPTIONS[field]
+                field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=known[field]
             )
             for field in fields or _OPTIONS
         ]

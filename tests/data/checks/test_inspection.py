@@ -247,3 +247,4 @@ def test_the_command(tmp_path):
     assert result.code == 1
     assert result.json()["problems"] == [f"{tmp_path}/b.csv:62: the text is empty"]
     assert cli("data", "inspect", tmp_path / "c.csv").code == 2
+    assert "run's" not in cli("data", "inspect", "--help").out
