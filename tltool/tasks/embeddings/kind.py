@@ -50,10 +50,6 @@ class EmbeddingTarget(Target):
         Score("recall_at_10", "Recall@10", share=True),
         Score("map", "Mean average precision"),
     )
-    search_scores: ClassVar = (
-        Score("contrastive_loss", "Contrastive loss", higher_is_better=False),
-        Score("recall_at_1", "Recall@1", share=True),
-    )
     from_folders = True
     open_names = True
     solvable = False
@@ -338,9 +334,8 @@ class EmbeddingTarget(Target):
         return float(self.metrics(outputs, truth)["recall_at_1"] or 0.0)
 
     def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
-        """The loss of all rows as one batch, and recall@1 among them."""
-        values = float(self.loss()(encoded, raw))
-        return {"contrastive_loss": values, "recall_at_1": self.score(raw, encoded[:, 0])}
+        """None: see `refused`."""
+        raise NotImplementedError
 
     # ---- exports -----------------------------------------------------------------------------
 

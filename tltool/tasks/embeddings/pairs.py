@@ -67,10 +67,6 @@ class PairTarget(EmbeddingTarget):
         Score("mrr", "Mean reciprocal rank"),
         Score("map", "Mean average precision"),
     )
-    search_scores: ClassVar = (
-        Score("ranking_loss", "Ranking loss", higher_is_better=False),
-        Score("recall_at_1", "Recall@1", share=True),
-    )
     refused: ClassVar[Mapping[str, Refusal]] = {
         **EmbeddingTarget.refused,
         "training.tokens_per_batch": _COMPARED,
@@ -271,11 +267,6 @@ class PairTarget(EmbeddingTarget):
         found: Map = super().picture(outputs, truth[:, 1].astype(int), metrics)
         return found
 
-    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
-        """The loss of all rows as one batch, and recall@1 among them."""
-        values = float(self.loss()(encoded, raw))
-        return {"ranking_loss": values, "recall_at_1": self.score(raw, encoded)}
-
 
 @dataclass(frozen=True)
 class ScoredPairTarget(PairTarget):
@@ -290,10 +281,6 @@ class ScoredPairTarget(PairTarget):
     scores: ClassVar[tuple[Score, ...]] = (
         Score("spearman", "Spearman correlation of the cosine"),
         Score("pearson", "Pearson correlation of the cosine"),
-    )
-    search_scores: ClassVar = (
-        Score("order_loss", "Loss of the order", higher_is_better=False),
-        Score("spearman", "Spearman correlation of the cosine"),
     )
     mistakes_title = "Cosines that are furthest from their place"
 
@@ -404,11 +391,6 @@ class ScoredPairTarget(PairTarget):
     def grace(self, rows: int) -> float:
         """A pair whose cosine has come to any place: its rank is off by n/√6 on the average."""
         return 2 / rows
-
-    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
-        """The loss of all rows as one batch, and Spearman's correlation."""
-        values = float(self.loss()(encoded, raw))
-        return {"order_loss": values, "spearman": self.score(raw, encoded)}
 
 
 def _ranks(outputs: Array, truth: Array) -> tuple[Array, Array, Array]:
