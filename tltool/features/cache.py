@@ -76,11 +76,17 @@ class Served:
     sets: tuple[Rows, ...]
     seed: int
 
-    def source(self, examples: Examples, *, training: bool) -> Source:
+    def source(self, examples: Examples, *, training: bool, few_widths: bool = False) -> Source:
         """Features in place of the model inputs of training or validation examples."""
         index = 0 if training else -1
-        dtypes = _dtypes(self.boundary.cut)
-        return stored_source(self.entries[index], dtypes, self.sets[index], examples, self.seed)
+        return stored_source(
+            self.entries[index],
+            _dtypes(self.boundary.cut),
+            self.sets[index],
+            examples,
+            self.seed,
+            few_widths=few_widths,
+        )
 
 
 class FeatureCache:

@@ -113,7 +113,13 @@ def entry_source(entry: Entry, dtypes: Sequence[str], rows: Rows) -> Source:
 
 
 def stored_source(
-    entry: Entry, dtypes: Sequence[str], rows: Rows, examples: Examples, seed: int
+    entry: Entry,
+    dtypes: Sequence[str],
+    rows: Rows,
+    examples: Examples,
+    seed: int,
+    *,
+    few_widths: bool = False,
 ) -> Source:
     """Batches of an entry's rows in place of the inputs of some of its examples.
 
@@ -125,31 +131,39 @@ def stored_source(
         rows: What the entry's rows stand for.
         examples: Some of them, in any order.
         seed: Of the choice among views; that of the examples' own source.
+        few_widths: Whether batches of texts are padded to few widths; see `bucket_sizes`.
 
     Returns:
         A source whose inputs are a tuple of tensors; those stored by token are
         padded with zeros as the texts themselves are.
     """
     positions = tf.constant(rows.positions(examples))
-    source = _source(entry, dtypes, rows, positions, None if rows.augment is None else seed)
+    views_seed = None if rows.augment is None else seed
+    source = _source(entry, dtypes, rows, positions, views_seed, few_widths)
     return paired(source) if rows.apart else source
 
 
 def _source(
-    entry: Entry, dtypes: Sequence[str], rows: Rows, positions: Any, views_seed: int | None
+    entry: Entry,
+    dtypes: Sequence[str],
+    rows: Rows,
+    positions: Any,
+    views_seed: int | None,
+    few_widths: bool = False,
 ) -> Source:
     """Batches of the entry's rows at `positions`, or of one of their views."""
     contract = rows.contract
     lengths = tf.constant(entry.lengths()) if entry.tokens else None
     read = [_reader(entry, index, lengths) for index in range(len(entry.tensors))]
 
+    def padded(stored: Any) -> Any:
+        return padded_width(tf.gather(lengths, stored), contract.max_length, few=few_widths)
+
     def finish(key: Any, chosen: Any) -> Any:
         stored = tf.gather(positions, chosen)
         if views_seed is not None:
             stored += drawn_views(key, chosen, rows.views, views_seed) * len(rows.keys)
-        width = None
-        if lengths is not None and isinstance(contract, TextPreprocessing):
-            width = padded_width(tf.gather(lengths, stored), contract.max_length)
+        width = None if lengths is None else padded(stored)
         return tuple(
             tf.cast(one(stored, width), dtype) for one, dtype in zip(read, dtypes, strict=True)
         )
@@ -158,7 +172,14 @@ def _source(
     if lengths is None or not isinstance(contract, TextPreprocessing):
         return Source(count, nothing_to_load, finish)
     own = tf.gather(lengths, positions)
-    return Source(count, nothing_to_load, finish, own, widths_of(own, contract.max_length))
+    return Source(
+        count,
+        nothing_to_load,
+        finish,
+        own,
+        widths_of(own, contract.max_length),
+        lambda chosen: padded(tf.gather(positions, chosen)),
+    )
 
 
 def _reader(entry: Entry, index: int, lengths: Any) -> Any:

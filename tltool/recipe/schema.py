@@ -294,8 +294,12 @@ class TrainingSection(Section):
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
         monitor: The value that decides which epoch is best.
-        jit: Compile steps with XLA: "auto" does so on GPUs and TPUs and not on
-            CPUs, where it was measured not to pay (benchmarks/jit.py).
+        jit: Compile steps with XLA: "auto" does so on one GPU, and not on CPUs,
+            where it was measured not to pay (benchmarks/jit.py), nor on several
+            devices; a TPU always does.
+        static_shapes: Train on batches of few shapes, of which each is compiled
+            once: texts are padded to powers of two, and incomplete batches
+            completed with rows that count nothing. "auto" does so on TPUs.
         steps_per_execution: Steps in one call of the compiled function; "auto"
             takes 16 where a step is a head on stored vectors, whose calls cost
             more than its arithmetic, else 1.
@@ -322,6 +326,7 @@ class TrainingSection(Section):
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
     jit: Literal["auto", "always", "never"] = "auto"
+    static_shapes: Literal["auto", "always", "never"] = "auto"
     steps_per_execution: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000), _NOT_BOOL] = (
         "auto"
     )

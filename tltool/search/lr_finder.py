@@ -164,7 +164,7 @@ def range_test(
     try:
         with strategy.scope():
             phase = prepare_phase(transfer, plans, plan, data, None, cache, task)
-            phase = phase.for_devices(training.batch_size, strategy)
+            phase = phase.for_devices(training, strategy)
             compile_phase(phase, transfer, plan, task, training, rise)
             started = time.perf_counter()
             phase.model.fit(

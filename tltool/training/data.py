@@ -72,6 +72,7 @@ class ExampleData:
         tokens_per_batch: In place of `batch_size` where training; texts only.
         encode: Encodes the targets of a batch; None where they are encoded.
         together: Rows that must meet in a batch where rows are compared; see `Target.together`.
+        static: Whether batches have few shapes; see `tltool.training.static_shapes`.
     """
 
     examples: Examples
@@ -85,6 +86,7 @@ class ExampleData:
     tokens_per_batch: int | None = None
     encode: Callable[[Any], Any] | None = None
     together: tuple[np.ndarray, int] | None = None
+    static: bool = False
 
     @property
     def num_examples(self) -> int:
@@ -94,7 +96,13 @@ class ExampleData:
     @cached_property
     def inputs(self) -> Source:
         """The model inputs, read when first asked for."""
-        return example_source(self.examples, self.contract, augment=self.augment, seed=self.seed)
+        return example_source(
+            self.examples,
+            self.contract,
+            augment=self.augment,
+            seed=self.seed,
+            few_widths=self.static,
+        )
 
     @cached_property
     def labels(self) -> np.ndarray | Source:
@@ -130,6 +138,7 @@ class ExampleData:
             seed=int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0]),
             mixing=self.mixing,
             together=self.together if compares_rows else None,
+            complete=self.static,
         )
 
 

@@ -16,6 +16,7 @@ from tltool.recipe.recipe import Recipe
 from tltool.support.progress import Progress
 from tltool.training.data import ExampleData, at_first_tokens
 from tltool.training.preparation import Prepared
+from tltool.training.static_shapes import has_static_shapes
 
 
 def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleData:
@@ -46,6 +47,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         augment=recipe.augment if training else None,
         tokens_per_batch=recipe.training.tokens_per_batch if training else None,
         together=target.together(truth),
+        static=has_static_shapes(recipe.training, prepared.strategy),
     )
 
 

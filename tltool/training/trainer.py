@@ -33,6 +33,7 @@ from tltool.training.distribution import divisible_batches
 from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
 from tltool.training.optimizers import make_optimizer, make_schedule
+from tltool.training.static_shapes import StaticModel, has_static_shapes, is_static
 
 # A call of a compiled function costs about a millisecond, a step of a head on vectors less.
 _HEAD_STEPS = 16
@@ -110,7 +111,7 @@ def train(
                     with clock.measure("training steps"):
                         solve_head(transfer, plan, task, training, rows, history, best, progress)
                     continue
-                phase = phase.for_devices(training.batch_size, strategy)
+                phase = phase.for_devices(training, strategy)
                 with clock.measure("training steps"):
                     compile_phase(phase, transfer, plan, task, training)
                     _fit(phase, plan, training, history, best, progress, clock)
@@ -164,9 +165,14 @@ class Phase:
     cut: Cut | None = None
     stored: bool = False
 
-    def for_devices(self, batch_size: int, strategy: tf.distribute.Strategy) -> Phase:
+    def for_devices(self, training: TrainingSection, strategy: tf.distribute.Strategy) -> Phase:
         """The same with batches that all devices can share."""
-        replicas = strategy.num_replicas_in_sync
+        replicas, batch_size = strategy.num_replicas_in_sync, training.batch_size
+        if has_static_shapes(training, strategy):
+            model = StaticModel(self.model.input, self.model.output, name=self.model.name)
+            held_out = () if self.validation is None else (self.validation,)
+            model.by_shape = not all(map(is_static, (self.data, *held_out)))
+            return replace(self, model=model, several_devices=replicas > 1)
         data = divisible_batches(self.data, self.num_examples, batch_size, replicas)
         validation = self.validation
         if validation is not None:
@@ -261,7 +267,7 @@ def _boundary(plan: PhasePlan, cut: Cut, epochs: int) -> Boundary:
 def _source(served: Served | None, data: TrainingData, *, training: bool) -> Source | None:
     if served is None or not isinstance(data, ExampleData):
         return None
-    return served.source(data.examples, training=training)
+    return served.source(data.examples, training=training, few_widths=data.static)
 
 
 def _size_of_batches(training: TrainingSection) -> str:
@@ -306,16 +312,16 @@ def compile_phase(
             )
         ),
         metrics=[] if _is_contrastive(plan) else task.training_metrics(),
-        jit_compile=_jit(training),
+        jit_compile=_jit(training, phase),
         steps_per_execution=min(_steps_per_execution(training, phase), steps),
     )
     # Else the first step makes the optimizer's variables, and TensorFlow traces it a second time.
     phase.model.optimizer.build(phase.model.trainable_variables)
 
 
-def _jit(training: TrainingSection) -> bool:
+def _jit(training: TrainingSection, phase: Phase) -> bool:
     if training.jit == "auto":
-        return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+        return bool(tf.config.list_logical_devices("GPU")) and not phase.several_devices
     return training.jit == "always"
 
 

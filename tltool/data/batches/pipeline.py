@@ -109,6 +109,7 @@ def make_batches(
     mixing: BatchMixing | None = None,
     encode: Callable[[Any], Any] | None = None,
     together: tuple[np.ndarray, int] | None = None,
+    complete: bool = False,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
@@ -133,6 +134,9 @@ def make_batches(
         mixing: Mixes the images of each batch, and their targets and weights.
         encode: Encodes the targets of a batch; see `Target.packed`.
         together: Rows that must meet in a batch, as `Target.together` gives them.
+        complete: Whether every batch has `batch_size` rows (more, where `together` brings
+            more together): where there are fewer, the same rows again, with weight 0.
+            Not with `tokens_per_batch`; of rows with `targets`.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -168,8 +172,11 @@ def make_batches(
         batches = ordering.batched(loaded, sizes)
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
 
+    size = max(batch_size, ordering.batch_size or 0) if complete else None
+
     @tf.autograph.experimental.do_not_convert
-    def complete(key: Any, batch: Any) -> Any:
+    def finish(key: Any, batch: Any) -> Any:
+        batch, counted = _completed(batch, size)
         batch, mapped = (batch, ()) if maps is None else batch
         rows, *loaded = _parts(batch)
         inputs = source.finish(key, rows, *loaded)
@@ -182,11 +189,13 @@ def make_batches(
         else:
             targets = maps.finish(key, rows, *_parts(mapped)[1:])
         batch = (inputs, targets if encode is None else encode(targets), weights)
-        return batch if mixing is None else mixing(key, rows, *batch)
+        if mixing is not None:
+            batch = mixing(key, rows, *batch)
+        return batch if counted is None else (*batch[:2], _weighted(batch[2], counted))
 
     dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(ordering.num_batches))
-    dataset = dataset.map(complete, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
@@ -194,6 +203,20 @@ def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Datas
     """`epoch(key)` with another key in each iteration: the next of a sequence `seed` decides."""
     keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
     return keys.take(1).flat_map(epoch)
+
+
+def _completed(batch: Any, size: int | None) -> tuple[Any, Any]:
+    """A batch of `size` rows, its own ones again where they are fewer, and which are its own."""
+    if size is None:
+        return batch, None
+    places, own = tf.range(size), tf.shape(tf.nest.flatten(batch)[0])[0]
+    return tf.nest.map_structure(lambda part: tf.gather(part, places % own), batch), places < own
+
+
+def _weighted(weights: Any, counted: Any) -> Any:
+    """Weights of rows (n,) or of what is in them (n, …), 0 where a row does not count."""
+    shape = [-1] + [1] * (weights.shape.rank - 1)
+    return weights * tf.reshape(tf.cast(counted, weights.dtype), shape)
 
 
 def _parts(batch: Any) -> tuple[Any, ...]:
@@ -205,8 +228,8 @@ def _labels_of(values: Any, rows: Any, source: Source) -> Any:
     found = tf.gather(values, rows)
     if not isinstance(values, tf.RaggedTensor):
         return found
-    width = tf.reduce_max(tf.gather(source.widths, rows))
-    return found.to_tensor(-1 if found.dtype.is_integer else 0, shape=tf.stack([-1, width]))
+    shape = tf.stack([-1, source.padded(rows)])
+    return found.to_tensor(-1 if found.dtype.is_integer else 0, shape=shape)
 
 
 def _labels(targets: Any, weights: Any, count: int) -> tuple[Any, Any] | None:

@@ -16,7 +16,7 @@ from tltool.data.images.masks import MaskStore
 from tltool.data.images.preprocessor import normalize
 from tltool.data.images.store import ImageStore
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
-from tltool.data.texts.preprocessor import TextPreprocessor
+from tltool.data.texts.preprocessor import TextPreprocessor, padded_width
 from tltool.data.texts.tokenizing import tokens_of
 from tltool.data.texts.tokens import PairTokens
 from tltool.recipe.schema import AugmentSection
@@ -41,6 +41,8 @@ class Source:
         lengths: Tokens of each row, int64 (count,); None for images.
         widths: What each row costs by itself, padding included, int64
             (count,); None where all cost the same.
+        padded: From the row numbers of a batch to the tokens that its rows are
+            padded to; None for images, and for pairs of texts that are left apart.
     """
 
     count: int
@@ -48,6 +50,7 @@ class Source:
     finish: Finish
     lengths: tf.Tensor | None = None
     widths: tf.Tensor | None = None
+    padded: Callable[[Any], Any] | None = None
 
 
 def example_source(
@@ -58,6 +61,7 @@ def example_source(
     seed: int = 0,
     cache_bytes: int = CACHE_BYTES,
     all_views: bool = False,
+    few_widths: bool = False,
 ) -> Source:
     """The model inputs of examples.
 
@@ -75,6 +79,7 @@ def example_source(
         cache_bytes: Most memory for decoded images.
         all_views: Whether each view is a row of its own: all images' first
             views, then all second ones, …
+        few_widths: Whether batches of texts are padded to few widths; see `bucket_sizes`.
 
     Raises:
         DataError: A text that is no string, or a broken image, by its path.
@@ -82,9 +87,9 @@ def example_source(
             as a `tf.errors.InvalidArgumentError` whose message holds its path.
     """
     if is_apart(contract):
-        return paired(_text_source(examples.texts(), contract.one_text))
+        return paired(_text_source(examples.texts(), contract.one_text, few_widths))
     if isinstance(contract, TextPreprocessing):
-        return _text_source(examples, contract)
+        return _text_source(examples, contract, few_widths)
     if augment is None:
         return _image_source(examples, contract, None, None, cache_bytes)
     seeds = _augmentation_seeds(examples, augment, seed, all_views)
@@ -138,7 +143,7 @@ def mask_source(
     return Source(len(examples), load, complete)
 
 
-def _text_source(examples: Examples, contract: TextPreprocessing) -> Source:
+def _text_source(examples: Examples, contract: TextPreprocessing, few_widths: bool) -> Source:
     preprocessor = TextPreprocessor(contract)
     found, first = tokens_of(examples, contract), None
     if isinstance(found, PairTokens):
@@ -148,12 +153,15 @@ def _text_source(examples: Examples, contract: TextPreprocessing) -> Source:
     tokens = tf.RaggedTensor.from_row_lengths(values, kept)
     lengths = tokens.row_lengths()
 
+    def padded(rows: Any) -> Any:
+        return padded_width(tf.gather(lengths, rows), contract.max_length, few=few_widths)
+
     def finish(_: Any, rows: Any) -> Any:
         segment = None if first is None else tf.gather(first, rows)
-        return preprocessor.pad(tf.gather(tokens, rows), first=segment)
+        return preprocessor.pad(tf.gather(tokens, rows), length=padded(rows), first=segment)
 
     widths = widths_of(lengths, contract.max_length)
-    return Source(len(examples), nothing_to_load, finish, lengths, widths)
+    return Source(len(examples), nothing_to_load, finish, lengths, widths, padded)
 
 
 def paired(texts: Source) -> Source:

@@ -14,10 +14,13 @@ from tltool.tasks.tags.word_split import NO_WORD
 _INPUTS = ("token_ids", "padding_mask", "segment_ids", WORD_SHAPES)
 
 
-def padded_width(lengths: Any, max_length: int) -> Any:
-    """The width to which texts of these lengths are padded together, int64 scalar."""
+def padded_width(lengths: Any, max_length: int, *, few: bool = False) -> Any:
+    """The width to which texts of these lengths are padded together, int64 scalar.
+
+    `few` chooses among the few widths of `bucket_sizes`.
+    """
     longest = tf.reduce_max(tf.concat([lengths, [1]], 0))
-    return widths_of(longest[None], max_length)[0]
+    return widths_of(longest[None], max_length, few=few)[0]
 
 
 class TextPreprocessor(tf.Module):
@@ -64,21 +67,21 @@ class TextPreprocessor(tf.Module):
         joined: tuple[Any, Any] = self.tokenizer.join(*both, max_length=limit)
         return joined
 
-    def pad(self, tokens: Any, *, length: int | None = None, first: Any = None) -> dict[str, Any]:
+    def pad(self, tokens: Any, *, length: Any = None, first: Any = None) -> dict[str, Any]:
         """Makes dense inputs of token ids, RaggedTensor int32 (n, tokens[, 2]).
 
         Args:
             tokens: As the tokenizer gives them, none longer than `length`.
             first: How many tokens of each row are in the first segment, int64
                 (n,); None has all of them there.
-            length: Width of the result; by default the longest row rounded
+            length: Width of the result, also as a tensor; by default the longest row rounded
                 up to one of `tltool.data.batches.buckets.bucket_sizes`, the last of
                 which is the contract's `max_length`.
         """
         if length is None:
             width = padded_width(tokens.row_lengths(), self.tokenizer.max_length)
         else:
-            width = tf.constant(length, tf.int64)
+            width = tf.cast(length, tf.int64)
         # As a tensor: in a graph, a list with a tensor in it is not taken as a shape.
         size = [-1, tf.cast(width, tf.int64)]
         mask = tf.sequence_mask(tokens.row_lengths(), width, tf.int32)

@@ -198,11 +198,9 @@ class PairTarget(EmbeddingTarget):
 
     def training_metrics(self) -> list[keras.metrics.Metric]:
         """Recall@1 of the anchors of a batch among its other texts."""
-        import keras
+        from tltool.tasks.embeddings.losses import ComparingMean, nearest_is_positive
 
-        from tltool.tasks.embeddings.losses import nearest_is_positive
-
-        return [keras.metrics.MeanMetricWrapper(nearest_is_positive, name="recall_at_1")]
+        return [ComparingMean(nearest_is_positive, name="recall_at_1")]
 
     @property
     def training_units(self) -> str:
@@ -319,11 +317,9 @@ class ScoredPairTarget(PairTarget):
 
     def training_metrics(self) -> list[keras.metrics.Metric]:
         """Spearman's correlation of the pairs of a batch."""
-        import keras
+        from tltool.tasks.embeddings.losses import ComparingMean, rank_correlation
 
-        from tltool.tasks.embeddings.losses import rank_correlation
-
-        return [keras.metrics.MeanMetricWrapper(rank_correlation, name="spearman")]
+        return [ComparingMean(rank_correlation, name="spearman")]
 
     @property
     def training_units(self) -> str:

@@ -5,7 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
+
+
+def rows_that_count(weights: Any) -> Any:
+    """1 for each row of which any weight is above 0, else 0: float32 (n,).
+
+    Args:
+        weights: Of rows (n,), or of what is in them (n, …).
+    """
+    above = ops.cast(ops.greater(weights, 0), "float32")
+    return ops.max(above, axis=range(1, len(above.shape))) if len(above.shape) > 1 else above
+
+
+def where_counted(numbers: Any, weights: Any, other: int) -> Any:
+    """Class numbers (n, …), `other` in all places of rows of weight 0."""
+    counted = rows_that_count(weights) > 0
+    shape = [-1] + [1] * (len(numbers.shape) - 1)
+    return ops.where(ops.reshape(counted, shape), numbers, ops.cast(other, numbers.dtype))
+
+
+class ComparingLoss(keras.losses.Loss):
+    """A loss of rows that are compared with each other, but for those whose weight is 0."""
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """See Keras; `call` gets the targets with what `rows_that_count` says."""
+        return super().__call__(with_counts(y_true, y_pred, sample_weight), y_pred, sample_weight)
+
+
+def with_counts(truth: Any, raw: Any, weights: Any) -> tuple[Any, Any]:
+    """Targets, and which of their rows count; without weights all do."""
+    if weights is None:
+        weights = ops.ones_like(ops.cast(raw, "float32")[:, 0])
+    return truth, rows_that_count(weights)
 
 
 @keras.saving.register_keras_serializable(package="tltool")
@@ -113,7 +146,7 @@ class PixelLoss(keras.losses.Loss):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         name: str = "pixel_loss",
-        reduction: str = "sum_over_batch_size",
+        reduction: str = "mean_with_sample_weight",
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
@@ -147,7 +180,8 @@ class PixelLoss(keras.losses.Loss):
         if self.dice:
             counted = ops.cast(weights > 0, "float32")[..., None]
             loss += self.dice * self._dice(truth * counted, ops.exp(log_shares) * counted)
-        return loss
+        # Those of all devices are added up; Keras' own reductions divide by their number too.
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _dice(self, truth: Any, shares: Any) -> Any:
         both = ops.sum(truth * shares, axis=(0, 1, 2))
@@ -172,7 +206,7 @@ class PixelLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="tltool")
-class RankedSquaredError(keras.losses.Loss):
+class RankedSquaredError(ComparingLoss):
     """Squared error, and what is wrong in the order of a batch's rows.
 
     The second part is CoSENT, see `disorder`, whose scale is 20 for cosines, which
@@ -194,12 +228,19 @@ class RankedSquaredError(keras.losses.Loss):
         self.ranking = ranking
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Losses (n,) of standardised numbers (n, numbers); that of the order is in each row."""
-        truth, found = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+        """Losses (n,) of standardised numbers (n, numbers); that of the order is in each row.
+
+        Of numbers, and which rows count; see `ComparingLoss`.
+        """
+        (truth, counted), found = y_true, ops.cast(y_pred, "float32")
+        truth, shares = ops.cast(truth, "float32"), counted / ops.maximum(ops.sum(counted), 1.0)
         squared = ops.mean(ops.square(found - truth), axis=-1)
-        larger = truth[:, None] > truth[None, :]
+        both = (counted[:, None] * counted[None, :])[..., None] > 0
+        larger = ops.logical_and(truth[:, None] > truth[None, :], both)
+        mean = ops.sum(shares[:, None] * found, axis=0)
+        variance = ops.sum(shares[:, None] * ops.square(found - mean), axis=0)
         # Of equal predictions, as of a batch of one row, a standard deviation has no gradient.
-        found = _SCALE * found / ops.sqrt(ops.var(found, axis=0) + 1e-6)
+        found = _SCALE * found / ops.sqrt(variance + 1e-6)
         return squared + self.ranking * disorder(larger, found)
 
     def get_config(self) -> dict[str, Any]:

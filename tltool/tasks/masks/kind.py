@@ -250,16 +250,10 @@ class MaskTarget(LabelledTarget):
 
     def training_metrics(self) -> list[keras.metrics.Metric]:
         """The mean IoU."""
-        import keras
-
         from tltool.tasks.masks.files import IGNORED
+        from tltool.tasks.masks.training_iou import PixelIoU
 
-        classes = len(self.labels)
-        return [
-            keras.metrics.MeanIoU(
-                classes, name="mean_iou", ignore_class=IGNORED, sparse_y_pred=False
-            )
-        ]
+        return [PixelIoU(len(self.labels), IGNORED)]
 
     def weights(self, targets: Sequence[Mask], setting: ClassWeights) -> Array:
         """Of each class, the same for all rows, (n, classes).

@@ -8,7 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tltool.tasks.losses.in_keras import where_counted
 from tltool.tasks.tags.schemes import prefix_of
+
+
+_OUTSIDE = -2
 
 
 class TagF1(keras.metrics.Metric):
@@ -35,12 +39,19 @@ class TagF1(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts class numbers (n, places), -1 for none, and logits (n, places, classes)."""
+        y_true = tf.cast(y_true, tf.int32)
+        if sample_weight is not None:
+            y_true = where_counted(y_true, sample_weight, -1)
         # A place that is outside ends each row, so that no entity goes on in the next.
-        end = tf.fill([tf.shape(y_true)[0], 1], -2)
-        truth = tf.concat([tf.cast(y_true, tf.int32), end], 1)
-        given = tf.concat([tf.argmax(y_pred, -1, tf.int32), end], 1)
-        kept = ~tf.equal(truth, -1)
-        truth, given = tf.boolean_mask(truth, kept), tf.boolean_mask(given, kept)
+        end = tf.fill([tf.shape(y_true)[0], 1], _OUTSIDE)
+        truth = tf.reshape(tf.concat([y_true, end], 1), [-1])
+        given = tf.reshape(tf.concat([tf.argmax(y_pred, -1, tf.int32), end], 1), [-1])
+        # What is left out comes last, as if it were outside: so no shape depends on values.
+        left_out = tf.equal(truth, -1)
+        order = tf.argsort(tf.cast(left_out, tf.int32), stable=True)
+        truth, given = (
+            tf.gather(tf.where(left_out, _OUTSIDE, tags), order) for tags in (truth, given)
+        )
         found = self._entities_in(truth, given) if self._entities else self._words(truth, given)
         self._counts.assign_add(tf.cast(tf.stack(found), tf.float32))
 
@@ -65,7 +76,7 @@ class TagF1(keras.metrics.Metric):
         # A true entity is found if what goes on after its begin does so in both, to the next
         # place where nothing goes on.
         groups = tf.cumsum(tf.cast(~goes_on, tf.int32))
-        count = tf.reduce_max(groups) + 2
+        count = tf.size(groups) + 2
         differ = tf.cast(~tf.equal(goes_on, gone_on), tf.int32)
         inner = tf.math.unsorted_segment_sum(differ * tf.cast(goes_on, tf.int32), groups, count)
         head = tf.math.unsorted_segment_sum(differ * tf.cast(~goes_on, tf.int32), groups, count)
