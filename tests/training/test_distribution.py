@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from tltool.recipe.schema import TrainingSection
 from tltool.support.errors import DeviceError
-from tltool.training.distribution import describe_devices, divisible_batches, make_strategy
+from tltool.training.distribution import (
+    _tpu_system,
+    claim_devices,
+    describe_devices,
+    divisible_batches,
+    make_strategy,
+)
 
 
 def refused(**training) -> DeviceError:
@@ -50,8 +56,55 @@ def test_several_workers_need_tf_config(monkeypatch):
     assert "damaged" in refused(distribution="multi_worker").message
 
 
-def test_a_tpu_that_cannot_be_reached_is_refused():
-    assert "no TPU can be reached" in refused(distribution="tpu").message
+@pytest.fixture
+def no_tpu_named(monkeypatch):
+    for name in ("KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_NAME", "TPU_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    _tpu_system.cache_clear()
+    yield
+    _tpu_system.cache_clear()
+
+
+def test_a_tpu_that_cannot_be_reached_is_refused(no_tpu_named, monkeypatch):
+    assert "no TPU can be reached from here (local)" in refused(distribution="tpu").message
+    monkeypatch.setenv("TPU_NAME", "mine")
+
+    def connect(tpu):
+        raise ImportError("googleapiclient must be installed")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver.TPUClusterResolver, "connect", connect)
+    assert "(TPU_NAME=mine): googleapiclient" in refused(distribution="tpu").message
+
+
+@pytest.mark.parametrize(("named", "asked"), [(None, "local"), ("local", "local"), ("my", None)])
+def test_a_tpu_is_initialised_once_and_before_devices_are_listed(
+    named, asked, no_tpu_named, monkeypatch
+):
+    if named:
+        monkeypatch.setenv("TPU_NAME", named)
+    done = []
+
+    class Strategy:
+        num_replicas_in_sync = 8
+
+        def __init__(self, system):
+            done.append(system)
+
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver
+    monkeypatch.setattr(resolver, "connect", lambda tpu: done.append(tpu) or "the system")
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", Strategy)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: done.append(kind) or [])
+    training = TrainingSection(distribution="tpu", static_shapes="always")
+    claim_devices(training)
+    make_strategy(training)
+    assert done == [asked, "the system"]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    describe_devices()
+    assert done == [asked, "the system", "CPU", "GPU", "TPU"]
+
+
+def test_cores_of_a_tpu_cannot_be_chosen(no_tpu_named):
+    assert "all cores" in refused(distribution="tpu", devices=("cpu:0",)).message
 
 
 SEVERAL = """

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
 
 from tltool.recipe.schema import TrainingSection
-from tltool.support.errors import DeviceError, did_you_mean
+from tltool.support.errors import DeviceError, did_you_mean, first_line
+from tltool.training.static_shapes import has_static_shapes
 
 
 def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
@@ -29,6 +31,12 @@ def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
     devices = _devices(training.devices)
     strategy = _strategy(training.distribution, devices)
     replicas = strategy.num_replicas_in_sync
+    if training.tokens_per_batch is not None and has_static_shapes(training, strategy):
+        raise DeviceError(
+            f"training.tokens_per_batch: {training.tokens_per_batch} tokens make batches of "
+            "different numbers of texts, and training.static_shapes asks for equally many.",
+            hint="Use `training.batch_size` instead, or `training.static_shapes: never`.",
+        )
     if training.tokens_per_batch is not None and replicas > 1:
         raise DeviceError(
             f"training.tokens_per_batch: {training.tokens_per_batch} tokens make batches of "
@@ -46,26 +54,34 @@ def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
 
 
 def claim_devices(training: TrainingSection) -> None:
-    """Checks the devices that a recipe names, and splits the CPU where it names parts of it.
+    """Checks the devices that a recipe names, and makes them ready.
 
-    That is possible only before TensorFlow computes anything, reading data included.
+    A TPU is initialised, and the CPU is split where parts of it are named. Both are
+    possible only before TensorFlow computes anything, reading data included.
 
     Raises:
         DeviceError: This machine lacks a device.
     """
+    if training.distribution == "tpu":
+        _tpu_system()
     _devices(training.devices)
 
 
 def describe_devices() -> dict[str, list[str]]:
-    """Names of the logical devices by kind, e.g. {"CPU": ["cpu:0"], "GPU": []}."""
+    """Names of the logical devices by kind, e.g. {"CPU": ["cpu:0"], "GPU": []}.
+
+    Raises:
+        DeviceError: The environment names a TPU that cannot be reached.
+    """
+    if _tpu_variable() or tf.config.list_physical_devices("TPU"):
+        _tpu_system()
     return {kind: _names(kind) for kind in ("CPU", "GPU", "TPU")}
 
 
 def _strategy(distribution: str, devices: list[str] | None) -> tf.distribute.Strategy:
-    gpus = _names("GPU")
     match distribution:
         case "auto":
-            chosen = devices if devices is not None else gpus
+            chosen = devices if devices is not None else _names("GPU")
             return _mirrored(chosen) if len(chosen) > 1 else _single(chosen)
         case "none":
             if devices is not None and len(devices) > 1:
@@ -76,7 +92,7 @@ def _strategy(distribution: str, devices: list[str] | None) -> tf.distribute.Str
                 )
             return _single(devices or [])
         case "mirrored":
-            chosen = devices if devices is not None else gpus
+            chosen = devices if devices is not None else _names("GPU")
             if not chosen:
                 raise DeviceError(
                     "training.distribution: mirrored needs GPUs, and this machine has none "
@@ -88,7 +104,7 @@ def _strategy(distribution: str, devices: list[str] | None) -> tf.distribute.Str
         case "multi_worker":
             return _multi_worker()
         case _:
-            return _tpu()
+            return _tpu(devices)
 
 
 def _single(devices: list[str]) -> tf.distribute.Strategy:
@@ -120,17 +136,46 @@ def _multi_worker() -> tf.distribute.Strategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def _tpu() -> tf.distribute.Strategy:
-    try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+def _tpu(devices: list[str] | None) -> tf.distribute.Strategy:
+    if devices is not None:
         raise DeviceError(
-            f"training.distribution: no TPU can be reached from here: {error}",
-            hint="Run on a TPU machine, or use `training.distribution: auto`.",
+            f"training.devices: {devices} given, but `training.distribution: tpu` uses all cores.",
+            hint="Leave training.devices out.",
+        )
+    return tf.distribute.TPUStrategy(_tpu_system())
+
+
+def _tpu_variable() -> str | None:
+    """The environment variable by which TensorFlow's resolver finds a TPU, if one is set."""
+    # In the order of `tensorflow.python.tpu.client`.
+    names = ("KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_NAME", "TPU_CONFIG")
+    return next((name for name in names if os.environ.get(name)), None)
+
+
+@cache
+def _tpu_system() -> tf.distribute.cluster_resolver.TPUClusterResolver:
+    """The TPU, initialised: once, since that loses what is in its memory.
+
+    It is the one that the environment names, else that of this machine. No device may be
+    listed before, which would start TensorFlow without it.
+
+    Raises:
+        DeviceError: It cannot be reached.
+    """
+    variable = _tpu_variable()
+    value = "local" if variable is None else os.environ[variable]
+    try:
+        # What is named in another way than "local" the resolver reads by itself.
+        tpu = "local" if value == "local" else None
+        return tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
+    except (ValueError, RuntimeError, ImportError, OSError, tf.errors.OpError) as error:
+        asked = "local" if variable is None else f"{variable}={value}"
+        raise DeviceError(
+            f"training.distribution: no TPU can be reached from here ({asked}): "
+            f"{first_line(error)}",
+            hint="Run on a TPU machine with `pip install tensorflow-tpu`, name a TPU in the "
+            "environment variable TPU_NAME, or use `training.distribution: auto`.",
         ) from error
-    return tf.distribute.TPUStrategy(resolver)
 
 
 def _devices(wanted: tuple[str, ...] | None) -> list[str] | None:
