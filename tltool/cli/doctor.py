@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from tltool.cli.output import JsonOption, examples, print_json
+from tltool.cli.output import JsonOption, examples, print_json, print_table, tell
 
-EXAMPLES = examples("tltool doctor", "tltool doctor --json")
+EXAMPLES = examples("tltool doctor", "tltool doctor --train", "tltool doctor --train --json")
 
 _MIN_FREE_GB = 5
 
 
-def doctor(as_json: JsonOption = False) -> int:
+def doctor(
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train", help="Also train for half a minute on each device, and compare with the CPU."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
     """Show versions, devices and caches, and how to get what is missing."""
     facts = _facts()
     problems = facts["problems"]
+    if train and facts["devices"]:
+        facts["training"] = _trials(problems)
     if as_json:
         print_json(facts)
         return 1 if problems else 0
@@ -26,6 +36,7 @@ def doctor(as_json: JsonOption = False) -> int:
         typer.echo(title)
         for key, value in facts[title].items():
             typer.echo(f"  {key:20} {value}")
+    _print_trials(facts.get("training", []))
     typer.echo()
     for problem in problems:
         typer.echo(f"problem: {problem}")
@@ -61,7 +72,47 @@ def _facts() -> dict[str, Any]:
     }
 
 
+def _trials(problems: list[str]) -> list[dict[str, Any]]:
+    from tltool.training.device_trial import try_devices
+
+    trials = try_devices(tell)
+    for trial in trials:
+        if trial.agrees:
+            continue
+        found = trial.failure or (
+            f"losses differ by {trial.difference:.3g} from the CPU's, where at most "
+            f"{trial.bound:g} is to be expected"
+        )
+        problems.append(
+            f"the {trial.network} network in {trial.precision} on {trial.devices}: {found}; "
+            "report it with the output of `tltool doctor --train --json`"
+        )
+    return [trial.to_json() for trial in trials]
+
+
+def _print_trials(trials: list[dict[str, Any]]) -> None:
+    if not trials:
+        return
+    typer.echo("training")
+    numbers = ("loss at the end", "difference", "at most", "steps/s")
+    rows = [
+        {
+            "network": trial["network"],
+            "devices": trial["devices"],
+            "precision": trial["precision"],
+            "loss at the end": next((f"{loss:.4f}" for loss in trial["losses"][-1:]), None),
+            "difference": None if trial["difference"] is None else f"{trial['difference']:.4f}",
+            "at most": f"{trial['bound']:g}",
+            "steps/s": f"{trial['steps_per_second']:.1f}",
+            "": "agrees" if trial["agrees"] else "DIFFERS",
+        }
+        for trial in trials
+    ]
+    print_table(rows, right=numbers)
+
+
 def _devices(problems: list[str]) -> dict[str, str]:
+    from tltool.support.errors import DeviceError
     from tltool.support.quiet import load_tensorflow
 
     try:
@@ -72,7 +123,12 @@ def _devices(problems: list[str]) -> dict[str, str]:
             f"TensorFlow can't be imported ({error}); reinstall with: pip install tltool"
         )
         return {}
-    devices = {kind: ", ".join(names) or "none" for kind, names in describe_devices().items()}
+    try:
+        found = describe_devices()
+    except DeviceError as error:
+        problems.append(f"{error.message} {error.hint}")
+        return {}
+    devices = {kind: ", ".join(names) or "none" for kind, names in found.items()}
     if devices["GPU"] == "none" and shutil.which("nvidia-smi"):
         problems.append(
             "there is an NVIDIA driver, but TensorFlow sees no GPU; "
