@@ -1,8 +1,8 @@
 """Trains tiny models with the frozen-feature cache; as a program on several logical CPU devices.
 
-    python cached_fit.py cnn|bert DEVICES [gradient|exact]
+    python cached_fit.py cnn|bert DEVICES [gradient|exact [always|never]]
 
-prints the losses as JSON.
+prints the losses as JSON. The last is `training.static_shapes`.
 """
 
 from __future__ import annotations
@@ -99,13 +99,23 @@ BACKBONES = {
 }
 
 
-def split_data(examples, split, contract, seed, augment=None) -> ExampleData:
+def split_data(
+    examples, split, contract, seed, augment=None, static=False, batch_size=BATCH
+) -> ExampleData:
     part = examples.split(split)
     labels = sorted(set(examples.targets))
     targets = np.eye(len(labels), dtype="float32")[[labels.index(t) for t in part.targets]]
     training = split == "train"
     return ExampleData(
-        part, contract, targets, None, BATCH, training, seed, augment if training else None
+        part,
+        contract,
+        targets,
+        None,
+        batch_size,
+        training,
+        seed,
+        augment if training else None,
+        static=static,
     )
 
 
@@ -130,6 +140,7 @@ def fit(
     strategy=None,
     dropout=0.2,
     validate=True,
+    batch_size=BATCH,
     **training,
 ):
     """Trains a fresh tiny model; returns its weights, the history and what was said."""
@@ -143,8 +154,9 @@ def fit(
     with strategy.scope():
         backbone = BACKBONES[kind]()
         transfer = join(backbone, HeadSection(dropout=dropout), task)
+    static = training.get("static_shapes") == "always"
     parts = [
-        split_data(examples, split, backbone.preprocessing, seed, augment)
+        split_data(examples, split, backbone.preprocessing, seed, augment, static, batch_size)
         for split in ("train", "validation")
     ]
     notes = Notes()
@@ -164,7 +176,7 @@ def fit(
             tuple(PhaseSection(**phase) for phase in phases), transfer.groups, examples.modality
         ),
         task,
-        TrainingSection(batch_size=BATCH, **training),
+        TrainingSection(batch_size=batch_size, **training),
         parts[0],
         parts[1] if validate else None,
         strategy=strategy,
@@ -176,11 +188,11 @@ def fit(
     return weights, result.history, notes.lines, store
 
 
-def fit_on_devices(kind: str, devices: int, *solver: str) -> dict:
+def fit_on_devices(kind: str, devices: int, *options: str) -> dict:
     """Runs this program; what it prints."""
     here = Path(__file__).resolve()
     done = subprocess.run(
-        [sys.executable, str(here), kind, str(devices), *solver],
+        [sys.executable, str(here), kind, str(devices), *options],
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(here.parents[2])},
@@ -202,8 +214,10 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         head = {**PHASES[0], "solver": sys.argv[3]} if sys.argv[3:] else PHASES[0]
         phases = (head, *PHASES[1:])
+        # So that both splits have an incomplete batch.
+        static = {"static_shapes": sys.argv[4], "batch_size": 12} if sys.argv[4:] else {}
         _, rows, said, _ = fit(
-            sys.argv[1], Path(temporary), phases, ALWAYS, strategy=STRATEGY, dropout=0.0
+            sys.argv[1], Path(temporary), phases, ALWAYS, strategy=STRATEGY, dropout=0.0, **static
         )
     losses = [row[key] for row in rows for key in ("loss", "val_loss")]
     print(json.dumps({"replicas": STRATEGY.num_replicas_in_sync, "losses": losses, "said": said}))

@@ -160,9 +160,7 @@ class _Network:
     def train(self, trial: Trial, training: TrainingSection) -> Trial:
         """Trains the head in one epoch and all layers in those that follow."""
         strategy = make_strategy(training)
-        task = Task(
-            TASKS[f"{self.modality}-classification"], ClassTarget(tuple("abcd"[:_CLASSES]))
-        )
+        task = Task(TASKS[f"{self.modality}-classification"], ClassTarget(tuple("abcd"[:_CLASSES])))
         keras.utils.set_random_seed(0)
         with strategy.scope(), precision_scope(training.precision):
             backbone = _cnn() if self.modality == "image" else _transformer()
