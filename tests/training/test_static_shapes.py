@@ -17,11 +17,11 @@ from tltool.recipe.schema import TrainingSection
 from tltool.support.errors import DeviceError
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.embedding_pairs import PairTarget, ScoredPairTarget
-from tltool.tasks.embeddings import EmbeddingTarget
-from tltool.tasks.masks import MaskTarget
+from tltool.tasks.embeddings.kind import EmbeddingTarget
+from tltool.tasks.embeddings.pairs import PairTarget, ScoredPairTarget
+from tltool.tasks.masks.kind import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
-from tltool.tasks.tags import TagsTarget
+from tltool.tasks.tags.kind import TagsTarget
 from tltool.training.distribution import make_strategy
 from tltool.training.static_shapes import StaticModel, has_static_shapes, is_static
 

@@ -154,10 +154,11 @@ def _source(
     """Batches of the entry's rows at `positions`, or of one of their views."""
     contract = rows.contract
     lengths = tf.constant(entry.lengths()) if entry.tokens else None
+    longest = contract.max_length if isinstance(contract, TextPreprocessing) else 0
     read = [_reader(entry, index, lengths) for index in range(len(entry.tensors))]
 
     def padded(stored: Any) -> Any:
-        return padded_width(tf.gather(lengths, stored), contract.max_length, few=few_widths)
+        return padded_width(tf.gather(lengths, stored), longest, few=few_widths)
 
     def finish(key: Any, chosen: Any) -> Any:
         stored = tf.gather(positions, chosen)
@@ -177,7 +178,7 @@ def _source(
         nothing_to_load,
         finish,
         own,
-        widths_of(own, contract.max_length),
+        widths_of(own, longest),
         lambda chosen: padded(tf.gather(positions, chosen)),
     )
 

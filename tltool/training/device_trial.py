@@ -96,7 +96,7 @@ def try_devices(tell: Callable[[str], None]) -> list[Trial]:
     Args:
         tell: Is told what comes next; a device takes about half a minute.
     """
-    found = []
+    found: list[Trial] = []
     for network in (_Network("image"), _Network("text")):
         for trial, training in _trials(network.modality):
             tell(f"training the {network.modality} network on {trial.devices}, {trial.precision}")
@@ -184,11 +184,14 @@ class _Network:
                 checkpoint=Path(folder) / "best.safetensors",
                 progress=Progress(),
             )
-        rows = result.history
+        losses, rates = (
+            [float(row[key] or 0.0) for row in result.history]
+            for key in ("loss", "examples_per_second")
+        )
         return replace(
             trial,
-            losses=tuple(round(float(row["loss"]), 5) for row in rows),
-            steps_per_second=round(float(rows[-1]["examples_per_second"]) / BATCH, 2),
+            losses=tuple(round(loss, 5) for loss in losses),
+            steps_per_second=round(rates[-1] / BATCH, 2),
         )
 
     @cached_property

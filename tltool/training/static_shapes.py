@@ -40,6 +40,8 @@ class StaticModel(keras.Model):
     rows of a batch, those that complete it too.
     """
 
+    train_function: Any
+    test_function: Any
     by_shape = True
     """Whether a step is traced for each shape; else once, where all batches have one."""
     _own_mean = False

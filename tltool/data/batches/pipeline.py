@@ -228,6 +228,7 @@ def _labels_of(values: Any, rows: Any, source: Source) -> Any:
     found = tf.gather(values, rows)
     if not isinstance(values, tf.RaggedTensor):
         return found
+    assert source.padded is not None
     shape = tf.stack([-1, source.padded(rows)])
     return found.to_tensor(-1 if found.dtype.is_integer else 0, shape=shape)
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 from tltool.tasks.losses.in_keras import where_counted
 from tltool.tasks.tags.schemes import prefix_of
 
-
 _OUTSIDE = -2
 
 
