@@ -21,9 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.backbones.base import Backbone, Features, LayerGroup
-from tltool.backbones.load import load_backbone
 from tltool.backbones.networks.layers import MaskedMean
-from tltool.data.preprocessing import WordPiecePreprocessing
+from tltool.data.preprocessing import ImagePreprocessing, WordPiecePreprocessing
 from tltool.model.freezing import plan_phases
 from tltool.model.joining import join, precision_scope
 from tltool.recipe.schema import HeadSection, PhaseSection, Precision, TrainingSection
@@ -221,7 +220,35 @@ class _Network:
 
 
 def _cnn() -> Backbone:
-    return load_backbone("efficientnet-lite0", image_size_px=_SIZE_PX, weights="random")
+    """Of convolutions whose signals neither die nor grow before BatchNorm has learnt anything."""
+    image = x = keras.Input((_SIZE_PX, _SIZE_PX, 3), name="image")
+    for number, filters in enumerate((32, 64, 128, 128), start=1):
+        x = keras.layers.Conv2D(
+            filters,
+            3,
+            2,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"conv{number}",
+        )(x)
+        x = keras.layers.BatchNormalization(name=f"norm{number}")(x)
+        x = keras.layers.ReLU(name=f"relu{number}")(x)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
+    model = keras.Model(image, pooled)
+    return Backbone(
+        name="cnn",
+        model=model,
+        features=Features(pooled=pooled, feature_map=x),
+        groups=(LayerGroup("convolutions", tuple(model.variables)),),
+        preprocessing=ImagePreprocessing(
+            size_px=(_SIZE_PX, _SIZE_PX),
+            resize_px=_SIZE_PX,
+            interpolation="bilinear",
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
+        ),  # fmt: skip
+    )
 
 
 def _transformer() -> Backbone:
