@@ -247,7 +247,7 @@ def _cnn() -> Backbone:
             interpolation="bilinear",
             mean=(0.0,) * 3,
             std=(1.0,) * 3,
-        ),  # fmt: skip
+        ),
     )
 
 
