@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 # Some extras have environments of their own, which find the rest in the first one.
 CV := .venv-cv
 ONNX := .venv-onnx
+RAY := .venv-ray
 MUTATE := .venv-mutate
 PAGE := docs/examples/browser
 KOTLIN := tests/export/kotlin
@@ -19,7 +20,7 @@ IN_RUNTIMES = $(patsubst %,$(OLD)/%/.installed,$(RUNTIMES))
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help quickstart install dev test test-slow test-cv test-onnx test-browser test-kotlin \
+.PHONY: help quickstart install dev test test-slow test-cv test-onnx test-ray test-browser test-kotlin \
 	test-runtimes runtimes mutate mediapipe lint format check clean
 
 help:            ## Show the targets
@@ -43,6 +44,9 @@ test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an e
 
 test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an environment of its own
 	$(ONNX)/bin/python -m pytest tests/export/test_export_onnx.py
+
+test-ray: $(RAY)/.installed  ## Run the tests of the extra [ray] in an environment of its own
+	$(RAY)/bin/python -m pytest tests/support/test_ray_cluster.py
 
 test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models in headless Chromium (needs Node.js)
 	$(BIN)/python -m pytest tests/export/test_browser.py -m "not slow"
@@ -75,7 +79,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) $(CV) $(ONNX) $(MUTATE) $(OLD) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) $(ONNX) $(RAY) $(MUTATE) $(OLD) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
@@ -104,6 +108,9 @@ $(CV)/.installed: $(VENV)/.dev
 
 $(ONNX)/.installed: $(VENV)/.dev
 	$(call extra,onnx)
+
+$(RAY)/.installed: $(VENV)/.dev
+	$(call extra,ray)
 
 $(MUTATE)/.installed: $(VENV)/.dev
 	$(call extra,mutate)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import stored
 import tiny
+from spreads import Pickled
 
 from tltool.data.checks import doctor
+from tltool.data.examples import Examples
 from tltool.data.images.kept import kept_image
 from tltool.data.images.preprocessor import decode_image
 from tltool.data.reading.assemble import usable
@@ -19,7 +23,7 @@ from tltool.data.reading.folders import file_row
 from tltool.data.reading.rows import Broken, Row, broken_file
 from tltool.evaluation.evaluate import format_rows, prediction_columns, write_predictions
 from tltool.recipe.recipe import DataSection
-from tltool.runs.predict import Predictions, _name_for, collect_inputs
+from tltool.runs.predict import Model, Predictions, _name_for, collect_inputs
 from tltool.support.errors import DataError
 from tltool.support.progress import PlainProgress
 from tltool.tasks.classes import ClassTarget
@@ -289,12 +293,53 @@ def test_pictures_are_looked_at_by_themselves_where_the_model_cannot_read_all(mo
     assert (given, batches) == ([], [4])
 
 
+def first_pixels(examples):
+    """A model that can be sent elsewhere."""
+    return np.stack([decode_image(Path(path).read_bytes()).numpy()[0, 0] / 255.0
+                     for path in examples.inputs]).astype("float32")  # fmt: skip
+
+
+def test_predictions_of_others_are_the_same_broken_pictures_among_them(monkeypatch, images):
+    monkeypatch.setattr("tltool.runs.predict.BATCH_ROWS", 3)
+    (images / "red" / "001.jpg").write_bytes(b"no picture")
+    task = Task(TASKS["image-classification"], TASK.target)
+    items = collect_inputs([str(images)], "image")
+    here, there = (Predictions(items, first_pixels, task, spread=one) for one in (None, Pickled()))
+    assert list(here) == list(there)
+    assert here.broken == there.broken != []
+
+
+def test_a_picture_that_others_cannot_reach_is_not_called_broken(monkeypatch, images, tmp_path):
+    monkeypatch.chdir(images)
+    (tmp_path / "elsewhere").mkdir()
+    task = Task(TASKS["image-classification"], TASK.target)
+    items = collect_inputs(["red"], "image")
+    rows = Predictions(items, first_pixels, task, spread=Pickled(tmp_path / "elsewhere"))
+    with pytest.raises(DataError, match=r"red/000.jpg: cannot be read .* it is here") as error:
+        list(rows)
+    assert "each machine" in error.value.hint
+
+
+def test_a_model_is_sent_by_its_path(tmp_path):
+    folder = stored.write_run(tmp_path)
+    model = Model(folder.path)
+    sent = pickle.dumps(model)
+    assert len(sent) < 1000
+    given = examples_of(["good film", "bad"])
+    np.testing.assert_array_equal(pickle.loads(sent)(given), model(given))
+
+
+def examples_of(inputs):
+    unknown = [None] * len(inputs)
+    return Examples("text", inputs, unknown, unknown, inputs)
+
+
 def test_what_is_wrong_with_a_model_is_not_blamed_on_pictures(monkeypatch, images):
     def broken(examples):
         raise ValueError("a weight is missing")
 
-    rows, _, _ = looked_at(monkeypatch, images)
-    rows._outputs = broken
+    task = Task(TASKS["image-classification"], TASK.target)
+    rows = Predictions(collect_inputs([str(images)], "image"), broken, task)
     with pytest.raises(ValueError, match="a weight is missing"):
         list(rows)
 

@@ -7,6 +7,7 @@ import numpy as np
 import presets
 import pytest
 import tiny
+from spreads import Pickled
 
 import tltool
 from tltool.model.freezing import expand_schedule
@@ -50,15 +51,22 @@ def problem_of(kind="classification", rows=90, seed=0) -> SearchProblem:
     )
 
 
-def found(problem, trials=16, folds=3):
+def found(problem, trials=16, folds=3, spread=None):
     smooths = not isinstance(problem.shared.target, NumbersTarget)
     candidates = draw_settings(trials, OWN, problem.seed, smooths=smooths)
     notes: list[str] = []
-    return search_heads(problem, candidates, falling, folds, notes.append), notes
+    return search_heads(problem, candidates, falling, folds, notes.append, spread), notes
 
 
 def timeless(trials):
     return [replace(trial, seconds=0.0) for trial in trials]
+
+
+def test_heads_that_others_train_are_the_same():
+    spread = Pickled()
+    here, there = (found(problem_of(rows=40), 6, 2, where)[0] for where in (None, spread))
+    assert timeless(here) == timeless(there)
+    assert spread.calls == 6 + sum(len(trial.scores) == 2 for trial in there)
 
 
 @pytest.mark.parametrize("kind", ["classification", "multi-label", "regression"])

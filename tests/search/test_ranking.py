@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import presets
 import pytest
 import tiny
 from shallow_bert import write_first_blocks
+from spreads import Pickled
 
 import tltool
 from tltool.evaluation.probe import probe
@@ -90,6 +92,17 @@ def test_equal_calls_give_equal_scores_in_any_order_stored_or_not(place, recipe,
             assert new.score == pytest.approx(old.score, abs=1e-6)
             assert new.logme == pytest.approx(old.logme, abs=1e-4)
     assert first[0].logme != first[1].logme
+
+
+def test_backbones_that_others_work_on_are_ranked_the_same(place, recipe, store, tmp_path):
+    spread, other = Pickled(), FeatureStore(tmp_path / "other")
+    here = tltool.rank(recipe, [str(place / "bert"), "berd"], store=store)
+    there = tltool.rank(recipe, [str(place / "bert"), "berd"], store=other, spread=spread)
+    assert [replace(r, examples_per_second=None) for r in here] == [
+        replace(r, examples_per_second=None) for r in there
+    ]
+    assert [e.path.name for e in store.entries()] == [e.path.name for e in other.entries()]
+    assert spread.calls == 3
 
 
 def test_the_test_rows_are_not_touched(place, recipe, store):

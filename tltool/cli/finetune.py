@@ -13,6 +13,7 @@ from tltool.cli.output import (
     KeepFailedOption,
     OfflineOption,
     OverridesArgument,
+    RayOption,
     RecipeArgument,
     TrustOption,
     examples,
@@ -32,7 +33,6 @@ EXAMPLES = examples(
 )
 
 
-@own_temporary_files()
 def finetune(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
@@ -41,6 +41,7 @@ def finetune(
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time went, on stderr.")
     ] = False,
+    ray: RayOption = None,
     as_json: JsonOption = False,
     _: OfflineOption = False,
     _trust: TrustOption = False,
@@ -59,14 +60,19 @@ def finetune(
 
     from tltool.finetuning.job import finetune as run_finetune
     from tltool.support.progress import terminal_progress
+    from tltool.support.spread import spread_over
 
-    run = run_finetune(
-        checked,
-        progress=terminal_progress(),
-        keep_failed=keep_failed,
-        audit=audit,
-        clock=clock,
-    )
+    progress = terminal_progress()
+    # Ray first: the names of its sockets are too long for the folder of temporary files.
+    with spread_over(ray, progress) as spread, own_temporary_files():
+        run = run_finetune(
+            checked,
+            progress=progress,
+            keep_failed=keep_failed,
+            audit=audit,
+            clock=clock,
+            spread=spread,
+        )
     if run.summary is None:
         typer.echo(
             f"The run was interrupted. What it kept is in {run.path}"

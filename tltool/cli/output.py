@@ -63,6 +63,15 @@ TrustOption = Annotated[
         help="Import modules that a recipe or a model names from the current folder.",
     ),
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Spread the work over a Ray cluster: HOST:PORT, ray://HOST:PORT, auto for the one "
+        "that runs here, or local for one of this machine's CPUs.",
+    ),
+]
 RUNTIME_FIELD = {"export.litert_runtime": "--litert-runtime"}
 LiteRTRuntimeOption = Annotated[
     str | None,

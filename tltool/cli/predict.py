@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from tltool.cli.output import (
+    RayOption,
     TrustOption,
     examples,
     tell_list,
@@ -20,6 +21,7 @@ EXAMPLES = examples(
     "tltool predict runs/my_images photos/ more/*.jpg --output predictions.csv",
     "tltool predict runs/quickstart/1/exports/litert_float32 reviews.csv --input-column text",
     "cat lines.txt | tltool predict runs/quickstart - --format jsonl",
+    "tltool predict runs/my_images archive/ --output archive.csv --ray auto",
     'tltool predict runs/my_pairs "A man is eating." "Somebody eats."',
 )
 
@@ -62,6 +64,7 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Give the probabilities of only the best N classes.")
     ] = None,
+    ray: RayOption = None,
     _trust: TrustOption = False,
 ) -> int:
     """Predict images or texts; writes CSV or JSON lines."""
@@ -75,30 +78,25 @@ def predict(
 
     from tltool.data.reading.sources import reading
     from tltool.evaluation.evaluate import format_rows, prediction_columns, write_predictions
-    from tltool.export.artifact import is_artifact, load_artifact
-    from tltool.recipe.recipe import DataSection
-    from tltool.runs.predict import Predictions, collect_inputs
-    from tltool.runs.run import load_run
+    from tltool.runs.predict import Model, Predictions, collect_inputs
     from tltool.support.progress import Progress, terminal_progress
+    from tltool.support.spread import spread_over
 
-    if is_artifact(model):
-        artifact = load_artifact(model)
-        task, section, outputs = artifact.task, DataSection(), artifact.kept
-    else:
-        run = load_run(model, progress=terminal_progress())
-        task, section, outputs = run.task, run.recipe.data_of_inputs, run.outputs
+    opened = Model(model, progress=terminal_progress())
+    task = opened.task
     shown = output is None and sys.stdout.isatty()  # rows in a terminal are progress themselves
-    with fields_as_options():
-        section = reading(section, **how)
+    with fields_as_options(), spread_over(ray, terminal_progress()) as spread:
+        section = reading(opened.section, **how)
         predictions = Predictions(
             collect_inputs(inputs, task.spec.modality, section),
-            outputs,
+            opened,
             task,
             encoding=section.encoding,
             on_error=on_error,
             top=top,
             progress=Progress() if shown else terminal_progress(),
             files=None if output is None else output.with_suffix(""),
+            spread=spread,
         )
         columns = prediction_columns(task)
         if output is None:

@@ -10,6 +10,7 @@ from tltool.cli.output import (
     JsonOption,
     OfflineOption,
     OverridesArgument,
+    RayOption,
     RecipeArgument,
     TrustOption,
     examples,
@@ -25,6 +26,7 @@ EXAMPLES = examples(
     "tltool rank my_images data.train=photos/ --backbone efficientnet-lite0 "
     "--backbone resnet_50_imagenet",
     "tltool rank quickstart --backbone all-minilm-l6-v2 --backbone untrained:all-minilm-l6-v2",
+    "tltool rank my_images data.train=photos/ --backbone efficientnet-lite0 --ray auto",
 )
 
 
@@ -37,6 +39,7 @@ def rank(
             help="A name as in a recipe, or untrained:NAME for random weights; give several."
         ),
     ] = None,
+    ray: RayOption = None,
     as_json: JsonOption = False,
     _: OfflineOption = False,
     _trust: TrustOption = False,
@@ -56,8 +59,11 @@ def rank(
 
     from tltool.search.ranking import rank as rank_backbones
     from tltool.support.progress import terminal_progress
+    from tltool.support.spread import spread_over
 
-    results = rank_backbones(checked, backbone, progress=terminal_progress())
+    progress = terminal_progress()
+    with spread_over(ray, progress) as spread:
+        results = rank_backbones(checked, backbone, progress=progress, spread=spread)
     if as_json:
         print_json([asdict(result) for result in results])
         return

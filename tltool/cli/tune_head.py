@@ -11,6 +11,7 @@ from tltool.cli.output import (
     JsonOption,
     OfflineOption,
     OverridesArgument,
+    RayOption,
     RecipeArgument,
     TrustOption,
     examples,
@@ -32,6 +33,7 @@ def tune_head(
     overrides: OverridesArgument = None,
     trials: Annotated[int, typer.Option(min=2, help="Heads to try.")] = 40,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
+    ray: RayOption = None,
     as_json: JsonOption = False,
     _: OfflineOption = False,
     _trust: TrustOption = False,
@@ -48,8 +50,11 @@ def tune_head(
 
     from tltool.search.head_tuning import tune_head as search
     from tltool.support.progress import terminal_progress
+    from tltool.support.spread import spread_over
 
-    result = search(checked, trials=trials, folds=folds, progress=terminal_progress())
+    progress = terminal_progress()
+    with spread_over(ray, progress) as spread:
+        result = search(checked, trials=trials, folds=folds, progress=progress, spread=spread)
     if as_json:
         print_json(_as_values(result))
         return

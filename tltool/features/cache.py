@@ -18,27 +18,24 @@ from hashlib import sha256
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tltool._version import __version__
-from tltool.data.batches.pipeline import make_batches
 from tltool.data.batches.source import Source
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.features.frozen_layers import FrozenLayers, batch_order, spread_batches
 from tltool.features.keys import layers_digest, weights_digest
 from tltool.features.rows import Rows, entry_source, stored_source
 from tltool.features.store import Entry, FeatureStore, TensorSpec, Writer, entry_bytes
 from tltool.graph.cut import Cut, bridge
-from tltool.graph.folding import fold_batch_norms
 from tltool.model.lora import idle_adapters
 from tltool.recipe.augment_layers import BATCH_LAYERS
 from tltool.recipe.schema import AugmentSection, CacheSection
-from tltool.support import stopping
 from tltool.support.files import size_text
 from tltool.support.progress import Progress
+from tltool.support.spread import Spread
 
-BATCH_SIZE = 32
 # The first batch traces and warms up; the next ones, until so much time has passed, are measured.
 _MEASURED_SECONDS = 1.0
 # Storing may take this share of one pass more than it saves, since it spares later runs that pass.
@@ -101,6 +98,8 @@ class FeatureCache:
         about: Backbone and data, for `tltool cache list`.
         progress: Is told what was decided.
         store: Where entries are kept; None takes the cache folder.
+        spread: Where frozen layers run; where that is elsewhere, they are stored without asking
+            whether it pays.
     """
 
     def __init__(
@@ -114,6 +113,7 @@ class FeatureCache:
         about: dict[str, Any] | None = None,
         progress: Progress | None = None,
         store: FeatureStore | None = None,
+        spread: Spread | None = None,
     ) -> None:
         self._section = section
         self._examples = examples
@@ -123,6 +123,7 @@ class FeatureCache:
         self._about = about or {}
         self._progress = progress or Progress()
         self._store = store or FeatureStore(max_bytes=int(section.max_gb * 10**9))
+        self._spread = spread or Spread()
         self._known_sets: tuple[Rows, ...] = ()
         self._out_of_order = False
 
@@ -241,8 +242,15 @@ class FeatureCache:
         meter = _Meter(rows.count, boundary.epochs, None if always else len(rows.keys))
         try:
             with self._store.writing(key, specs, rows.count, rows.lengths, about) as writer:
-                model, source = below or (boundary.cut.prefix, rows.source)
-                _run(model, source, rows.lengths, writer, meter)
+                if below is None and self._spread.elsewhere:
+                    self._write_spread(boundary.cut.prefix, key, rows, specs, writer)
+                else:
+                    model, source = below or (boundary.cut.prefix, rows.source)
+                    order = batch_order(rows.lengths, source.count)
+                    layers = FrozenLayers(model)
+                    for numbers, values in layers.batches(source, order):
+                        writer.write(numbers, values)
+                        meter.add(len(numbers), layers.seconds, writer)
         except _NotStoredError as decided:
             self._tell(boundary, f"computed in every epoch: {decided}")
             return None
@@ -253,6 +261,20 @@ class FeatureCache:
             f"{size_text(writer.num_bytes)}, {seconds:.1f} s",
         )
         return self._store.find(key)
+
+    def _write_spread(
+        self,
+        model: keras.Model,
+        key: str,
+        rows: Rows,
+        specs: Sequence[TensorSpec],
+        writer: Writer,
+    ) -> None:
+        dtypes = [spec.dtype for spec in specs]
+        with self._progress.rows("Frozen layers", rows.count) as advance:
+            for numbers, values in spread_batches(model, key, rows, dtypes, self._spread):
+                writer.write(numbers, values)
+                advance(len(numbers))
 
     def _specs(self, cut: Cut) -> list[TensorSpec]:
         by_token = isinstance(self._contract, TextPreprocessing)
@@ -314,38 +336,6 @@ class _Meter:
                 f"storing {size_text(writer.num_bytes)} would take {stored:.0f} s with the "
                 f"reading, computing takes {anew:.0f} s for {_count(self._epochs, 'epoch')}"
             )
-
-
-def _run(
-    model: keras.Model,
-    source: Source,
-    lengths: np.ndarray | None,
-    writer: Writer,
-    meter: _Meter,
-) -> None:
-    """Runs frozen layers once over all rows and writes what they give."""
-    folded = fold_batch_norms(model)
-    # The longest texts first: what does not fit into memory fails at once.
-    order = np.arange(source.count) if lengths is None else np.argsort(-lengths, kind="stable")
-    dataset = make_batches(source, targets=None, batch_size=BATCH_SIZE, training=False, order=order)
-
-    @tf.function(input_signature=[dataset.element_spec], autograph=False)
-    def run(inputs: Any) -> list[Any]:
-        return [_storable(x) for x in tf.nest.flatten(folded(inputs, training=False))]
-
-    for start, inputs in zip(range(0, len(order), BATCH_SIZE), dataset, strict=True):
-        stopping.check()
-        began = time.perf_counter()
-        values = [value.numpy() for value in run(inputs)]
-        seconds = time.perf_counter() - began
-        rows = order[start : start + BATCH_SIZE]
-        writer.write(rows, values)
-        meter.add(len(rows), seconds, writer)
-
-
-def _storable(tensor: Any) -> Any:
-    """Numbers of a kind that NumPy has."""
-    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
 
 
 def _spec(tensor: Any, dtype: str, by_token: bool) -> TensorSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +85,16 @@ class Rows:
         examples = examples.texts() if self.apart else examples
         places = {key: row for row, key in enumerate(self.keys)}
         return np.array([places[key] for key in content_keys(examples)], np.int64)
+
+    def part(self, rows: np.ndarray) -> tuple[Rows, np.ndarray]:
+        """The contents of some stored rows by themselves, and the numbers of these rows then."""
+        count = len(self.keys)
+        contents = np.unique(rows % count)
+        examples = self.examples.take(contents.tolist())
+        tokens = None if examples.tokens is None else examples.tokens.alone()
+        examples = replace(examples, tokens=tokens, targets=[None] * len(contents))
+        few = replace(self, examples=examples, keys=tuple(self.keys[row] for row in contents))
+        return few, rows // count * len(contents) + np.searchsorted(contents, rows % count)
 
     @cached_property
     def source(self) -> Source:

@@ -20,6 +20,7 @@ from tltool.support import stopping
 from tltool.support.errors import RunError, TrainingError, first_line
 from tltool.support.files import probe_room, size_text
 from tltool.support.progress import Progress
+from tltool.support.spread import Spread
 from tltool.support.stopwatch import Stopwatch
 from tltool.training.preparation import Prepared, prepare, with_head
 
@@ -43,6 +44,7 @@ def finetune(
     keep_failed: bool = False,
     audit: bool = True,
     clock: Stopwatch | None = None,
+    spread: Spread | None = None,
 ) -> Run:
     """Fine-tunes a pretrained model as a recipe says.
 
@@ -56,6 +58,8 @@ def finetune(
         audit: Try before training whether the model can be exported as the
             recipe asks.
         clock: Counts the seconds of each stage; they are kept in `timings.json`.
+        spread: Where frozen layers run and heads are searched, such as `spread_over("auto")`
+            gives it; None takes this machine. The trained model is the same.
 
     Returns:
         The run: trained, evaluated, exported and checked, its files written.
@@ -73,7 +77,7 @@ def finetune(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress, clock = progress or Progress(), clock or Stopwatch()
     with stopping.stoppable(pass_on=True):
-        return _finetune(recipe, data, progress, keep_failed, audit, clock)
+        return _finetune(recipe, data, progress, keep_failed, audit, clock, spread)
 
 
 def _finetune(
@@ -83,6 +87,7 @@ def _finetune(
     keep_failed: bool,
     audit: bool,
     clock: Stopwatch,
+    spread: Spread | None,
 ) -> Run:
     started = time.perf_counter()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
@@ -92,7 +97,7 @@ def _finetune(
     search = None
     if recipe.head.search:
         with clock.measure("head search"):
-            search = _search_head(recipe, prepared, progress)
+            search = _search_head(recipe, prepared, progress, spread)
         recipe, prepared = search.recipe, with_head(search.recipe, prepared)
     choice = None
     if recipe.schedule == "few_examples":
@@ -108,7 +113,7 @@ def _finetune(
             search.write(folder.head_search)
         if choice is not None:
             choice.write(folder.few_examples)
-        run, result = _train(recipe, prepared, folder, progress, clock)
+        run, result = _train(recipe, prepared, folder, progress, clock, spread)
         if not result.interrupted:
             from tltool.finetuning.conclusion import conclude
 
@@ -147,10 +152,12 @@ def _audit(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
         progress.note(line)
 
 
-def _search_head(recipe: Recipe, prepared: Prepared, progress: Progress) -> HeadSearchResult:
+def _search_head(
+    recipe: Recipe, prepared: Prepared, progress: Progress, spread: Spread | None
+) -> HeadSearchResult:
     from tltool.search.head_tuning import search_head
 
-    return search_head(recipe, prepared, progress)
+    return search_head(recipe, prepared, progress, spread=spread)
 
 
 def _choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> Choice:
@@ -211,6 +218,7 @@ def _train(
     folder: RunFolder,
     progress: Progress,
     clock: Stopwatch,
+    spread: Spread | None,
 ) -> tuple[Run, TrainingResult]:
     from tltool.training.inputs import example_data, make_feature_cache
     from tltool.training.trainer import train
@@ -220,7 +228,7 @@ def _train(
         progress.note(units)
     data = example_data(recipe, prepared, "train")
     validation = example_data(recipe, prepared, "validation")
-    cache = make_feature_cache(recipe, prepared, data, progress)
+    cache = make_feature_cache(recipe, prepared, data, progress, spread)
     with stopping.in_steps():
         result = train(
             prepared.transfer,

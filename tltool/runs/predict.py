@@ -9,8 +9,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tltool.data.examples import Examples
 from tltool.data.reading.assemble import usable
@@ -28,6 +30,7 @@ from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.files import atomic_path
 from tltool.support.progress import Progress
+from tltool.support.spread import Spread
 from tltool.support.words import count, excerpt, listed
 from tltool.tasks.table import Modality, Task
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 STDIN = "-"
+_UNREAD = "cannot be read"
 BATCH_ROWS = 256
 """Rows that are read, predicted and given before the next are read."""
 # Pictures all the same: what tltool cannot read of them is told as a fault.
@@ -130,6 +134,8 @@ class Predictions:
         top: Keep the probabilities of this many classes, highest first; None
             keeps all, in label order.
         progress: What is told meanwhile.
+        spread: Where inputs are read and predicted; elsewhere, pictures are found by the same
+            paths, and `outputs` pickles, as a `Model` does.
 
     Attributes:
         predicted: How many inputs have a prediction so far.
@@ -148,10 +154,11 @@ class Predictions:
         top: int | None = None,
         progress: Progress | None = None,
         files: Path | None = None,
+        spread: Spread | None = None,
     ) -> None:
-        self._items, self._outputs, self._task = items, outputs, task
-        self._encoding, self._on_error, self._top = encoding, on_error, top
-        self._progress = progress or Progress()
+        self._items, self._task, self._on_error, self._top = items, task, on_error, top
+        self._predict = _Predict(outputs, task.spec.modality, encoding, on_error)
+        self._progress, self._spread = progress or Progress(), spread or Spread()
         self._files, self._names = files, set[str]()
         self.predicted = self.files_written = 0
         self.broken: list[Broken] = []
@@ -163,69 +170,50 @@ class Predictions:
             DataError: Inputs that cannot be used, under "stop".
         """
         with self._progress.rows("Predicting", len(self._items)) as advance:
-            for start in range(0, len(self._items), BATCH_ROWS):
-                rows, found = self._predict(self._read(self._items[start : start + BATCH_ROWS]))
-                self.broken += [row for row in rows if isinstance(row, Broken)]
+            for rows, outputs in self._spread.map(self._predict, self._batches(), computes=True):
+                broken = [row for row in rows if isinstance(row, Broken)]
+                if self._spread.elsewhere:
+                    self._check_reached(broken)
+                self.broken += broken
                 if not self.broken or self._on_error == "skip":
-                    yield from _in_order(rows, found)
-                    self.predicted += len(found)
+                    yield from self._in_order(rows, outputs)
+                    self.predicted += len(rows) - len(broken)
                 advance(len(rows))
         settle(self.broken, self._on_error, what="inputs")
 
-    def _read(self, items: Sequence[Item]) -> list[Row | Broken]:
-        modality = self._task.spec.modality
-        rows = [
-            file_row(item, modality, encoding=self._encoding) if isinstance(item, Path) else item
-            for item in items
-        ]
-        return [usable(row, modality) for row in rows]
+    def _batches(self) -> Iterator[_Batch]:
+        for start in range(0, len(self._items), BATCH_ROWS):
+            yield _Batch(self._items[start : start + BATCH_ROWS], bool(self.broken))
 
-    def _predict(self, rows: list[Row | Broken]) -> tuple[list[Row | Broken], list[dict[str, Any]]]:
-        """The rows, broken pictures among them now `Broken`, and predictions of the others.
+    def _check_reached(self, broken: Sequence[Broken]) -> None:
+        """Raises DataError where a file that can be read here could not be read elsewhere."""
+        for row in broken:
+            file, told, _ = row.reason.rpartition(_UNREAD)
+            if told and exists(Path(file.removesuffix(": ") or row.origin)):
+                raise DataError(
+                    f"{row} there, where it was to be predicted; it is here.",
+                    hint="paths must lead to the same files on each machine of the cluster",
+                )
 
-        A picture is looked at by itself only where the model cannot read all of them: to do so
-        takes as long as to read it.
-        """
-        stopping = self._on_error == "stop"
-        if stopping and (self.broken or any(isinstance(row, Broken) for row in rows)):
-            return self._without_broken_pictures(rows), []
-        try:
-            return rows, self._predictions(rows)
-        except Exception:
-            sound = self._without_broken_pictures(rows)
-            if sound == rows:
-                raise
-        return sound, [] if stopping else self._predictions(sound)
+    def _in_order(
+        self, rows: Sequence[Row | Broken], outputs: np.ndarray[Any, Any] | None
+    ) -> Iterator[dict[str, Any]]:
+        """The predictions of rows, and in their places what is wrong with broken ones."""
+        sound = [row for row in rows if isinstance(row, Row)]
+        predictions = iter(() if outputs is None else self._predictions(sound, outputs))
+        for row in rows:
+            if isinstance(row, Row):
+                yield next(predictions)
+            else:
+                empty = {"input": None, "prediction": None}
+                yield {"origin": row.origin, **empty, "error": row.reason}
 
-    def _without_broken_pictures(self, rows: list[Row | Broken]) -> list[Row | Broken]:
-        from tltool.data.checks.doctor import image_problems
-
-        if self._task.spec.modality != "image":
-            return rows
-        problems = image_problems([row.input for row in rows if isinstance(row, Row)])
-        return [
-            broken_file(row.origin, row.input, problems[row.input])
-            if isinstance(row, Row) and row.input in problems
-            else row
-            for row in rows
-        ]
-
-    def _predictions(self, read: Sequence[Row | Broken]) -> list[dict[str, Any]]:
+    def _predictions(
+        self, rows: Sequence[Row], outputs: np.ndarray[Any, Any]
+    ) -> list[dict[str, Any]]:
         from tltool.evaluation.evaluate import PredictionRows
 
-        rows = [row for row in read if isinstance(row, Row)]
-        if not rows:
-            return []
-        unknown = [None] * len(rows)
-        examples = Examples(
-            modality=self._task.spec.modality,
-            inputs=[row.input for row in rows],
-            targets=unknown,
-            splits=unknown,
-            origins=[row.origin for row in rows],
-        )
-        outputs = self._outputs(examples)
-        found = list(PredictionRows(outputs, examples, self._task))
+        found = list(PredictionRows(outputs, _examples(rows, self._task.spec.modality), self._task))
         for row, output in zip(found, outputs, strict=True):
             del row["target"]
             self._write_file(row, output)
@@ -261,17 +249,129 @@ def _name_for(origin: str, value: str) -> str:
     return "-".join([Path(file).stem, *re.findall(r"\w+", place)])
 
 
-def _in_order(
-    rows: Sequence[Row | Broken], found: Sequence[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """The predictions of rows, and in their places what is wrong with broken ones."""
-    predictions = iter(found)
-    for row in rows:
-        if isinstance(row, Row):
-            yield next(predictions)
+class _Batch(NamedTuple):
+    """Inputs that are read and predicted together.
+
+    Attributes:
+        items: The inputs.
+        after_broken: Whether an earlier one could not be used.
+    """
+
+    items: Sequence[Item]
+    after_broken: bool
+
+
+@dataclass(frozen=True)
+class _Predict:
+    """Reads a batch of inputs and runs the model on those that can be used.
+
+    Attributes:
+        outputs, encoding, on_error: As in `Predictions`.
+        modality: What the model takes.
+    """
+
+    outputs: Callable[[Examples], np.ndarray[Any, Any]]
+    modality: Modality
+    encoding: str | None
+    on_error: OnError
+
+    def __call__(self, batch: _Batch) -> tuple[list[Row | Broken], np.ndarray[Any, Any] | None]:
+        """The rows, broken pictures among them now `Broken`, and what the model says of the others.
+
+        A picture is looked at by itself only where the model cannot read all of them: to do so
+        takes as long as to read it.
+        """
+        rows = [usable(self._row(item), self.modality) for item in batch.items]
+        stopping = self.on_error == "stop"
+        if stopping and (batch.after_broken or any(isinstance(row, Broken) for row in rows)):
+            return self._without_broken_pictures(rows), None
+        try:
+            return rows, self._said(rows)
+        except Exception:
+            sound = self._without_broken_pictures(rows)
+            if sound == rows:
+                raise
+        return sound, None if stopping else self._said(sound)
+
+    def _row(self, item: Item) -> Row | Broken:
+        if isinstance(item, Path):
+            return file_row(item, self.modality, encoding=self.encoding)
+        return item
+
+    def _said(self, rows: Sequence[Row | Broken]) -> np.ndarray[Any, Any] | None:
+        sound = [row for row in rows if isinstance(row, Row)]
+        return self.outputs(_examples(sound, self.modality)) if sound else None
+
+    def _without_broken_pictures(self, rows: list[Row | Broken]) -> list[Row | Broken]:
+        from tltool.data.checks.doctor import image_problems
+
+        if self.modality != "image":
+            return rows
+        problems = image_problems([row.input for row in rows if isinstance(row, Row)])
+        return [
+            broken_file(row.origin, row.input, problems[row.input])
+            if isinstance(row, Row) and row.input in problems
+            else row
+            for row in rows
+        ]
+
+
+def _examples(rows: Sequence[Row], modality: Modality) -> Examples:
+    unknown = [None] * len(rows)
+    return Examples(
+        modality=modality,
+        inputs=[row.input for row in rows],
+        targets=unknown,
+        splits=unknown,
+        origins=[row.origin for row in rows],
+    )
+
+
+class Model:
+    """A run or an exported model that predicts; another process loads it anew, once, by its path.
+
+    Args:
+        path: A run's folder, or an exported model's folder or file.
+        progress: Is told what happens.
+
+    Attributes:
+        task: Labels and kind of task.
+        section: How the run's own data was read.
+
+    Raises:
+        RunError: There is no such run, or it has no model.
+        ExportError: There is no such exported model.
+    """
+
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        from tltool.export.artifact import is_artifact, load_artifact
+        from tltool.runs.run import load_run
+
+        self._path = path
+        self._outputs: Callable[[Examples], np.ndarray[Any, Any]]
+        if is_artifact(path):
+            artifact = load_artifact(path)
+            self.task, self.section, self._outputs = artifact.task, DataSection(), artifact.kept
         else:
-            empty = {"input": None, "prediction": None}
-            yield {"origin": row.origin, **empty, "error": row.reason}
+            run = load_run(path, progress=progress)
+            self.task, self.section = run.task, run.recipe.data_of_inputs
+            self._outputs = run.outputs
+
+    def __call__(self, examples: Examples) -> np.ndarray[Any, Any]:
+        """What the model says of examples, as `Target.kept` gives it."""
+        return self._outputs(examples)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (_said_by, self._path)
+
+
+def _said_by(path: Path, examples: Examples) -> np.ndarray[Any, Any]:
+    return _model_at(path)(examples)
+
+
+@lru_cache(maxsize=1)
+def _model_at(path: Path) -> Model:
+    return Model(path)
 
 
 class _Reader:

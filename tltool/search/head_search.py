@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
 
 from tltool.search.head_fits import (
@@ -23,6 +23,7 @@ from tltool.search.head_fits import (
     head_outputs,
     steps_of_fit,
 )
+from tltool.support.spread import Processes, Spread
 from tltool.tasks.reports import Score
 
 # Shares of the candidates: half are linear, the usual best on pretrained features.
@@ -138,6 +139,7 @@ def search_heads(
     rates: Rates,
     folds: int,
     note: Callable[[str], None],
+    spread: Spread | None = None,
 ) -> list[HeadTrial]:
     """Trains the candidates and ranks them, the best first.
 
@@ -149,13 +151,14 @@ def search_heads(
         rates: The learning-rate curve of every fit.
         folds: Number of folds, at least 2.
         note: Is told what happens.
+        spread: Where heads are trained; None takes this machine's CPUs where that pays.
 
     Raises:
         DataError: There are too few rows for so many folds.
     """
     splits = problem.shared.target.folds_of(problem.truth, folds, problem.seed, problem.groups)
     running = [_Running(number, settings) for number, settings in enumerate(candidates)]
-    _train(problem, rates, running, splits, [0])
+    _train(problem, rates, running, splits, [0], spread)
     kept = max(_MIN_KEPT, -(-len(running) // _KEPT_SHARE))
     best = _ranked(running, problem.monitor)[:kept]
     finalists = best if running[0] in best else [running[0], *best]
@@ -163,7 +166,7 @@ def search_heads(
         f"{len(running)} heads trained on one fold of {folds}; "
         f"{len(finalists)} go on to the other folds"
     )
-    _train(problem, rates, finalists, splits, range(1, folds))
+    _train(problem, rates, finalists, splits, range(1, folds), spread)
     return [trial.finished() for trial in _ranked(running, problem.monitor)]
 
 
@@ -198,43 +201,57 @@ def _train(
     trials: Sequence[_Running],
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     folds: Sequence[int],
+    spread: Spread | None,
 ) -> None:
     """Fits and scores each trial on each of the folds, one fit a core."""
     jobs = [(trial, fold) for trial in trials for fold in folds]
     # The widest first, so that no core waits for a wide one at the end.
     jobs.sort(key=lambda job: -sum(job[0].settings.hidden_units))
-    tasks = []
+    fits = []
     for trial, fold in jobs:
         steps = steps_of_fit(len(splits[fold][0]), problem.shared)
         curve = rates(trial.settings.learning_rate, steps)
         seed = np.random.SeedSequence([problem.seed, 1, trial.number, fold])
-        tasks.append(delayed(_fit)(problem, trial.settings, splits[fold], curve, seed))
-    for (trial, fold), (scores, seconds) in zip(jobs, _all(tasks), strict=True):
+        fits.append(_Fit(trial.settings, splits[fold], curve, seed))
+    for (trial, fold), (scores, seconds) in zip(jobs, _all(problem, fits, spread), strict=True):
         trial.scores[fold] = scores
         trial.seconds += seconds
 
 
-def _all(tasks: Sequence[Any]) -> list[Any]:
-    """Results of delayed calls, in processes where that pays."""
+class _Fit(NamedTuple):
+    """One head on one fold.
+
+    Attributes:
+        settings: The head's.
+        split: Row numbers to train on, and to score on.
+        rates: Learning rate of each step.
+        seed: Of the fit.
+    """
+
+    settings: HeadSettings
+    split: tuple[np.ndarray, np.ndarray]
+    rates: np.ndarray
+    seed: np.random.SeedSequence
+
+
+def _all(
+    problem: SearchProblem, fits: Sequence[_Fit], spread: Spread | None
+) -> list[tuple[dict[str, float], float]]:
+    """What `_fit` says of each."""
+    fit = partial(_fit, problem)
+    if spread is not None:
+        return list(spread.map(fit, fits))
     started = time.perf_counter()
-    function, args, kwargs = tasks[0]
-    results = [function(*args, **kwargs)]
-    others = tasks[1:]
-    worth = len(others) * (time.perf_counter() - started) > _WORTH_PROCESSES_SECONDS
-    with parallel_config("loky", inner_max_num_threads=1):
-        return results + list(Parallel(n_jobs=-1 if worth else 1)(others))
+    first = fit(fits[0])
+    worth = (len(fits) - 1) * (time.perf_counter() - started) > _WORTH_PROCESSES_SECONDS
+    spread = Processes() if worth else Spread()
+    return [first, *spread.map(fit, fits[1:])]
 
 
-def _fit(
-    problem: SearchProblem,
-    settings: HeadSettings,
-    split: tuple[np.ndarray, np.ndarray],
-    rates: np.ndarray,
-    seed: np.random.SeedSequence,
-) -> tuple[dict[str, float], float]:
+def _fit(problem: SearchProblem, fit: _Fit) -> tuple[dict[str, float], float]:
     """One fit: the metrics of its held-out rows, and its time in seconds."""
     started = time.perf_counter()
-    rows, held_out = split
+    rows, held_out = fit.split
     shared = problem.shared
     # One thread: the matrices are too small to share one among cores, and sums keep their order.
     # A rate that is too high overflows, and its score says so.
@@ -244,10 +261,10 @@ def _fit(
             problem.truth,
             problem.weights,
             rows,
-            settings,
+            fit.settings,
             shared,
-            rates,
-            seed,
+            fit.rates,
+            fit.seed,
         )
         outputs = head_outputs(layers, problem.features[held_out], shared.activation)
         encoded = shared.target.encode(problem.truth[held_out])

@@ -28,6 +28,7 @@ from tltool.search.head_search import (
 from tltool.support.errors import RecipeError
 from tltool.support.files import write_text
 from tltool.support.progress import Progress
+from tltool.support.spread import Spread
 from tltool.training.frozen_features import frozen_features
 from tltool.training.optimizers import make_schedule
 from tltool.training.preparation import Prepared, prepare
@@ -102,6 +103,7 @@ def tune_head(
     trials: int = TRIALS,
     folds: int = FOLDS,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> HeadSearchResult:
     """Searches a head for a recipe; trains nothing else and writes no run.
 
@@ -112,6 +114,8 @@ def tune_head(
         folds: Parts of the training and validation rows, at least 2; each is
             held out once. Test rows are not touched.
         progress: Is told what happens; None is silent.
+        spread: Where features are computed and heads trained, such as `spread_over("auto")`
+            gives it; None takes this machine.
 
     Raises:
         TltoolError: One of its kinds, as in `finetune`; `RecipeError` where
@@ -122,7 +126,7 @@ def tune_head(
     searched = recipe.with_overrides("head.search=true")
     progress = progress or Progress()
     prepared = prepare(searched, data=data, progress=progress)
-    result = search_head(searched, prepared, progress, trials=trials, folds=folds)
+    result = search_head(searched, prepared, progress, trials=trials, folds=folds, spread=spread)
     if recipe.head.search:
         return replace(result, overrides=("head.search=false", *result.overrides))
     return result
@@ -144,6 +148,7 @@ def search_head(
     *,
     trials: int = TRIALS,
     folds: int = FOLDS,
+    spread: Spread | None = None,
 ) -> HeadSearchResult:
     """The search of `tune_head` on data and backbone that are loaded already.
 
@@ -151,13 +156,13 @@ def search_head(
         recipe: With `head.search`, so that it is known to have what is needed.
         prepared: Of that recipe.
         progress: Is told what happens.
-        trials, folds: As in `tune_head`.
+        trials, folds, spread: As in `tune_head`.
     """
     progress.stage("Head search on the frozen backbone's features")
     if recipe.augment is not None:
         progress.note("heads are compared on the images as they are, without `augment`")
     phase = next(plan.phase for plan in prepared.plans if plan.phase.train == "head")
-    problem = _problem(recipe, prepared, phase, progress)
+    problem = _problem(recipe, prepared, phase, progress, spread)
     started = time.perf_counter()
     own = HeadSettings(
         recipe.head.hidden_units,
@@ -169,7 +174,7 @@ def search_head(
     target = prepared.task.target
     smooths = "training.label_smoothing" not in target.refused
     candidates = draw_settings(trials, own, recipe.training.seed, smooths=smooths)
-    ranked = search_heads(problem, candidates, _rates_of(phase), folds, progress.note)
+    ranked = search_heads(problem, candidates, _rates_of(phase), folds, progress.note, spread)
     metrics = [score.key for score in target.search_scores]
     result = HeadSearchResult(
         trials=tuple(ranked),
@@ -186,9 +191,13 @@ def search_head(
 
 
 def _problem(
-    recipe: Recipe, prepared: Prepared, phase: PhaseSection, progress: Progress
+    recipe: Recipe,
+    prepared: Prepared,
+    phase: PhaseSection,
+    progress: Progress,
+    spread: Spread | None,
 ) -> SearchProblem:
-    found = frozen_features(recipe, prepared, progress)
+    found = frozen_features(recipe, prepared, progress, spread=spread)
     parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
     targets = [target for part in parts for target in part.targets]
     origins = [origin for part in parts for origin in part.origins]

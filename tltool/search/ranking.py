@@ -7,8 +7,8 @@ by a cross-validated linear probe and by LogME; the test rows are not touched.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from tltool.recipe.recipe import HeadSection, Recipe
 from tltool.support.errors import BackboneError, HeadError
 from tltool.support.items import items_of
 from tltool.support.progress import Progress
+from tltool.support.spread import Spread
+from tltool.tasks.table import Task
 from tltool.training.preparation import Prepared, assemble, load_data
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def rank(
     data: Any = None,
     progress: Progress | None = None,
     store: FeatureStore | None = None,
+    spread: Spread | None = None,
 ) -> list[RankedBackbone]:
     """Ranks backbones by a linear probe on their frozen features.
 
@@ -85,6 +88,8 @@ def rank(
         data: As for `finetune`.
         progress: Is told what happens.
         store: Where features are kept; None takes the cache folder.
+        spread: Where features are computed and probes fitted, such as `spread_over("auto")`
+            gives it; None takes this process.
 
     Returns:
         The best first; those that can't be used last, with their `error`.
@@ -99,13 +104,19 @@ def rank(
     if not backbones:
         raise BackboneError("There is no backbone to rank.", hint="name at least one")
     examples, summary = load_data(recipe, data=data, progress=progress)
-    results = []
-    for name in dict.fromkeys(backbones):
-        try:
-            results.append(_score(recipe, name, examples, summary, progress, store))
-        except (BackboneError, HeadError) as error:
-            progress.note(f"left out: {error.message}")
-            results.append(RankedBackbone(name, recipe.spec.metric, error=error.message))
+    spread = spread or Spread()
+    unusable: list[RankedBackbone] = []
+
+    def frozen() -> Iterator[_Frozen]:
+        for name in dict.fromkeys(backbones):
+            try:
+                yield _frozen(recipe, name, examples, summary, progress, store, spread)
+            except (BackboneError, HeadError) as error:
+                progress.note(f"left out: {error.message}")
+                unusable.append(RankedBackbone(name, recipe.spec.metric, error=error.message))
+
+    # While one backbone's probe is fitted elsewhere, the next one's features are computed.
+    results = [*spread.map(_scored, frozen()), *unusable]
     if all(result.error for result in results):
         raise BackboneError(
             "None of the backbones can be used:\n  "
@@ -116,35 +127,62 @@ def rank(
     return sorted(results, key=lambda r: (r.error is not None, sign * (r.score or 0.0)))
 
 
-def _score(
+@dataclass(frozen=True)
+class _Frozen:
+    """A backbone's features of the training and validation rows, and what they are to tell.
+
+    Attributes:
+        measured: What is known of the backbone without a probe.
+        features: float32 (n, channels).
+        truth: Of the rows, as the target gives it.
+        task: With its target.
+        groups: What each row belongs to that folds do not divide.
+    """
+
+    measured: RankedBackbone
+    features: np.ndarray
+    truth: np.ndarray
+    task: Task
+    groups: tuple[str, ...]
+
+
+def _frozen(
     recipe: Recipe,
     name: str,
     examples: Examples,
     summary: Mapping[str, Any],
     progress: Progress,
     store: FeatureStore | None,
-) -> RankedBackbone:
-    from tltool.evaluation.probe import probe
-    from tltool.search.logme import logme
-
+    spread: Spread,
+) -> _Frozen:
     prepared = _assemble(recipe, name, examples, summary, progress)
-    features, truth = _features(_renamed(recipe, name), prepared, progress, store)
-    target = prepared.task.target
+    features, truth = _features(_renamed(recipe, name), prepared, progress, store, spread)
     parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
-    groups = [group for part in parts for group in part.groups]
-    result: ProbeScore = probe(features, truth, prepared.task, groups=groups)
     parameters = sum(group.num_parameters for group in prepared.backbone.groups)
-    return RankedBackbone(
+    measured = RankedBackbone(
         backbone=name,
         metric=recipe.spec.metric,
-        score=result.value,
-        std=result.std,
-        logme=logme(features, target.encode(truth)),
-        setting=f"{result.setting}, {result.folds} folds of {len(features):,} rows",
         channels=features.shape[1],
         parameters=parameters,
         size_mb=parameters * _FLOAT32_BYTES / 1e6,
         examples_per_second=_speed(prepared),
+    )
+    groups = tuple(group for part in parts for group in part.groups)
+    return _Frozen(measured, features, truth, prepared.task, groups)
+
+
+def _scored(frozen: _Frozen) -> RankedBackbone:
+    from tltool.evaluation.probe import probe
+    from tltool.search.logme import logme
+
+    features, truth = frozen.features, frozen.truth
+    result: ProbeScore = probe(features, truth, frozen.task, groups=frozen.groups)
+    return replace(
+        frozen.measured,
+        score=result.value,
+        std=result.std,
+        logme=logme(features, frozen.task.target.encode(truth)),
+        setting=f"{result.setting}, {result.folds} folds of {len(features):,} rows",
     )
 
 
@@ -169,12 +207,16 @@ def _assemble(
 
 
 def _features(
-    recipe: Recipe, prepared: Prepared, progress: Progress, store: FeatureStore | None
+    recipe: Recipe,
+    prepared: Prepared,
+    progress: Progress,
+    store: FeatureStore | None,
+    spread: Spread,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, channels) and truth of the training and validation rows."""
     from tltool.training.frozen_features import frozen_features
 
-    found = frozen_features(recipe, prepared, progress, store=store)
+    found = frozen_features(recipe, prepared, progress, store=store, spread=spread)
     parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
     truths = [prepared.task.target.truth(part.targets, part.origins) for part in parts if len(part)]
     features = np.concatenate([found.train, found.validation])

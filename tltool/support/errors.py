@@ -8,6 +8,7 @@
     ├── TargetError        a kind of target that cannot be found
     ├── PlanError          a freezing plan that trains nothing or names unknown groups
     ├── DeviceError        a device or distribution this machine does not have
+    ├── WorkerError        a worker of a cluster died at its work; exit code 1
     ├── TrainingError      training that must not go on (NaN loss, no memory); exit code 1
     ├── RunError           a run folder that is missing, incomplete or damaged
     ├── EvaluationError    metrics that cannot be computed
@@ -109,6 +110,12 @@ class PlanError(TltoolError):
 
 class DeviceError(TltoolError):
     """A device or a distribution that this machine does not have."""
+
+
+class WorkerError(TltoolError):
+    """A worker of a cluster that died at its work."""
+
+    exit_code = 1
 
 
 class TrainingError(TltoolError):

@@ -25,6 +25,7 @@ from tltool.graph.cut import Cut, cut_model
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import EvaluationError
 from tltool.support.progress import Progress
+from tltool.support.spread import Spread
 from tltool.training.preparation import Prepared
 
 _BATCH_SIZE = 256
@@ -51,6 +52,7 @@ def frozen_features(
     progress: Progress | None = None,
     *,
     store: FeatureStore | None = None,
+    spread: Spread | None = None,
 ) -> FrozenFeatures:
     """Pooled features of a recipe's training and validation rows; test rows are not touched.
 
@@ -63,6 +65,7 @@ def frozen_features(
         prepared: The recipe's data and backbone, before any training.
         progress: Is told where the features come from.
         store: Where entries are kept; None takes the cache folder.
+        spread: Where they are computed; None takes this process.
 
     Raises:
         EvaluationError: The task's kind of target reads other features.
@@ -90,6 +93,7 @@ def frozen_features(
             about={"backbone": recipe.backbone.name, "data": recipe.data.train},
             progress=progress,
             store=store,
+            spread=spread,
         )
         served = cache.serve(Boundary(cut, backbone.groups[-1].name, epochs=1))
     found = [_pooled(backbone, cut, served, part) for part in parts]

@@ -14,6 +14,7 @@ from tltool.evaluation.inference import by_length
 from tltool.features.cache import FeatureCache
 from tltool.recipe.recipe import Recipe
 from tltool.support.progress import Progress
+from tltool.support.spread import Spread
 from tltool.training.data import ExampleData, at_first_tokens
 from tltool.training.preparation import Prepared
 from tltool.training.static_shapes import has_static_shapes
@@ -77,6 +78,7 @@ def make_feature_cache(
     prepared: Prepared,
     data: ExampleData,
     progress: Progress,
+    spread: Spread | None = None,
 ) -> FeatureCache:
     """The store of frozen features for a recipe's training and validation examples."""
     return FeatureCache(
@@ -90,4 +92,5 @@ def make_feature_cache(
         seed=recipe.training.seed,
         about={"backbone": recipe.backbone.name, "data": recipe.data.train},
         progress=progress,
+        spread=spread,
     )

@@ -40,6 +40,13 @@ class Tokens:
         chosen = np.asarray(rows, np.int64)
         return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen])
 
+    def alone(self) -> Tokens:
+        """The same without the ids of texts that were not taken."""
+        stored = np.minimum(self.lengths, self.max_length)
+        starts = np.cumsum(stored) - stored
+        places = np.arange(stored.sum()) + np.repeat(self.starts - starts, stored)
+        return replace(self, values=self.values[places], starts=starts)
+
     def serve(self, contract: TextPreprocessing) -> bool:
         """Whether a tokenizer of this contract would give the same ids."""
         return self.rules == rules_of(contract) and contract.max_length <= self.max_length
@@ -85,6 +92,10 @@ class PairTokens:
         """Those of the pairs at `rows`, in that order."""
         both: list[int] = [place for row in rows for place in (2 * row, 2 * row + 1)]
         return replace(self, texts=self.texts.take(both))
+
+    def alone(self) -> PairTokens:
+        """The same without the ids of texts that were not taken."""
+        return replace(self, texts=self.texts.alone())
 
     def serve(self, contract: TextPreprocessing) -> bool:
         """Whether they are what a tokenizer of this contract would give."""
