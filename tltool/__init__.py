@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tltool.search.head_tuning import HeadSearchResult, tune_head
     from tltool.search.lr_finder import RateTest, lr_find
     from tltool.search.ranking import RankedBackbone, rank
-    from tltool.support.spread import spread_over
+    from tltool.support.ray_cluster import spread_over
     from tltool.tasks.class_sets import ClassSetTarget
     from tltool.tasks.classes import ClassTarget
     from tltool.tasks.embeddings.kind import EmbeddingTarget
@@ -55,7 +55,7 @@ _LAZY = {
     "lr_find": "tltool.search.lr_finder",
     "RankedBackbone": "tltool.search.ranking",
     "rank": "tltool.search.ranking",
-    "spread_over": "tltool.support.spread",
+    "spread_over": "tltool.support.ray_cluster",
     "Recipe": "tltool.recipe.recipe",
     "Index": "tltool.runs.nearest",
     "build_index": "tltool.runs.nearest",

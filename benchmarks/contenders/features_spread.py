@@ -14,7 +14,7 @@ from tltool.features.cache import Boundary, FeatureCache
 from tltool.features.store import Entry
 from tltool.graph.cut import cut_model
 from tltool.recipe.schema import CacheSection
-from tltool.support.spread import spread_over
+from tltool.support.ray_cluster import spread_over
 
 
 def main() -> None:

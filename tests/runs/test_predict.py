@@ -315,7 +315,7 @@ def test_a_picture_that_others_cannot_reach_is_not_called_broken(monkeypatch, im
     task = Task(TASKS["image-classification"], TASK.target)
     items = collect_inputs(["red"], "image")
     rows = Predictions(items, first_pixels, task, spread=Pickled(tmp_path / "elsewhere"))
-    with pytest.raises(DataError, match=r"red/000.jpg: cannot be read .* it is here") as error:
+    with pytest.raises(DataError, match=r"red/000.jpg: .* here it can be used") as error:
         list(rows)
     assert "each machine" in error.value.hint
 

@@ -22,7 +22,7 @@ from spreads import check_item
 
 from tltool.support import ray_cluster, stopping
 from tltool.support.errors import DataError, DeviceError, WorkerError
-from tltool.support.spread import spread_over
+from tltool.support.ray_cluster import spread_over
 
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="`make test-ray` installs what this needs"),
@@ -57,12 +57,20 @@ def wait_on_the_second(folder: Path, item: int) -> int:
     return item
 
 
+def make_importable(patch):
+    """Has the machines of a cluster that is started then find what tests send there."""
+    places = [str(Path(__file__).parent), str(Path(stored.__file__).parent)]
+    patch.setenv("PYTHONPATH", os.pathsep.join([*places, os.environ.get("PYTHONPATH", "")]))
+
+
 @pytest.fixture(scope="module")
 def spread():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with spread_over("local") as cluster:
-        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-        yield cluster
+    with pytest.MonkeyPatch.context() as patch:
+        make_importable(patch)
+        with spread_over("local") as cluster:
+            assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+            yield cluster
 
 
 def test_results_keep_their_order_and_errors_their_kind(spread):
@@ -143,11 +151,12 @@ def test_predictions_are_those_of_one_machine(spread, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_work_of_a_machine_that_died_goes_on_elsewhere(spread, tmp_path):
+def test_the_work_of_a_machine_that_died_goes_on_elsewhere(spread, tmp_path, monkeypatch):
     import ray
     from ray.cluster_utils import Cluster
 
     ray.shutdown()  # the module's: this is the last test that needs one
+    make_importable(monkeypatch)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)
     (tmp_path / f"wait-{second.node_id}").touch()

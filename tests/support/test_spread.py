@@ -5,7 +5,8 @@ from spreads import check_item
 
 from tltool.support import stopping
 from tltool.support.errors import DataError
-from tltool.support.spread import Processes, Spread, spread_over
+from tltool.support.ray_cluster import spread_over
+from tltool.support.spread import Processes, Spread
 
 
 def test_calls_here_are_made_when_their_results_are_read():

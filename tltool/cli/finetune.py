@@ -60,7 +60,7 @@ def finetune(
 
     from tltool.finetuning.job import finetune as run_finetune
     from tltool.support.progress import terminal_progress
-    from tltool.support.spread import spread_over
+    from tltool.support.ray_cluster import spread_over
 
     progress = terminal_progress()
     # Ray first: the names of its sockets are too long for the folder of temporary files.

@@ -80,7 +80,7 @@ def predict(
     from tltool.evaluation.evaluate import format_rows, prediction_columns, write_predictions
     from tltool.runs.predict import Model, Predictions, collect_inputs
     from tltool.support.progress import Progress, terminal_progress
-    from tltool.support.spread import spread_over
+    from tltool.support.ray_cluster import spread_over
 
     opened = Model(model, progress=terminal_progress())
     task = opened.task

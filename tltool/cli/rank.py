@@ -59,7 +59,7 @@ def rank(
 
     from tltool.search.ranking import rank as rank_backbones
     from tltool.support.progress import terminal_progress
-    from tltool.support.spread import spread_over
+    from tltool.support.ray_cluster import spread_over
 
     progress = terminal_progress()
     with spread_over(ray, progress) as spread:

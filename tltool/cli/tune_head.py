@@ -50,7 +50,7 @@ def tune_head(
 
     from tltool.search.head_tuning import tune_head as search
     from tltool.support.progress import terminal_progress
-    from tltool.support.spread import spread_over
+    from tltool.support.ray_cluster import spread_over
 
     progress = terminal_progress()
     with spread_over(ray, progress) as spread:

@@ -21,11 +21,12 @@ import tensorflow as tf
 
 from tltool.data.batches.pipeline import make_batches
 from tltool.data.batches.source import Source
+from tltool.data.reading.walk import exists
 from tltool.features.rows import Rows
 from tltool.graph.folding import fold_batch_norms
 from tltool.graph.keras_file import load_keras_file
 from tltool.support import stopping
-from tltool.support.errors import BackboneError
+from tltool.support.errors import BackboneError, DataError
 from tltool.support.spread import Spread
 
 BATCH_SIZE = 32
@@ -146,6 +147,7 @@ class _SentLayers:
     def __call__(self, part: tuple[Rows, np.ndarray]) -> list[list[np.ndarray]]:
         """The values of each batch of a part of the rows."""
         rows, order = part
+        _check_reached(rows)
         return [
             [np.asarray(value, dtype) for value, dtype in zip(values, self.dtypes, strict=True)]
             for _, values in self._loaded().batches(rows.source, order)
@@ -166,3 +168,15 @@ class _SentLayers:
 
 
 _LOADED: dict[str, FrozenLayers] = {}
+
+
+def _check_reached(rows: Rows) -> None:
+    """Raises DataError where a picture is not there: all were, where the rows come from."""
+    if rows.examples.modality != "image":
+        return
+    paths = [value for value in rows.examples.inputs if isinstance(value, str)]
+    if missing := next((path for path in paths if not exists(Path(path))), None):
+        raise DataError(
+            f"{missing} is not there, where frozen layers were to be run on it.",
+            hint="paths must lead to the same files on each machine of the cluster",
+        )

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 STDIN = "-"
-_UNREAD = "cannot be read"
 BATCH_ROWS = 256
 """Rows that are read, predicted and given before the next are read."""
 # Pictures all the same: what tltool cannot read of them is told as a fault.
@@ -169,11 +168,13 @@ class Predictions:
         Raises:
             DataError: Inputs that cannot be used, under "stop".
         """
+        done = 0
         with self._progress.rows("Predicting", len(self._items)) as advance:
             for rows, outputs in self._spread.map(self._predict, self._batches(), computes=True):
-                broken = [row for row in rows if isinstance(row, Broken)]
                 if self._spread.elsewhere:
-                    self._check_reached(broken)
+                    self._check_reached(self._items[done : done + len(rows)], rows)
+                done += len(rows)
+                broken = [row for row in rows if isinstance(row, Broken)]
                 self.broken += broken
                 if not self.broken or self._on_error == "skip":
                     yield from self._in_order(rows, outputs)
@@ -185,13 +186,12 @@ class Predictions:
         for start in range(0, len(self._items), BATCH_ROWS):
             yield _Batch(self._items[start : start + BATCH_ROWS], bool(self.broken))
 
-    def _check_reached(self, broken: Sequence[Broken]) -> None:
-        """Raises DataError where a file that can be read here could not be read elsewhere."""
-        for row in broken:
-            file, told, _ = row.reason.rpartition(_UNREAD)
-            if told and exists(Path(file.removesuffix(": ") or row.origin)):
+    def _check_reached(self, items: Sequence[Item], rows: Sequence[Row | Broken]) -> None:
+        """Raises DataError where what can be used here could not be used elsewhere."""
+        for item, row in zip(items, rows, strict=True):
+            if isinstance(row, Broken) and isinstance(self._predict.looked_at(item), Row):
                 raise DataError(
-                    f"{row} there, where it was to be predicted; it is here.",
+                    f"{row}, says the worker that was to predict it; here it can be used.",
                     hint="paths must lead to the same files on each machine of the cluster",
                 )
 
@@ -281,7 +281,7 @@ class _Predict:
         A picture is looked at by itself only where the model cannot read all of them: to do so
         takes as long as to read it.
         """
-        rows = [usable(self._row(item), self.modality) for item in batch.items]
+        rows = [self._row(item) for item in batch.items]
         stopping = self.on_error == "stop"
         if stopping and (batch.after_broken or any(isinstance(row, Broken) for row in rows)):
             return self._without_broken_pictures(rows), None
@@ -293,10 +293,15 @@ class _Predict:
                 raise
         return sound, None if stopping else self._said(sound)
 
+    def looked_at(self, item: Item) -> Row | Broken:
+        """The row of an input, `Broken` where it cannot be used."""
+        (row,) = self._without_broken_pictures([self._row(item)])
+        return row
+
     def _row(self, item: Item) -> Row | Broken:
         if isinstance(item, Path):
-            return file_row(item, self.modality, encoding=self.encoding)
-        return item
+            item = file_row(item, self.modality, encoding=self.encoding)
+        return usable(item, self.modality)
 
     def _said(self, rows: Sequence[Row | Broken]) -> np.ndarray[Any, Any] | None:
         sound = [row for row in rows if isinstance(row, Row)]

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tltool._version import __version__
 from tltool.support import stopping
@@ -24,6 +24,9 @@ from tltool.support.errors import DeviceError, TltoolError, WorkerError, first_l
 from tltool.support.imports import MODULES, TRUST, imported_here, take_from_parent
 from tltool.support.machine import known_error
 from tltool.support.spread import Spread
+
+if TYPE_CHECKING:
+    from tltool.support.progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,8 +43,8 @@ _SAME_VERSIONS = ("keras", "tensorflow", "numpy")
 
 
 @contextmanager
-def ray_cluster(address: str) -> Iterator[Spread]:
-    """A Ray cluster to spread calls over, left at the end.
+def spread_over(address: str | None, progress: Progress | None = None) -> Iterator[Spread | None]:
+    """What spreads calls over a Ray cluster while it is open; None without an address.
 
     Where this program is connected with a cluster already, that one is taken, and not left.
 
@@ -49,19 +52,26 @@ def ray_cluster(address: str) -> Iterator[Spread]:
         address: `local` starts a cluster of this machine's CPUs and ends it; `auto` takes the
             running one that `RAY_ADDRESS` or this machine's `ray start` says; else
             `HOST:PORT`, or `ray://HOST:PORT` for a client outside the cluster.
+        progress: Is told how large the cluster is.
 
     Raises:
         DeviceError: There is no such cluster, or Ray is not installed.
     """
-    ray = _import_ray()
-    if ray.is_initialized():
-        yield RayCluster(ray)
+    if address is None:
+        yield None
         return
-    _connect(ray, address)
+    ray = _import_ray()
+    own = not ray.is_initialized()
+    if own:
+        _connect(ray, address)
     try:
-        yield RayCluster(ray)
+        spread = RayCluster(ray)
+        if progress is not None:
+            progress.note(str(spread))
+        yield spread
     finally:
-        ray.shutdown()
+        if own:
+            ray.shutdown()
 
 
 def _import_ray() -> Any:

@@ -8,13 +8,9 @@ cheap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from tltool.support import stopping
-
-if TYPE_CHECKING:
-    from tltool.support.progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -85,25 +81,3 @@ class Processes(Spread):
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=self.width, return_as="generator")
         yield from pool(delayed(function)(item) for item in items)
-
-
-@contextmanager
-def spread_over(address: str | None, progress: Progress | None = None) -> Iterator[Spread | None]:
-    """What spreads calls over a Ray cluster while it is open; None without an address.
-
-    Args:
-        address: As in `tltool.support.ray_cluster.ray_cluster`.
-        progress: Is told how large the cluster is.
-
-    Raises:
-        DeviceError: There is no such cluster, or Ray is not installed.
-    """
-    if address is None:
-        yield None
-        return
-    from tltool.support.ray_cluster import ray_cluster
-
-    with ray_cluster(address) as spread:
-        if progress is not None:
-            progress.note(str(spread))
-        yield spread
