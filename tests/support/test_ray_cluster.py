@@ -85,12 +85,19 @@ def test_a_call_whose_process_died_is_made_again(spread, tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_worker_that_dies_again_and_again_is_named(spread, monkeypatch):
+def test_a_worker_that_dies_again_and_again_is_named(spread, monkeypatch, capsys):
     monkeypatch.setattr(ray_cluster, "_RETRIES", 1)
-    with pytest.raises(
-        WorkerError, match=rf"worker on {os.uname().nodename} \(.*process \d+\) died"
-    ):
+    named = rf"on {os.uname().nodename} \(.*process \d+\) died"
+    with pytest.raises(WorkerError, match=named) as error:
         list(spread.map(die, [1]))
+    assert error.value.exit_code == 1
+    # Ray's own talk of it comes later, and must not be among a command's data.
+    told, deadline = capsys.readouterr(), time.monotonic() + 60
+    while "(raylet)" not in told.out + told.err and time.monotonic() < deadline:
+        time.sleep(0.2)
+        told = capsys.readouterr()
+    assert "(raylet)" in told.err
+    assert told.out == ""
 
 
 def test_a_stop_that_was_asked_for_ends_the_calls(spread, monkeypatch):

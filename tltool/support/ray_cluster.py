@@ -12,7 +12,7 @@ import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -61,17 +61,32 @@ def spread_over(address: str | None, progress: Progress | None = None) -> Iterat
         yield None
         return
     ray = _import_ray()
-    own = not ray.is_initialized()
-    if own:
-        _connect(ray, address)
-    try:
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            stack.enter_context(_talk_on_stderr())
+            _connect(ray, address)
+            stack.callback(ray.shutdown)
         spread = RayCluster(ray)
         if progress is not None:
             progress.note(str(spread))
         yield spread
+
+
+@contextmanager
+def _talk_on_stderr() -> Iterator[None]:
+    """Has Ray tell of dead workers on stderr: it would do so on stdout, which is for data."""
+    from ray._private import worker
+
+    told = worker.print_to_stdstream
+
+    def tell(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        told({**data, "is_err": True}, ignore_prefix)
+
+    worker.print_to_stdstream = tell
+    try:
+        yield
     finally:
-        if own:
-            ray.shutdown()
+        worker.print_to_stdstream = told
 
 
 def _import_ray() -> Any:
@@ -95,7 +110,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         _reach(address)
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # of any kind, down to Exception itself
         raise DeviceError(
             f"No Ray cluster can be reached at {address!r}: {first_line(error)}",
             hint="start one with `ray start --head`, or give `local` for one of this machine",
