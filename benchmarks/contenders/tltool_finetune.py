@@ -30,7 +30,11 @@ class TrainingClock(Progress):
     def phase(self, title: str, epochs: int, steps_per_epoch: int) -> Iterator[None]:
         """Notes the time at its end."""
         yield
-        self.times = self._stopwatch.read()
+        self.times = self.read()
+
+    def read(self) -> dict[str, float]:
+        """What the stopwatch shows."""
+        return self._stopwatch.read()
 
 
 def main() -> None:

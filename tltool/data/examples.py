@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tltool.data.packed import CodedColumn, taken
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import Modality
 from tltool.tasks.target import Target
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from tltool.data.packed import Numbers
     from tltool.data.texts.tokens import PairTokens, Tokens
 
 Split = Literal["train", "validation", "test"]
@@ -50,6 +56,8 @@ class Examples:
         groups: What each row belongs to that is not divided, such as a patient; empty
             where the data does not say.
         tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
+        contents: The sha256 of each input, uint8 (n, 32), once
+            `tltool.data.checks.fingerprints.with_contents` read them.
     """
 
     modality: Modality
@@ -63,11 +71,13 @@ class Examples:
     note: str = ""
     groups: Sequence[str] = ()
     tokens: Tokens | PairTokens | None = field(default=None, repr=False, compare=False)
+    contents: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}
-        if self.tokens is not None:
-            lengths.add(len(self.tokens))
+        for beside in (self.tokens, self.contents):
+            if beside is not None:
+                lengths.add(len(beside))
         if self.groups:
             lengths.add(len(self.groups))
         if len(lengths) != 1:
@@ -76,7 +86,7 @@ class Examples:
     def texts(self) -> Examples:
         """The texts of pairs, each as a row of its own: both of the first row, then the next."""
         rows = [row for row, texts in enumerate(self.inputs) for _ in texts]
-        each = replace(self, tokens=None).take(rows)
+        each = replace(self, tokens=None, contents=None).take(rows)
         tokens = None if self.tokens is None else getattr(self.tokens, "texts", None)
         return replace(each, modality="text", inputs=texts_of(self.inputs), tokens=tokens)
 
@@ -92,27 +102,36 @@ class Examples:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def take(self, rows: Sequence[int]) -> Examples:
+    def take(self, rows: Numbers) -> Examples:
         """The examples at `rows`, in that order."""
         return replace(
             self,
-            inputs=[self.inputs[i] for i in rows],
-            targets=[self.targets[i] for i in rows],
-            splits=[self.splits[i] for i in rows],
-            origins=[self.origins[i] for i in rows],
-            groups=[self.groups[i] for i in rows] if self.groups else (),
+            inputs=taken(self.inputs, rows),
+            targets=taken(self.targets, rows),
+            splits=taken(self.splits, rows),
+            origins=taken(self.origins, rows),
+            groups=taken(self.groups, rows) if self.groups else (),
             tokens=None if self.tokens is None else self.tokens.take(rows),
+            contents=None if self.contents is None else self.contents[rows],
         )
 
     def where(self, keep: Callable[[int], bool]) -> Examples:
         """The examples whose row number satisfies `keep`."""
-        return self.take([i for i in range(len(self)) if keep(i)])
+        return self.take(array("q", (i for i in range(len(self)) if keep(i))))
 
     def split(self, name: Split) -> Examples:
         """The examples of one split (possibly none)."""
+        if isinstance(self.splits, CodedColumn):
+            return self.take(self.splits.rows_with(name))
         return self.where(lambda i: self.splits[i] == name)
 
 
 def texts_of(inputs: Iterable[Any]) -> list[str]:
     """Every text of texts or of pairs of them, in order."""
-    return [text for value in inputs for text in (value if isinstance(value, tuple) else (value,))]
+    return list(each_text(inputs))
+
+
+def each_text(inputs: Iterable[Any]) -> Iterator[str]:
+    """The same one by one."""
+    for value in inputs:
+        yield from value if isinstance(value, tuple) else (value,)

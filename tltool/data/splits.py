@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tltool.data.checks.fingerprints import duplicate_keys, each_duplicate_key, groups_of
-from tltool.data.examples import Examples
+from tltool.data.checks.fingerprints import each_duplicate_digest, number_of
+from tltool.data.examples import SPLITS, Examples
+from tltool.data.packed import CodedColumn
 from tltool.support.errors import DataError
 from tltool.support.words import listed, natural_key
 
@@ -18,18 +20,24 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class _Group:
+class _Groups:
     """Rows with the same input, or of one group of the data's, which stay together.
 
     Attributes:
-        rows: Their numbers.
-        rank: Its place in the draw.
-        target: That of one of them, where they disagree.
+        rows: Their numbers, one group after the other in the order of the draw, int64 (n,).
+        sizes: Rows of each group, int64 (groups,).
+        targets: Of each group that of one of its rows, where they disagree the first of them.
     """
 
-    rows: tuple[int, ...]
-    rank: str
-    target: Any
+    rows: Any
+    sizes: Any
+    targets: list[Any]
+
+    def each(self) -> list[list[int]]:
+        """The rows of each group."""
+        import numpy as np
+
+        return [rows.tolist() for rows in np.split(self.rows, np.cumsum(self.sizes)[:-1])]
 
 
 def split_examples(
@@ -58,28 +66,32 @@ def split_examples(
         DataError: Classes have too few distinct examples to be in every split, or there
             are too few groups.
     """
-    undecided = [row for row, split in enumerate(examples.splits) if split is None]
+    import numpy as np
+
+    numbers: dict[str, int] = {split: number for number, split in enumerate(SPLITS)}
+    codes = np.array(array("H", (numbers[split or "train"] for split in examples.splits)))
+    undecided = np.array(array("q", _without_split(examples)))
     present = set(examples.splits)
     wanted = {"test": test_fraction, "validation": validation_fraction}
     fractions = {s: share for s, share in wanted.items() if share > 0 and s not in present}
-    splits: list[Any] = [split or "train" for split in examples.splits]
-    if undecided and fractions:
-        rows = examples.take(undecided)
+    if len(undecided) and fractions:
+        rows = examples if len(undecided) == len(examples) else examples.take(undecided)
         groups = _groups(rows, seed)
         if rows.groups:
             strata = examples.kind.strata(rows.targets)
-            members = [group.rows for group in groups]
-            parts = examples.kind.divide_groups(rows.targets, members, fractions)
+            parts = examples.kind.divide_groups(rows.targets, groups.each(), fractions)
             _tell_uneven(strata, groups, parts, fractions)
         else:
-            sizes = [len(group.rows) for group in groups]
-            parts = examples.kind.divide([group.target for group in groups], sizes, fractions)
-        for group, part in zip(groups, parts, strict=True):
-            for row in group.rows:
-                splits[undecided[row]] = part or "train"
-    divided = replace(examples, splits=splits)
+            parts = examples.kind.divide(groups.targets, groups.sizes.tolist(), fractions)
+        drawn = array("H", (numbers[part or "train"] for part in parts))
+        codes[undecided[groups.rows]] = np.repeat(drawn, groups.sizes)
+    divided = replace(examples, splits=CodedColumn(codes, SPLITS))
     _check_all_learnable(divided)
     return divided
+
+
+def _without_split(examples: Examples) -> Iterator[int]:
+    return (row for row, split in enumerate(examples.splits) if split is None)
 
 
 def limit_examples(examples: Examples, max_examples: int | None, seed: int) -> Examples:
@@ -111,17 +123,10 @@ def _chosen(examples: Examples, most: int, seed: int) -> list[int]:
     """The rows that `limit_examples` keeps; it takes few bytes for each of the others."""
     import numpy as np
 
-    digests = bytearray()
-    for key in each_duplicate_key(examples):
-        digests += _rank(seed, key).digest()
+    ranks = _numbers(seed, examples)[1]
     # Duplicates make a group; groups are numbered in the order of the seed.
-    drawn, group, sizes = np.unique(
-        np.frombuffer(digests, "S32"), return_inverse=True, return_counts=True
-    )
-    targets: list[Any] = [None] * len(drawn)
-    for number, target in zip(group.tolist(), examples.targets, strict=True):
-        if targets[number] is None or target < targets[number]:
-            targets[number] = target
+    drawn, group, sizes = np.unique(ranks, return_inverse=True, return_counts=True)
+    targets = _first_targets(group, len(drawn), examples.targets)
     names = examples.kind.strata(targets)
     numbers = {name: number for number, name in enumerate(sorted(set(names), key=natural_key))}
     if most < len(numbers):
@@ -148,50 +153,82 @@ def _places(part: Any, order: Any, sizes: Any) -> Any:
     return places
 
 
-def _groups(examples: Examples, seed: int) -> list[_Group]:
-    """The groups of rows that stay together in the order of the seed."""
-    groups = []
-    keys = duplicate_keys(examples)
-    for rows in _joined(keys, examples.groups, examples.kind.linked(examples.inputs)):
-        rank = _rank(seed, min(keys[row] for row in rows)).hexdigest()
-        # Duplicates that disagree are filed under the first of their targets.
-        groups.append(_Group(tuple(rows), rank, min(examples.targets[row] for row in rows)))
-    return sorted(groups, key=lambda group: group.rank)
-
-
-def _joined(*ties: Sequence[str]) -> list[list[int]]:
-    """The rows that have one of some ties in common, also through others.
+def _first_targets(group: Any, count: int, targets: Sequence[Any]) -> list[Any]:
+    """The first of the targets in each group: duplicates that disagree are filed under it.
 
     Args:
+        group: The number of each row's group, int64 (n,).
+        count: Of groups.
+        targets: Of each row.
+    """
+    first: list[Any] = [None] * count
+    for number, target in zip(group.tolist(), targets, strict=True):
+        if first[number] is None or target < first[number]:
+            first[number] = target
+    return first
+
+
+def _groups(examples: Examples, seed: int) -> _Groups:
+    """The groups of rows that stay together in the order of the seed."""
+    import numpy as np
+
+    numbers, ranks = _numbers(seed, examples)
+    first, content = np.unique(numbers, return_index=True, return_inverse=True)[1:]
+    del numbers
+    group = _joined(content, examples.groups, examples.kind.linked(examples.inputs))
+    # Contents are numbered in ascending order: the least of each group ranks it.
+    least = np.full(int(group.max()) + 1, len(first), np.int64)
+    np.minimum.at(least, group, content)
+    order = np.argsort(ranks[first[least]], kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    group = place[group]
+    return _Groups(
+        np.argsort(group, kind="stable"),
+        np.bincount(group),
+        _first_targets(group, len(order), examples.targets),
+    )
+
+
+def _joined(content: Any, *ties: Sequence[str]) -> Any:
+    """The number of each row's group: rows that share a content or a tie, also through others.
+
+    Args:
+        content: The number of each row's content, int64 (n,).
         ties: Names of each row, the same for rows that are tied; or nothing for no ties.
     """
-    first: dict[tuple[int, str], int] = {}
-    parent = list(range(max(map(len, ties))))
+    if not any(map(len, ties)):
+        return content
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = row = parent[parent[row]]
-        return row
-
-    for kind, names in enumerate(ties):
-        for row, name in enumerate(names):
-            parent[root(row)] = root(first.setdefault((kind, name), row))
-    return list(groups_of([str(root(row)) for row in range(len(parent))]).values())
+    size = int(content.max()) + 1
+    ends = []
+    for names in filter(len, ties):
+        numbers = {name: size + number for number, name in enumerate(dict.fromkeys(names))}
+        size += len(numbers)
+        ends.append(np.array([numbers[name] for name in names]))
+    begins = np.tile(content, len(ends))
+    links = coo_array((np.ones(len(begins), bool), (begins, np.concatenate(ends))), (size, size))
+    part = connected_components(links, directed=False)[1][content]
+    return np.unique(part, return_inverse=True)[1]
 
 
 def _tell_uneven(
     strata: Sequence[str],
-    groups: Sequence[_Group],
+    groups: _Groups,
     parts: Sequence[str | None],
     fractions: Mapping[str, float],
 ) -> None:
     """Warns where groups leave a split without some of the classes."""
+    rows_of = groups.each()
     for split in fractions:
         held = {
             strata[row]
-            for group, part in zip(groups, parts, strict=True)
+            for rows, part in zip(rows_of, parts, strict=True)
             if part == split
-            for row in group.rows
+            for row in rows
         }
         if lacking := sorted(set(strata) - held, key=natural_key):
             names = ", ".join(name[:1].lower() + name[1:] for name in lacking[:_NAMED])
@@ -199,9 +236,15 @@ def _tell_uneven(
             _LOG.warning("%s has no row of %s%s, since groups are not divided", split, names, more)
 
 
-def _rank(seed: int, key: str) -> Any:
-    """The sha256 that decides the place of a content in the draw."""
-    return hashlib.sha256(f"{seed}:{key}".encode())
+def _numbers(seed: int, examples: Examples) -> tuple[Any, Any]:
+    """The number of each row's content, and the one that decides its place in the draw, uint64."""
+    import numpy as np
+
+    contents, ranks = array("Q"), array("Q")
+    for digest in each_duplicate_digest(examples):
+        contents.append(number_of(digest))
+        ranks.append(number_of(hashlib.sha256(f"{seed}:{digest.hex()}".encode()).digest()))
+    return np.asarray(contents), np.asarray(ranks)
 
 
 def _check_all_learnable(examples: Examples) -> None:

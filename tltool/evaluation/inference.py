@@ -65,7 +65,8 @@ class Forward:
             rows = list(range(start, min(start + _ROWS, len(examples))))
             part = examples.take(rows)
             found = windowed(part.inputs, part.origins, contract)
-            cut = replace(part.take(found.rows.tolist()), inputs=found.inputs, tokens=None)
+            cut = part.take(found.rows.tolist())
+            cut = replace(cut, inputs=found.inputs, tokens=None, contents=None)
             values: list[Any] = [None] * len(cut)
             for numbers, raw in self._plain(cut):
                 for number, one in zip(numbers, raw, strict=True):

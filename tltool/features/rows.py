@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.buckets import widths_of
+from tltool.data.batches.mapped import as_tensor
 from tltool.data.batches.source import Source, drawn_views, example_source, nothing_to_load, paired
-from tltool.data.checks.fingerprints import content_keys
+from tltool.data.checks.fingerprints import Digests, as_items, content_digests
 from tltool.data.examples import Examples
 from tltool.data.images.seeded_layers import versions
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
@@ -30,7 +31,7 @@ class Rows:
 
     Attributes:
         examples: One of each content.
-        keys: The content's key of each row, ascending.
+        keys: The content's sha256 of each row, ascending, uint8 (n, 32).
         contract: The preprocessing contract.
         augment: Changes with views, or None: then each row has one view.
         seed: Of the views.
@@ -38,7 +39,7 @@ class Rows:
     """
 
     examples: Examples
-    keys: tuple[str, ...]
+    keys: Digests
     contract: ImagePreprocessing | TextPreprocessing
     augment: AugmentSection | None = None
     seed: int = 0
@@ -56,10 +57,10 @@ class Rows:
         apart = is_apart(contract)
         if is_apart(contract):
             examples, contract = examples.texts(), contract.one_text
-        first = {key: row for row, key in reversed([*enumerate(content_keys(examples))])}
-        keys = tuple(sorted(first))
-        few = examples.take([first[key] for key in keys])
-        return cls(few, keys, contract, augment, seed, apart)
+        digests = content_digests(examples)
+        first = np.unique(as_items(digests), return_index=True)[1]
+        few = examples.take(first)
+        return cls(few, digests[first], contract, augment, seed, apart)
 
     @property
     def views(self) -> int:
@@ -77,14 +78,20 @@ class Rows:
         if self.augment is not None:
             settings = f"{self.augment.model_dump_json()} {self.seed}"
             changes = (settings, versions(self.augment.layers))
-        parts = (*self.keys, self.contract.digest(), *changes)
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        digest = hashlib.sha256()
+        for key in self.keys:
+            digest.update(key.tobytes().hex().encode() + b"\n")
+        digest.update("\n".join((self.contract.digest(), *changes)).encode())
+        return digest.hexdigest()
 
     def positions(self, examples: Examples) -> np.ndarray:
         """The row of each example's content, or of each text of pairs apart, int64 (n,)."""
         examples = examples.texts() if self.apart else examples
-        places = {key: row for row, key in enumerate(self.keys)}
-        return np.array([places[key] for key in content_keys(examples)], np.int64)
+        wanted = as_items(content_digests(examples))
+        places = np.searchsorted(keys := as_items(self.keys), wanted)
+        if not np.array_equal(keys[np.minimum(places, len(keys) - 1)], wanted):
+            raise KeyError("Some of the examples are none of these rows.")
+        return places
 
     def part(self, rows: np.ndarray) -> tuple[Rows, np.ndarray]:
         """The contents of some stored rows by themselves, and the numbers of these rows then."""
@@ -209,12 +216,10 @@ def _reader(entry: Entry, index: int, lengths: Any) -> Any:
 
 
 def _mapped(entry: Entry, index: int) -> tf.Tensor:
-    """A tensor's file as a tensor, mapped into memory: pages are read when they are used."""
+    """A tensor's file as a tensor, mapped into memory where it is large."""
     spec = entry.tensors[index]
     count = entry.tokens if spec.by_token else entry.rows
-    with tf.device("cpu"):
-        return tf.raw_ops.ImmutableConst(
-            dtype=tf.dtypes.as_dtype(spec.dtype),
-            shape=[count, *spec.shape],
-            memory_region_name=str(entry.file(index)),
-        )
+    dtype, shape = np.dtype(spec.dtype), (count, *spec.shape)
+    if not count:
+        return tf.zeros(shape, dtype)
+    return as_tensor(np.memmap(entry.file(index), dtype, "c", shape=shape))

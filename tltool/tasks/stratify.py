@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ def by_strata(
     Raises:
         DataError: Strata have too few groups; names all of them.
     """
-    members: dict[str, list[int]] = defaultdict(list)
+    # Not lists, in which each number is an object.
+    members: dict[str, array[int]] = defaultdict(lambda: array("q"))
     for group, name in enumerate(strata):
         members[name].append(group)
     check_sizes(members, sizes, shares)

@@ -137,7 +137,7 @@ def assemble(
     ):
         backbone = _for_pairs(recipe, _with_adapters(recipe, backbone_of(recipe, weights)))
         _check_dividable(backbone, strategy.num_replicas_in_sync)
-        examples, backbone, length = _fit_length(recipe, examples, backbone)
+        examples, backbone, length = _fit_length(recipe, examples, backbone, progress)
         if task.target.sized:
             width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
             task = replace(task, target=task.target.with_width(width))
@@ -236,7 +236,7 @@ def load_data(
         else:
             examples = examples_from_python(data, spec, section)
     examples = limit_examples(examples, section.max_examples, section.split_seed)
-    examples = check_examples(examples, on_error=section.on_error)
+    examples = check_examples(examples, on_error=section.on_error, progress=progress)
     given = [split for split in SPLITS if split in examples.splits]
     examples = split_examples(
         examples,
@@ -328,7 +328,7 @@ def _check_dividable(backbone: Backbone, replicas: int) -> None:
 
 
 def _fit_length(
-    recipe: Recipe, examples: Examples, backbone: Backbone
+    recipe: Recipe, examples: Examples, backbone: Backbone, progress: Progress
 ) -> tuple[Examples, Backbone, TextLength | None]:
     """Tokenizes texts, once, and gives the backbone's contract the length that fits them."""
     from tltool.data.texts.text_length import fit_length
@@ -337,7 +337,7 @@ def _fit_length(
     contract = backbone.preprocessing
     if not isinstance(contract, TextPreprocessing):
         return examples, backbone, None
-    examples = tokenized(examples, contract)
+    examples = tokenized(examples, contract, progress)
     contract, length = fit_length(examples, contract, recipe.backbone.max_length)
     budget = recipe.training.tokens_per_batch
     if budget is not None and budget < contract.max_length:

@@ -27,7 +27,7 @@ def test_a_long_cell_costs_no_more_than_a_few_times_its_size():
     cell = "hello, card " * 800_000
     text = "\n".join(["text,label", "a,0", f'"{cell}",1', "b,0"])
     tracemalloc.start()
-    records = csv_records(PATH, text, None, ["text", "label"])
+    records = list(csv_records(PATH, text, None, ["text", "label"]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [fields for _, fields in records] == [
@@ -56,7 +56,7 @@ def test_long_fields_are_divided_as_short_ones(quoting, spaces, short_fields):
         text = ('a, "b"\n' if spaces else "a,b\n") + rest
         expected = python_records(text, quoting, spaces=spaces)
         try:
-            found = csv_records(PATH, text, ",", [], quoting)
+            found = list(csv_records(PATH, text, ",", [], quoting))
         except DataError:
             found = None
         if expected is None or python_records(text, quoting, spaces=False) is None:

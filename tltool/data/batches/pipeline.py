@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.batches.mapped import without_copies
 from tltool.data.batches.ordering import make_ordering
 from tltool.data.batches.source import CACHE_BYTES, Source, example_source
 from tltool.data.examples import Examples
@@ -196,7 +197,7 @@ def make_batches(
     dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(ordering.num_batches))
     dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(without_copies())
 
 
 def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Dataset:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.buckets import widths_of
-from tltool.data.checks.fingerprints import content_keys
+from tltool.data.batches.mapped import as_tensor
+from tltool.data.checks.fingerprints import content_digests
 from tltool.data.examples import Examples
 from tltool.data.images.augment import make_augmenter, make_mover
 from tltool.data.images.masks import MaskStore
@@ -66,9 +68,9 @@ def example_source(
     """The model inputs of examples.
 
     Texts are tokenized here, once, unless the examples have their tokens.
-    Images are decoded and resized here, once, and kept in memory as uint8
-    where all of them fit into `cache_bytes`, else in every epoch; the batches
-    are the same to the bit. Images are augmented anew in every epoch, or in
+    Images are decoded and resized here, once, and kept as uint8 where all of
+    them fit into `cache_bytes`, many of them in a mapped file, else in every
+    epoch; the batches are the same to the bit. Images are augmented anew in every epoch, or in
     one of `augment.views` ways.
 
     Args:
@@ -76,7 +78,7 @@ def example_source(
         contract: The preprocessing contract.
         augment: Changes to images.
         seed: Of the augmentation.
-        cache_bytes: Most memory for decoded images.
+        cache_bytes: Most bytes of decoded images that are kept.
         all_views: Whether each view is a row of its own: all images' first
             views, then all second ones, …
         few_widths: Whether batches of texts are padded to few widths; see `bucket_sizes`.
@@ -125,7 +127,7 @@ def mask_source(
                          fn_output_signature=spec)  # fmt: skip
 
     if store.num_bytes <= cache_bytes:
-        kept = tf.constant(store.load_all())
+        kept = as_tensor(store.load_all())
         return Source(
             len(examples),
             nothing_to_load,
@@ -145,21 +147,28 @@ def mask_source(
 
 def _text_source(examples: Examples, contract: TextPreprocessing, few_widths: bool) -> Source:
     preprocessor = TextPreprocessor(contract)
-    found, first = tokens_of(examples, contract), None
-    if isinstance(found, PairTokens):
-        values, kept, first = found.joined(contract.max_length)
-    else:
-        values, kept = found.cut(contract.max_length)
-    tokens = tf.RaggedTensor.from_row_lengths(values, kept)
-    lengths = tokens.row_lengths()
+    tokens, longest = tokens_of(examples, contract), contract.max_length
+    pairs = isinstance(tokens, PairTokens)
+    lengths = tf.constant(tokens.kept(longest))
+
+    def read(rows: Any) -> tuple[Any, ...]:
+        some = tokens.take(rows)
+        return some.joined(longest) if isinstance(some, PairTokens) else some.cut(longest)
 
     def padded(rows: Any) -> Any:
         return padded_width(tf.gather(lengths, rows), contract.max_length, few=few_widths)
 
     def finish(_: Any, rows: Any) -> Any:
-        segment = None if first is None else tf.gather(first, rows)
-        return preprocessor.pad(tf.gather(tokens, rows), length=padded(rows), first=segment)
+        kinds = [tf.int32, tf.int64, *([tf.int64] if pairs else [])]
+        ids, kept, *first = tf.numpy_function(read, [rows], kinds)
+        ids.set_shape([None, *shape])
+        kept.set_shape([None])
+        for part in first:
+            part.set_shape([None])
+        ragged = tf.RaggedTensor.from_row_lengths(ids, kept, validate=False)
+        return preprocessor.pad(ragged, length=padded(rows), first=first[0] if first else None)
 
+    shape = (tokens.texts if isinstance(tokens, PairTokens) else tokens).values.shape[1:]
     widths = widths_of(lengths, contract.max_length)
     return Source(len(examples), nothing_to_load, finish, lengths, widths, padded)
 
@@ -207,7 +216,7 @@ def _image_source(
         return normalize(images, contract)
 
     if store.num_bytes <= cache_bytes:
-        kept = tf.constant(store.load_all())
+        kept = as_tensor(store.load_all())
 
         def finish(key: Any, rows: Any) -> Any:
             return complete(key, rows, tf.gather(kept, rows % count))
@@ -245,7 +254,8 @@ def _augmentation_seeds(
 
 def content_numbers(examples: Examples) -> tf.Tensor:
     """A number for each input that its content alone decides, int64 (n,)."""
-    return tf.constant([int(key[:15], 16) for key in content_keys(examples)], tf.int64)
+    first = np.ascontiguousarray(content_digests(examples)[:, :8]).view(">u8").reshape(-1)
+    return tf.constant((first >> 4).astype(np.int64))
 
 
 def drawn_views(key: Any, rows: Any, views: int, seed: int) -> Any:

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from tltool._version import __version__
+from tltool.data.checks.fingerprints import Digests
 from tltool.support.files import cache_dir
 
+_LINE = 2 * 32 + 1
 
-def checked_contents() -> frozenset[str]:
-    """sha256 (hex) of the files that this version has decoded in full before."""
+
+def checked_contents() -> Digests:
+    """sha256 of the files that this version has decoded in full before, uint8 (n, 32)."""
+    found = bytearray()
     try:
-        return frozenset(_file().read_text(encoding="ascii").split())
-    except (OSError, UnicodeDecodeError):
-        return frozenset()
+        with _file().open("rb") as file:
+            for line in file:
+                if len(line) == _LINE:
+                    found += bytes.fromhex(line.decode("ascii"))
+    except (OSError, ValueError):
+        found.clear()
+    return np.frombuffer(bytes(found), np.uint8).reshape(-1, 32)
 
 
-def remember(contents: Iterable[str]) -> None:
+def remember(contents: Digests) -> None:
     """Adds the sha256 of files that were decoded in full; does nothing where it can't write.
 
     All lines are added at once, so that processes may share the file; a line
-    cut short equals no sha256.
+    cut short is left out when they are read.
     """
-    lines = "".join(f"{content}\n" for content in sorted(contents)).encode()
+    lines = bytearray()
+    for content in contents:
+        lines += content.tobytes().hex().encode() + b"\n"
     try:
         _file().parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(_file(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tltool.data.checks.checked_images import checked_contents, remember
-from tltool.data.checks.fingerprints import content_keys
+from tltool.data.checks.fingerprints import (
+    UNREADABLE,
+    as_items,
+    content_digests,
+    with_contents,
+)
 from tltool.data.examples import Examples
 from tltool.data.images.signatures import TOO_LARGE, foreign_format, image_format
-from tltool.data.reading.rows import broken_file, settle
+from tltool.data.packed import taken
+from tltool.data.reading.rows import Broken, broken_file, settle
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
+from tltool.support.progress import Progress
 from tltool.support.threads import map_in_threads
 from tltool.support.words import listed
 
 Decode = Callable[[Any], Any]
+_TOLD = 512
 
 
 def check_examples(
-    examples: Examples, *, on_error: OnError, decode: Decode | None = None
+    examples: Examples,
+    *,
+    on_error: OnError,
+    decode: Decode | None = None,
+    progress: Progress | None = None,
 ) -> Examples:
     """Decodes every image file in full and settles those that are broken.
 
@@ -35,46 +50,74 @@ def check_examples(
             leaves them out and lists them in `Examples.skipped`.
         decode: Takes a scalar string tensor with a file's bytes and returns
             the image; None for the decoder that training uses.
+        progress: Is told how many files are read and decoded.
 
     Returns:
-        The usable examples, in their order.
+        The usable examples, in their order, images with their contents.
 
     Raises:
         DataError: Broken files (stop), or a class of which no file is left (skip).
     """
     if examples.modality != "image":
         return examples
-    paths = [value if isinstance(value, str) else None for value in examples.inputs]
-    problems = image_problems(_unchecked(examples, paths, decode), decode)
-    broken = [
-        broken_file(origin, path, problems[path])
-        for path, origin in zip(paths, examples.origins, strict=True)
-        if path is not None and path in problems
-    ]
+    progress = progress or Progress()
+    with progress.rows("reading images", len(examples)) as done:
+        examples = with_contents(examples, done)
+    contents = content_digests(examples)
+    digests = as_items(contents)
+    checked = np.unique(as_items(checked_contents())) if decode is None else digests[:0]
+    rows = _to_decode(examples, digests, checked)
+    with progress.rows("decoding images", len(rows)) as done:
+        problems = image_problems(taken(examples.inputs, rows), decode, done)
+    broken: list[Broken] = []
+    sound = examples
+    if problems:
+        reasons = _reasons(examples, digests, rows, problems)
+        broken = [
+            broken_file(examples.origins[row], examples.inputs[row], reason)
+            for row, reason in reasons.items()
+        ]
+        sound = examples.where(lambda row: row not in reasons)
     skipped = settle(broken, on_error, what="image files")
-    sound = examples.where(lambda row: paths[row] not in problems)
     _check_classes_left(examples, sound)
     if decode is None:
-        remember({*content_keys(sound)} - checked_contents())
+        remember(contents[[row for row in rows if examples.inputs[row] not in problems]])
     return replace(sound, skipped=(*examples.skipped, *skipped))
 
 
-def _unchecked(examples: Examples, paths: list[str | None], decode: Decode | None) -> list[str]:
-    """The files to look at: those whose content was not decoded in full before."""
-    known = checked_contents() if decode is None else frozenset()
-    found: set[str] = set()
-    for row, path in enumerate(paths):
-        if path and not (known and _content(examples, row) in known):
-            found.add(path)
-    return sorted(found)
+def _reasons(
+    examples: Examples,
+    digests: npt.NDArray[np.bytes_],
+    decoded: Sequence[int],
+    problems: Mapping[str, str],
+) -> dict[int, str]:
+    """What is wrong with each broken row: files of equal content share it."""
+    nothing = np.bytes_(UNREADABLE)
+    of_content = {
+        digests[row]: problems[examples.inputs[row]]
+        for row in decoded
+        if examples.inputs[row] in problems and digests[row] != nothing
+    }
+    found = {}
+    for row, path in enumerate(examples.inputs):
+        reason = of_content.get(digests[row])
+        if isinstance(path, str) and (reason := problems.get(path, reason)) is not None:
+            found[row] = reason
+    return found
 
 
-def _content(examples: Examples, row: int) -> str | None:
-    """sha256 of a file, or None where it can't be read."""
-    try:
-        return content_keys(examples.take([row]))[0]
-    except DataError:
-        return None
+def _to_decode(
+    examples: Examples, digests: npt.NDArray[np.bytes_], checked: npt.NDArray[np.bytes_]
+) -> list[int]:
+    """The rows to look at: one of each content that was not decoded in full before."""
+    files = np.fromiter((isinstance(one, str) for one in examples.inputs), bool, len(examples))
+    unread = digests == UNREADABLE
+    first = np.zeros(len(digests), bool)
+    first[np.unique(digests, return_index=True)[1]] = True
+    places = np.searchsorted(checked, digests)
+    known = places < len(checked)
+    known[known] = checked[places[known]] == digests[known]
+    return np.flatnonzero(files & (unread | (first & ~known))).tolist()
 
 
 def image_problem(path: Path, decode: Decode) -> str | None:
@@ -100,19 +143,30 @@ def image_problem(path: Path, decode: Decode) -> str | None:
     return None
 
 
-def image_problems(paths: Sequence[str], decode: Decode | None = None) -> dict[str, str]:
+def image_problems(
+    paths: Sequence[str],
+    decode: Decode | None = None,
+    done: Callable[[int], None] | None = None,
+) -> dict[str, str]:
     """What is wrong with each broken image file; the sound ones are left out.
 
     Args:
         paths: The files, which are decoded in full.
         decode: As for `check_examples`.
+        done: Is told how many more files were looked at, now and then.
     """
     if not paths:
         return {}
     decode = decode or _default_decode()
     workers = min(16, 2 * (os.cpu_count() or 1))  # decoding frees Python's lock
     found = map_in_threads(lambda path: image_problem(Path(path), decode), paths, workers)
-    return {path: why for path, why in zip(paths, found, strict=True) if why is not None}
+    problems = {}
+    for number, (path, why) in enumerate(zip(paths, found, strict=True), start=1):
+        if why is not None:
+            problems[path] = why
+        if done is not None and (number % _TOLD == 0 or number == len(paths)):
+            done((number - 1) % _TOLD + 1)
+    return problems
 
 
 def _default_decode() -> Decode:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tltool.data.checks.fingerprints import duplicate_keys, groups_of
-from tltool.data.examples import SPLITS, Examples, texts_of
+from tltool.data.checks.fingerprints import duplicates
+from tltool.data.examples import SPLITS, Examples, each_text
 from tltool.data.images.headers import declared_in
 from tltool.data.labels import count_targets
 from tltool.support.threads import map_in_threads
 from tltool.support.words import appearance, count, plural
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 FEW = 10
@@ -40,7 +44,7 @@ def describe(examples: Examples, task: str = "") -> dict[str, Any]:
         different targets); `across_splits` (by pair of splits, the origins of
         equal inputs); `warnings`; `skipped`.
     """
-    groups = [rows for rows in groups_of(duplicate_keys(examples)).values() if len(rows) > 1]
+    groups = duplicates(examples)
     summary: dict[str, Any] = {
         "examples": len(examples),
         "modality": examples.modality,
@@ -67,7 +71,7 @@ def _rows(examples: Examples) -> dict[str, int]:
     return {split: found[split] for split in (*SPLITS, "undecided") if found[split]}
 
 
-def quantiles(values: Sequence[float]) -> dict[str, float]:
+def quantiles(values: Sequence[float] | npt.NDArray[Any]) -> dict[str, float]:
     """The values at `QUANTILES` (linear interpolation)."""
     import numpy as np
 
@@ -78,13 +82,13 @@ def _sizes(examples: Examples) -> dict[str, dict[str, float]]:
     if not len(examples):
         return {}
     if examples.modality != "image":
-        lengths = [len(text) for text in texts_of(examples.inputs)]
+        lengths = array("q", map(len, each_text(examples.inputs)))
         return {"text_length_characters": quantiles(lengths)}
     found = map_in_threads(_image_size, examples.inputs, os.cpu_count() or 1)
-    sizes = [size for size in found if size is not None]
+    sizes = array("q", (px for size in found if size is not None for px in size))
     if not sizes:
         return {}
-    widths, heights = zip(*sizes, strict=True)
+    widths, heights = sizes[::2], sizes[1::2]
     return {"image_width_px": quantiles(widths), "image_height_px": quantiles(heights)}
 
 

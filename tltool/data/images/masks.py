@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tltool.data.packed import new_array
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.threads import map_in_threads
 from tltool.tasks.masks.files import Mask
@@ -29,7 +30,7 @@ class MaskStore:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that `load_all` takes."""
+        """Bytes of what `load_all` gives."""
         return len(self._masks) * int(np.prod(self._size))
 
     def load(self, row: int) -> Array:
@@ -42,7 +43,7 @@ class MaskStore:
 
     def load_all(self) -> Array:
         """All masks, uint8 (n, *size_px), decoded in as many threads as there are cores."""
-        loaded = np.empty((len(self._masks), *self._size), np.uint8)
+        loaded = new_array((len(self._masks), *self._size), np.uint8)
 
         def load(row: int) -> None:
             loaded[row] = self.load(row)

@@ -19,6 +19,7 @@ from tltool.data.images.preprocessor import (
     resize_and_crop,
 )
 from tltool.data.images.signatures import LONGEST_SIGNATURE, SIGNATURES
+from tltool.data.packed import new_array
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.support.errors import DataError
 from tltool.support.threads import map_in_threads
@@ -41,17 +42,19 @@ class ImageStore:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that `load_all` takes."""
+        """Bytes of what `load_all` gives."""
         return len(self._images) * int(np.prod(self.shape))
 
     def load_all(self) -> np.ndarray:
         """All images, uint8 (n, height, width, 3), decoded in as many threads as there are cores.
 
+        Many of them are in a mapped file; see `tltool.data.packed.new_array`.
+
         Raises:
             DataError: An image cannot be read or decoded; names it and says why.
         """
         resized = _Resizer(self._contract)
-        loaded = np.empty((len(self._images), *self.shape), np.uint8)
+        loaded = new_array((len(self._images), *self.shape), np.uint8)
 
         def load(row: int) -> None:
             try:
@@ -74,24 +77,34 @@ class ImageStore:
         `tf.errors.InvalidArgumentError` with the name.
         """
         decoders = {decoder_of(_start(image)) for image in self._images}
-        data = tf.constant([_encoded(image) for image in self._images], tf.string)
-        is_file = tf.constant([not isinstance(x, (bytes, np.ndarray)) for x in self._images])
-        names = [os.fsencode(self._name(row)) for row in range(len(self._images))]
-        names = tf.constant(names, tf.string)
+        # Asked of Python for each row: a tensor of all paths takes 200 bytes a row.
+
+        def encoded(row: Any) -> tuple[bytes, bool]:
+            image = self._images[int(row)]
+            return _encoded(image), not isinstance(image, (bytes, np.ndarray))
+
+        def name(row: Any) -> bytes:
+            return os.fsencode(self._name(int(row)))
 
         @tf.autograph.experimental.do_not_convert
         def load(row: Any) -> tuple[Any, Any]:
-            one = data[row]
-            one = tf.cond(is_file[row], lambda: tf.io.read_file(one), lambda: one)
+            one, is_file = tf.numpy_function(encoded, [row], [tf.string, tf.bool])
+            one, is_file = tf.ensure_shape(one, []), tf.ensure_shape(is_file, [])
+            one = tf.cond(is_file, lambda: tf.io.read_file(one), lambda: one)
             return row, tf.cast(
                 resize_and_crop(decode_one_of(one, decoders), self._contract), tf.uint8
             )
 
         @tf.autograph.experimental.do_not_convert
+        def missing(row: Any) -> Any:
+            path = tf.ensure_shape(tf.numpy_function(name, [row], tf.string), [])
+            message = tf.strings.join([path, ": this image cannot be read or decoded"])
+            with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+                return tf.zeros(self.shape, tf.uint8)
+
+        @tf.autograph.experimental.do_not_convert
         def present(row: Any, found: Any) -> Any:
-            message = tf.strings.join([names[row], ": this image cannot be read or decoded"])
-            with tf.control_dependencies([tf.debugging.Assert(tf.equal(row, found[0]), [message])]):
-                return tf.identity(found[1])
+            return tf.cond(tf.equal(row, found[0]), lambda: found[1], lambda: missing(row))
 
         def read(rows: Any) -> tf.data.Dataset:
             wanted = tf.data.Dataset.from_tensor_slices(rows)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.images.kept import TIFF_SUFFIXES, kept_image
+from tltool.data.packed import CodedBuilder, TextBuilder, coded
 from tltool.data.reading.folders import check_image_path
 from tltool.data.reading.rows import Broken, Row, broken_file, input_of, settle
 from tltool.recipe.schema import OnError
@@ -21,15 +21,12 @@ from tltool.tasks.values import BadValueError
 Parts = Mapping[Split, Sequence[Row | Broken]]
 
 
-@dataclass
 class _Columns:
     """The columns of `Examples` while they fill."""
 
-    inputs: list[object] = field(default_factory=list)
-    targets: list[Any] = field(default_factory=list)
-    splits: list[Split | None] = field(default_factory=list)
-    origins: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.inputs, self.origins = TextBuilder(), TextBuilder()
+        self.targets, self.splits, self.groups = CodedBuilder(), CodedBuilder(), CodedBuilder()
 
 
 def examples_of(
@@ -61,14 +58,14 @@ def join_rows(
         DataError: Broken rows.
     """
     decided = {"validation", "test"} <= set(parts)
-    parts = {split: [_joined(row, spec) for row in rows] for split, rows in parts.items()}
-    cells = [row.label for rows in parts.values() for row in rows if isinstance(row, Row)]
+    joined = (_joined(row, spec) for rows in parts.values() for row in rows)
+    cells = coded(row.label for row in joined if isinstance(row, Row))
     columns = columns or LabelColumns()
     read = spec.target.reader(columns, cells)
     filled, broken = _Columns(), []
     for split in SPLITS:
         for row in parts.get(split, []):
-            checked = _check(row, spec, read)
+            checked = _check(_joined(row, spec), spec, read)
             if isinstance(checked, Broken):
                 broken.append(checked)
                 continue
@@ -82,15 +79,15 @@ def join_rows(
     skipped = settle(broken, on_error)
     return Examples(
         spec.modality,
-        filled.inputs,
-        filled.targets,
-        filled.splits,
-        filled.origins,
+        filled.inputs.finish(),
+        filled.targets.finish(),
+        filled.splits.finish(),
+        filled.origins.finish(),
         skipped,
         spec.target,
         columns.names,
         note=spec.target.noted(cells),
-        groups=filled.groups,
+        groups=filled.groups.finish(),
     )
 
 

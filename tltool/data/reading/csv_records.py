@@ -34,8 +34,10 @@ def csv_records(
     delimiter: str | None,
     wanted: Sequence[str],
     quoting: Quoting | None = None,
-) -> list[tuple[int, list[str] | str]]:
+) -> Iterator[tuple[int, list[str] | str]]:
     """Splits CSV text into records, the header first; blank lines are no records.
+
+    No record is kept: a text with quotes is read twice, first to find out how they are meant.
 
     Args:
         path: For messages.
@@ -47,7 +49,7 @@ def csv_records(
             "none" takes quotes for characters; None is "minimal", unless a
             quote would join lines each of which is a record by itself.
 
-    Returns:
+    Yields:
         For each record the line it starts on (counted from 1), and its
         fields, or as a text what is wrong with it.
 
@@ -56,13 +58,16 @@ def csv_records(
             than its own line, so that what follows cannot be trusted.
     """
     text, delimiter, skipped_lines = _opened(text, delimiter, wanted)
-    records = list(_records(path, text, delimiter, skipped_lines, quoting))
-    if quoting != "none" and (spaced := _space_before_quote(records)):
-        _LOG.warning("%s:%d: the spaces before its quotes are left out", path, spaced)
-        records = list(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))
-    if quoting is None:
-        _check_joined(path, text, delimiter, records, skipped_lines)
-    return [(record.line, record.fields) for record in records]
+    spaces = False
+    if quoting != "none" and '"' in text:
+        found = _looked_at(path, text, delimiter, skipped_lines, quoting)
+        if spaces := found.spaced is not None:
+            _LOG.warning("%s:%d: the spaces before its quotes are left out", path, found.spaced)
+            found = _looked_at(path, text, delimiter, skipped_lines, quoting, spaces=True)
+        if quoting is None:
+            _check_joined(path, text, delimiter, found, skipped_lines)
+    for record in _records(path, text, delimiter, skipped_lines, quoting, spaces=spaces):
+        yield record.line, record.fields
 
 
 def csv_header(
@@ -71,7 +76,7 @@ def csv_header(
     """The first of `csv_records`; the others are not read."""
     text, delimiter, skipped_lines = _opened(text, delimiter, ())
     first = list(islice(_records(path, text, delimiter, skipped_lines, quoting), 1))
-    if quoting != "none" and _space_before_quote(first):
+    if quoting != "none" and any(_is_spaced(record, len(record.fields)) for record in first):
         first = [next(_records(path, text, delimiter, skipped_lines, quoting, spaces=True))]
     return first[0].fields if first else []
 
@@ -191,46 +196,86 @@ def _long_record(lines: _Lines, delimiter: str, *, quotes: bool, spaces: bool) -
     return f"'{delimiter}' expected after '\"'" if closed else "unexpected end of data"
 
 
-def _space_before_quote(records: Sequence[_Record]) -> int | None:
-    """The line of the first field that is in quotes but for a space before them."""
-    for record in records:
-        for field in record.fields if isinstance(record.fields, list) else ():
-            whole = field.endswith('"') or len(record.fields) != len(records[0].fields)
-            if field[:1] == " " and field.lstrip(" ")[:1] == '"' and whole:
-                return record.line
-    return None
+class _Look(NamedTuple):
+    """What a table shows when it is read once.
+
+    Attributes:
+        width: Fields of the header.
+        spaced: The line of the first field that is in quotes but for a space before them.
+        spans: First and last line of the records that have several.
+        meant: Whether a quote keeps a delimiter from dividing a field somewhere.
+    """
+
+    width: int
+    spaced: int | None
+    spans: list[tuple[int, int]]
+    meant: bool
 
 
-def _check_joined(
-    path: Path, text: str, delimiter: str, records: Sequence[_Record], skipped_lines: int
-) -> None:
+def _looked_at(
+    path: Path,
+    text: str,
+    delimiter: str,
+    skipped_lines: int,
+    quoting: Quoting | None,
+    *,
+    spaces: bool = False,
+) -> _Look:
+    width, spaced, meant = 0, None, False
+    spans: list[tuple[int, int]] = []
+    for number, record in enumerate(
+        _records(path, text, delimiter, skipped_lines, quoting, spaces=spaces)
+    ):
+        fields = record.fields
+        if not number:
+            width = len(fields)
+        elif record.last > record.line:
+            spans.append((record.line, record.last))
+        if record.last == record.line and len(fields) == width and isinstance(fields, list):
+            meant = meant or any(delimiter in field for field in fields)
+        if spaced is None and _is_spaced(record, width):
+            spaced = record.line
+    return _Look(width, spaced, spans, meant)
+
+
+def _is_spaced(record: _Record, width: int) -> bool:
+    """Whether a record has a field that is in quotes but for a space before them."""
+    fields = record.fields if isinstance(record.fields, list) else []
+    return any(
+        field[:1] == " "
+        and field.lstrip(" ")[:1] == '"'
+        and (field.endswith('"') or len(fields) != width)
+        for field in fields
+    )
+
+
+def _until(lines: Iterator[tuple[int, str]], last: int) -> Iterator[tuple[int, str]]:
+    """Numbered lines up to one with its number."""
+    for number, line in lines:
+        yield number, line
+        if number >= last:
+            return
+
+
+def _check_joined(path: Path, text: str, delimiter: str, found: _Look, skipped_lines: int) -> None:
     """Raises DataError where a quote joins lines that are records by themselves.
 
     Not where quotes are known to be meant as such: where one keeps a delimiter
     from dividing a field.
     """
-    width = len(records[0].fields) if records else 0
-    spans = [record for record in records[1:] if record.last > record.line]
-    if width < 2 or not spans:
+    width = found.width
+    if width < 2 or not found.spans or found.meant:
         return
-    lines = list(_Lines(text, skipped_lines))
-
-    def alone(number: int) -> bool:
-        return lines[number - 1 - skipped_lines].count(delimiter) + 1 == width
-
-    meant = any(
-        record.line == record.last and len(record.fields) == width and not alone(record.line)
-        for record in records
-    )
-    joined = (
-        []
-        if meant
-        else [span for span in spans if all(map(alone, range(span.line, span.last + 1)))]
-    )
+    lines = enumerate(_Lines(text, skipped_lines), start=skipped_lines + 1)
+    joined = []
+    for first, last in found.spans:
+        own = (line for number, line in _until(lines, last) if number >= first)
+        if all(line.count(delimiter) + 1 == width for line in own):
+            joined.append((first, last))
     if joined:
-        first, more = joined[0], len(joined) - 1
+        (first, last), more = joined[0], len(joined) - 1
         raise DataError(
-            f"{path}:{first.line}: the quote that opens here closes in line {first.last}, but each "
+            f"{path}:{first}: the quote that opens here closes in line {last}, but each "
             f"of these lines has {width} fields by itself"
             + (f"; so it is in {more} more places." if more else "."),
             hint="data.quoting=none takes quotes for characters, one row a line; "

@@ -8,7 +8,7 @@ from pathlib import Path
 from tltool.data.examples import SPLIT_WORDS, Split, split_named
 from tltool.data.images.kept import TIFF_SUFFIXES
 from tltool.data.reading.encoding import decode
-from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.rows import Broken, KeptRows, Row, RowsBuilder
 from tltool.data.reading.tables import table_suffix
 from tltool.data.reading.walk import entries, files_below, is_folder, subfolders, tell_omitted
 from tltool.support.errors import DataError
@@ -120,7 +120,7 @@ def _with_slashes(names: Sequence[str]) -> str:
 
 def read_class_folder(
     folder: Path, modality: Modality, *, encoding: str | None = None, complete: bool = True
-) -> list[Row | Broken]:
+) -> KeptRows:
     """Reads a folder with one subfolder a class, nested folders included.
 
     Hidden files and those that systems leave behind are left out; a warning
@@ -143,13 +143,15 @@ def read_class_folder(
     omitted: list[Path] = []
     found = entries(folder, omitted)
     classes = [path for path in found if is_folder(path)]
-    rows: list[Row | Broken] = []
+    rows = RowsBuilder()
     empty = []
     for path in classes:
-        files = files_below(path, omitted)
-        items = [file_row(file, modality, label=path.name, encoding=encoding) for file in files]
-        rows.extend(items)
-        if not any(isinstance(item, Row) for item in items):
+        sound = 0
+        for file in files_below(path, omitted):
+            row = file_row(file, modality, label=path.name, encoding=encoding)
+            rows.append(row)
+            sound += isinstance(row, Row)
+        if not sound:
             empty.append(path.name)
     tell_omitted(omitted, suffixes)
     if not classes:
@@ -161,12 +163,10 @@ def read_class_folder(
             hint="fill them or remove them",
         )
     if modality == "image":
-        rows.extend(
-            Broken(str(path), "lies outside any class folder")
-            for path in found
-            if path.suffix.lower() in suffixes and not is_folder(path)
-        )
-    return rows
+        for path in found:
+            if path.suffix.lower() in suffixes and not is_folder(path):
+                rows.append(Broken(str(path), "lies outside any class folder"))
+    return rows.finish()
 
 
 def check_image_path(path: Path) -> str | None:

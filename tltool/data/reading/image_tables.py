@@ -18,7 +18,7 @@ from tltool.data.reading.folders import (
     split_of,
 )
 from tltool.data.reading.in_memory import named_columns
-from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.rows import Broken, Row, RowsBuilder
 from tltool.data.reading.tables import column_names, text_options
 from tltool.data.reading.walk import files_below, subfolders, tell_omitted
 from tltool.recipe.schema import DataSection
@@ -66,7 +66,7 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
     return None
 
 
-def by_split(rows: list[Row | Broken], folder: Path) -> dict[Split, list[Row | Broken]]:
+def by_split(rows: Sequence[Row | Broken], folder: Path) -> dict[Split, Sequence[Row | Broken]]:
     """The rows of a table that stands above the folders of splits, by the folder of their image.
 
     Raises:
@@ -75,15 +75,15 @@ def by_split(rows: list[Row | Broken], folder: Path) -> dict[Split, list[Row | B
     splits = [split_of(row.input, folder) if names_a_file(row) else None for row in rows]
     if "train" not in splits:
         return {"train": rows}
-    parts: dict[Split, list[Row | Broken]] = {}
+    parts: dict[Split, RowsBuilder] = {}
     for row, split in zip(rows, splits, strict=True):
         if split is None and names_a_file(row):
             raise DataError(
                 f"{row.origin}: {row.input} lies in no folder of a split, as others do.",
                 hint="move the images of all rows into train/, validation/ and test/, or of none",
             )
-        parts.setdefault(split or "train", []).append(row)
-    return parts
+        parts.setdefault(split or "train", RowsBuilder()).append(row)
+    return {split: part.finish() for split, part in parts.items()}
 
 
 def names_a_file(row: Row | Broken) -> TypeGuard[Row]:
@@ -95,12 +95,16 @@ def tell_unlisted(folder: Path, table: Path, rows: Sequence[Row | Broken]) -> No
     """Warns of images in a folder that its table does not name."""
     named = {str(row.input) for row in rows if isinstance(row, Row)}
     omitted: list[Path] = []
-    images = [file for file in files_below(folder, omitted) if isinstance(file, Path)]
-    images = [file for file in images if file.suffix.lower() in IMAGE_SUFFIXES]
+    images, unlisted = 0, []
+    for file in files_below(folder, omitted):
+        if isinstance(file, Path) and file.suffix.lower() in IMAGE_SUFFIXES:
+            images += 1
+            if str(file) not in named:
+                unlisted.append(file)
     tell_omitted(omitted, IMAGE_SUFFIXES)
-    if unlisted := [file for file in images if str(file) not in named]:
+    if unlisted:
         names = [str(file.relative_to(folder)) for file in unlisted]
         _LOG.warning(
             "%d of the %d images in %s are not in %s and are left out: %s",
-            len(unlisted), len(images), folder, table.name, listed(names, 5),
+            len(unlisted), images, folder, table.name, listed(names, 5),
         )  # fmt: skip

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
 from tltool.data.reading.columns import Columns
-from tltool.data.reading.rows import Broken, Row, input_of, refused, texts_in
+from tltool.data.reading.rows import (
+    Broken,
+    KeptRows,
+    Row,
+    RowsBuilder,
+    input_of,
+    refused,
+    texts_in,
+)
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import CHANNELS, items_of
@@ -44,13 +52,13 @@ def examples_from_python(data: Any, spec: TaskSpec, section: DataSection | None 
         DataError: As for `load_examples`.
     """
     section = section or DataSection()
-    parts: dict[Split, list[Row | Broken]] = {}
+    parts: dict[Split, Sequence[Row | Broken]] = {}
     if isinstance(data, Mapping):
         _check_keys(data)
         section = section.model_copy(update={"split_column": None})
         for split in SPLITS:
             if split in data:
-                parts[split] = list(_rows(data[split], spec, section, f"{split} item"))
+                parts[split] = KeptRows.of(_rows(data[split], spec, section, f"{split} item"))
     else:
         parts = by_column(_rows(data, spec, section, "item"))
     return examples_of(parts, spec, section.on_error, label_columns(section, spec))
@@ -98,7 +106,7 @@ def labelled_from_python(data: Any, spec: TaskSpec, section: DataSection) -> Exa
         DataError: The data can't be used.
     """
     section = section.model_copy(update={"split_column": None, "group_column": None})
-    rows = list(_rows(data, spec, section, "item"))
+    rows = KeptRows.of(_rows(data, spec, section, "item"))
     return join_rows({"test": rows}, spec, section.on_error, label_columns(section, spec))
 
 
@@ -145,13 +153,13 @@ def named_columns(section: DataSection, spec: TaskSpec, inputs: Sequence[str] = 
     )
 
 
-def by_column(rows: Iterable[Row | Broken]) -> dict[Split, list[Row | Broken]]:
+def by_column(rows: Iterable[Row | Broken]) -> dict[Split, Sequence[Row | Broken]]:
     """Rows by the split that their column says, those without one as `train`."""
-    parts: dict[Split, list[Row | Broken]] = {"train": []}
+    parts: dict[Split, RowsBuilder] = {"train": RowsBuilder()}
     for row in rows:
         split = row.split if isinstance(row, Row) else None
-        parts.setdefault(split or "train", []).append(row)
-    return parts
+        parts.setdefault(split or "train", RowsBuilder()).append(row)
+    return {split: part.finish() for split, part in parts.items()}
 
 
 def _check_keys(data: Mapping[Any, Any]) -> None:

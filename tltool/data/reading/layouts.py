@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class FoundLayout:
         classes: As in `Layout`.
     """
 
-    parts: dict[Split, list[Row | Broken]]
+    parts: dict[Split, Sequence[Row | Broken]]
     classes: Mapping[str, Any] | None
 
 
@@ -47,7 +47,7 @@ def own_layout(path: Path, spec: TaskSpec, known: Mapping[str, Any] | None) -> F
         return FoundLayout(_by_folder(layout), layout.classes)
     if not path.is_dir():
         return None
-    parts: dict[Split, list[Row | Broken]] = {}
+    parts: dict[Split, Sequence[Row | Broken]] = {}
     classes: list[Mapping[str, Any] | None] = []
     for folder in subfolders(path):
         split = split_named(folder.name)
@@ -68,7 +68,7 @@ def own_layout(path: Path, spec: TaskSpec, known: Mapping[str, Any] | None) -> F
     return FoundLayout(parts, classes[0])
 
 
-def _by_folder(layout: Layout) -> dict[Split, list[Row | Broken]]:
+def _by_folder(layout: Layout) -> dict[Split, Sequence[Row | Broken]]:
     """The rows by the split that their folder is named after, where all of them have one."""
     splits = [split_named(folder) for *_, folder in layout.rows]
     if None in splits or "train" not in splits:
@@ -77,7 +77,7 @@ def _by_folder(layout: Layout) -> dict[Split, list[Row | Broken]]:
     for split, (value, label, origin, _) in zip(splits, layout.rows, strict=True):
         parts.setdefault(split or "train", []).append(Row(value, label, origin))
     parts["train"] += [Broken(*pair) for pair in layout.broken]
-    return parts
+    return dict(parts)
 
 
 def _rows(layout: Layout) -> list[Row | Broken]:

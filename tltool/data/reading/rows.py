@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, overload
 
 from tltool.data.examples import Split
 from tltool.data.images.kept import is_kept
+from tltool.data.packed import CodedBuilder, TextBuilder
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.items import CHANNELS
@@ -46,6 +47,72 @@ class Broken(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.origin}: {self.reason}"
+
+
+class RowsBuilder:
+    """Rows that come one by one, kept in few bytes each; see `tltool.data.packed`."""
+
+    def __init__(self) -> None:
+        kinds = (TextBuilder, CodedBuilder, TextBuilder, CodedBuilder, CodedBuilder)
+        self._columns = [kind() for kind in kinds]
+        self._broken: dict[int, str] = {}
+        self._count = 0
+
+    def append(self, row: Row | Broken) -> None:
+        """Adds a row."""
+        if isinstance(row, Broken):
+            self._broken[self._count] = row.reason
+            row = Row("", None, row.origin)
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+        self._count += 1
+
+    def finish(self) -> KeptRows:
+        """All rows; nothing can be added after that."""
+        return KeptRows([column.finish() for column in self._columns], self._broken)
+
+
+class KeptRows(Sequence[Row | Broken]):
+    """Rows that `RowsBuilder` made.
+
+    Args:
+        columns: The fields of `Row`, each of all rows.
+        broken: What is wrong with those that are `Broken`, by their number.
+    """
+
+    def __init__(self, columns: Sequence[Sequence[Any]], broken: Mapping[int, str]) -> None:
+        self._columns, self._broken = columns, broken
+
+    @classmethod
+    def of(cls, rows: Iterable[Row | Broken]) -> KeptRows:
+        """Some rows."""
+        builder = RowsBuilder()
+        for row in rows:
+            builder.append(row)
+        return builder.finish()
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, row: int) -> Row | Broken: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[Row | Broken]: ...
+
+    def __getitem__(self, row: int | slice) -> Row | Broken | list[Row | Broken]:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        found = Row(*(column[row] for column in self._columns))
+        return self._or_broken(row % len(self), found)
+
+    def __iter__(self) -> Iterator[Row | Broken]:
+        for number, values in enumerate(zip(*self._columns, strict=True)):
+            yield self._or_broken(number, Row(*values))
+
+    def _or_broken(self, number: int, row: Row) -> Row | Broken:
+        reason = self._broken.get(number)
+        return row if reason is None else Broken(row.origin, reason)
 
 
 def broken_file(origin: str, path: str, reason: str) -> Broken:

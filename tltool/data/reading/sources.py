@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from tltool.data.reading.in_memory import (
     named_columns,
 )
 from tltool.data.reading.layouts import own_layout
-from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.rows import Broken, KeptRows, Row
 from tltool.data.reading.samples import SAMPLES, fetch_sample, sample
 from tltool.data.reading.shards import Tables, matches, tables_in, tables_of
 from tltool.data.reading.tables import (
@@ -214,7 +215,7 @@ def _read_source(
     field_name: str,
     *,
     splits_needed: bool = True,
-) -> tuple[Columns, dict[Split, list[Row | Broken]]]:
+) -> tuple[Columns, dict[Split, Sequence[Row | Broken]]]:
     """Reads `data.train`, which may be a folder of split folders.
 
     Args:
@@ -277,8 +278,8 @@ def _refuse_columns(columns: Columns, place: str | Path) -> None:
 
 
 def _by_column(
-    parts: dict[Split, list[Row | Broken]], columns: Columns, source: str
-) -> dict[Split, list[Row | Broken]]:
+    parts: dict[Split, Sequence[Row | Broken]], columns: Columns, source: str
+) -> dict[Split, Sequence[Row | Broken]]:
     """The rows of `train` by what their column says of splits, where there is one."""
     if columns.split is None:
         return parts
@@ -293,7 +294,7 @@ def _by_column(
 
 def _read_one(
     source: str, section: DataSection, spec: TaskSpec, split: Split, columns: Columns
-) -> list[Row | Broken]:
+) -> Sequence[Row | Broken]:
     found = _locate(source, spec, f"data.{split}")
     columns = replace(columns, split=None)
     known = columns.classes or section.mask_classes
@@ -328,12 +329,9 @@ def _check_same_classes(
 
 def _rows_of(
     files: Sequence[Path], columns: Columns, section: DataSection, spec: TaskSpec
-) -> list[Row | Broken]:
-    return [
-        row
-        for file in files
-        for row in read_rows(file, columns, section, spec.modality, spec.target)
-    ]
+) -> Sequence[Row | Broken]:
+    parts = (read_rows(file, columns, section, spec.modality, spec.target) for file in files)
+    return next(parts) if len(files) == 1 else KeptRows.of(chain.from_iterable(parts))
 
 
 def located(source: str, field_name: str) -> list[Path]:
@@ -417,7 +415,7 @@ def _read_folder(
     columns: Columns,
     *,
     complete: bool,
-) -> list[Row | Broken]:
+) -> Sequence[Row | Broken]:
     if table is not None:
         rows = read_rows(table.path, columns, section, spec.modality, spec.target)
         tell_unlisted(folder, table.path, rows)
@@ -439,7 +437,7 @@ def read_rows(
     section: DataSection,
     modality: Modality,
     kind: type[Target] | None = None,
-) -> list[Row | Broken]:
+) -> Sequence[Row | Broken]:
     """The rows of a table, with the paths of images as seen from here.
 
     Args:
@@ -464,7 +462,7 @@ def read_rows(
 
 def _own_rows(
     path: Path, columns: Columns, section: DataSection, kind: type[Target]
-) -> list[Row | Broken] | None:
+) -> Sequence[Row | Broken] | None:
     """The rows of a file in a form of a kind's own; None where it is a table."""
     if table_suffix(path) and not is_text_table(path):
         return None

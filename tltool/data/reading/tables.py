@@ -20,7 +20,7 @@ from tltool.data.reading.columns import Columns, check_columns
 from tltool.data.reading.csv_records import csv_header, csv_records
 from tltool.data.reading.encoding import decode
 from tltool.data.reading.json_tables import json_names, json_rows
-from tltool.data.reading.rows import Broken, Row
+from tltool.data.reading.rows import Broken, KeptRows, Row
 from tltool.data.reading.tars import TAR_SUFFIXES, tar_names, tar_rows
 from tltool.data.reading.tfrecords import TFRECORD_SUFFIXES, tfrecord_names, tfrecord_rows
 from tltool.data.reading.workbooks import WORKBOOK_SUFFIXES, workbook_names, workbook_rows
@@ -70,7 +70,7 @@ def read_table(
     delimiter: str | None = None,
     encoding: str | None = None,
     quoting: Quoting | None = None,
-) -> list[Row | Broken]:
+) -> KeptRows:
     """Reads the columns of input and label of a table.
 
     Args:
@@ -89,7 +89,9 @@ def read_table(
     Raises:
         DataError: The file as a whole cannot be read, is empty, or lacks a column.
     """
-    rows = list(each_row(path, columns, delimiter=delimiter, encoding=encoding, quoting=quoting))
+    rows = KeptRows.of(
+        each_row(path, columns, delimiter=delimiter, encoding=encoding, quoting=quoting)
+    )
     if not rows:
         raise DataError(f"{path} has no rows.")
     return rows
@@ -163,13 +165,13 @@ def _csv_rows(
     path: Path, text: str, columns: Columns, delimiter: str | None, quoting: Quoting | None
 ) -> Iterator[Row | Broken]:
     records = csv_records(path, text, delimiter, columns.names, quoting)
-    header = records[0][1] if records else []
+    _, header = next(records, (0, list[str]()))
     if isinstance(header, str):
         raise DataError(f"{path}: the header cannot be read: {header}.")
     names = [name.strip() for name in header]
     check_columns(path, names, columns)
     at = [names.index(name) for name in columns.names]
-    for line, record in records[1:]:
+    for line, record in records:
         origin = f"{path}:{line}"
         if isinstance(record, str):
             yield Broken(origin, record)

@@ -30,12 +30,17 @@ def entries(folder: Path, omitted: list[Path]) -> list[Path]:
     Raises:
         DataError: The folder cannot be read.
     """
+    return [folder / name for name in _names(folder, omitted)]
+
+
+def _names(folder: Path, omitted: list[Path]) -> list[str]:
+    """The names of `entries`, since a path takes several times the memory."""
     try:
         names = sorted(os.listdir(folder), key=natural_key)  # noqa: PTH208
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}.") from error
     omitted += [folder / name for name in names if is_of_system(name)]
-    return [folder / name for name in names if not is_of_system(name)]
+    return [name for name in names if not is_of_system(name)]
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -64,7 +69,7 @@ def files_below(folder: Path, omitted: list[Path]) -> Iterator[Path | Broken]:
         current = waiting.pop() if waiting else links.pop(0)
         try:
             identity = _identity(current)
-            found = [] if identity in entered or identity in above else entries(current, omitted)
+            found = [] if identity in entered or identity in above else _names(current, omitted)
         except OSError as error:
             yield Broken(str(current), f"cannot be read ({error.strerror})")
             continue
@@ -75,7 +80,8 @@ def files_below(folder: Path, omitted: list[Path]) -> Iterator[Path | Broken]:
             _LOG.warning("%s is a link to a folder above it; it is not followed", current)
         entered.add(identity)
         folders = []
-        for path in found:
+        for name in found:
+            path = current / name
             if not is_folder(path):
                 yield path
             elif os.path.islink(path):  # noqa: PTH114  Path.is_symlink may raise

@@ -100,7 +100,7 @@ def fit_length(
         reason=reason,
         texts={name: len(values) for name, values in by_split.items() if len(values)},
         longer={name: int((v > chosen).sum()) for name, v in by_split.items() if len(v)},
-        tokens=quantiles(lengths.tolist()),
+        tokens=quantiles(lengths),
         windows=contract.by_words,
         called=_CALLED[contract.pair],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,16 +10,25 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples, texts_of
+from tltool.data.packed import Spool
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.data.texts.tokens import PairTokens, Tokens, rules_of, separators_of
 from tltool.support.errors import DataError
+from tltool.support.progress import Progress
 
 # Rows and characters that are tokenized at a time.
 _ROWS, _CHARACTERS = 4096, 1 << 20
 
 
-def tokens_of(examples: Examples, contract: TextPreprocessing) -> Tokens | PairTokens:
+def tokens_of(
+    examples: Examples, contract: TextPreprocessing, progress: Progress | None = None
+) -> Tokens | PairTokens:
     """The tokens that the examples have, or new ones if they are not of this contract.
+
+    Args:
+        examples: Texts, or pairs of them.
+        contract: The preprocessing contract.
+        progress: Is told how many texts are tokenized.
 
     Raises:
         DataError: An input that is no text; names its row.
@@ -27,11 +37,16 @@ def tokens_of(examples: Examples, contract: TextPreprocessing) -> Tokens | PairT
         return examples.tokens
     if examples.modality == "text_pair":
         texts = replace(examples, tokens=None).texts()
-        return PairTokens(_tokenize(texts.inputs, texts.origins, contract), separators_of(contract))
-    return _tokenize(examples.inputs, examples.origins, contract)
+        tokens = _tokenize(texts.inputs, texts.origins, contract, progress)
+        return PairTokens(tokens, separators_of(contract))
+    return _tokenize(examples.inputs, examples.origins, contract, progress)
 
 
-def tokenized(examples: Examples, contract: ImagePreprocessing | TextPreprocessing) -> Examples:
+def tokenized(
+    examples: Examples,
+    contract: ImagePreprocessing | TextPreprocessing,
+    progress: Progress | None = None,
+) -> Examples:
     """The examples with their tokens, to be handed on; images as they are.
 
     Raises:
@@ -39,7 +54,7 @@ def tokenized(examples: Examples, contract: ImagePreprocessing | TextPreprocessi
     """
     if not isinstance(contract, TextPreprocessing):
         return examples
-    return replace(examples, tokens=tokens_of(examples, contract))
+    return replace(examples, tokens=tokens_of(examples, contract, progress))
 
 
 def strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
@@ -81,23 +96,35 @@ def chunks(texts: Sequence[str]) -> Iterator[slice]:
     yield slice(start, len(texts))
 
 
-def _tokenize(texts: Sequence[Any], origins: Sequence[str], contract: TextPreprocessing) -> Tokens:
+def _tokenize(
+    texts: Sequence[Any],
+    origins: Sequence[str],
+    contract: TextPreprocessing,
+    progress: Progress | None = None,
+) -> Tokens:
     from tltool.data.texts.tokenizers.choose import tokenizer_for
 
     tokenizer = tokenizer_for(contract)
     _check_texts(texts, origins)
-    values, kept, lengths = [], [], []
-    for rows in chunks(texts):
-        pieces = tokenizer.tokenize(strings(texts[rows], origins[rows]))
-        whole = tokenizer.enclose(pieces)
-        values.append(whole.flat_values.numpy())
-        kept.append(whole.row_lengths().numpy())
-        lengths.append(tokenizer.lengths_of(pieces).numpy())
-    stored = np.concatenate(kept)
+    values, kept, lengths = Spool(), array("q"), array("q")
+    shape: tuple[int, ...] = ()
+    progress = progress or Progress()
+    with progress.rows("tokenizing texts", len(texts)) as done:
+        for rows in chunks(texts):
+            some = texts[rows]
+            pieces = tokenizer.tokenize(strings(some, origins[rows]))
+            whole = tokenizer.enclose(pieces)
+            ids = whole.flat_values.numpy()
+            shape = ids.shape[1:]
+            values.write(np.asarray(ids, np.int32).tobytes())
+            kept.extend(whole.row_lengths().numpy().tolist())
+            lengths.extend(tokenizer.lengths_of(pieces).numpy().tolist())
+            done(len(some))
+    stored = np.array(kept)
     return Tokens(
-        values=np.concatenate(values),
+        values=np.frombuffer(values.finish(), np.int32).reshape(-1, *shape),
         starts=np.cumsum(stored) - stored,
-        lengths=np.concatenate(lengths),
+        lengths=np.array(lengths),
         max_length=contract.max_length,
         rules=rules_of(contract),
     )

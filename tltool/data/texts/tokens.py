@@ -19,7 +19,7 @@ class Tokens:
     """The token ids of texts, special tokens included, and how long the texts are uncut.
 
     Attributes:
-        values: The ids of all texts one after the other, int32.
+        values: The ids of all texts one after the other, int32; many of them in a mapped file.
         starts: Where each text begins in `values`, int64 (n,).
         lengths: Tokens of each text before any cut, int64 (n,).
         max_length: Longer texts are kept cut to this length, the end token last.
@@ -35,7 +35,7 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def take(self, rows: Sequence[int]) -> Tokens:
+    def take(self, rows: Sequence[int] | Integers) -> Tokens:
         """Those of the texts at `rows`, in that order; the ids are not copied."""
         chosen = np.asarray(rows, np.int64)
         return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen])
@@ -51,13 +51,17 @@ class Tokens:
         """Whether a tokenizer of this contract would give the same ids."""
         return self.rules == rules_of(contract) and contract.max_length <= self.max_length
 
+    def kept(self, max_length: int) -> Integers:
+        """The number of tokens that `cut` leaves of each text, int64 (n,)."""
+        return np.minimum(self.lengths, min(max_length, self.max_length))
+
     def cut(self, max_length: int) -> tuple[Integers, Integers]:
         """The ids of texts that are cut to `max_length` tokens before their end token.
 
         Returns:
             All ids one after the other, int32, and the number of each text's, int64 (n,).
         """
-        kept = np.minimum(self.lengths, min(max_length, self.max_length))
+        kept = self.kept(max_length)
         ends = np.cumsum(kept)
         places = np.arange(kept.sum()) + np.repeat(self.starts - (ends - kept), kept)
         stored = np.minimum(self.lengths, self.max_length)
@@ -88,10 +92,10 @@ class PairTokens:
             return both.max(axis=1)
         return both.sum(axis=1) - 2 + self.separators
 
-    def take(self, rows: Sequence[int]) -> PairTokens:
+    def take(self, rows: Sequence[int] | Integers) -> PairTokens:
         """Those of the pairs at `rows`, in that order."""
-        both: list[int] = [place for row in rows for place in (2 * row, 2 * row + 1)]
-        return replace(self, texts=self.texts.take(both))
+        both = 2 * np.asarray(rows, np.int64)[:, None] + [0, 1]
+        return replace(self, texts=self.texts.take(both.reshape(-1)))
 
     def alone(self) -> PairTokens:
         """The same without the ids of texts that were not taken."""
@@ -100,6 +104,23 @@ class PairTokens:
     def serve(self, contract: TextPreprocessing) -> bool:
         """Whether they are what a tokenizer of this contract would give."""
         return self.separators == separators_of(contract) and self.texts.serve(contract)
+
+    def kept(self, max_length: int) -> Integers:
+        """The number of tokens that `joined` leaves of each pair, int64 (n,)."""
+        first, second, separators = self._parts(max_length)
+        return first + second + 2 + separators
+
+    def _parts(self, max_length: int) -> tuple[Integers, Integers, int]:
+        """How many tokens are kept of each text without special tokens, and the end tokens between.
+
+        Raises:
+            ValueError: The texts are apart.
+        """
+        if self.separators is None:
+            raise ValueError("The texts of these pairs are apart.")
+        own = self.texts.lengths.reshape(-1, 2) - 2
+        room = max_length - 2 - self.separators
+        return (*cut_both(own[:, 0], own[:, 1], room, np), self.separators)
 
     def joined(self, max_length: int) -> tuple[Integers, Integers, Integers]:
         """The ids of pairs that are joined and cut to `max_length` tokens.
@@ -111,16 +132,13 @@ class PairTokens:
         Raises:
             ValueError: The texts are apart.
         """
-        if self.separators is None:
-            raise ValueError("The texts of these pairs are apart.")
-        own = self.texts.lengths.reshape(-1, 2) - 2
-        first, second = cut_both(own[:, 0], own[:, 1], max_length - 2 - self.separators, np)
+        first, second, separators = self._parts(max_length)
         starts = self.texts.starts.reshape(-1, 2)
         stored = np.minimum(self.texts.lengths, self.texts.max_length)
         end = starts[:, 0] + stored.reshape(-1, 2)[:, 0] - 1
         # The start token and the first text, the end tokens, the second text, and its end token.
         counts = np.stack(
-            [first + 1, np.full_like(first, self.separators), second, np.ones_like(first)], axis=1
+            [first + 1, np.full_like(first, separators), second, np.ones_like(first)], axis=1
         )
         begins = np.stack([starts[:, 0], end, starts[:, 1] + 1, end], axis=1).reshape(-1)
         sizes = counts.reshape(-1)
@@ -128,7 +146,7 @@ class PairTokens:
         steps = np.tile([1, 0, 1, 0], len(first))
         places = np.repeat(begins, sizes) + within * np.repeat(steps, sizes)
         kept = counts.sum(axis=1)
-        return self.texts.values[places], kept, first_segment(first, kept, self.separators)
+        return self.texts.values[places], kept, first_segment(first, kept, separators)
 
 
 def cut_both(first: Any, second: Any, room: int, library: Any) -> tuple[Any, Any]:

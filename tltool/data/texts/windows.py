@@ -248,7 +248,7 @@ def windowed_examples(
             cut.targets, found.inputs, cut.inputs, found.offsets, strict=True
         )
     ]
-    return replace(cut, inputs=found.inputs, targets=targets, tokens=None)
+    return replace(cut, inputs=found.inputs, targets=targets, tokens=None, contents=None)
 
 
 def first_tokens(
