@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.batches.ordering import Share
 from tltool.data.batches.pipeline import make_batches
 from tltool.data.batches.source import Source, example_source, mask_source
 from tltool.data.examples import Examples
@@ -26,7 +27,12 @@ class TrainingData(Protocol):
         """Examples in one pass."""
 
     def batches(
-        self, phase: int, features: Source | None = None, *, compares_rows: bool = False
+        self,
+        phase: int,
+        features: Source | None = None,
+        *,
+        compares_rows: bool = False,
+        share: Share | None = None,
     ) -> tf.data.Dataset:
         """Batches of known cardinality for a phase: (inputs, targets[, weights]).
 
@@ -34,6 +40,7 @@ class TrainingData(Protocol):
             phase: Its number; decides the order together with the seed.
             features: Rows to take in place of the model's inputs.
             compares_rows: Whether rows that are alike must meet in a batch.
+            share: Of each batch only what one of several workers takes.
         """
 
 
@@ -50,9 +57,16 @@ class BatchedData:
     num_examples: int
 
     def batches(
-        self, phase: int, features: Source | None = None, *, compares_rows: bool = False
+        self,
+        phase: int,
+        features: Source | None = None,
+        *,
+        compares_rows: bool = False,
+        share: Share | None = None,
     ) -> tf.data.Dataset:
         """The dataset; see `TrainingData`."""
+        if share is not None:
+            raise ValueError("Batches that are made already can't be shared by workers.")
         return self.dataset
 
 
@@ -117,7 +131,12 @@ class ExampleData:
         return make_mixing(self.augment, self.contract, self.seed)
 
     def batches(
-        self, phase: int, features: Source | None = None, *, compares_rows: bool = False
+        self,
+        phase: int,
+        features: Source | None = None,
+        *,
+        compares_rows: bool = False,
+        share: Share | None = None,
     ) -> tf.data.Dataset:
         """Batches for a phase, in the same order whatever they are made of.
 
@@ -139,6 +158,7 @@ class ExampleData:
             mixing=self.mixing,
             together=self.together if compares_rows else None,
             complete=self.static,
+            share=share,
         )
 
 

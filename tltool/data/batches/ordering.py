@@ -6,11 +6,30 @@ come together, by chance within the width, and the batches in any order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several workers takes of each batch: as many rows as every other.
+
+    Attributes:
+        index: Of the worker.
+        workers: How many there are.
+        devices: Of each worker; all devices of all workers get equally many rows.
+    """
+
+    index: int
+    workers: int
+    devices: int = 1
+
+    def rows_of(self, size: Any) -> Any:
+        """Rows of this worker in batches of `size` rows; what is left over is left out."""
+        return size // (self.workers * self.devices) * self.devices
 
 
 @dataclass(frozen=True)
@@ -70,11 +89,52 @@ class Ordering:
 
         Args:
             elements: One for each row.
-            sizes: As `in_order` or `shuffled` gave them.
+            sizes: As `in_order`, `shuffled` or `shared` gave them.
         """
         if self.batch_size is not None:
             return elements.batch(self.batch_size)
         return elements.batch(int(self.sizes.max())).rebatch(sizes)
+
+    def shared(self, share: Share, guided: bool) -> Ordering:
+        """The ordering of what a worker takes of each batch, for `num_batches` and `batched`.
+
+        Args:
+            share: The worker's.
+            guided: Whether each of its batches has one row more, as `share` gives it.
+        """
+        own = share.rows_of(self.sizes)
+        own = own[own > 0] + guided
+        size = None if self.batch_size is None else share.rows_of(self.batch_size) + guided
+        return replace(self, sizes=own, batch_size=size)
+
+    def share(self, rows: Any, sizes: Any, share: Share, *, guided: bool) -> tuple[Any, Any]:
+        """A worker's rows of an epoch.
+
+        Args:
+            rows, sizes: As `in_order` or `shuffled` gave them; may be traced in a graph.
+            share: The worker's.
+            guided: Whether the widest row of the whole batch follows in each, so that all workers
+                pad to the same width.
+
+        Returns:
+            Its rows, batch after batch, and the batches' sizes; batches of none are left out.
+        """
+        own = share.rows_of(sizes)
+        batches = tf.RaggedTensor.from_row_lengths(rows, sizes)
+        places = tf.RaggedTensor.from_row_lengths(tf.ragged.range(sizes).values, sizes)
+        first = tf.gather(share.index * own, batches.value_rowids())
+        last = first + tf.gather(own, batches.value_rowids())
+        mine = (places.values >= first) & (places.values < last)
+        taken = tf.ragged.boolean_mask(batches, places.with_values(mine))
+        if guided:
+            # The widest row's number, from its width and its place.
+            count = tf.size(rows, tf.int64)
+            width = tf.gather(tf.cast(self.widths, tf.int64), rows)
+            rank = batches.with_values(width * count + tf.range(count))
+            widest = tf.gather(rows, tf.reduce_max(rank, axis=1) % count)
+            taken = tf.concat([taken, widest[:, None]], axis=1)
+        taken = tf.ragged.boolean_mask(taken, own > 0)
+        return taken.values, taken.row_lengths()
 
     def _by_class(self, rows: Any, seed: Any) -> Any:
         """Shuffled rows, in each class `together` by `together`, these in any order."""

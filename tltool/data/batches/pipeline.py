@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.mapped import without_copies
-from tltool.data.batches.ordering import make_ordering
+from tltool.data.batches.ordering import Share, make_ordering
 from tltool.data.batches.source import CACHE_BYTES, Source, example_source
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
@@ -111,6 +111,7 @@ def make_batches(
     encode: Callable[[Any], Any] | None = None,
     together: tuple[np.ndarray, int] | None = None,
     complete: bool = False,
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
@@ -138,6 +139,8 @@ def make_batches(
         complete: Whether every batch has `batch_size` rows (more, where `together` brings
             more together): where there are fewer, the same rows again, with weight 0.
             Not with `tokens_per_batch`; of rows with `targets`.
+        share: Of each batch only what one of several workers takes, padded as the whole; only
+            that is loaded, except where images of a batch are mixed.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -161,16 +164,22 @@ def make_batches(
             together=together,
         )
 
+    early = share if mixing is None else None
+    guided = early is not None and ordering.widths is not None
+    own = ordering if early is None else ordering.shared(early, guided)
+
     @tf.autograph.experimental.do_not_convert
     def epoch(key: Any) -> tf.data.Dataset:
         rows, sizes = ordering.shuffled(tf.stack([key, seed])) if training else ordering.in_order()
+        if early is not None:
+            rows, sizes = ordering.share(rows, sizes, early, guided=guided)
         if order is not None:
             rows = tf.gather(tf.constant(order, tf.int64), rows)
         one_by_one = tf.data.Dataset.from_tensor_slices(rows)
         loaded = source.load(one_by_one, rows)
         if maps is not None:
             loaded = tf.data.Dataset.zip((loaded, maps.load(one_by_one, rows)))
-        batches = ordering.batched(loaded, sizes)
+        batches = own.batched(loaded, sizes)
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
 
     size = max(batch_size, ordering.batch_size or 0) if complete else None
@@ -190,14 +199,36 @@ def make_batches(
         else:
             targets = maps.finish(key, rows, *_parts(mapped)[1:])
         batch = (inputs, targets if encode is None else encode(targets), weights)
+        if guided:
+            return tf.nest.map_structure(lambda tensor: tensor[:-1], batch)
         if mixing is not None:
             batch = mixing(key, rows, *batch)
         return batch if counted is None else (*batch[:2], _weighted(batch[2], counted))
 
     dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(ordering.num_batches))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(own.num_batches))
     dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if share is not None and mixing is not None:
+        dataset = shared_batches(dataset, ordering.sizes, share)
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(without_copies())
+
+
+def shared_batches(dataset: tf.data.Dataset, sizes: np.ndarray, share: Share) -> tf.data.Dataset:
+    """Of each batch what one of several workers takes.
+
+    Args:
+        dataset: Batches (nested tensors that share their first dimension).
+        sizes: Rows of each, int64 (batches,).
+        share: The worker's.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def cut(*batch: Any) -> Any:
+        own = share.rows_of(tf.shape(tf.nest.flatten(batch)[0])[0])
+        first = share.index * own
+        return tf.nest.map_structure(lambda tensor: tensor[first : first + own], batch)
+
+    return dataset.take(int((share.rows_of(sizes) > 0).sum())).map(cut)
 
 
 def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Dataset:

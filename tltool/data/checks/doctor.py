@@ -30,6 +30,8 @@ from tltool.support.threads import map_in_threads
 from tltool.support.words import listed
 
 Decode = Callable[[Any], Any]
+# From image files, and whom to tell how many more were looked at, to what is wrong with some.
+Look = Callable[[Sequence[str], Callable[[int], None]], dict[str, str]]
 _TOLD = 512
 
 
@@ -38,6 +40,7 @@ def check_examples(
     *,
     on_error: OnError,
     decode: Decode | None = None,
+    look: Look | None = None,
     progress: Progress | None = None,
 ) -> Examples:
     """Decodes every image file in full and settles those that are broken.
@@ -50,6 +53,7 @@ def check_examples(
             leaves them out and lists them in `Examples.skipped`.
         decode: Takes a scalar string tensor with a file's bytes and returns
             the image; None for the decoder that training uses.
+        look: Takes the files to decode in place of this process alone.
         progress: Is told how many files are read and decoded.
 
     Returns:
@@ -68,7 +72,8 @@ def check_examples(
     checked = np.unique(as_items(checked_contents())) if decode is None else digests[:0]
     rows = _to_decode(examples, digests, checked)
     with progress.rows("decoding images", len(rows)) as done:
-        problems = image_problems(taken(examples.inputs, rows), decode, done)
+        files = taken(examples.inputs, rows)
+        problems = image_problems(files, decode, done) if look is None else look(files, done)
     broken: list[Broken] = []
     sound = examples
     if problems:
