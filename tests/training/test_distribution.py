@@ -49,11 +49,8 @@ def test_the_cpu_cannot_be_split_once_tensorflow_is_in_use():
     assert "split" in refused(devices=("cpu:0", "cpu:1")).message
 
 
-def test_several_workers_need_tf_config(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert "not set" in refused(distribution="multi_worker").message
-    monkeypatch.setenv("TF_CONFIG", '{"cluster": {}}')
-    assert "damaged" in refused(distribution="multi_worker").message
+def test_only_a_training_has_several_workers():
+    assert "only `tltool finetune`" in refused(distribution="multi_worker").message
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def doctor(
     if as_json:
         print_json(facts)
         return 1 if problems else 0
-    for title in ("versions", "devices", "cache", "pretrained models"):
+    for title in ("versions", "devices", "workers", "cache", "pretrained models"):
         typer.echo(title)
         for key, value in facts[title].items():
             typer.echo(f"  {key:20} {value}")
@@ -52,6 +52,7 @@ def _facts() -> dict[str, Any]:
     found = environment()
     problems: list[str] = []
     versions = {"tltool": found["tltool"], "python": found["python"], **found["packages"]}
+    workers = _workers(problems)
     devices = _devices(problems)
     cache = cache_dir()
     parent = next(p for p in (cache, *cache.parents) if p.exists())
@@ -61,6 +62,7 @@ def _facts() -> dict[str, Any]:
     return {
         "versions": versions,
         "devices": devices,
+        "workers": workers,
         "cache": {
             "folder": str(cache),
             "size": size_text(_size(cache)),
@@ -135,6 +137,21 @@ def _devices(problems: list[str]) -> dict[str, str]:
             "install its CUDA libraries with: pip install 'tltool[cuda]'"
         )
     return devices
+
+
+def _workers(problems: list[str]) -> dict[str, str]:
+    """This process' place among several that train together."""
+    from tltool.support.errors import DeviceError
+    from tltool.training.place import find_place
+
+    try:
+        place = find_place()
+    except DeviceError as error:
+        problems.append(f"{error.message} {error.hint}")
+        return {"place": "unknown"}
+    if place is None:
+        return {"place": "alone (neither TF_CONFIG nor Slurm's variables are set)"}
+    return {"place": str(place), "all": ", ".join(place.workers)}
 
 
 def _models() -> dict[str, str]:

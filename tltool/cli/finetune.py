@@ -61,6 +61,7 @@ def finetune(
     from tltool.finetuning.job import finetune as run_finetune
     from tltool.support.progress import terminal_progress
     from tltool.support.ray_cluster import spread_over
+    from tltool.training.place import need_place
 
     progress = terminal_progress()
     # Ray first: the names of its sockets are too long for the folder of temporary files.
@@ -73,6 +74,8 @@ def finetune(
             clock=clock,
             spread=spread,
         )
+    if checked.training.distribution == "multi_worker" and not need_place().is_chief:
+        return 0  # the chief tells of the run
     if run.summary is None:
         typer.echo(
             f"The run was interrupted. What it kept is in {run.path}"

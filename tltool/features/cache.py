@@ -126,8 +126,11 @@ class FeatureCache:
         self._spread = spread or Spread()
         self._known_sets: tuple[Rows, ...] = ()
         self._out_of_order = False
+        self._surely = False
 
-    def serve(self, boundary: Boundary, shallower: Sequence[Boundary] = ()) -> Served | None:
+    def serve(
+        self, boundary: Boundary, shallower: Sequence[Boundary] = (), *, surely: bool = False
+    ) -> Served | None:
         """Stored features for a phase, computed now where they are missing and it pays.
 
         Args:
@@ -135,6 +138,7 @@ class FeatureCache:
             shallower: Boundaries of later phases below it, which stay frozen
                 until then: where storing these pays too, this one's features
                 are computed from theirs.
+            surely: Compute them whether it pays or not.
 
         Returns:
             What to read, or None to compute the frozen layers in every epoch.
@@ -144,6 +148,7 @@ class FeatureCache:
             return None
         if self._out_of_order:
             return None
+        self._surely = surely or self._section.use == "always"
         entries = []
         for rows in self._sets():
             try:
@@ -238,8 +243,8 @@ class FeatureCache:
     ) -> Entry | None:
         started = time.perf_counter()
         about = {**self._about, "up_to": boundary.title, "examples": len(rows.keys)}
-        always = self._section.use == "always"
-        meter = _Meter(rows.count, boundary.epochs, None if always else len(rows.keys))
+        examples = None if self._surely else len(rows.keys)
+        meter = _Meter(rows.count, boundary.epochs, examples)
         try:
             with self._store.writing(key, specs, rows.count, rows.lengths, about) as writer:
                 if below is None and self._spread.elsewhere:

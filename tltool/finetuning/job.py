@@ -23,6 +23,7 @@ from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.stopwatch import Stopwatch
 from tltool.training.preparation import Prepared, prepare, with_head
+from tltool.training.workers import Workers, examples_digest, joined
 
 if TYPE_CHECKING:
     from tltool.model.freezing import PhasePlan
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tltool.training.trainer import TrainingResult
 
 
+_RUN_FOLDER = "the run's folder"
 # For metrics, predictions, plots and what else is small.
 _ROOM_FOR_THE_REST = 10_000_000
 
@@ -62,7 +64,9 @@ def finetune(
             gives it; None takes this machine. The trained model is the same.
 
     Returns:
-        The run: trained, evaluated, exported and checked, its files written.
+        The run: trained, evaluated, exported and checked, its files written. Of several workers
+        (`training.distribution: multi_worker`) the chief writes them; the others return the same
+        run once it has, without `summary`.
         After Ctrl-C while it trains, a run with the best epoch so far, marked
         as interrupted. SIGTERM and SIGHUP do the same and then end the process;
         a handler of your own for any of them stays in place.
@@ -76,8 +80,14 @@ def finetune(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress, clock = progress or Progress(), clock or Stopwatch()
-    with stopping.stoppable(pass_on=True):
-        return _finetune(recipe, data, progress, keep_failed, audit, clock, spread)
+    with stopping.stoppable(pass_on=True), joined(recipe, _versions()) as workers:
+        told = workers.voice(progress)
+        return _finetune(recipe, data, told, keep_failed, audit, clock, spread, workers)
+
+
+def _versions() -> dict[str, Any]:
+    found = environment()
+    return {"tltool": found["tltool"], "python": found["python"], **found["packages"]}
 
 
 def _finetune(
@@ -88,9 +98,13 @@ def _finetune(
     audit: bool,
     clock: Stopwatch,
     spread: Spread | None,
+    workers: Workers,
 ) -> Run:
     started = time.perf_counter()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
+    workers.compare("the data", examples_digest(prepared.examples))
+    if not workers.is_chief:
+        return _help(recipe, prepared, progress, clock, workers)
     if audit:
         with clock.measure("audit"):
             _audit(recipe, prepared, progress)
@@ -108,12 +122,13 @@ def _finetune(
     sweep_leftovers(recipe.output_dir)
     _check_room(recipe, prepared, progress)
     folder = _open_folder(recipe, prepared)
+    workers.told(_RUN_FOLDER, str(folder.path))
     try:
         if search is not None:
             search.write(folder.head_search)
         if choice is not None:
             choice.write(folder.few_examples)
-        run, result = _train(recipe, prepared, folder, progress, clock, spread)
+        run, result = _train(recipe, prepared, folder, progress, clock, spread, workers)
         if not result.interrupted:
             from tltool.finetuning.conclusion import conclude
 
@@ -127,11 +142,27 @@ def _finetune(
                 clock=clock,
             )
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt) or stopping.exit_code() is not None
+        why = workers.explained(error)
+        interrupted = isinstance(why, KeyboardInterrupt) or stopping.exit_code() is not None
         with suppress(OSError):  # the disk may be full: then the run says that it died
-            folder.record("interrupted" if interrupted else "failed", error=str(error))
-        raise
+            folder.record("interrupted" if interrupted else "failed", error=str(why))
+        if why is error:
+            raise
+        raise why from error
+    workers.dismiss()
     return run
+
+
+def _help(
+    recipe: Recipe, prepared: Prepared, progress: Progress, clock: Stopwatch, workers: Workers
+) -> Run:
+    """What a worker does that is not the chief: it trains, and waits until all is written."""
+    from tltool.runs.run import Run
+
+    folder = RunFolder(Path(workers.told(_RUN_FOLDER)))
+    _fit(recipe, prepared, None, progress, clock, None, workers)
+    workers.dismiss()
+    return Run(folder, recipe, prepared.task, prepared.backbone.preprocessing)
 
 
 def plan(recipe: Recipe | str | Path, *, data: Any = None) -> tuple[PhasePlan, ...]:
@@ -219,7 +250,23 @@ def _train(
     progress: Progress,
     clock: Stopwatch,
     spread: Spread | None,
+    workers: Workers,
 ) -> tuple[Run, TrainingResult]:
+    with stopping.in_steps():
+        result = _fit(recipe, prepared, folder.checkpoint, progress, clock, spread, workers)
+        with clock.measure("saving"):
+            return _save_model(recipe, prepared, folder, result, workers), result
+
+
+def _fit(
+    recipe: Recipe,
+    prepared: Prepared,
+    checkpoint: Path | None,
+    progress: Progress,
+    clock: Stopwatch,
+    spread: Spread | None,
+    workers: Workers,
+) -> TrainingResult:
     from tltool.training.inputs import example_data, make_feature_cache
     from tltool.training.trainer import train
 
@@ -238,19 +285,23 @@ def _train(
             data,
             validation if validation.num_examples else None,
             strategy=prepared.strategy,
-            checkpoint=folder.checkpoint,
+            checkpoint=checkpoint,
             progress=progress,
             cache=cache,
             clock=clock,
+            workers=workers,
         )
-        if result.best is None and not result.interrupted:
-            raise TrainingError("Training ended without completing an epoch.")
-        with clock.measure("saving"):
-            return _save_model(recipe, prepared, folder, result), result
+    if result.best is None and not result.interrupted:
+        raise TrainingError("Training ended without completing an epoch.")
+    return result
 
 
 def _save_model(
-    recipe: Recipe, prepared: Prepared, folder: RunFolder, result: TrainingResult
+    recipe: Recipe,
+    prepared: Prepared,
+    folder: RunFolder,
+    result: TrainingResult,
+    workers: Workers,
 ) -> Run:
     from tltool.model.joining import to_float32
     from tltool.model.lora import merge_adapters
@@ -270,7 +321,9 @@ def _save_model(
                 hint=_what_is_kept(folder),
             ) from error
     write_history(result.history, folder.history, folder.events)
-    run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, model)
+    # What several workers trained is of all of them: the chief goes on with the file's model.
+    own = None if workers.are_several and result.best is not None else model
+    run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, own)
     if result.best is not None:
         _settle(run, prepared)
     status: Status = "interrupted" if result.interrupted else "running"

@@ -304,8 +304,12 @@ class TrainingSection(Section):
             takes 16 where a step is a head on stored vectors, whose calls cost
             more than its arithmetic, else 1.
         precision: Keras dtype policy.
-        distribution: Strategy; "auto" mirrors over several GPUs, else uses one device.
+        distribution: Strategy; "auto" mirrors over several GPUs, else uses one device;
+            "multi_worker" trains together with other processes (docs/scaling.md).
         devices: Device names such as `gpu:0`; null takes all of the best kind.
+        barrier_seconds: With several workers, how long one waits for another: at
+            the start, and wherever they meet, also while the chief computes
+            features, measures and exports.
         seed: Of initial weights, shuffling, dropout and augmentation.
         deterministic: Ask TensorFlow for bit-equal results of equal runs.
     """
@@ -333,6 +337,7 @@ class TrainingSection(Section):
     precision: Precision = "float32"
     distribution: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
     devices: tuple[str, ...] | None = None
+    barrier_seconds: Annotated[float, Field(gt=0.0, le=1e6), _NOT_BOOL] = 3600.0
     seed: Annotated[int, Field(ge=0, lt=2**31), _NOT_BOOL] = 0
     deterministic: bool = True
 

@@ -163,7 +163,7 @@ def range_test(
     training = training.model_copy(update={"steps_per_execution": 1})
     try:
         with strategy.scope():
-            phase = prepare_phase(transfer, plans, plan, data, None, cache, task)
+            phase = prepare_phase(transfer, plans, plan, data, None, cache, task, strategy)
             phase = phase.for_devices(training, strategy)
             compile_phase(phase, transfer, plan, task, training, rise)
             started = time.perf_counter()

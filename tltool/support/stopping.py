@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 # What each signal does where nobody has said otherwise.
 _DEFAULTS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL,
@@ -20,6 +21,7 @@ _CTRL_C = 128 + signal.SIGINT
 
 _asked: int | None = None
 _in_steps = False
+_alone = True
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,10 +31,53 @@ class Stopped(KeyboardInterrupt):
         return "stopped by Ctrl-C" if _asked is None else f"stopped by {signal.strsignal(_asked)}"
 
 
+class Agreed(Stopped):
+    """All that work in agreement end it here."""
+
+
 def check() -> None:
     """Raises `Stopped` if a stop was asked for."""
-    if _asked is not None:
+    if _asked is not None and _alone:
         raise Stopped
+
+
+def ask(number: int) -> None:
+    """Notes a signal that another process got, for `check`."""
+    global _asked  # noqa: PLW0603
+    _asked = _asked or number
+
+
+def asked() -> int | None:
+    """The signal that asked this process to stop, or None."""
+    return _asked
+
+
+def agree() -> NoReturn:
+    """Raises `Agreed`: one of those that work in agreement was asked to stop."""
+    ask(signal.SIGTERM)
+    raise Agreed
+
+
+@contextmanager
+def in_agreement() -> Iterator[None]:
+    """While open, `check` lets pass: those that work together stop together, by `agree`."""
+    global _alone  # noqa: PLW0603
+    _alone = False
+    try:
+        yield
+    finally:
+        _alone = True
+
+
+def renew() -> None:
+    """Puts the handlers of an open `stoppable` in place once more.
+
+    A library that takes signals for itself in native code doesn't ask Python.
+    """
+    for name in _DEFAULTS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is _ask:
+            signal.signal(number, _ask)
 
 
 def exit_code() -> int | None:

@@ -33,7 +33,7 @@ class BestWeights:
     Args:
         model: The whole model.
         path: The file (`.safetensors`), replaced atomically; its tensors are
-            named by the paths of the variables.
+            named by the paths of the variables. None keeps them in memory alone.
         monitor: Key of the history row that decides.
         higher_is_better: Direction of `monitor`.
         min_delta: Smallest change that counts as better.
@@ -43,7 +43,7 @@ class BestWeights:
     def __init__(
         self,
         model: keras.Model,
-        path: Path,
+        path: Path | None,
         monitor: str,
         higher_is_better: bool,
         min_delta: float = 0.0,
@@ -87,6 +87,8 @@ class BestWeights:
         return True
 
     def _write(self, row: HistoryRow) -> None:
+        if self.path is None:
+            return
         order = {path: place for place, path in enumerate(self._variables)}
         places = {path: order[path] for path in self._kept}
         metadata = {_ROW: json.dumps(row), _PLACES: json.dumps(places)}

@@ -6,7 +6,6 @@ Batch sizes are global: each of N devices gets 1/N of every batch.
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cache
 from typing import Any
@@ -16,6 +15,7 @@ import tensorflow as tf
 from tltool.recipe.schema import TrainingSection
 from tltool.support.errors import DeviceError, did_you_mean, first_line
 from tltool.training.static_shapes import has_static_shapes
+from tltool.training.workers import current
 
 
 def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
@@ -119,21 +119,13 @@ def _mirrored(devices: list[str]) -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    try:
-        config = json.loads(os.environ.get("TF_CONFIG", ""))
-        workers = config["cluster"]["worker"]
-        config["task"]["index"]
-    except (ValueError, KeyError, TypeError) as error:
+    workers = current()
+    if workers.place is None:
         raise DeviceError(
-            "training.distribution: multi_worker needs the environment variable TF_CONFIG with "
-            "the addresses of all workers and this worker's index, and it is "
-            f"{'damaged' if 'TF_CONFIG' in os.environ else 'not set'}.",
-            hint='For example: TF_CONFIG=\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-            '"task": {"type": "worker", "index": 0}}\'',
-        ) from error
-    if len(workers) == 1:
-        return tf.distribute.get_strategy()
-    return tf.distribute.MultiWorkerMirroredStrategy()
+            "training.distribution: only `tltool finetune` is work for several workers.",
+            hint="Use training.distribution=auto for this.",
+        )
+    return workers.strategy or tf.distribute.get_strategy()
 
 
 def _tpu(devices: list[str] | None) -> tf.distribute.Strategy:

@@ -113,6 +113,7 @@ def solve_head(
     history: list[HistoryRow],
     best: BestWeights,
     progress: Progress,
+    agreed: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Puts the best linear head into the model: a phase of one epoch.
 
@@ -128,6 +129,7 @@ def solve_head(
         history: Rows of all phases; one is added.
         best: Is offered the head.
         progress: Is told what was solved.
+        agreed: From what one of several workers has solved to what all take.
     """
     started = time.perf_counter()
     head = linear_head(transfer, plan)
@@ -141,6 +143,8 @@ def solve_head(
         task.target.row_loss,
         seed=training.seed,
     )
+    if agreed is not None:
+        layer = replace(layer, kernel=agreed(layer.kernel), bias=agreed(layer.bias))
     head.layer.kernel.assign(layer.kernel)
     head.layer.bias.assign(layer.bias)
     row: HistoryRow = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -236,7 +236,9 @@ def load_data(
         else:
             examples = examples_from_python(data, spec, section)
     examples = limit_examples(examples, section.max_examples, section.split_seed)
-    examples = check_examples(examples, on_error=section.on_error, progress=progress)
+    examples = check_examples(
+        examples, on_error=section.on_error, look=_look_together, progress=progress
+    )
     given = [split for split in SPLITS if split in examples.splits]
     examples = split_examples(
         examples,
@@ -250,6 +252,18 @@ def load_data(
     for line in filter(None, [*_data_notes(summary, what), examples.note]):
         progress.note(line)
     return examples.as_inputs(), {**summary, "warnings": [*told, *summary["warnings"]]}
+
+
+def _look_together(files: Sequence[str], done: Callable[[int], None]) -> dict[str, str]:
+    """What is wrong with image files, of which each worker decodes its part."""
+    from tltool.data.checks.doctor import image_problems
+    from tltool.training.workers import current
+
+    workers = current()
+    # By name: what a worker has decoded before, and leaves out, may be another one's.
+    own = [file for file in files if workers.has(file)]
+    found = workers.meet("the image files", image_problems(own, done=done))
+    return {file: why for problems in found for file, why in problems.items()}
 
 
 @contextmanager

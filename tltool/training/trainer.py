@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel, apply_plan
 from tltool.recipe.schema import TrainingSection
 from tltool.support import stopping
-from tltool.support.errors import TrainingError
+from tltool.support.errors import RunError, TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.tasks.table import Task
@@ -34,6 +35,8 @@ from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
 from tltool.training.optimizers import make_optimizer, make_schedule
 from tltool.training.static_shapes import StaticModel, has_static_shapes, is_static
+from tltool.training.worker_steps import chiefs, share_of, work_together
+from tltool.training.workers import Workers
 
 # A call of a compiled function costs about a millisecond, a step of a head on vectors less.
 _HEAD_STEPS = 16
@@ -64,10 +67,11 @@ def train(
     validation: TrainingData | None,
     *,
     strategy: tf.distribute.Strategy,
-    checkpoint: Path,
+    checkpoint: Path | None,
     progress: Progress,
     cache: FeatureCache | None = None,
     clock: Stopwatch | None = None,
+    workers: Workers | None = None,
 ) -> TrainingResult:
     """Trains through all phases and leaves the best weights in the model.
 
@@ -82,10 +86,11 @@ def train(
         data, validation: Without validation, the best epoch is the one of the
             lowest training loss.
         strategy: From `tltool.training.distribution.make_strategy`.
-        checkpoint: File for the best weights so far (`.safetensors`).
+        checkpoint: File for the best weights so far (`.safetensors`); None writes none.
         progress: Is told of phases, steps and epochs.
         cache: Stored outputs of frozen layers; None computes them in every epoch.
         clock: Counts the time of frozen layers, compiling, steps and validation.
+        workers: That train together; None is one alone.
 
     Returns:
         What was trained until the end, or until a stop was asked for.
@@ -96,26 +101,32 @@ def train(
     monitor, higher_is_better = _monitor(training, task, validation is not None)
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
     best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta, progress)
-    clock = clock or Stopwatch()
+    clock, workers = clock or Stopwatch(), workers or Workers()
     history: list[HistoryRow] = []
     interrupted = False
     for plan in plans:
         try:
-            stopping.check()
+            workers.check(f"phase {plan.number}")
             best.begin_phase(_changing(transfer, plan))
+            with clock.measure("frozen layers"):
+                phase = prepare_phase(
+                    transfer, plans, plan, data, validation, cache, task, strategy, workers
+                )
             with strategy.scope():
-                with clock.measure("frozen layers"):
-                    phase = prepare_phase(transfer, plans, plan, data, validation, cache, task)
                 if plan.phase.solver == "exact":
                     rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
                     with clock.measure("training steps"):
-                        solve_head(transfer, plan, task, training, rows, history, best, progress)
+                        solve_head(transfer, plan, task, training, rows, history, best, progress,
+                                   lambda array: chiefs(array, workers))  # fmt: skip
                     continue
-                phase = phase.for_devices(training, strategy)
+                if not workers.are_several:
+                    phase = phase.for_devices(training, strategy)
                 with clock.measure("training steps"):
                     compile_phase(phase, transfer, plan, task, training)
-                    _fit(phase, plan, training, history, best, progress, clock)
-        except KeyboardInterrupt:
+                    _fit(phase, plan, training, history, best, progress, clock, workers)
+        except KeyboardInterrupt as stop:
+            if workers.are_several and not isinstance(stop, stopping.Agreed):
+                raise
             interrupted = True
             progress.note("interrupted: keeping the best epoch so far")
         except tf.errors.ResourceExhaustedError as error:
@@ -188,26 +199,46 @@ def prepare_phase(
     validation: TrainingData | None,
     cache: FeatureCache | None,
     task: Task,
+    strategy: tf.distribute.Strategy,
+    workers: Workers | None = None,
 ) -> Phase:
-    """Freezes and cuts the model, and chooses what the phase reads."""
-    apply_plan(transfer.model, plan)
-    whole = transfer.features if _is_contrastive(plan) else transfer.model
-    cut = cut_model(whole, plan.trainable)
-    served = _serve(transfer, plans, plan, cut, cache)
-    model = whole if cut is None else cut.rest if served is not None else cut.joined
+    """Freezes and cuts the model, and chooses what the phase reads.
+
+    Features are computed outside the strategy's scope: what one worker does alone must not make
+    variables of all.
+    """
+    workers = workers or Workers()
+    with strategy.scope():
+        apply_plan(transfer.model, plan)
+        whole = transfer.features if _is_contrastive(plan) else transfer.model
+        cut = cut_model(whole, plan.trainable)
+    served = _serve_all(transfer, plans, plan, cut, cache, workers)
+    with strategy.scope():
+        model = whole if cut is None else cut.rest if served is not None else cut.joined
+    # A head is solved by each worker, on all rows.
+    share = None if plan.phase.solver == "exact" else share_of(workers)
     compares = task.target.compares_rows or _is_contrastive(plan)
     held_out = None
     if validation is not None and not _is_contrastive(plan):
         held_out = validation.batches(
-            plan.number, _source(served, validation, training=False), compares_rows=compares
+            plan.number,
+            _source(served, validation, training=False),
+            compares_rows=compares,
+            share=share,
         )
     return Phase(
         model,
-        data.batches(plan.number, _source(served, data, training=True), compares_rows=compares),
+        data.batches(
+            plan.number,
+            _source(served, data, training=True),
+            compares_rows=compares,
+            share=share,
+        ),
         held_out,
         data.num_examples,
         validation.num_examples if validation is not None else 0,
         vectors=served is not None and all(len(t.shape) == 2 for t in model.inputs),
+        several_devices=share is not None,
         cut=cut,
         stored=served is not None,
     )
@@ -233,12 +264,40 @@ def _changing(transfer: TransferModel, plan: PhasePlan) -> frozenset[str]:
     }
 
 
+def _serve_all(
+    transfer: TransferModel,
+    plans: Sequence[PhasePlan],
+    plan: PhasePlan,
+    cut: Cut | None,
+    cache: FeatureCache | None,
+    workers: Workers,
+) -> Served | None:
+    """As `_serve`; of several workers the chief decides and stores first.
+
+    The others find what it stored where they share its cache folder, and store it in theirs else.
+    """
+    served = _serve(transfer, plans, plan, cut, cache) if workers.is_chief else None
+    stage = f"the features of phase {plan.number}"
+    if workers.told(stage, served is not None) and not workers.is_chief:
+        served = _serve(transfer, plans, plan, cut, cache, surely=True)
+        if served is None:
+            raise RunError(
+                f"The features of phase {plan.number} are stored by the chief, and can't be here.",
+                hint="Make room in the cache folder, have TLTOOL_CACHE name one that all workers "
+                "share, or use cache.use=never.",
+            )
+    workers.meet(f"{stage}, read")
+    return served
+
+
 def _serve(
     transfer: TransferModel,
     plans: Sequence[PhasePlan],
     plan: PhasePlan,
     cut: Cut | None,
     cache: FeatureCache | None,
+    *,
+    surely: bool = False,
 ) -> Served | None:
     """Stored features for a phase, if there are any and they pay."""
     if cut is None or cache is None:
@@ -257,7 +316,7 @@ def _serve(
             epochs += other.phase.epochs
         else:
             shallower.append(_boundary(other, lower, other.phase.epochs))
-    return cache.serve(_boundary(plan, cut, epochs), shallower)
+    return cache.serve(_boundary(plan, cut, epochs), shallower, surely=surely)
 
 
 def _boundary(plan: PhasePlan, cut: Cut, epochs: int) -> Boundary:
@@ -339,6 +398,7 @@ def _fit(
     best: BestWeights,
     progress: Progress,
     clock: Stopwatch,
+    workers: Workers,
 ) -> None:
     steps = int(phase.data.cardinality())
     callbacks: list[Any] = [
@@ -356,11 +416,18 @@ def _fit(
         StopAsked(),
     ]
     wait = None if phase.vectors or phase.several_devices else InputWait()
+    data = phase.data if wait is None else wait.watch(phase.data)
+    validation = phase.validation
+    together: AbstractContextManager[None] = nullcontext()
+    if workers.are_several:
+        divided = work_together(phase.model, phase.data, workers)
+        data, together = divided(data), stopping.in_agreement()
+        validation = None if validation is None else divided(validation)
     before = clock.so_far(*_TRAINING)
-    with progress.phase(f"{plan.number} {plan.title}", plan.phase.epochs, steps):
+    with progress.phase(f"{plan.number} {plan.title}", plan.phase.epochs, steps), together:
         phase.model.fit(
-            phase.data if wait is None else wait.watch(phase.data),
-            validation_data=phase.validation,
+            data,
+            validation_data=validation,
             epochs=plan.phase.epochs,
             callbacks=callbacks,
             verbose=0,
