@@ -46,7 +46,7 @@ test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an enviro
 	$(ONNX)/bin/python -m pytest tests/export/test_export_onnx.py
 
 test-ray: $(RAY)/.installed  ## Run the tests of the extra [ray] in an environment of its own
-	$(RAY)/bin/python -m pytest tests/support/test_ray_cluster.py
+	$(RAY)/bin/python -m pytest tests/support/test_ray_cluster.py tests/finetuning/launching/test_ray.py
 
 test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models in headless Chromium (needs Node.js)
 	$(BIN)/python -m pytest tests/export/test_browser.py -m "not slow"

@@ -26,6 +26,7 @@ from tltool.cli import (
     export,
     finetune,
     inspect,
+    launch,
     lr_find,
     models,
     plan,
@@ -89,6 +90,7 @@ def _options(
 
 
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
+app.command("launch", epilog=launch.EXAMPLES)(launch.launch)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate)

@@ -43,7 +43,13 @@ _SAME_VERSIONS = ("keras", "tensorflow", "numpy")
 
 
 @contextmanager
-def spread_over(address: str | None, progress: Progress | None = None) -> Iterator[Spread | None]:
+def spread_over(
+    address: str | None,
+    progress: Progress | None = None,
+    *,
+    talk: bool = False,
+    cpus: int | None = None,
+) -> Iterator[Spread | None]:
     """What spreads calls over a Ray cluster while it is open; None without an address.
 
     Where this program is connected with a cluster already, that one is taken, and not left.
@@ -53,6 +59,8 @@ def spread_over(address: str | None, progress: Progress | None = None) -> Iterat
             running one that `RAY_ADDRESS` or this machine's `ray start` says; else
             `HOST:PORT`, or `ray://HOST:PORT` for a client outside the cluster.
         progress: Is told how large the cluster is.
+        talk: Whether what workers print is told on stderr.
+        cpus: CPUs of a `local` cluster; None takes those that this machine has.
 
     Raises:
         DeviceError: There is no such cluster, or Ray is not installed.
@@ -64,7 +72,7 @@ def spread_over(address: str | None, progress: Progress | None = None) -> Iterat
     with ExitStack() as stack:
         if not ray.is_initialized():
             stack.enter_context(_talk_on_stderr())
-            _connect(ray, address)
+            _connect(ray, address, talk, cpus)
             stack.callback(ray.shutdown)
         spread = RayCluster(ray)
         if progress is not None:
@@ -101,11 +109,11 @@ def _import_ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str) -> None:
-    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
+def _connect(ray: Any, address: str, talk: bool, cpus: int | None) -> None:
+    options: dict[str, Any] = {"address": address, "log_to_driver": talk, "logging_level": "ERROR"}
     if address == "local":
         # Sockets have short names: the folder for temporary files may be a deep one.
-        options |= {"include_dashboard": False, "_temp_dir": _short_folder()}
+        options |= {"include_dashboard": False, "_temp_dir": _short_folder(), "num_cpus": cpus}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _reach(address)
