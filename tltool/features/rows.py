@@ -100,7 +100,7 @@ class Rows:
         examples = self.examples.take(contents.tolist())
         tokens = None if examples.tokens is None else examples.tokens.alone()
         examples = replace(examples, tokens=tokens, targets=[None] * len(contents))
-        few = replace(self, examples=examples, keys=tuple(self.keys[row] for row in contents))
+        few = replace(self, examples=examples, keys=self.keys[contents])
         return few, rows // count * len(contents) + np.searchsorted(contents, rows % count)
 
     @cached_property
