@@ -23,7 +23,7 @@ from tltool.support.keras_settings import choose_backend
 if TYPE_CHECKING:
     from tltool.backbones.base import Features
     from tltool.export.artifact import Artifact, load_artifact
-    from tltool.finetuning.job import finetune, plan
+    from tltool.finetuning.job import finetune, plan, resume
     from tltool.model.heads import register_head
     from tltool.recipe.recipe import Recipe
     from tltool.runs.nearest import Index, build_index, load_index
@@ -48,6 +48,7 @@ _LAZY = {
     "Features": "tltool.backbones.base",
     "finetune": "tltool.finetuning.job",
     "plan": "tltool.finetuning.job",
+    "resume": "tltool.finetuning.job",
     "HeadSearchResult": "tltool.search.head_tuning",
     "tune_head": "tltool.search.head_tuning",
     "register_head": "tltool.model.heads",
@@ -103,6 +104,7 @@ __all__ = [
     "rank",
     "register_head",
     "register_target",
+    "resume",
     "spread_over",
     "tune_head",
 ]

@@ -34,6 +34,7 @@ from tltool.cli import (
     quantize,
     rank,
     recipes,
+    resume,
     runs,
     search,
     serve,
@@ -91,6 +92,7 @@ def _options(
 
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("launch", epilog=launch.EXAMPLES)(launch.launch)
+app.command("resume", epilog=resume.EXAMPLES)(resume.resume)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate)

@@ -15,6 +15,7 @@ from tltool.cli.output import (
     OverridesArgument,
     RayOption,
     RecipeArgument,
+    ResumeAnywayOption,
     TrustOption,
     examples,
     print_json,
@@ -30,6 +31,7 @@ EXAMPLES = examples(
     "tltool finetune my_images data.train=photos/ schedule.0.epochs=5",
     "tltool finetune my_recipe.yaml training.seed=1 name=second-try",
     "tltool finetune my_recipe.yaml --profile",
+    "tltool finetune my_recipe.yaml --resume",
 )
 
 
@@ -42,6 +44,15 @@ def finetune(
         bool, typer.Option("--profile", help="Print where the time went, on stderr.")
     ] = False,
     ray: RayOption = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the newest run of this name that has not come to its end; where "
+            "there is none, begin one.",
+        ),
+    ] = False,
+    resume_anyway: ResumeAnywayOption = False,
     as_json: JsonOption = False,
     _: OfflineOption = False,
     _trust: TrustOption = False,
@@ -73,19 +84,23 @@ def finetune(
             audit=audit,
             clock=clock,
             spread=spread,
+            resume=resume,
+            resume_anyway=resume_anyway,
         )
     if checked.training.distribution == "multi_worker" and not need_place().is_chief:
         return 0  # the chief tells of the run
+    return tell_of_run(run, clock, profile=profile, as_json=as_json)
+
+
+def tell_of_run(run: Run, clock: Stopwatch, *, profile: bool, as_json: bool) -> int:
+    """Tells how a run ended; returns the exit code."""
     if run.summary is None:
-        typer.echo(
-            f"The run was interrupted. What it kept is in {run.path}"
-            + (
-                f"; its best epoch: tltool evaluate {run.path}"
-                if run.folder.model.is_file()
-                else ""
-            ),
-            err=True,
-        )
+        kept = [f"The run was interrupted. What it kept is in {run.path}"]
+        if run.folder.model.is_file():
+            kept.append(f"its best epoch: tltool evaluate {run.path}")
+        if run.folder.can_go_on:
+            kept.append(f"to go on: tltool resume {run.path}")
+        typer.echo("; ".join(kept), err=True)
         return 130
     if profile:
         _print_profile(run, clock)

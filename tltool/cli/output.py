@@ -88,6 +88,14 @@ OverridesArgument = Annotated[
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of one of tltool's own.")
 ]
+ResumeAnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume-anyway",
+        help="Go on also where recipe, data, versions or machine have changed: the result is "
+        "neither run's, and the model card says so.",
+    ),
+]
 RunArgument = Annotated[
     str,
     typer.Argument(metavar="RUN", help="A run's folder, or runs/NAME: its newest with a model."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from tltool.cli.output import (
 )
 from tltool.support.words import one_line
 
+if TYPE_CHECKING:
+    from tltool.runs.folder import RunFolder
+
 app = typer.Typer(help="List, show and compare runs.", no_args_is_help=True)
 
 
@@ -30,7 +33,7 @@ def list_runs(output_dir: OutputDirOption = "runs", as_json: JsonOption = False)
     manifests: list[tuple[str, dict[str, Any]]] = []
     for run in find_runs(output_dir):
         try:
-            manifests.append((str(run.path), run.manifest()))
+            manifests.append((str(run.path), _manifest(run)))
         except RunError as error:
             tell(f"warning: {error.message}")
             manifests.append((str(run.path), {"status": "damaged", "error": error.message}))
@@ -48,7 +51,7 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
     from tltool.runs.folder import RunFolder
 
     folder = RunFolder.open(run)
-    manifest = folder.manifest()
+    manifest = _manifest(folder)
     if as_json:
         print_json({"run": str(folder.path), **manifest})
         return
@@ -106,7 +109,7 @@ def compare(
     differing = [key for key in keys if len({repr(recipe.get(key)) for recipe in recipes}) > 1]
     rows: list[dict[str, Any]] = [
         {
-            **_row(str(folder.path), folder.manifest()),
+            **_row(str(folder.path), _manifest(folder)),
             **{key: recipe.get(key) for key in differing},
         }
         for folder, recipe in zip(folders, recipes, strict=True)
@@ -124,11 +127,17 @@ def compare(
         )
 
 
+def _manifest(folder: RunFolder) -> dict[str, Any]:
+    """The manifest, and whether `tltool resume` can go on with the run."""
+    return {**folder.manifest(), "can_go_on": folder.can_go_on}
+
+
 def _row(path: str, manifest: dict[str, Any]) -> dict[str, Any]:
     metrics = manifest.get("metrics", {})
+    goes_on = " (tltool resume goes on)" if manifest.get("can_go_on") else ""
     return {
         "run": path,
-        "status": manifest["status"],
+        "status": f"{manifest['status']}{goes_on}",
         "task": manifest.get("task"),
         "backbone": manifest.get("backbone"),
         **{key: f"{value:.4f}" for key, value in metrics.items() if value is not None},

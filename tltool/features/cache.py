@@ -73,6 +73,11 @@ class Served:
     sets: tuple[Rows, ...]
     seed: int
 
+    @property
+    def digests(self) -> list[str]:
+        """What tells the stored values from others."""
+        return [entry.digest for entry in self.entries]
+
     def source(self, examples: Examples, *, training: bool, few_widths: bool = False) -> Source:
         """Features in place of the model inputs of training or validation examples."""
         index = 0 if training else -1
@@ -129,7 +134,11 @@ class FeatureCache:
         self._surely = False
 
     def serve(
-        self, boundary: Boundary, shallower: Sequence[Boundary] = (), *, surely: bool = False
+        self,
+        boundary: Boundary,
+        shallower: Sequence[Boundary] = (),
+        *,
+        decided: bool | None = None,
     ) -> Served | None:
         """Stored features for a phase, computed now where they are missing and it pays.
 
@@ -138,7 +147,7 @@ class FeatureCache:
             shallower: Boundaries of later phases below it, which stay frozen
                 until then: where storing these pays too, this one's features
                 are computed from theirs.
-            surely: Compute them whether it pays or not.
+            decided: Whether they are stored, where that is settled and not to be measured.
 
         Returns:
             What to read, or None to compute the frozen layers in every epoch.
@@ -148,7 +157,10 @@ class FeatureCache:
             return None
         if self._out_of_order:
             return None
-        self._surely = surely or self._section.use == "always"
+        if decided is False:
+            self._tell(boundary, "computed in every epoch, as before the stop")
+            return None
+        self._surely = decided is True or self._section.use == "always"
         entries = []
         for rows in self._sets():
             try:
@@ -197,7 +209,10 @@ class FeatureCache:
         return self._known_sets
 
     def _entry(
-        self, boundary: Boundary, rows: Rows, shallower: Sequence[Boundary] = ()
+        self,
+        boundary: Boundary,
+        rows: Rows,
+        shallower: Sequence[Boundary] = (),
     ) -> Entry | None:
         """The entry, found or made, or None; says what was decided and why."""
         specs = self._specs(boundary.cut)

@@ -84,7 +84,7 @@ def conclude(
     summary = _summary(run, prepared, result, measured, reports)
     run.summary = replace(
         summary,
-        warnings=[*warnings, *prepared.data_summary["warnings"]],
+        warnings=[*warnings, *_resumed(run), *prepared.data_summary["warnings"]],
         seconds=time.perf_counter() - started,
     )
     _write_card(run, run.summary, picture)
@@ -92,6 +92,16 @@ def conclude(
     run.folder.record(
         "finished", metrics=_headline(measured), seconds=round(run.summary.seconds, 1)
     )
+
+
+def _resumed(run: Run) -> list[str]:
+    """A sentence for each time that the run went on as another one than it was."""
+    return [
+        f"The run stopped and went on at {one['at']} with changes, so that the result is neither "
+        f"the one's nor the other's: {'; '.join(one['changes'])}."
+        for one in run.folder.manifest().get("resumed", ())
+        if one["changes"]
+    ]
 
 
 def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:

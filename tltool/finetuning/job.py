@@ -9,13 +9,24 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltool.finetuning.resuming import (
+    check,
+    differences,
+    origin,
+    read_origin,
+    replicas_note,
+    settled,
+    unfinished,
+    write_origin,
+)
 from tltool.recipe.recipe import Recipe
-from tltool.runs.folder import RunFolder, Status, environment, sweep_leftovers
+from tltool.runs.folder import MANIFEST, RunFolder, Status, environment, sweep_leftovers
 from tltool.support import stopping
 from tltool.support.errors import RunError, TrainingError, first_line
 from tltool.support.files import probe_room, size_text
@@ -30,10 +41,12 @@ if TYPE_CHECKING:
     from tltool.runs.run import Run
     from tltool.search.few_examples import Choice
     from tltool.search.head_tuning import HeadSearchResult
+    from tltool.training.checkpoint import Checkpoints, State
     from tltool.training.trainer import TrainingResult
 
 
 _RUN_FOLDER = "the run's folder"
+_CHECKPOINT = "where it goes on"
 # For metrics, predictions, plots and what else is small.
 _ROOM_FOR_THE_REST = 10_000_000
 
@@ -47,6 +60,8 @@ def finetune(
     audit: bool = True,
     clock: Stopwatch | None = None,
     spread: Spread | None = None,
+    resume: bool = False,
+    resume_anyway: bool = False,
 ) -> Run:
     """Fine-tunes a pretrained model as a recipe says.
 
@@ -62,6 +77,9 @@ def finetune(
         clock: Counts the seconds of each stage; they are kept in `timings.json`.
         spread: Where frozen layers run and heads are searched, such as `spread_over("auto")`
             gives it; None takes this machine. The trained model is the same.
+        resume: Go on with the newest run of the recipe's name that has not come to
+            its end; where there is none, begin one.
+        resume_anyway: Do so with another recipe, data or machine too.
 
     Returns:
         The run: trained, evaluated, exported and checked, its files written. Of several workers
@@ -81,8 +99,57 @@ def finetune(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress, clock = progress or Progress(), clock or Stopwatch()
     with stopping.stoppable(pass_on=True), joined(recipe, _versions()) as workers:
+        told, folder = workers.voice(progress), None
+        if (resume or resume_anyway) and workers.is_chief:
+            folder = unfinished(recipe.output_dir, recipe.name)
+            if folder is None:
+                place = Path(recipe.output_dir) / recipe.name
+                told.note(f"nothing to resume in {place}: a new run begins")
+        return _finetune(
+            recipe, data, told, keep_failed, audit, clock, spread, workers, folder, resume_anyway
+        )
+
+
+def resume(
+    run: str | Path,
+    *overrides: str,
+    data: Any = None,
+    progress: Progress | None = None,
+    keep_failed: bool = False,
+    audit: bool = True,
+    clock: Stopwatch | None = None,
+    spread: Spread | None = None,
+    anyway: bool = False,
+) -> Run:
+    """Goes on with a run that stopped.
+
+    On the same machine the result is, to the bit, that of a run that never did.
+
+    Args:
+        run: Its folder, or `runs/NAME` for the newest one that has not come to its end.
+        overrides: Changes to its recipe, as `key=value`.
+        data: As for `finetune`, where it was given from Python.
+        progress, keep_failed, audit, clock, spread: As for `finetune`.
+        anyway: Also with another recipe, data or machine; that is told in the model card.
+
+    Returns:
+        As `finetune` does.
+
+    Raises:
+        TltoolError: As in `finetune`; a `RunError` that lists all that differs, where
+            something does; or that the run is finished, or another process trains it.
+    """
+    path = Path(run)
+    given = None if (path / MANIFEST).is_file() else unfinished(path.parent, path.name)
+    folder = given or RunFolder.open(path)
+    recipe = Recipe.of(**read_origin(folder)["recipe"]).with_overrides(*overrides)
+    progress, clock = progress or Progress(), clock or Stopwatch()
+    with stopping.stoppable(pass_on=True), joined(recipe, _versions()) as workers:
         told = workers.voice(progress)
-        return _finetune(recipe, data, told, keep_failed, audit, clock, spread, workers)
+        return _finetune(
+            recipe, data, told, keep_failed, audit, clock, spread, workers,
+            folder if workers.is_chief else None, anyway,
+        )  # fmt: skip
 
 
 def _versions() -> dict[str, Any]:
@@ -99,8 +166,14 @@ def _finetune(
     clock: Stopwatch,
     spread: Spread | None,
     workers: Workers,
+    folder: RunFolder | None,
+    anyway: bool,
 ) -> Run:
     started = time.perf_counter()
+    if folder is not None:
+        if folder.status == "running":
+            progress.note(f"{folder.path}: looking whether another process still trains it")
+        folder.check_stopped()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
     workers.compare("the data", examples_digest(prepared.examples))
     if not workers.is_chief:
@@ -108,6 +181,12 @@ def _finetune(
     if audit:
         with clock.measure("audit"):
             _audit(recipe, prepared, progress)
+    facts = origin(recipe, prepared)
+    if folder is not None:
+        return _go_on(
+            recipe, prepared, folder, facts, progress, keep_failed, clock, started, spread,
+            workers, anyway,
+        )  # fmt: skip
     search = None
     if recipe.head.search:
         with clock.measure("head search"):
@@ -122,13 +201,118 @@ def _finetune(
     sweep_leftovers(recipe.output_dir)
     _check_room(recipe, prepared, progress)
     folder = _open_folder(recipe, prepared)
-    workers.told(_RUN_FOLDER, str(folder.path))
-    try:
+    _tell_helpers(workers, folder, None)
+    with _recording(folder, workers):
         if search is not None:
             search.write(folder.head_search)
         if choice is not None:
             choice.write(folder.few_examples)
-        run, result = _train(recipe, prepared, folder, progress, clock, spread, workers)
+        if recipe.training.checkpoint != "off":
+            write_origin(folder, facts, prepared.strategy.num_replicas_in_sync)
+        return _train_and_conclude(
+            recipe,
+            prepared,
+            folder,
+            progress,
+            keep_failed,
+            clock,
+            started,
+            spread,
+            workers,
+            begin=None,
+        )
+
+
+def _go_on(
+    recipe: Recipe,
+    prepared: Prepared,
+    folder: RunFolder,
+    facts: dict[str, Any],
+    progress: Progress,
+    keep_failed: bool,
+    clock: Stopwatch,
+    started: float,
+    spread: Spread | None,
+    workers: Workers,
+    anyway: bool,
+) -> Run:
+    """Takes over a run that stopped, if it is the same one, and goes on from its checkpoint."""
+    from tltool.training.checkpoint import Checkpoints, Position
+
+    before = read_origin(folder)
+    found = differences(before, facts)
+    check(folder, found, anyway=anyway)
+    given, recipe = recipe, settled(recipe, folder)
+    if recipe != given:
+        prepared = with_head(recipe, prepared)
+    stopping.check()
+    sweep_leftovers(recipe.output_dir)
+    _check_room(recipe, prepared, progress)
+    begin = Checkpoints(folder.origin.parent, progress=progress).newest()
+    position = Position(1) if begin is None else begin.position
+    progress.note(f"going on with {folder.path} at {position}")
+    devices = prepared.strategy.num_replicas_in_sync
+    notes = [note] if (note := replicas_note(before, devices)) is not None else []
+    changes = [*map(str, found), *notes]
+    for line in changes:
+        progress.note(f"warning: {line}")
+    earlier = folder.manifest().get("resumed", [])
+    folder.take_over(error=None, resumed=[*earlier, {"at": str(position), "changes": changes}])
+    _tell_helpers(workers, folder, begin)
+    with _recording(folder, workers):
+        _describe(folder, recipe, prepared)
+        write_origin(folder, facts, devices)
+        return _train_and_conclude(
+            recipe, prepared, folder, progress, keep_failed, clock, started, spread, workers, begin
+        )
+
+
+@contextmanager
+def _recording(folder: RunFolder, workers: Workers) -> Iterator[None]:
+    """While open, the run goes on; notes how it ended where it didn't come to its end."""
+    try:
+        with folder.beating():
+            yield
+    except BaseException as error:
+        why = workers.explained(error)
+        interrupted = isinstance(why, KeyboardInterrupt) or stopping.exit_code() is not None
+        with suppress(OSError, RunError):  # the disk may be full: then the run says that it died
+            if folder.is_own:
+                folder.record("interrupted" if interrupted else "failed", error=str(why))
+        if why is error:
+            raise
+        raise why from error
+    workers.dismiss()
+
+
+def _train_and_conclude(
+    recipe: Recipe,
+    prepared: Prepared,
+    folder: RunFolder,
+    progress: Progress,
+    keep_failed: bool,
+    clock: Stopwatch,
+    started: float,
+    spread: Spread | None,
+    workers: Workers,
+    begin: State | None,
+) -> Run:
+    from tltool.training.checkpoint import Checkpoints
+
+    training = recipe.training
+    checkpoints = None
+    if training.checkpoint != "off":
+        checkpoints = Checkpoints(
+            folder.origin.parent,
+            training.checkpoint,
+            training.grace_seconds,
+            progress,
+            lambda: folder.is_own,
+        )
+    try:
+        run, result = _train(
+            recipe, prepared, folder, progress, clock, spread, workers, checkpoints, begin
+        )
         if not result.interrupted:
             from tltool.finetuning.conclusion import conclude
 
@@ -141,16 +325,20 @@ def _finetune(
                 keep_failed=keep_failed,
                 clock=clock,
             )
-    except BaseException as error:
-        why = workers.explained(error)
-        interrupted = isinstance(why, KeyboardInterrupt) or stopping.exit_code() is not None
-        with suppress(OSError):  # the disk may be full: then the run says that it died
-            folder.record("interrupted" if interrupted else "failed", error=str(why))
-        if why is error:
-            raise
-        raise why from error
-    workers.dismiss()
+            if checkpoints is not None:
+                checkpoints.remove()
+            folder.origin.unlink(missing_ok=True)
+            folder.record("finished")
+    finally:
+        if checkpoints is not None:
+            checkpoints.finish()
     return run
+
+
+def _tell_helpers(workers: Workers, folder: RunFolder, begin: State | None) -> None:
+    """Tells the other workers which run they train, and from where."""
+    workers.told(_RUN_FOLDER, str(folder.path))
+    workers.told(_CHECKPOINT, None if begin is None else asdict(begin.position))
 
 
 def _help(
@@ -158,9 +346,19 @@ def _help(
 ) -> Run:
     """What a worker does that is not the chief: it trains, and waits until all is written."""
     from tltool.runs.run import Run
+    from tltool.training.checkpoint import Checkpoints
 
     folder = RunFolder(Path(workers.told(_RUN_FOLDER)))
-    _fit(recipe, prepared, None, progress, clock, None, workers)
+    begin = None
+    if (wanted := workers.told(_CHECKPOINT)) is not None:
+        begin = Checkpoints(folder.origin.parent).newest()
+        if begin is None or asdict(begin.position) != wanted:
+            raise RunError(
+                f"The chief goes on from a checkpoint in {str(folder.path)!r}, and this worker "
+                "finds another one there, or none.",
+                hint="give `output_dir` a folder that all workers share",
+            )
+    _fit(recipe, prepared, None, progress, clock, None, workers, None, begin)
     workers.dismiss()
     return Run(folder, recipe, prepared.task, prepared.backbone.preprocessing)
 
@@ -204,11 +402,13 @@ def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
         RunError: There is no room in the recipe's `output_dir`, or it can't be written.
     """
     from tltool.export.formats.table import export_targets
-    from tltool.training.trainer import weight_bytes
+    from tltool.training.trainer import state_bytes, weight_bytes
 
     model, changing = weight_bytes(prepared.transfer, prepared.plans)
     # The weights of the best epoch are there twice while they are replaced.
-    sizes = (changing, changing, model, _ROOM_FOR_THE_REST)
+    sizes = [changing, changing, model, _ROOM_FOR_THE_REST]
+    if recipe.training.checkpoint != "off":  # and so is a checkpoint
+        sizes += 2 * [state_bytes(prepared.transfer, prepared.plans, recipe.training)]
     folder = Path(recipe.output_dir)
     try:
         probe_room(folder, sizes)
@@ -219,7 +419,7 @@ def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
             "room, or choose another place with output_dir=…",
         ) from error
     exports = model * len(export_targets(recipe.export))
-    for place, needed in ((folder, 2 * changing + model + exports),
+    for place, needed in ((folder, sum(sizes) - _ROOM_FOR_THE_REST + exports),
                           (Path(tempfile.gettempdir()), model if exports else 0)):  # fmt: skip
         free = shutil.disk_usage(place).free
         if free < needed:
@@ -230,17 +430,22 @@ def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
 
 
 def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:
+    folder = RunFolder.create(recipe.output_dir, recipe.name)
+    _describe(folder, recipe, prepared)
+    folder.record("running")
+    return folder
+
+
+def _describe(folder: RunFolder, recipe: Recipe, prepared: Prepared) -> None:
+    """Writes what is known of a run before it trains."""
     from tltool.data.labels import save_task
     from tltool.support.files import write_json, write_text
 
-    folder = RunFolder.create(recipe.output_dir, recipe.name)
     write_text(folder.recipe, recipe.to_yaml())
     save_task(prepared.task, folder.labels, prepared.examples)
     write_text(folder.preprocessing, prepared.backbone.preprocessing.model_dump_json() + "\n")
     write_json(folder.environment, environment())
     write_json(folder.data_summary, prepared.data_summary)
-    folder.record("running")
-    return folder
 
 
 def _train(
@@ -251,9 +456,16 @@ def _train(
     clock: Stopwatch,
     spread: Spread | None,
     workers: Workers,
+    checkpoints: Checkpoints | None,
+    begin: State | None,
 ) -> tuple[Run, TrainingResult]:
     with stopping.in_steps():
-        result = _fit(recipe, prepared, folder.checkpoint, progress, clock, spread, workers)
+        result = _fit(
+            recipe, prepared, folder.checkpoint, progress, clock, spread, workers, checkpoints,
+            begin,
+        )  # fmt: skip
+        if result.interrupted:  # a system that asked for it may not wait for the model
+            folder.record("interrupted")
         with clock.measure("saving"):
             return _save_model(recipe, prepared, folder, result, workers), result
 
@@ -266,13 +478,17 @@ def _fit(
     clock: Stopwatch,
     spread: Spread | None,
     workers: Workers,
+    checkpoints: Checkpoints | None,
+    begin: State | None,
 ) -> TrainingResult:
     from tltool.training.inputs import example_data, make_feature_cache
-    from tltool.training.trainer import train
+    from tltool.training.trainer import state_bytes, train
 
     progress.stage("Training")
     if units := prepared.task.target.training_units:
         progress.note(units)
+    if checkpoints is not None:
+        checkpoints.announce(state_bytes(prepared.transfer, prepared.plans, recipe.training))
     data = example_data(recipe, prepared, "train")
     validation = example_data(recipe, prepared, "validation")
     cache = make_feature_cache(recipe, prepared, data, progress, spread)
@@ -290,6 +506,8 @@ def _fit(
             cache=cache,
             clock=clock,
             workers=workers,
+            checkpoints=checkpoints,
+            begin=begin,
         )
     if result.best is None and not result.interrupted:
         raise TrainingError("Training ended without completing an epoch.")

@@ -21,6 +21,10 @@ from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
 _TRAIN_FORMS = "head, all, {last: N}, {from: GROUP}, {fraction: F}, or a list of patterns"
 
 
+# What pydantic puts into the location of a fault for a branch of a union.
+_BRANCHES = {"constrained-str", "literal", "EverySteps"}
+
+
 def faults_from(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     """Every fault of a failed validation, at most one for each field that is a union."""
     faults: dict[str, Fault] = {}
@@ -41,6 +45,8 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     received = _shown(detail["input"])
     if location[-1:] == ("train",) and location[:1] == ("schedule",):
         return Fault(path, "not a way to choose what trains", received, _TRAIN_FORMS)
+    if location == ("training", "checkpoint"):
+        return Fault(path, "not a way to keep checkpoints", received, "epoch, {steps: N}, off")
     if location == ("schedule",):
         names = ", ".join(get_args(ScheduleName))
         return Fault(
@@ -98,7 +104,7 @@ def _is_own_key(detail: ErrorDetails, place: int) -> bool:
 
 
 def _is_branch(part: int | str) -> bool:
-    return isinstance(part, str) and ("[" in part or part in {"constrained-str", "literal"})
+    return isinstance(part, str) and ("[" in part or part in _BRANCHES)
 
 
 def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:

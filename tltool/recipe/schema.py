@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from tltool.recipe.augment_layers import AugmentLayer
 from tltool.recipe.export_section import ExportSection
@@ -265,6 +265,17 @@ class EarlyStoppingSection(Section):
     min_delta: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
 
 
+class EverySteps(Section):
+    """A checkpoint after each so many steps, and at each epoch's end."""
+
+    steps: Annotated[int, Field(ge=1), _NOT_BOOL]
+
+
+def _off(value: Any) -> Any:
+    """YAML takes `off` for false."""
+    return "off" if value is False else value
+
+
 class TrainingSection(Section):
     """How every phase trains.
 
@@ -312,6 +323,10 @@ class TrainingSection(Section):
             features, measures and exports.
         seed: Of initial weights, shuffling, dropout and augmentation.
         deterministic: Ask TensorFlow for bit-equal results of equal runs.
+        checkpoint: How often what `--resume` goes on from is kept: "epoch" at the
+            end of each, `{steps: N}` after N steps too, "off" never (docs/resume.md).
+        grace_seconds: Time from SIGTERM until the system kills, within which a last
+            checkpoint is written.
     """
 
     batch_size: Annotated[int, Field(ge=1), _NOT_BOOL] = 32
@@ -340,6 +355,8 @@ class TrainingSection(Section):
     barrier_seconds: Annotated[float, Field(gt=0.0, le=1e6), _NOT_BOOL] = 3600.0
     seed: Annotated[int, Field(ge=0, lt=2**31), _NOT_BOOL] = 0
     deterministic: bool = True
+    checkpoint: Annotated[Literal["epoch", "off"] | EverySteps, BeforeValidator(_off)] = "epoch"
+    grace_seconds: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 30.0
 
 
 class AugmentSection(Section):

@@ -10,8 +10,10 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +34,11 @@ Status = Literal["running", "finished", "interrupted", "failed", "died", "unknow
 
 MANIFEST = "run.json"
 SILENT_SECONDS = 24 * 3600.0
+# A process that trains a run touches its manifest this often, and is taken for gone after so long.
+BEAT_SECONDS = 10.0
+GONE_SECONDS = 90.0
+# What a stopped run goes on from: it has sums of its own, and is removed in the end.
+_PASSING = ("checkpoints/state-*", "checkpoints/.*", "checkpoints/.*/*")
 _FORMAT = 1
 _TRAIN = "Train again, or move that folder away."
 _PACKAGES = (
@@ -57,6 +64,7 @@ class _Manifest(BaseModel):
     status: Status
     created: str
     process: str = ""
+    beats: bool = False
     metrics: dict[str, float | None] = {}
     files: dict[str, _File] = {}
 
@@ -87,7 +95,7 @@ class RunFolder:
             except FileExistsError:
                 number += 1
         folder = cls(parent / str(number))
-        folder.record("running", process=mark())
+        folder.record("running", process=mark(), beats=True)
         return folder
 
     @classmethod
@@ -120,7 +128,7 @@ class RunFolder:
         """The contents of `run.json`; a run whose process is gone has the status "died".
 
         One whose process cannot be seen from here has the status "unknown" once it has written
-        nothing for `SILENT_SECONDS`.
+        nothing for `GONE_SECONDS`, or for `SILENT_SECONDS` where an older tltool trained it.
 
         Raises:
             RunError: It is damaged or was written by a newer tltool.
@@ -132,7 +140,7 @@ class RunFolder:
             if number <= _FORMAT:
                 read = _Manifest.model_validate(manifest)
                 if read.status == "running":
-                    manifest["status"] = self._state_of(read.process)
+                    manifest["status"] = self._state_of(read)
                 return dict(manifest)
             written_by = manifest["tltool"]
         except ValidationError as error:
@@ -146,14 +154,85 @@ class RunFolder:
             hint="Update tltool.",
         )
 
-    def _state_of(self, process: str) -> Status:
+    def _state_of(self, manifest: _Manifest) -> Status:
         """Of a run that says it is running."""
-        gone = is_gone(process)
+        gone = is_gone(manifest.process)
         if gone is None:
-            return (
-                "unknown" if time.time() - _last_change(self.path) > SILENT_SECONDS else "running"
-            )
+            silent = time.time() - _last_change(self.path)
+            allowed = GONE_SECONDS if manifest.beats else SILENT_SECONDS
+            return "unknown" if silent > allowed else "running"
         return "died" if gone else "running"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process is the one that trains the run."""
+        return bool(self.manifest().get("process") == mark())
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the run has not come to its end, and keeps what it can go on from."""
+        return self.origin.is_file() and self.status not in {"running", "finished"}
+
+    def take_over(self, **facts: Any) -> None:
+        """Makes this process the one that trains the run.
+
+        Raises:
+            RunError: The run has come to its end, or another process trains it.
+        """
+        from filelock import FileLock
+
+        with FileLock(self.origin.parent / ".lock"):
+            self.check_stopped()
+            self.record("running", process=mark(), beats=True, **facts)
+
+    def check_stopped(self) -> None:
+        """Sees that the run can go on, and that no process trains it.
+
+        Of a process on another machine that is known after `GONE_SECONDS` alone: this waits.
+
+        Raises:
+            RunError: It can't.
+        """
+        end = time.monotonic() + GONE_SECONDS
+        seen = _last_change(self.path)
+        while (manifest := self.manifest())["status"] == "running":
+            elsewhere = is_gone(manifest.get("process", "")) is None and manifest.get("beats")
+            if not elsewhere or _last_change(self.path) > seen or time.monotonic() > end:
+                raise RunError(
+                    f"The run {str(self.path)!r} is being trained by another process "
+                    f"({manifest.get('process', 'unknown')}).",
+                    hint="wait for it, or stop it first",
+                )
+            time.sleep(1.0)
+        if manifest["status"] == "finished":
+            raise RunError(
+                f"The run {str(self.path)!r} is finished: there is nothing left to do.",
+                hint="`tltool finetune` with its recipe trains another one",
+            )
+        if not self.origin.is_file():
+            raise RunError(
+                f"The run {str(self.path)!r} ({manifest['status']}) kept nothing to go on from.",
+                hint="it was trained with `training.checkpoint: off`, or by an older tltool; "
+                "train anew",
+            )
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """While open, touches the manifest now and then: other machines see that it goes on."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT_SECONDS):
+                with suppress(OSError):
+                    os.utime(self.manifest_path)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def record(self, status: Status, **facts: Any) -> None:
         """Writes the manifest anew: the status, the facts so far and all files with sha256."""
@@ -172,10 +251,13 @@ class RunFolder:
                     "bytes": p.stat().st_size,
                 }
                 for p in sorted(self.path.rglob("*"))
-                if p.is_file() and p != file
+                if p.is_file() and p != file and not self._is_passing(p)
             },
         }
         write_json(file, manifest)
+
+    def _is_passing(self, path: Path) -> bool:
+        return any(path.relative_to(self.path).match(pattern) for pattern in _PASSING)
 
     def check(self, *files: Path) -> None:
         """Sees that files are those that the manifest lists, by their sha256.
@@ -270,6 +352,11 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The best weights while training goes on."""
         return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def origin(self) -> Path:
+        """What the run was started with (JSON), until it has come to its end."""
+        return self.path / "checkpoints" / "origin.json"
 
     @property
     def history(self) -> Path:

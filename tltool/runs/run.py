@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -157,6 +158,31 @@ class Run:
         )
         merge_adapters(model)
         return to_float32(model)
+
+    def resume(
+        self,
+        *overrides: str,
+        data: Any = None,
+        anyway: bool = False,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Goes on with a run that stopped, from its last checkpoint to its end.
+
+        Args:
+            overrides, data, anyway, progress: As for `tltool.resume`.
+
+        Returns:
+            The run when it is done; this object stays as it is.
+
+        Raises:
+            TltoolError: As `tltool.resume` does.
+        """
+        # The one call upwards: the job that makes runs is the one that goes on with them.
+        job = import_module("tltool.finetuning.job")
+        going_on: Run = job.resume(
+            self.path, *overrides, data=data, anyway=anyway, progress=progress
+        )
+        return going_on
 
     def examples(self, split: Literal["train", "validation", "test"] = "test") -> Examples:
         """The rows of one split of the recipe's data, read again.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,7 @@ _DEFAULTS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL,
 _CTRL_C = 128 + signal.SIGINT
 
 _asked: int | None = None
+_asked_at = 0.0
 _in_steps = False
 _alone = True
 
@@ -80,6 +82,13 @@ def renew() -> None:
             signal.signal(number, _ask)
 
 
+def seconds_since_announced() -> float | None:
+    """Seconds since SIGTERM or SIGHUP, after which a system kills; None where neither came."""
+    if _asked in {None, signal.SIGINT}:
+        return None
+    return time.monotonic() - _asked_at
+
+
 def exit_code() -> int | None:
     """128 and the number of the signal that asked, as shells count; None where none did."""
     return None if _asked is None else 128 + _asked
@@ -130,8 +139,10 @@ def in_steps() -> Iterator[None]:
 
 def _ask(number: int, frame: FrameType | None) -> None:
     """The handler."""
-    global _asked
+    global _asked, _asked_at  # noqa: PLW0603
     again, _asked = _asked is not None, _asked or number
+    if not again:
+        _asked_at = time.monotonic()
     if again or not _in_steps:
         raise Stopped
 

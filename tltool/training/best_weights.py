@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,15 @@ class BestWeights:
 
         Where they cannot be written, memory alone has them: training goes on.
         """
-        value = self._sign * float(row[self.monitor] or 0.0)
+        value = self._value(row)
         if not value > self._best + (self._min_delta if self.row else 0.0):
             return False
         kept = {path: self._variables[path].numpy() for path in self._kept}
         self._kept, self._best, self.row = kept, value, row
+        self._try_to_write(row)
+        return True
+
+    def _try_to_write(self, row: HistoryRow) -> None:
         try:
             self._write(row)
         except (OSError, SafetensorError) as error:  # the library has a name of its own for both
@@ -84,7 +88,33 @@ class BestWeights:
                     "weights are in memory alone until training ends"
                 )
             self._unwritten = True
-        return True
+
+    @property
+    def places(self) -> list[int]:
+        """Of the weights that are kept, among the variables of the model."""
+        return [place for place, path in enumerate(self._variables) if path in self._kept]
+
+    def kept(self) -> dict[int, np.ndarray]:
+        """The best weights by their places; empty before the first epoch's end."""
+        if self.row is None:
+            return {}
+        return {p: self._kept[path] for p, path in enumerate(self._variables) if path in self._kept}
+
+    def take_back(
+        self, places: Sequence[int], kept: Mapping[int, np.ndarray], row: HistoryRow | None
+    ) -> None:
+        """Goes on from what `places`, `kept` and `row` were in another process."""
+        paths = list(self._variables)
+        self._kept = {
+            paths[p]: kept[p] if p in kept else self._variables[paths[p]].numpy() for p in places
+        }
+        self.row = row
+        if row is not None:
+            self._best = self._value(row)
+            self._try_to_write(row)
+
+    def _value(self, row: HistoryRow) -> float:
+        return self._sign * float(row[self.monitor] or 0.0)
 
     def _write(self, row: HistoryRow) -> None:
         if self.path is None:

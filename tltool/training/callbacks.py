@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -15,30 +16,56 @@ from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress, in_epochs
 from tltool.support.stopwatch import Stopwatch
 from tltool.training.best_weights import BestWeights, HistoryRow
+from tltool.training.checkpoint import Checkpoints, Position, State
+from tltool.training.course import Course
 
 
-class NanStop(keras.callbacks.Callback):
-    """Ends training with an error at the first step whose loss is not a number."""
+class StepCount(keras.callbacks.Callback):
+    """Counts the steps of an epoch, those that another process did too.
 
-    def __init__(self, plan: PhasePlan) -> None:
+    Args:
+        begin: Where the phase goes on.
+    """
+
+    def __init__(self, begin: Position) -> None:
         super().__init__()
-        self._plan = plan
-        self._epoch = 1
-        self._done = 0
+        self._begin = begin
+        self._skipped = 0
+        self.epoch = 0
+        self.done = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes the epoch."""
-        self._epoch = epoch + 1
-        self._done = 0
+        """Notes the epoch, counted from 0."""
+        self.epoch = epoch
+        self._skipped = self._begin.step if epoch == self._begin.epoch else 0
+        self.done = self._skipped
+
+    @property
+    def all_skipped(self) -> bool:
+        """Whether no step of the epoch was done here."""
+        return 0 < self.done == self._skipped
+
+    def count(self, batch: int) -> int:
+        """Steps of the epoch done before the call that ended with this batch."""
+        before, self.done = self.done, self._skipped + batch + 1
+        return before
+
+
+class NanStop(StepCount):
+    """Ends training with an error at the first step whose loss is not a number."""
+
+    def __init__(self, plan: PhasePlan, begin: Position | None = None) -> None:
+        super().__init__(begin or Position(plan.number))
+        self._plan = plan
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the loss."""
         loss = (logs or {}).get("loss", 0.0)
-        first, self._done = self._done + 1, batch + 1
+        first = self.count(batch) + 1
         if not math.isfinite(loss):
-            several = f"one of the steps {first} to" if first < self._done else "step"
+            several = f"one of the steps {first} to" if first < self.done else "step"
             raise TrainingError(
-                f"The loss is {loss} at {several} {self._done} of epoch {self._epoch} in phase "
+                f"The loss is {loss} at {several} {self.done} of epoch {self.epoch + 1} in phase "
                 f"{self._plan.number} ({self._plan.title}).",
                 hint="Try a learning rate ten times lower than "
                 f"{self._plan.phase.learning_rate:g}, `training.gradient_clip_norm: 1.0`, a "
@@ -94,11 +121,26 @@ class EpochEnd(keras.callbacks.Callback):
         self._train_seconds = 0.0
         self._rate = 0.0
         self._waited = 0
+        self._begun: Mapping[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        """What another process needs to go on, ready for JSON."""
+        seconds = time.perf_counter() - self._started
+        return {"waited": self._waited, "rate": self._rate, "seconds": seconds}
+
+    def go_on(self, state: Mapping[str, Any], *, within: bool) -> None:
+        """Takes what `state` was; `within` an epoch, for the next one to begin."""
+        self._waited = state["waited"]
+        self._begun = state if within else {}
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the clock and notes the learning rate the epoch begins with."""
         self._started = time.perf_counter()
         self._train_seconds = 0.0
+        if self._begun:
+            self._started -= self._begun["seconds"]
+            self._rate, self._begun = self._begun["rate"], {}
+            return
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         self._rate = float(optimizer.learning_rate)
 
@@ -134,25 +176,100 @@ class EpochEnd(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class StepProgress(keras.callbacks.Callback):
+class StepProgress(StepCount):
     """Tells the progress display of each step, or each call of several steps."""
 
-    def __init__(self, progress: Progress, batch_size: int) -> None:
-        super().__init__()
+    def __init__(self, progress: Progress, batch_size: int, begin: Position | None = None) -> None:
+        super().__init__(begin or Position(1))
         self._progress = progress
         self._batch_size = batch_size
-        self._epoch = 1
-        self._done = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes the epoch."""
-        self._epoch = epoch + 1
-        self._done = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Passes the step on."""
-        steps, self._done = batch + 1 - self._done, batch + 1
-        self._progress.step(self._epoch, self._done, steps * self._batch_size, dict(logs or {}))
+        before = self.count(batch)
+        steps = self.done - before
+        self._progress.step(self.epoch + 1, self.done, steps * self._batch_size, dict(logs or {}))
+
+
+class Keeping(StepCount):
+    """Keeps checkpoints as often as is asked for, and one more when a stop was.
+
+    Args:
+        plan: The phase.
+        begin: Where it goes on.
+        steps: Of an epoch.
+        checkpoints: Where they are kept.
+        course: What is kept.
+        epoch_end: Adds the row of each epoch; it is called before this one.
+        trained: What the steps gave where all of them are done where the phase goes on.
+        alone: Whether no other worker has a part of an epoch's running means; else only the ends
+            of epochs are kept.
+    """
+
+    def __init__(
+        self,
+        plan: PhasePlan,
+        begin: Position,
+        steps: int,
+        checkpoints: Checkpoints,
+        course: Course,
+        epoch_end: EpochEnd,
+        trained: Mapping[str, float] | None = None,
+        *,
+        alone: bool = True,
+    ) -> None:
+        super().__init__(begin)
+        self._plan = plan
+        self._steps = steps
+        self._checkpoints = checkpoints
+        self._course = course
+        self._epoch_end = epoch_end
+        self._trained = dict(trained or {})
+        self._alone = alone
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Between two steps."""
+        before = self.count(batch)
+        self.done = min(self.done, self._steps)
+        if not self._alone:
+            return
+        if stopping.exit_code() is not None:
+            self._note_trained()
+            self._checkpoints.keep_last(self._within)
+        elif self.done < self._steps and self._checkpoints.due(before, self.done):
+            self._checkpoints.keep(self._within)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Notes what training gave: validation uses the same running means."""
+        if self._alone and not self.all_skipped:
+            self._note_trained()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Between two steps of validation."""
+        if self._alone and stopping.exit_code() is not None:
+            self._checkpoints.keep_last(self._within)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Between two epochs."""
+        over = self.model.stop_training or epoch + 1 == self._plan.phase.epochs
+        # An epoch that ends by count goes on where a later recipe has more of them.
+        position = Position(self._plan.number, epoch + 1, over=bool(self.model.stop_training))
+
+        def take() -> State:
+            return self._course.state(position, self._epoch_end.state())
+
+        if stopping.exit_code() is not None:
+            self._checkpoints.keep_last(take)
+        else:
+            self._checkpoints.keep(take, surely=over)
+
+    def _note_trained(self) -> None:
+        means = self.model.get_metrics_result()
+        self._trained = {name: float(value) for name, value in means.items()}
+
+    def _within(self) -> State:
+        position = Position(self._plan.number, self.epoch, self.done)
+        return self._course.state(position, {**self._epoch_end.state(), "trained": self._trained})
 
 
 class StageClock(keras.callbacks.Callback):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.ordering import Share
-from tltool.data.batches.pipeline import make_batches
+from tltool.data.batches.pipeline import Epochs, make_batches
 from tltool.data.batches.source import Source, example_source, mask_source
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
@@ -33,6 +33,8 @@ class TrainingData(Protocol):
         *,
         compares_rows: bool = False,
         share: Share | None = None,
+        epochs: Epochs | None = None,
+        skipped: int = 0,
     ) -> tf.data.Dataset:
         """Batches of known cardinality for a phase: (inputs, targets[, weights]).
 
@@ -41,6 +43,8 @@ class TrainingData(Protocol):
             features: Rows to take in place of the model's inputs.
             compares_rows: Whether rows that are alike must meet in a batch.
             share: Of each batch only what one of several workers takes.
+            epochs: Which of the phase's epochs an iteration is.
+            skipped: Batches at the start of every epoch that are left out.
         """
 
 
@@ -62,12 +66,14 @@ class BatchedData:
         features: Source | None = None,
         *,
         compares_rows: bool = False,
+        epochs: Epochs | None = None,
+        skipped: int = 0,
         share: Share | None = None,
     ) -> tf.data.Dataset:
         """The dataset; see `TrainingData`."""
         if share is not None:
             raise ValueError("Batches that are made already can't be shared by workers.")
-        return self.dataset
+        return self.dataset.skip(skipped) if skipped else self.dataset
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,8 @@ class ExampleData:
         *,
         compares_rows: bool = False,
         share: Share | None = None,
+        epochs: Epochs | None = None,
+        skipped: int = 0,
     ) -> tf.data.Dataset:
         """Batches for a phase, in the same order whatever they are made of.
 
@@ -159,6 +167,8 @@ class ExampleData:
             together=self.together if compares_rows else None,
             complete=self.static,
             share=share,
+            epochs=epochs,
+            skipped=skipped,
         )
 
 

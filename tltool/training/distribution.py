@@ -217,7 +217,7 @@ def _names(kind: str) -> list[str]:
 
 
 def divisible_batches(
-    dataset: tf.data.Dataset, num_examples: int, batch_size: int, replicas: int
+    dataset: tf.data.Dataset, num_examples: int, batch_size: int, replicas: int, skipped: int = 0
 ) -> tf.data.Dataset:
     """Cuts the last batch of a pass so that every device gets the same number of examples.
 
@@ -230,6 +230,7 @@ def divisible_batches(
         num_examples: Examples in one pass.
         batch_size: A multiple of `replicas`.
         replicas: Number of devices; 1 returns the dataset itself.
+        skipped: Batches that `dataset` lacks at its start.
     """
     if replicas == 1 or num_examples % batch_size % replicas == 0:
         return dataset
@@ -239,4 +240,4 @@ def divisible_batches(
         size = tf.shape(tf.nest.flatten(batch)[0])[0] // replicas * replicas
         return tf.nest.map_structure(lambda tensor: tensor[:size], batch)
 
-    return dataset.take(-(-kept // batch_size)).map(cut)
+    return dataset.take(-(-kept // batch_size) - skipped).map(cut)

@@ -156,6 +156,16 @@ class GroupRateRMSprop(_GroupRates, keras.optimizers.RMSprop):
     """RMSprop (Tieleman and Hinton 2012)."""
 
 
+def moments(training: TrainingSection) -> int:
+    """Numbers that the optimizer keeps beside each weight that learns."""
+    return {
+        "adamw": 2,
+        "adam": 2,
+        "sgd": int(training.momentum > 0),
+        "rmsprop": 1 + int(training.momentum > 0),
+    }[training.optimizer]
+
+
 def make_optimizer(
     training: TrainingSection,
     schedule: keras.optimizers.schedules.LearningRateSchedule,

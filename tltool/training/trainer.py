@@ -7,15 +7,17 @@ a callback in the middle of a fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tltool.data.batches.pipeline import Epochs
 from tltool.data.batches.source import Source
 from tltool.features.cache import Boundary, FeatureCache, Served
 from tltool.graph.cut import Cut, cut_model
@@ -28,12 +30,21 @@ from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.tasks.table import Task
 from tltool.training.best_weights import BestWeights, HistoryRow
-from tltool.training.callbacks import EpochEnd, NanStop, StageClock, StepProgress, StopAsked
+from tltool.training.callbacks import (
+    EpochEnd,
+    Keeping,
+    NanStop,
+    StageClock,
+    StepProgress,
+    StopAsked,
+)
+from tltool.training.checkpoint import Checkpoints, Position, State
+from tltool.training.course import Course
 from tltool.training.data import ExampleData, TrainingData
 from tltool.training.distribution import divisible_batches
 from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
-from tltool.training.optimizers import make_optimizer, make_schedule
+from tltool.training.optimizers import make_optimizer, make_schedule, moments
 from tltool.training.static_shapes import StaticModel, has_static_shapes, is_static
 from tltool.training.worker_steps import chiefs, share_of, work_together
 from tltool.training.workers import Workers
@@ -72,6 +83,8 @@ def train(
     cache: FeatureCache | None = None,
     clock: Stopwatch | None = None,
     workers: Workers | None = None,
+    checkpoints: Checkpoints | None = None,
+    begin: State | None = None,
 ) -> TrainingResult:
     """Trains through all phases and leaves the best weights in the model.
 
@@ -91,39 +104,42 @@ def train(
         cache: Stored outputs of frozen layers; None computes them in every epoch.
         clock: Counts the time of frozen layers, compiling, steps and validation.
         workers: That train together; None is one alone.
+        checkpoints: Where to keep what a stopped training goes on from, or None.
+        begin: What it goes on from: the result is, to the bit where the machine
+            computes alike, that of a training that was never stopped.
 
     Returns:
         What was trained until the end, or until a stop was asked for.
 
     Raises:
         TrainingError: The loss is not a number, or memory ran out.
+        RunError: `begin` is of another model, or the features that it was trained on are gone.
     """
     monitor, higher_is_better = _monitor(training, task, validation is not None)
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
     best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta, progress)
-    clock, workers = clock or Stopwatch(), workers or Workers()
+    workers = workers or Workers()
     history: list[HistoryRow] = []
+    course = Course(transfer, best, history)
+    if begin is not None:
+        course.put_back(begin)
+    job = _Job(
+        transfer, plans, task, training, data, validation, cache, strategy, best, history, course,
+        checkpoints, progress, clock or Stopwatch(), workers,
+    )  # fmt: skip
     interrupted = False
     for plan in plans:
+        at, state = _beginning(plan, begin)
+        course.enter(_changing(transfer, plan))
+        if begin is not None and plan.number < begin.position.phase:
+            continue
         try:
             workers.check(f"phase {plan.number}")
             best.begin_phase(_changing(transfer, plan))
-            with clock.measure("frozen layers"):
-                phase = prepare_phase(
-                    transfer, plans, plan, data, validation, cache, task, strategy, workers
-                )
-            with strategy.scope():
-                if plan.phase.solver == "exact":
-                    rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
-                    with clock.measure("training steps"):
-                        solve_head(transfer, plan, task, training, rows, history, best, progress,
-                                   lambda array: chiefs(array, workers))  # fmt: skip
-                    continue
-                if not workers.are_several:
-                    phase = phase.for_devices(training, strategy)
-                with clock.measure("training steps"):
-                    compile_phase(phase, transfer, plan, task, training)
-                    _fit(phase, plan, training, history, best, progress, clock, workers)
+            if at.over or at.epoch >= plan.phase.epochs:
+                apply_plan(transfer.model, plan)
+            else:
+                job.run(plan, at, state)
         except KeyboardInterrupt as stop:
             if workers.are_several and not isinstance(stop, stopping.Agreed):
                 raise
@@ -137,7 +153,16 @@ def train(
                 best.restore()
         if interrupted:
             break
+    if checkpoints is not None:
+        checkpoints.finish()
     return TrainingResult(tuple(history), best.row, interrupted)
+
+
+def _beginning(plan: PhasePlan, begin: State | None) -> tuple[Position, State | None]:
+    """Where a phase goes on, and from what state; None where it begins."""
+    if begin is None or plan.number != begin.position.phase:
+        return Position(plan.number), None
+    return begin.position, begin
 
 
 def _is_contrastive(plan: PhasePlan) -> bool:
@@ -164,6 +189,10 @@ class Phase:
         several_devices: Whether more than one device trains.
         cut: Where the frozen part of the whole model ends, or None.
         stored: Whether `data` holds stored features.
+        features: What tells these from others; None where none are stored.
+        epochs: Which epoch `data` is read for.
+        begin: Where the phase goes on.
+        rest: The batches that are left of the epoch that it goes on within.
     """
 
     model: keras.Model
@@ -175,6 +204,10 @@ class Phase:
     several_devices: bool = False
     cut: Cut | None = None
     stored: bool = False
+    features: list[str] | None = None
+    epochs: Epochs = field(default_factory=lambda: Epochs(1))
+    begin: Position = field(default_factory=lambda: Position(1))
+    rest: tf.data.Dataset | None = None
 
     def for_devices(self, training: TrainingSection, strategy: tf.distribute.Strategy) -> Phase:
         """The same with batches that all devices can share."""
@@ -188,7 +221,12 @@ class Phase:
         validation = self.validation
         if validation is not None:
             validation = divisible_batches(validation, self.num_validation, batch_size, replicas)
-        return replace(self, data=data, validation=validation, several_devices=replicas > 1)
+        rest = self.rest
+        if rest is not None:
+            rest = divisible_batches(rest, self.num_examples, batch_size, replicas, self.begin.step)
+        return replace(
+            self, data=data, validation=validation, rest=rest, several_devices=replicas > 1
+        )
 
 
 def prepare_phase(
@@ -201,18 +239,28 @@ def prepare_phase(
     task: Task,
     strategy: tf.distribute.Strategy,
     workers: Workers | None = None,
+    begin: Position | None = None,
+    state: State | None = None,
 ) -> Phase:
     """Freezes and cuts the model, and chooses what the phase reads.
 
     Features are computed outside the strategy's scope: what one worker does alone must not make
     variables of all.
+
+    Args:
+        transfer, plans, plan, data, validation, cache, task, strategy, workers: As `train` has
+            them.
+        begin, state: Where the phase goes on, and what was kept there.
+
+    Raises:
+        RunError: It read stored features then, and can't have the same ones.
     """
-    workers = workers or Workers()
+    workers, begin = workers or Workers(), begin or Position(plan.number)
     with strategy.scope():
         apply_plan(transfer.model, plan)
         whole = transfer.features if _is_contrastive(plan) else transfer.model
         cut = cut_model(whole, plan.trainable)
-    served = _serve_all(transfer, plans, plan, cut, cache, workers)
+    served = _serve_all(transfer, plans, plan, cut, cache, workers, state)
     with strategy.scope():
         model = whole if cut is None else cut.rest if served is not None else cut.joined
     # A head is solved by each worker, on all rows.
@@ -226,14 +274,20 @@ def prepare_phase(
             compares_rows=compares,
             share=share,
         )
+    epochs = Epochs(plan.phase.epochs, begin.epoch)
+    read = partial(
+        data.batches,
+        plan.number,
+        _source(served, data, training=True),
+        compares_rows=compares,
+        share=share,
+        epochs=epochs,
+    )
+    batches = read()
+    within = 0 < begin.step < int(batches.cardinality())
     return Phase(
         model,
-        data.batches(
-            plan.number,
-            _source(served, data, training=True),
-            compares_rows=compares,
-            share=share,
-        ),
+        batches,
         held_out,
         data.num_examples,
         validation.num_examples if validation is not None else 0,
@@ -241,6 +295,10 @@ def prepare_phase(
         several_devices=share is not None,
         cut=cut,
         stored=served is not None,
+        features=served.digests if served is not None else None,
+        epochs=epochs,
+        begin=begin,
+        rest=read(skipped=begin.step) if within else None,
     )
 
 
@@ -251,6 +309,13 @@ def weight_bytes(transfer: TransferModel, plans: Sequence[PhasePlan]) -> tuple[i
     }
     changing = frozenset[str]().union(*(_changing(transfer, plan) for plan in plans))
     return sum(sizes.values()), sum(sizes[path] for path in changing)
+
+
+def state_bytes(
+    transfer: TransferModel, plans: Sequence[PhasePlan], training: TrainingSection
+) -> int:
+    """Most bytes of a checkpoint: the weights that change, their moments, and the best of them."""
+    return weight_bytes(transfer, plans)[1] * (2 + moments(training))
 
 
 def _changing(transfer: TransferModel, plan: PhasePlan) -> frozenset[str]:
@@ -271,15 +336,16 @@ def _serve_all(
     cut: Cut | None,
     cache: FeatureCache | None,
     workers: Workers,
+    state: State | None,
 ) -> Served | None:
     """As `_serve`; of several workers the chief decides and stores first.
 
     The others find what it stored where they share its cache folder, and store it in theirs else.
     """
-    served = _serve(transfer, plans, plan, cut, cache) if workers.is_chief else None
+    served = _serve(transfer, plans, plan, cut, cache, state) if workers.is_chief else None
     stage = f"the features of phase {plan.number}"
     if workers.told(stage, served is not None) and not workers.is_chief:
-        served = _serve(transfer, plans, plan, cut, cache, surely=True)
+        served = _serve(transfer, plans, plan, cut, cache, decided=True)
         if served is None:
             raise RunError(
                 f"The features of phase {plan.number} are stored by the chief, and can't be here.",
@@ -296,12 +362,18 @@ def _serve(
     plan: PhasePlan,
     cut: Cut | None,
     cache: FeatureCache | None,
+    state: State | None = None,
     *,
-    surely: bool = False,
+    decided: bool | None = None,
 ) -> Served | None:
-    """Stored features for a phase, if there are any and they pay."""
+    """Stored features for a phase, if there are any and they pay.
+
+    Where the phase goes on from a state, those that it read before.
+    """
     if cut is None or cache is None:
         return None
+    before = None if state is None else state.facts["features"]
+    decided = decided if state is None else before is not None
     later = plans[plan.number :]
     epochs = plan.phase.epochs
     shallower: list[Boundary] = []
@@ -316,7 +388,14 @@ def _serve(
             epochs += other.phase.epochs
         else:
             shallower.append(_boundary(other, lower, other.phase.epochs))
-    return cache.serve(_boundary(plan, cut, epochs), shallower, surely=surely)
+    served = cache.serve(_boundary(plan, cut, epochs), shallower, decided=decided)
+    if before is not None and (served is None or served.digests != before):
+        raise RunError(
+            f"Phase {plan.number} ({plan.title}) was training on stored features, and "
+            + ("they can't be stored again." if served is None else "what is stored now differs."),
+            hint="see `tltool cache list` and the free disk; or train anew",
+        )
+    return served
 
 
 def _boundary(plan: PhasePlan, cut: Cut, epochs: int) -> Boundary:
@@ -390,49 +469,161 @@ def _steps_per_execution(training: TrainingSection, phase: Phase) -> int:
     return _HEAD_STEPS if phase.vectors and not phase.several_devices else 1
 
 
-def _fit(
-    phase: Phase,
-    plan: PhasePlan,
-    training: TrainingSection,
-    history: list[HistoryRow],
-    best: BestWeights,
-    progress: Progress,
-    clock: Stopwatch,
-    workers: Workers,
-) -> None:
-    steps = int(phase.data.cardinality())
-    callbacks: list[Any] = [
-        StageClock(clock),
-        NanStop(plan),
-        EpochEnd(
+@dataclass(frozen=True)
+class _Job:
+    """What all phases of a training have in common; see `train`."""
+
+    transfer: TransferModel
+    plans: Sequence[PhasePlan]
+    task: Task
+    training: TrainingSection
+    data: TrainingData
+    validation: TrainingData | None
+    cache: FeatureCache | None
+    strategy: tf.distribute.Strategy
+    best: BestWeights
+    history: list[HistoryRow]
+    course: Course
+    checkpoints: Checkpoints | None
+    progress: Progress
+    clock: Stopwatch
+    workers: Workers
+
+    def run(self, plan: PhasePlan, at: Position, state: State | None) -> None:
+        """Trains a phase from a position on."""
+        with self.clock.measure("frozen layers"):
+            phase = prepare_phase(
+                self.transfer, self.plans, plan, self.data, self.validation, self.cache, self.task,
+                self.strategy, self.workers, at, state,
+            )  # fmt: skip
+        with self.strategy.scope(), self.clock.measure("training steps"):
+            if plan.phase.solver == "exact":
+                self._solve(phase, plan)
+                return
+            if not self.workers.are_several:
+                phase = phase.for_devices(self.training, self.strategy)
+            compile_phase(phase, self.transfer, plan, self.task, self.training)
+            steps = int(phase.data.cardinality())
+            self.course.compiled(phase.model, phase.features, steps)
+            if state is not None:
+                self.course.put_back_phase(state, at)
+                if state.facts["steps"] != steps:  # within an epoch, places are others
+                    phase = replace(phase, begin=Position(plan.number, at.epoch), rest=None)
+            self._fit(phase, plan, steps, state)
+
+    def _solve(self, phase: Phase, plan: PhasePlan) -> None:
+        rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
+        solve_head(
+            self.transfer, plan, self.task, self.training, rows, self.history, self.best,
+            self.progress, lambda array: chiefs(array, self.workers),
+        )  # fmt: skip
+        if self.checkpoints is not None:
+            solved = Position(plan.number, 1, over=True)
+            self.checkpoints.keep(partial(self.course.state, solved, {}), surely=True)
+
+    def _fit(self, phase: Phase, plan: PhasePlan, steps: int, state: State | None) -> None:
+        begin = phase.begin
+        callbacks = self._callbacks(phase, plan, steps, state)
+        wait = None if phase.vectors or phase.several_devices else InputWait()
+        before = self.clock.so_far(*_TRAINING)
+        divided: Callable[[Any], Any] = wait.watch if wait is not None else lambda data: data
+        validation = phase.validation
+        together: AbstractContextManager[None] = nullcontext()
+        if self.workers.are_several:
+            divided, together = (
+                work_together(phase.model, phase.data, self.workers), stopping.in_agreement()
+            )  # fmt: skip
+            validation = None if validation is None else divided(validation)
+
+        def run(data: tf.data.Dataset, first: int, end: int, *others: Any) -> bool:
+            """Trains epochs; whether more may follow."""
+            phase.model.fit(
+                divided(data),
+                validation_data=validation,
+                initial_epoch=first,
+                epochs=end,
+                callbacks=[*callbacks, *others],
+                verbose=0,
+                # The dataset shuffles itself.
+                shuffle=False,
+            )
+            return not phase.model.stop_training
+
+        title = f"{plan.number} {plan.title}"
+        with self.progress.phase(title, plan.phase.epochs, steps), together:
+            first, more = begin.epoch, True
+            if state is not None and begin.step:
+                if phase.rest is None:
+                    more = _validate(phase, validation, callbacks, state)
+                else:
+                    more = run(phase.rest, first, first + 1, *self._metrics_of(phase, state))
+                first += 1
+            if more and first < plan.phase.epochs:
+                run(phase.data, first, plan.phase.epochs)
+        if wait is not None:
+            trained = self.clock.so_far(*_TRAINING) - before
+            self.progress.note(waiting_note(wait.take(), trained))
+
+    def _metrics_of(self, phase: Phase, state: State) -> list[Any]:
+        """What puts back the running means of an epoch; they are sums over workers."""
+        if not self.workers.is_chief:
+            return []
+        if not self.workers.are_several:
+            # Else Keras makes the metrics in the first step, too late to put them back.
+            phase.model._symbolic_build(data_batch=next(iter(phase.rest or phase.data)))
+        return [
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: self.course.put_back_metrics(state)
+            )
+        ]
+
+    def _callbacks(
+        self, phase: Phase, plan: PhasePlan, steps: int, state: State | None
+    ) -> list[Any]:
+        epoch_end = EpochEnd(
             plan,
-            history,
-            None if _is_contrastive(plan) else best,
-            training.early_stopping,
+            self.history,
+            None if _is_contrastive(plan) else self.best,
+            self.training.early_stopping,
             phase.num_examples,
-            progress,
-        ),
-        StepProgress(progress, round(phase.num_examples / steps)),
-        StopAsked(),
-    ]
-    wait = None if phase.vectors or phase.several_devices else InputWait()
-    data = phase.data if wait is None else wait.watch(phase.data)
-    validation = phase.validation
-    together: AbstractContextManager[None] = nullcontext()
-    if workers.are_several:
-        divided = work_together(phase.model, phase.data, workers)
-        data, together = divided(data), stopping.in_agreement()
-        validation = None if validation is None else divided(validation)
-    before = clock.so_far(*_TRAINING)
-    with progress.phase(f"{plan.number} {plan.title}", plan.phase.epochs, steps), together:
-        phase.model.fit(
-            data,
-            validation_data=validation,
-            epochs=plan.phase.epochs,
-            callbacks=callbacks,
-            verbose=0,
-            # The dataset shuffles itself.
-            shuffle=False,
+            self.progress,
         )
-    if wait is not None:
-        progress.note(waiting_note(wait.take(), clock.so_far(*_TRAINING) - before))
+        if state is not None:
+            epoch_end.go_on(state.facts["epoch"], within=phase.begin.step > 0)
+        keeping = []
+        if self.checkpoints is not None:
+            trained = None if state is None else state.facts["epoch"].get("trained")
+            keeping.append(
+                Keeping(
+                    plan,
+                    phase.begin,
+                    steps,
+                    self.checkpoints,
+                    self.course,
+                    epoch_end,
+                    trained,
+                    alone=not self.workers.are_several,
+                )
+            )
+        return [
+            keras.callbacks.LambdaCallback(on_epoch_begin=phase.epochs.begin),
+            StageClock(self.clock),
+            NanStop(plan, phase.begin),
+            epoch_end,
+            StepProgress(self.progress, round(phase.num_examples / steps), phase.begin),
+            *keeping,
+            StopAsked(),
+        ]
+
+
+def _validate(phase: Phase, validation: Any, callbacks: list[Any], state: State) -> bool:
+    """Ends an epoch whose steps another process has done; whether more may follow."""
+    told = keras.callbacks.CallbackList(callbacks, model=phase.model)
+    phase.model.stop_training = False
+    told.on_epoch_begin(phase.begin.epoch)
+    logs = dict(state.facts["epoch"]["trained"])
+    if validation is not None:
+        found = phase.model.evaluate(validation, callbacks=told, verbose=0, return_dict=True)
+        logs |= {f"val_{name}": value for name, value in found.items()}
+    told.on_epoch_end(phase.begin.epoch, logs)
+    return not phase.model.stop_training

@@ -81,7 +81,8 @@ def _draw_apart(model: keras.Model, index: int) -> None:
     for variable in model.variables:
         if index and variable.name == "seed_generator_state":
             seed, count = variable.numpy().tolist()
-            variable.assign([seed, (count + index * 2**24) % 2**32])
+            # The same in every phase, also where one goes on.
+            variable.assign([seed, (count % 2**24 + index * 2**24) % 2**32])
 
 
 def _by_device(dataset: tf.data.Dataset, devices: int) -> tf.data.Dataset:

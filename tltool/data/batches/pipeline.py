@@ -23,6 +23,25 @@ from tltool.recipe.schema import AugmentSection
 _Contract = ImagePreprocessing | TextPreprocessing
 
 
+class Epochs:
+    """Which epoch a training dataset is read for.
+
+    Keras makes more iterators of a dataset than there are epochs, so counting them does not tell.
+
+    Args:
+        count: Epochs in all.
+        now: The one that iterations read, counted from 0; `begin` sets it.
+    """
+
+    def __init__(self, count: int, now: int = 0) -> None:
+        self.count = count
+        self.now = now
+
+    def begin(self, epoch: int, logs: Any = None) -> None:
+        """For Keras' `on_epoch_begin`."""
+        self.now = epoch
+
+
 def make_preprocessor(contract: _Contract) -> TextPreprocessor | ImagePreprocessor:
     """The module that turns a batch of raw inputs (texts, encoded images) into model inputs."""
     if isinstance(contract, TextPreprocessing):
@@ -112,13 +131,15 @@ def make_batches(
     together: tuple[np.ndarray, int] | None = None,
     complete: bool = False,
     share: Share | None = None,
+    epochs: Epochs | None = None,
+    skipped: int = 0,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
     Every iteration is an epoch: each row once, in the order of the source, or
-    when training in a new full shuffle that `seed` and the number of earlier
-    iterations decide, in which texts of like width train together, to have
-    less padding (see `tltool.data.batches.ordering`).
+    when training in a new full shuffle that `seed` and the epoch decide, in which
+    texts of like width train together, to have less padding (see
+    `tltool.data.batches.ordering`).
 
     Args:
         source: The rows.
@@ -141,6 +162,8 @@ def make_batches(
             Not with `tokens_per_batch`; of rows with `targets`.
         share: Of each batch only what one of several workers takes, padded as the whole; only
             that is loaded, except where images of a batch are mixed.
+        epochs: Which epoch an iteration is, where training; None counts iterations.
+        skipped: Batches at the start of every epoch that are left out, unread.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -175,6 +198,8 @@ def make_batches(
             rows, sizes = ordering.share(rows, sizes, early, guided=guided)
         if order is not None:
             rows = tf.gather(tf.constant(order, tf.int64), rows)
+        if skipped:
+            rows, sizes = rows[tf.reduce_sum(sizes[:skipped]) :], sizes[skipped:]
         one_by_one = tf.data.Dataset.from_tensor_slices(rows)
         loaded = source.load(one_by_one, rows)
         if maps is not None:
@@ -205,11 +230,12 @@ def make_batches(
             batch = mixing(key, rows, *batch)
         return batch if counted is None else (*batch[:2], _weighted(batch[2], counted))
 
-    dataset = _epochs(epoch, seed) if training else epoch(tf.constant(0, tf.int64))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(own.num_batches))
+    dataset = _epochs(epoch, seed, epochs) if training else epoch(tf.constant(0, tf.int64))
+    left = own.num_batches - skipped
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(left))
     dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if share is not None and mixing is not None:
-        dataset = shared_batches(dataset, ordering.sizes, share)
+        dataset = shared_batches(dataset, ordering.sizes[skipped:], share)
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(without_copies())
 
 
@@ -231,10 +257,23 @@ def shared_batches(dataset: tf.data.Dataset, sizes: np.ndarray, share: Share) ->
     return dataset.take(int((share.rows_of(sizes) > 0).sum())).map(cut)
 
 
-def _epochs(epoch: Callable[[Any], tf.data.Dataset], seed: int) -> tf.data.Dataset:
-    """`epoch(key)` with another key in each iteration: the next of a sequence `seed` decides."""
-    keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
-    return keys.take(1).flat_map(epoch)
+def _epochs(
+    epoch: Callable[[Any], tf.data.Dataset], seed: int, epochs: Epochs | None
+) -> tf.data.Dataset:
+    """`epoch(key)` with another key in each epoch: of a sequence that `seed` decides."""
+    keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
+    if epochs is None:
+        return keys.flat_map(epoch)
+    drawn = tf.data.Dataset.range(2 * epochs.count).flat_map(lambda _: keys)
+    # Keras 3.15 makes two iterators an epoch: every second key is what counting them would give.
+    known = np.fromiter(drawn.as_numpy_iterator(), np.int64)[::2]
+
+    @tf.autograph.experimental.do_not_convert
+    def now(_: Any) -> Any:
+        key = tf.numpy_function(lambda: known[epochs.now], [], tf.int64)
+        return tf.ensure_shape(key, ())
+
+    return tf.data.Dataset.from_tensors(0).map(now).flat_map(epoch)
 
 
 def _completed(batch: Any, size: int | None) -> tuple[Any, Any]:

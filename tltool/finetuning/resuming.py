@@ -1,0 +1,222 @@
+"""Going on with a run that stopped: which one, whether it still is the same, and what differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tltool.recipe.recipe import Recipe
+from tltool.runs.folder import RunFolder, environment, runs_of
+from tltool.support.errors import RunError
+from tltool.support.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from tltool.data.examples import Examples
+    from tltool.training.preparation import Prepared
+
+# Fields of a recipe that change nothing of what is trained.
+_WITHOUT_EFFECT = (
+    "name",
+    "description",
+    "output_dir",
+    "evaluation",
+    "export",
+    "cache.max_gb",
+    "training.checkpoint",
+    "training.grace_seconds",
+)
+# Packages that read tables, whose rows are compared, or export.
+_VERSIONS_WITHOUT_EFFECT = ("versions.pandas", "versions.ai-edge-litert")
+# What the checkpoint's variables belong to: they would fit nothing else.
+_FIXED = ("recipe.task", "recipe.target", "recipe.backbone", "recipe.head", "data.labels")
+# Settings of TensorFlow by which its arithmetic is another one.
+_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+_MOST_TOLD = 30
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a run was started with and what it is to go on with.
+
+    Attributes:
+        field: Dotted, such as `recipe.training.batch_size`.
+        before, now: Its values; None where there was or is none.
+    """
+
+    field: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_shown(self.before)} → {_shown(self.now)}"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the checkpoint can't be used with it at all."""
+        return _below(self.field, _FIXED)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _below(field: str, sections: tuple[str, ...]) -> bool:
+    return any(field == section or field.startswith(f"{section}.") for section in sections)
+
+
+def origin(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+    """What decides the result of a run, ready for JSON.
+
+    Args:
+        recipe: As it was given, before a head or a schedule was searched.
+        prepared: Of that recipe.
+    """
+    versions = environment()
+    return {
+        "recipe": recipe.to_values(),
+        "data": {
+            **_data(prepared.examples),
+            "labels": prepared.task.to_json().get("labels"),
+        },
+        "versions": {
+            "tltool": versions["tltool"],
+            "python": versions["python"],
+            **versions["packages"],
+        },
+        "machine": {
+            "cpu": _cpu(),
+            "cpus": _usable_cpus(),
+            **{name: os.environ.get(name) for name in _VARIABLES},
+        },
+    }
+
+
+def replicas_note(before: Mapping[str, Any], devices: int) -> str | None:
+    """What to tell where another number of devices goes on; None where it is the same one."""
+    then = before.get("devices", devices)
+    if then == devices:
+        return None
+    return (
+        f"{then} devices trained, and {devices} go on: the batches are the same ones, and sums "
+        "over them are rounded differently"
+    )
+
+
+def write_origin(folder: RunFolder, facts: Mapping[str, Any], devices: int) -> None:
+    """Keeps what `origin` gave, and the number of devices."""
+    write_json(folder.origin, {**facts, "devices": devices})
+
+
+def read_origin(folder: RunFolder) -> dict[str, Any]:
+    """What `write_origin` kept.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        found = read_json(folder.origin)
+        return {"recipe": {}, "data": {}, "versions": {}, "machine": {}, **found}
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{folder.origin} is damaged: {error}", hint="train anew") from error
+
+
+def unfinished(output_dir: str | Path, name: str) -> RunFolder | None:
+    """The newest run of a name that has not come to its end; None where all have.
+
+    Raises:
+        RunError: A manifest is damaged.
+    """
+    parent = Path(output_dir) / name
+    if not parent.is_dir():
+        return None
+    for folder in reversed(runs_of(parent)):
+        if folder.origin.is_file() and folder.status != "finished":
+            return folder
+    return None
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """The fields of two `origin`s that differ and count."""
+    left, right = dict(_flat(before)), dict(_flat(now))
+    skipped = (*(f"recipe.{field}" for field in _WITHOUT_EFFECT), *_VERSIONS_WITHOUT_EFFECT)
+    return [
+        Difference(field, left.get(field), right.get(field))
+        for field in dict.fromkeys([*left, *right])
+        if left.get(field) != right.get(field) and not _below(field, skipped) and field != "devices"
+    ]
+
+
+def check(folder: RunFolder, found: list[Difference], *, anyway: bool) -> None:
+    """Refuses to go on with a run where the result would be neither its own nor a new one's.
+
+    Raises:
+        RunError: Lists all that differs.
+    """
+    if not found or (anyway and not any(one.fixed for one in found)):
+        return
+    told = [str(one) for one in found[:_MOST_TOLD]]
+    if len(found) > _MOST_TOLD:
+        told.append(f"and {len(found) - _MOST_TOLD} more")
+    raise RunError(
+        "\n  ".join([f"The run {str(folder.path)!r} was started with something else:", *told]),
+        hint="the model of the checkpoint is another one; train anew, without --resume"
+        if anyway or any(one.fixed for one in found)
+        else "go on as it was started, or train anew without --resume; with --resume-anyway the "
+        "result is neither run's",
+    )
+
+
+def settled(given: Recipe, folder: RunFolder) -> Recipe:
+    """The recipe with the head and the schedule that were searched when the run was started."""
+    if not (given.head.search or given.schedule == "few_examples"):
+        return given
+    values, found = given.to_values(), Recipe.load(folder.recipe).to_values()
+    values["head"], values["schedule"] = found["head"], found["schedule"]
+    for key in ("weight_decay", "label_smoothing"):
+        values["training"][key] = found["training"][key]
+    return Recipe.of(**values)
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict | list):
+        yield path, value
+        return
+    parts = value if isinstance(value, dict) else dict(enumerate(value))
+    for name, below in parts.items():
+        yield from _flat(below, f"{path}.{name}" if path else str(name))
+
+
+def _data(examples: Examples) -> dict[str, Any]:
+    """The number of rows, and a hash of the content, answer, split and group of each, in order."""
+    from tltool.data.checks.fingerprints import content_digests
+
+    rows = hashlib.sha256()
+    for row, digest in enumerate(content_digests(examples)):
+        target = examples.targets[row]
+        group = examples.groups[row] if examples.groups else ""
+        rows.update(digest.tobytes())
+        rows.update(f"{target!r} {examples.splits[row]} {group}\n".encode())
+    return {"rows": len(examples), "content": rows.hexdigest()[:16]}
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
