@@ -66,7 +66,7 @@ class Every(Checkpoints):
 class Shuffled(BatchedData):
     """Rows in another order in every epoch."""
 
-    def batches(self, phase, features=None, *, compares_rows=False, epochs=None, skipped=0):
+    def batches(self, phase, features=None, *, epochs=None, skipped=0, **_):
         return make_batches(
             self.dataset[0], targets=self.dataset[1], batch_size=BATCH, training=True, seed=phase,
             epochs=epochs, skipped=skipped,

@@ -142,6 +142,8 @@ def resume(
     path = Path(run)
     given = None if (path / MANIFEST).is_file() else unfinished(path.parent, path.name)
     folder = given or RunFolder.open(path)
+    if not folder.origin.is_file():
+        folder.check_stopped()
     recipe = Recipe.of(**read_origin(folder)["recipe"]).with_overrides(*overrides)
     progress, clock = progress or Progress(), clock or Stopwatch()
     with stopping.stoppable(pass_on=True), joined(recipe, _versions()) as workers:
