@@ -323,8 +323,9 @@ _EXAMPLES: dict[Modality, tuple[str, str, str]] = {
 
 
 def _next_commands(run: Run) -> list[tuple[str, str]]:
-    example, data, recipe = _EXAMPLES[run.task.spec.modality]
-    recipe = run.task.spec.target.own_recipe or recipe
+    spec = run.task.spec
+    example, data, recipe = _EXAMPLES[spec.modality]
+    recipe = spec.target.own_recipes.get(spec.modality, recipe)
     alike = [
         (f"tltool search {run.path} my.index --build {data}", "find in your data what is alike")
     ]

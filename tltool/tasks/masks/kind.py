@@ -71,10 +71,6 @@ class MaskTarget(LabelledTarget):
         Score("mean_accuracy", "Mean accuracy of the classes", share=True),
         Score("boundary_f1", "Boundary F1"),
     )
-    search_scores: ClassVar = (
-        Score("log_loss", "Log loss", higher_is_better=False),
-        Score("mean_iou", "Mean IoU"),
-    )
     refused: ClassVar[Mapping[str, Refusal]] = {
         "evaluation.thresholds": Refusal(
             "is for several labels, but a pixel gets its most probable class",
@@ -102,7 +98,7 @@ class MaskTarget(LabelledTarget):
     image_fit: ClassVar = "stretch"
     label_column: ClassVar = "mask"
     file_labels: ClassVar = True
-    own_recipe: ClassVar = "my_masks"
+    own_recipes: ClassVar = {"image": "my_masks"}
     folder_hint: ClassVar = "make a folder images/ and a folder masks/ with files of the same names"
     file_column: ClassVar = "mask"
     draws_worst: ClassVar = True
@@ -469,10 +465,6 @@ class MaskTarget(LabelledTarget):
     def score(self, outputs: Array, truth: Array) -> float:
         """The mean IoU."""
         return float(self.metrics(outputs, truth)["mean_iou"])
-
-    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
-        """There are none; see `fit_linear`."""
-        _no_linear_model()
 
     # ---- exports -----------------------------------------------------------------------------
 
