@@ -157,8 +157,9 @@ class Target(ABC):
     """Whether a label in a table is the path of a file, relative to the table's folder."""
     own_files: ClassVar[bool] = False
     """Whether `file_rows` reads files, also such as are no tables."""
-    own_recipes: ClassVar[Mapping[str, str]] = {}
-    """The shipped recipes for data of one's own by modality; others take that of the modality."""
+    own_recipes: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """The shipped recipes for data of one's own by modality, and how such data may be called;
+    others take those of the modality."""
     folder_hint: ClassVar[str] = ""
     """How a folder of pictures must look that `layout` reads; empty where there is none."""
     file_column: ClassVar[str] = ""
@@ -608,6 +609,10 @@ class Target(ABC):
     @abstractmethod
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Row numbers of mistakes, the worst first."""
+
+    def meant(self, row: int, outputs: Array, targets: Sequence[Any]) -> Any:
+        """What a row of `worst` is, for `words`."""
+        return targets[row]
 
     def mistake(self, row: int, outputs: Array, targets: Sequence[Any]) -> tuple[Any, float | None]:
         """What a row of `worst` was taken for, and the confidence in it, if there is one."""

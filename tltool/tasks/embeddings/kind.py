@@ -56,7 +56,10 @@ class EmbeddingTarget(Target):
     sized = True
     compares_rows = True
     baseline_features = True
-    own_recipes: ClassVar = {"image": "similar_images", "text": "similar_texts"}
+    own_recipes: ClassVar = {
+        "image": ("similar_images", "your_photos/"),
+        "text": ("similar_texts", "your.csv"),
+    }
     mistakes_title = "Nearest wrong neighbours"
     refused: ClassVar[Mapping[str, Refusal]] = {
         "training.label_smoothing": Refusal(

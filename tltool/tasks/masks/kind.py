@@ -98,7 +98,7 @@ class MaskTarget(LabelledTarget):
     image_fit: ClassVar = "stretch"
     label_column: ClassVar = "mask"
     file_labels: ClassVar = True
-    own_recipes: ClassVar = {"image": "my_masks"}
+    own_recipes: ClassVar = {"image": ("my_masks", "your_scans/")}
     folder_hint: ClassVar = "make a folder images/ and a folder masks/ with files of the same names"
     file_column: ClassVar = "mask"
     draws_worst: ClassVar = True
@@ -358,7 +358,9 @@ class MaskTarget(LabelledTarget):
         return str(target)
 
     def words(self, value: Any) -> str:
-        """The classes of a mask, or those that a prediction lists."""
+        """The classes of a mask, or those that a prediction lists; what `mistake` says."""
+        if isinstance(value, str):
+            return value
         if isinstance(value, Mask):
             return ", ".join(value.present)
         if isinstance(value, list | tuple):
@@ -387,6 +389,14 @@ class MaskTarget(LabelledTarget):
         scores = picture_ious(self._kept(outputs, truth))
         order = np.argsort(scores, kind="stable")
         return order[scores[order] < 1.0]
+
+    def mistake(self, row: int, outputs: Array, targets: Sequence[Any]) -> tuple[str, None]:
+        """The classes that were found, and how well."""
+        from tltool.tasks.metrics.masks import picture_ious
+
+        predicted, _ = super().mistake(row, outputs, targets)
+        (iou,) = picture_ious(self._kept(outputs[row : row + 1], targets[row : row + 1]))
+        return f"{self.words(predicted)} with a mean IoU of {iou:.3f}", None
 
     def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
         """One row a class, with the pictures that have it."""

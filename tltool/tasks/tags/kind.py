@@ -77,7 +77,7 @@ class TagsTarget(LabelledTarget):
         ),
     }
     mistakes_title = "Rows with most mistakes"
-    own_recipes: ClassVar = {"text": "my_names"}
+    own_recipes: ClassVar = {"text": ("my_names", "your.jsonl")}
     own_files: ClassVar = True
     known_columns: ClassVar = (
         ("tokens", ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags", "upos")),
@@ -413,6 +413,12 @@ class TagsTarget(LabelledTarget):
             {"start": target.starts[first], "end": target.ends[end - 1], "type": kind}
             for first, end, kind in spans
         ]
+
+    def meant(self, row: int, outputs: Array, targets: Sequence[Any]) -> Any:
+        """The entities with their text."""
+        text = _row(outputs[row]).text
+        found = self.shown(targets[row])
+        return [{"text": text[one["start"] : one["end"]], **one} for one in found]
 
     def words(self, value: Any) -> str:
         """`Ada Lovelace (person), London (place)`; of targets, which have no text, the places."""
