@@ -377,7 +377,7 @@ class MaskTarget(LabelledTarget):
 
         return mask_metrics(self._kept(outputs, truth), self.labels)
 
-    def _kept(self, outputs: Array, truth: Array) -> Array:
+    def _kept(self, outputs: Array, truth: Sequence[Any] | Array) -> Array:
         return outputs if outputs.dtype.names else self.kept(outputs, list(truth))
 
     def worst(self, outputs: Array, truth: Array) -> Array:
