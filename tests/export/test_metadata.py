@@ -378,7 +378,7 @@ def recipe(**changes):
     values = {
         "task": "text-classification",
         "name": "tweets",
-        "description": "Good or bad.",
+        "description": "Good or bad",
         "data": {"train": "tweets.csv"},
         "backbone": {"name": "all-minilm-l6-v2"},
     }

@@ -68,6 +68,7 @@ def test_classes_that_were_never_seen_are_measured(place, finetuned):
     assert found["test"]["recall_at_1"] > found["baseline"]["recall_at_1"]
     assert run.model.output_shape == (None, 16)
     assert "Nearest wrong neighbours" in finetuned.out or found["test"]["recall_at_1"] == 1
+    assert "tltool finetune similar_texts data.train=your.csv" in finetuned.out
     vector = run.predict(["the food was good"])[0].value
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
     again = run.evaluate(place / "unseen.csv").metrics
@@ -150,6 +151,10 @@ def test_backbones_are_ranked_by_what_their_features_find(place):
     (row,) = succeed("rank", place / "alike.yaml", "--backbone", place / "bert", "--json").json()
     assert 0 <= row["score"] <= 1
     assert row["metric"] == "recall_at_1"
+    assert row["logme"] is None
+    shown = succeed("rank", place / "alike.yaml", "--backbone", place / "bert").out
+    assert "LogME" not in shown
+    assert "recall_at_1" in shown
 
 
 def few(place, tmp_path, schedule):

@@ -201,8 +201,9 @@ def test_several_columns_are_for_several_labels_or_numbers():
 
 
 def test_the_recipe_that_a_kind_names_is_for_it():
-    named = {spec.target.own_recipe: spec for spec in TASKS.values() if spec.target.own_recipe}
-    assert {"my_masks", "my_names"} <= set(named)
+    own = [(spec.target.own_recipes.get(spec.modality), spec) for spec in TASKS.values()]
+    named = {found[0]: spec for found, spec in own if found}
+    assert set(named) == {"my_masks", "my_names", "similar_images", "similar_texts"}
     for recipe, spec in named.items():
         assert Recipe.load(recipe).task == spec.name
 

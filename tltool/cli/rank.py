@@ -83,7 +83,7 @@ def _row(place: int, result: RankedBackbone) -> dict[str, object]:
         "backbone": result.backbone,
         result.metric: f"{result.score:.4g}",
         "+/-": f"{result.std:.2g}",
-        "LogME": f"{result.logme:.3f}",
+        **({} if result.logme is None else {"LogME": f"{result.logme:.3f}"}),
         "weights": result.parameters,
         "MB": f"{result.size_mb:.1f}",
         "examples/s": f"{result.examples_per_second:.0f}",

@@ -94,6 +94,18 @@ def _without_split(examples: Examples) -> Iterator[int]:
     return (row for row, split in enumerate(examples.splits) if split is None)
 
 
+def tied_rows(examples: Examples) -> Any:
+    """Which rows a split or a fold keeps together: duplicates, and those of one group.
+
+    Returns:
+        The number of each row's set of such rows, int64 (n,), from 0.
+    """
+    import numpy as np
+
+    content = np.unique(_numbers(0, examples)[0], return_inverse=True)[1]
+    return _joined(content, examples.groups, examples.kind.linked(examples.inputs))
+
+
 def limit_examples(examples: Examples, max_examples: int | None, seed: int) -> Examples:
     """A stratified, seeded choice of at most `max_examples` training examples.
 

@@ -35,7 +35,8 @@ class Mistake:
     Attributes:
         origin: File, or file and line, as in `Examples.origins`.
         excerpt: The text on one line and shortened, the image's path, or its size.
-        true, predicted: A target, and what was predicted in its place.
+        true, predicted: What the row is, and what was predicted in its place, for the
+            target's `words`.
         confidence: Probability of the predicted class; None where there is no single one.
     """
 
@@ -236,7 +237,7 @@ def _mistake(row: int, outputs: np.ndarray, examples: Examples, target: Target) 
     return Mistake(
         origin=examples.origins[row],
         excerpt=excerpt(input_of(examples, row)),
-        true=examples.targets[row],
+        true=target.meant(row, outputs, examples.targets),
         predicted=predicted,
         confidence=confidence,
     )

@@ -43,6 +43,7 @@ def about_run(recipe: Recipe, version: str, best: Mapping[str, Any] | None = Non
     """
     backbone = recipe.backbone
     card = find_card(backbone.name)
+    said = recipe.description and f"{recipe.description.removesuffix('.')}."
     made = f"Fine-tuned with tltool {__version__} from {card.title if card else backbone.name}."
     weights = "" if best is None else weights_words(best)
     author, licences = "", []
@@ -54,7 +55,7 @@ def about_run(recipe: Recipe, version: str, best: Mapping[str, Any] | None = Non
         licences.append(f"Data: {licence}")
     return About(
         name=recipe.name,
-        description=" ".join(filter(None, (recipe.description, made, weights))),
+        description=" ".join(filter(None, (said, made, weights))),
         author=author,
         licence=". ".join(licences),
         version=version,

@@ -324,17 +324,18 @@ def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
     return artifacts
 
 
-# What to predict, what to train on, and the recipe for that.
+# What to predict, the recipe for data of one's own, and what that is called.
 _EXAMPLES: dict[Modality, tuple[str, str, str]] = {
-    "image": ("photo.jpg", "your_photos/", "my_images"),
-    "text": ('"type a text here"', "your.csv", "my_csv"),
-    "text_pair": ('"type a text here" "and another"', "your.csv", "my_pairs"),
+    "image": ("photo.jpg", "my_images", "your_photos/"),
+    "text": ('"type a text here"', "my_csv", "your.csv"),
+    "text_pair": ('"type a text here" "and another"', "my_pairs", "your.csv"),
 }
 
 
 def _next_commands(run: Run) -> list[tuple[str, str]]:
-    example, data, recipe = _EXAMPLES[run.task.spec.modality]
-    recipe = run.task.spec.target.own_recipe or recipe
+    spec = run.task.spec
+    example, *own = _EXAMPLES[spec.modality]
+    recipe, data = spec.target.own_recipes.get(spec.modality, own)
     alike = [
         (f"tltool search {run.path} my.index --build {data}", "find in your data what is alike")
     ]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples
+from tltool.data.splits import tied_rows
 from tltool.evaluation.inference import raw_outputs
 from tltool.model.freezing import expand_schedule
 from tltool.recipe.recipe import Recipe
@@ -23,6 +24,7 @@ from tltool.support.errors import DataError
 from tltool.support.files import write_json
 from tltool.support.progress import Progress
 from tltool.tasks.table import Modality
+from tltool.tasks.target import Target
 from tltool.training.inputs import example_data
 from tltool.training.preparation import Prepared, with_head
 from tltool.training.trainer import train
@@ -31,6 +33,7 @@ SCHEDULE = "few_examples"
 FOLDS = 3
 
 Phases = tuple[PhaseSection, ...]
+Array = np.ndarray[Any, Any]
 
 
 def candidates(modality: Modality) -> dict[str, Phases]:
@@ -79,20 +82,12 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
         progress: Is told each candidate's score.
 
     Raises:
-        DataError: A class has no rows for two folds, or there is one group.
+        DataError: A class has no different rows for two folds, or there is one group.
     """
     progress.stage("Choosing how to train, by cross-validation")
     task, examples = prepared.task, prepared.examples.split("train")
     truth = task.target.truth(examples.targets, examples.origins)
-    number = len(set(examples.groups)) or FOLDS
-    folds = min(FOLDS, number, task.target.rows_of_rarest(truth))
-    if folds < 2:
-        raise DataError(
-            f"schedule: {SCHEDULE} needs two training rows of each {task.target.noun}"
-            f"{', and two groups,' if examples.groups else ''} to cross-validate.",
-            hint="give more rows, or choose a schedule: contrastive",
-        )
-    parts = task.target.folds_of(truth, folds, recipe.training.seed, examples.groups)
+    parts = _folds(task.target, examples, truth, recipe.training.seed)
     pretrained = [(v, v.trainable, v.numpy()) for v in prepared.backbone.model.variables]
     scores: dict[str, tuple[float, ...]] = {}
     for name, phases in candidates(recipe.spec.modality).items():
@@ -105,7 +100,7 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
                 variable.trainable = learns
                 variable.assign(value)
         scores[name] = tuple(found)
-        progress.note(f"{name}: {task.spec.metric} {np.mean(found):.4f} over {folds} folds")
+        progress.note(f"{name}: {task.spec.metric} {np.mean(found):.4f} over {len(parts)} folds")
     sign = 1 if task.target.headline().higher_is_better else -1
     chosen = max(scores, key=lambda name: sign * float(np.mean(scores[name])))
     progress.note(f"chosen: {chosen}")
@@ -114,13 +109,30 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
                   recipe.model_copy(update={"schedule": phases}))  # fmt: skip
 
 
+def _folds(
+    target: Target, examples: Examples, truth: Array, seed: int
+) -> list[tuple[Array, Array]]:
+    """The rows to train on and to score of each fold; duplicates and groups are not divided."""
+    ties = tied_rows(examples)
+    first = np.unique(ties, return_index=True)[1]
+    folds = min(FOLDS, len(first), target.rows_of_rarest(truth[first]))
+    if folds < 2:
+        raise DataError(
+            f"schedule: {SCHEDULE} needs two different training rows of each {target.noun}"
+            f"{', and two groups,' if examples.groups else ''} to cross-validate.",
+            hint="give more rows, or choose a schedule: contrastive",
+        )
+    tied = list(map(str, ties.tolist())) if len(first) < len(examples) else ()
+    return target.folds_of(truth, folds, seed, tied)
+
+
 def _score(
     recipe: Recipe,
     prepared: Prepared,
     examples: Examples,
-    rows: np.ndarray[Any, Any],
-    held_out: np.ndarray[Any, Any],
-    truth: np.ndarray[Any, Any],
+    rows: Array,
+    held_out: Array,
+    truth: Array,
 ) -> float:
     """The headline score on a fold of a model trained on the others."""
     fold = replace(prepared, examples=examples.take(rows.tolist()))

@@ -1,7 +1,8 @@
 """Ranks pretrained backbones on one's own data, without fine-tuning any.
 
 Each backbone's frozen features of the training and validation rows are scored
-by a cross-validated linear probe and by LogME; the test rows are not touched.
+by a cross-validated linear probe and, for tasks that a linear head can answer,
+by LogME; the test rows are not touched.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class RankedBackbone:
         metric: What `score` is: the key of the task's headline score.
         score: Mean of the linear probe over the folds.
         std: Sample standard deviation over the folds.
-        logme: LogME score, higher is better.
+        logme: LogME score, higher is better; None where no linear head answers the task.
         setting: Strength of the probe's penalty.
         channels: Length of the pooled features.
         parameters: Weights of the backbone.
@@ -175,13 +176,13 @@ def _scored(frozen: _Frozen) -> RankedBackbone:
     from tltool.evaluation.probe import probe
     from tltool.search.logme import logme
 
-    features, truth = frozen.features, frozen.truth
+    features, truth, target = frozen.features, frozen.truth, frozen.task.target
     result: ProbeScore = probe(features, truth, frozen.task, groups=frozen.groups)
     return replace(
         frozen.measured,
         score=result.value,
         std=result.std,
-        logme=logme(features, frozen.task.target.encode(truth)),
+        logme=logme(features, target.encode(truth)) if target.solvable else None,
         setting=f"{result.setting}, {result.folds} folds of {len(features):,} rows",
     )
 

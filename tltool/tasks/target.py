@@ -157,8 +157,9 @@ class Target(ABC):
     """Whether a label in a table is the path of a file, relative to the table's folder."""
     own_files: ClassVar[bool] = False
     """Whether `file_rows` reads files, also such as are no tables."""
-    own_recipe: ClassVar[str] = ""
-    """The shipped recipe for data of one's own; empty takes that of the modality."""
+    own_recipes: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """The shipped recipes for data of one's own by modality, and how such data may be called;
+    others take those of the modality."""
     folder_hint: ClassVar[str] = ""
     """How a folder of pictures must look that `layout` reads; empty where there is none."""
     file_column: ClassVar[str] = ""
@@ -170,7 +171,8 @@ class Target(ABC):
     many_columns: ClassVar[bool] = False
     """Whether several columns of a table can make one target."""
     search_scores: ClassVar[tuple[Score, Score]]
-    """Of `search_values`: what `training.monitor: loss` ranks by, and what `metric` does."""
+    """Of `search_values`: what `training.monitor: loss` ranks by, and what `metric` does. For kinds
+    that do not refuse `head.search`."""
     reads: ClassVar[Literal["pooled", "sequence", "feature_map", "pyramid"]] = "pooled"
     """Which of a backbone's `Features` the default head builds on."""
     by_words: ClassVar[bool] = False
@@ -230,6 +232,11 @@ class Target(ABC):
             DataError: It is such a file and cannot be read.
         """
         return None
+
+    @classmethod
+    def likely_in(cls, labels: Sequence[Any]) -> bool:
+        """Whether labels as `file_rows` gives them look like this kind's, where nobody said so."""
+        return True
 
     @classmethod
     def noted(cls, labels: Sequence[Any]) -> str:
@@ -603,6 +610,10 @@ class Target(ABC):
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Row numbers of mistakes, the worst first."""
 
+    def meant(self, row: int, outputs: Array, targets: Sequence[Any]) -> Any:
+        """What a row of `worst` is, for `words`."""
+        return targets[row]
+
     def mistake(self, row: int, outputs: Array, targets: Sequence[Any]) -> tuple[Any, float | None]:
         """What a row of `worst` was taken for, and the confidence in it, if there is one."""
         found = self.row(outputs[row])
@@ -680,9 +691,9 @@ class Target(ABC):
     def score(self, outputs: Array, truth: Array) -> float:
         """The headline score alone."""
 
-    @abstractmethod
     def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
         """The two `search_scores` of raw outputs, without smoothing and weights."""
+        raise NotImplementedError
 
     # ---- exports -----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import mask_data
 import pyarrow as pa
@@ -197,12 +198,78 @@ def test_annotations_beside_pictures_are_no_classes(tmp_path):
     assert found(tmp_path)[:2] == ("image-segmentation", {})
 
 
+VOC = "<annotation><object><name>a</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
+BOXES = {
+    "images/{}.png, labels/{}.txt": ("0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1\n", "boxes (YOLO)"),
+    "train/images/{}.png, train/labels/{}.txt": ("0 0.5 0.5 0.1 0.1", "boxes (YOLO)"),
+    "images/{}.png, labels/{}.txt ": ("0 0.1 0.1 0.5 0.1 0.5 0.5", "outlines as YOLO"),
+    "{}.png, {}.txt": ("0 0.5 0.5 0.1 0.1", "boxes (YOLO)"),
+    "JPEGImages/{}.png, Annotations/{}.xml": (VOC, "boxes (Pascal VOC)"),
+    "{}.png, {}.xml": (VOC, "boxes (Pascal VOC)"),
+}
+
+
+@pytest.mark.parametrize("places", BOXES)
+def test_boxes_are_no_task_of_tltool(tmp_path, places):
+    content, told = BOXES[places]
+    picture, boxes = places.strip().split(", ")
+    for i in range(3):
+        for place in (picture, boxes):
+            (tmp_path / place.format(i)).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / picture.format(i))
+        (tmp_path / boxes.format(i)).write_text(content)
+    with pytest.raises(DataError, match=re.escape(told)) as caught:
+        inspect_data(str(tmp_path))
+    assert "no task for boxes" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", ["a text of 5 words", "3 4 5 6 7", "0 0.5", ""])
+def test_other_texts_beside_pictures_are_no_boxes(tmp_path, content):
+    for i in range(3):
+        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / f"{i}.png")
+        (tmp_path / f"{i}.txt").write_text(content)
+    assert inspect_data(str(tmp_path))["format"] == "folder of files"
+
+
+def test_pictures_that_a_table_names_may_have_boxes_too(tmp_path):
+    for i in range(12):
+        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / f"{i}.png")
+        (tmp_path / f"{i}.xml").write_text(VOC)
+    rows = [f"{i}.png,{'ab'[i % 2]}" for i in range(12)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows, ""]))
+    assert found(tmp_path)[0] == "image-classification"
+
+
+SENTENCES = "Ada NNP\nsang VBD\n\nBob NNP\nran VBD\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "likely"),
+    [
+        (SENTENCES, True),
+        ("Ada B-person\nLovelace I-person\nsang O\n", True),
+        ("name: x\nepochs: 3\n\nrate: 0.1\n", False),
+        ("apples 3\npears 3\nplums 3\n", False),
+        ("hello world\nthe cat\n\nmore words\nso what\n", False),
+    ],
+)
+def test_two_words_a_line_are_not_always_words_and_tags(tmp_path, content, likely):
+    file = tmp_path / "a.txt"
+    file.write_text(content)
+    if likely:
+        assert inspect_data(str(file))["recipe"]["task"] == "token-classification"
+    else:
+        with pytest.raises(DataError, match="neither a folder nor a table"):
+            inspect_data(str(file))
+    assert inspect_data(str(file), task="token-classification")["format"].startswith("file of")
+
+
 def test_where_no_row_can_be_used_each_says_why(tmp_path, caplog):
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     for i in range(3):
         Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / "images" / f"{i}.png")
-        (tmp_path / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.1 0.1")
+        (tmp_path / "labels" / f"{i}.txt").write_text("a crack")
     (problem,) = inspect_data(str(tmp_path))["problems"]
     assert "the mask cannot be read" in problem
     with pytest.raises(DataError, match="neither a folder nor a table"):

@@ -356,6 +356,17 @@ def coco(file, *, images, annotations=()):
     file.write_text(json.dumps(content))
 
 
+def test_boxes_of_coco_are_no_masks(tmp_path):
+    pytest.importorskip("pycocotools")
+    picture = {"id": 1, "file_name": "a.png", "width": 4, "height": 4}
+    box = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "segmentation": []}
+    coco(tmp_path / "a.json", images=[picture], annotations=[box])
+    assert "a.json holds boxes, no outlines" in faults(tmp_path / "a.json")
+    outline = {**box, "id": 6, "segmentation": [[0, 0, 3, 0, 3, 3]]}
+    coco(tmp_path / "a.json", images=[picture], annotations=[outline, box])
+    assert "annotation 5 has no outline" in faults(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("shape", [3, {"category_id": 1}, {"image_id": [1]}])
 def test_annotations_of_no_image_are_no_coco(tmp_path, shape):
     picture = {"id": 1, "file_name": "a.png", "width": 4, "height": 4}

@@ -70,6 +70,10 @@ def test_metrics_are_taken_at_the_size_of_the_mask(examples, target):
     worst[..., 0] = 1
     mixed = np.concatenate([outputs[:5], worst[5:]])
     assert target.worst(mixed, truth)[0] == 5
+    alone = f"with a mean IoU of {target.score(mixed[5:], target.truth(examples.targets[5:])):.3f}"
+    for rows in (mixed, target.kept(mixed, examples.targets)):
+        said = target.words(target.mistake(5, rows, examples.targets)[0])
+        assert said == f"{target.labels[0]} {alone}"
     assert all(len(table.rows) == 3 for table in target.tables(metrics))
 
 

@@ -199,6 +199,10 @@ def test_a_row_names_entities_with_their_characters():
     (entity,) = target.row(row)["prediction"]
     assert entity == {"text": "Ada B", "start": 0, "end": 5, "type": "person", "score": 0.8}
     assert target.prediction(row).value == [entity]
+    outputs = np.empty(1, object)
+    outputs[0] = row
+    truth = tagged_of(cell_of("Ada B met", [[0, 3, "person"], [6, 9, "person"]])[1], "IOB2")
+    assert target.words(target.meant(0, outputs, [truth])) == "Ada (person), met (person)"
 
 
 def test_words_of_labelled_rows_take_the_tag_of_their_first_part():

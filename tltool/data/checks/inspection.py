@@ -59,12 +59,12 @@ def inspect_data(
     section = reading(DataSection(train=source), **(how or {}))
     found = located(source, "data")
     likely = TASKS.values() if len(found) == 1 and found[0].is_dir() else ()
-    looked = _own_form(found, section, [TASKS[task]] if task else likely)
+    looked = _own_form(found, section, [TASKS[task]] if task else likely, guessed=not task)
     if looked is None:
         try:
             looked = _looked_at(source, found, section, task)
         except DataError:
-            looked = None if task else _own_form(found, section, TASKS.values())
+            looked = None if task else _own_form(found, section, TASKS.values(), guessed=True)
             if looked is None:
                 raise
     fields = {**looked.fields, **_given(section)}
@@ -96,12 +96,19 @@ class _Looked:
 
 
 def _own_form(
-    found: Sequence[Path], section: DataSection, specs: Iterable[TaskSpec]
+    found: Sequence[Path], section: DataSection, specs: Iterable[TaskSpec], *, guessed: bool
 ) -> _Looked | None:
-    """Data in a form that only the kind of target of one of some tasks has; None for others."""
+    """Data in a form that only the kind of target of one of some tasks has; None for others.
+
+    Raises:
+        DataError: A folder is of such a form and cannot be used.
+    """
+    if len(found) > 1:
+        return None
+    (path,) = found
     for spec in specs:
-        with suppress(DataError):
-            if len(found) == 1 and (own := own_form(found[0], section, spec)):
+        with suppress(*(() if path.is_dir() else (DataError,))):
+            if own := own_form(path, section, spec, guessed=guessed):
                 return _Looked(spec.name, own, found)
     return None
 

@@ -367,8 +367,14 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
     return located(source, field_name)
 
 
-def own_form(path: Path, section: DataSection, spec: TaskSpec) -> str:
+def own_form(path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool) -> str:
     """What data is in a form that only the task's kind of target has, in words; else nothing.
+
+    Args:
+        path: A folder or a file.
+        section: How it is read.
+        spec: The task.
+        guessed: Nobody said that the data is for this task.
 
     Raises:
         DataError: It looks like such data and cannot be used.
@@ -378,8 +384,9 @@ def own_form(path: Path, section: DataSection, spec: TaskSpec) -> str:
     if path.is_dir() or not spec.target.own_files or is_binary(path):
         return ""
     rows = _own_rows(path, named_columns(section, spec), section, spec.target) or []
-    sound = sum(isinstance(row, Row) for row in rows)
-    return f"file of {spec.name} ({path.suffix})" if sound * 2 > len(rows) else ""
+    labels = [row.label for row in rows if isinstance(row, Row)]
+    fits = len(labels) * 2 > len(rows) and (not guessed or spec.target.likely_in(labels))
+    return f"file of {spec.name} ({path.suffix})" if fits else ""
 
 
 def tables_at(source: str, found: Sequence[Path], kind: type[Target] | None = None) -> Tables:

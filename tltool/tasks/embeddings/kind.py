@@ -56,6 +56,10 @@ class EmbeddingTarget(Target):
     sized = True
     compares_rows = True
     baseline_features = True
+    own_recipes: ClassVar = {
+        "image": ("similar_images", "your_photos/"),
+        "text": ("similar_texts", "your.csv"),
+    }
     mistakes_title = "Nearest wrong neighbours"
     refused: ClassVar[Mapping[str, Refusal]] = {
         "training.label_smoothing": Refusal(
@@ -330,10 +334,6 @@ class EmbeddingTarget(Target):
     def score(self, outputs: Array, truth: Array) -> float:
         """Recall@1; 0 where no row has another of its class."""
         return float(self.metrics(outputs, truth)["recall_at_1"] or 0.0)
-
-    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
-        """None: see `refused`."""
-        raise NotImplementedError
 
     # ---- exports -----------------------------------------------------------------------------
 

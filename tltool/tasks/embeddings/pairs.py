@@ -73,7 +73,6 @@ class PairTarget(EmbeddingTarget):
     }
     from_folders = False
     label_column = ""
-    own_recipe: ClassVar = "similar_texts"
     of_texts = True
 
     # ---- reading -----------------------------------------------------------------------------

@@ -71,10 +71,6 @@ class MaskTarget(LabelledTarget):
         Score("mean_accuracy", "Mean accuracy of the classes", share=True),
         Score("boundary_f1", "Boundary F1"),
     )
-    search_scores: ClassVar = (
-        Score("log_loss", "Log loss", higher_is_better=False),
-        Score("mean_iou", "Mean IoU"),
-    )
     refused: ClassVar[Mapping[str, Refusal]] = {
         "evaluation.thresholds": Refusal(
             "is for several labels, but a pixel gets its most probable class",
@@ -102,7 +98,7 @@ class MaskTarget(LabelledTarget):
     image_fit: ClassVar = "stretch"
     label_column: ClassVar = "mask"
     file_labels: ClassVar = True
-    own_recipe: ClassVar = "my_masks"
+    own_recipes: ClassVar = {"image": ("my_masks", "your_scans/")}
     folder_hint: ClassVar = "make a folder images/ and a folder masks/ with files of the same names"
     file_column: ClassVar = "mask"
     draws_worst: ClassVar = True
@@ -362,7 +358,9 @@ class MaskTarget(LabelledTarget):
         return str(target)
 
     def words(self, value: Any) -> str:
-        """The classes of a mask, or those that a prediction lists."""
+        """The classes of a mask, or those that a prediction lists; what `mistake` says."""
+        if isinstance(value, str):
+            return value
         if isinstance(value, Mask):
             return ", ".join(value.present)
         if isinstance(value, list | tuple):
@@ -379,7 +377,7 @@ class MaskTarget(LabelledTarget):
 
         return mask_metrics(self._kept(outputs, truth), self.labels)
 
-    def _kept(self, outputs: Array, truth: Array) -> Array:
+    def _kept(self, outputs: Array, truth: Sequence[Any] | Array) -> Array:
         return outputs if outputs.dtype.names else self.kept(outputs, list(truth))
 
     def worst(self, outputs: Array, truth: Array) -> Array:
@@ -391,6 +389,14 @@ class MaskTarget(LabelledTarget):
         scores = picture_ious(self._kept(outputs, truth))
         order = np.argsort(scores, kind="stable")
         return order[scores[order] < 1.0]
+
+    def mistake(self, row: int, outputs: Array, targets: Sequence[Any]) -> tuple[str, None]:
+        """The classes that were found, and how well."""
+        from tltool.tasks.metrics.masks import picture_ious
+
+        predicted, _ = super().mistake(row, outputs, targets)
+        (iou,) = picture_ious(self._kept(outputs[row : row + 1], targets[row : row + 1]))
+        return f"{self.words(predicted)} with a mean IoU of {iou:.3f}", None
 
     def tables(self, metrics: Mapping[str, Any]) -> list[Table]:
         """One row a class, with the pictures that have it."""
@@ -469,10 +475,6 @@ class MaskTarget(LabelledTarget):
     def score(self, outputs: Array, truth: Array) -> float:
         """The mean IoU."""
         return float(self.metrics(outputs, truth)["mean_iou"])
-
-    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
-        """There are none; see `fit_linear`."""
-        _no_linear_model()
 
     # ---- exports -----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any
 from tltool.support.errors import DataError
 from tltool.support.files import is_of_system
 from tltool.support.words import natural_key
+from tltool.tasks.masks.boxes import BOXES_HINT, refuse_boxes
 from tltool.tasks.masks.cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
 from tltool.tasks.masks.label_studio import label_studio_layout
 from tltool.tasks.masks.shapes import (
@@ -66,11 +67,13 @@ def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout 
         for names in (IMAGE_FOLDERS, MASK_FOLDERS)
     )
     if not images or not masks:
+        refuse_boxes(sorted(source.iterdir()))
         return None
     for found, what in ((images, "pictures"), (masks, "masks")):
         if len(found) > 1:
             names = ", ".join(f"{path.name}/" for path in found)
             raise DataError(f"{source} has several folders for {what}: {names}.")
+    refuse_boxes(sorted(masks[0].rglob("*")))
     pairs = _pairs(images[0], masks[0])
     file = source / LABEL_MAP
     return replace(pairs, classes=label_map(file)) if file.is_file() and not classes else pairs
@@ -142,6 +145,8 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
         ) from error
     if len(set(names.values())) < len(categories):
         raise DataError(f"{file}: its {len(categories)} categories need names of their own.")
+    if by_image and not any(s.get("segmentation") for part in by_image.values() for s in part):
+        raise DataError(f"{file} holds boxes, no outlines.", hint=BOXES_HINT)
     classes = DrawnClasses.of(file, names.values(), known)
     rows: list[tuple[Any, Any, str, str]] = []
     broken: list[tuple[str, str]] = []
@@ -151,9 +156,8 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
             picture = beside(file, str(image["file_name"]))
             size = size_in(image)
             areas = [
-                (classes.number(names[shape["category_id"]]), runs_of(shape["segmentation"], size))
+                (classes.number(names[shape["category_id"]]), runs_of(_outline(shape), size))
                 for shape in by_image[image["id"]]
-                if shape.get("segmentation")
             ]
             # The largest first; and one alone is pixels at a time.
             areas.sort(key=lambda area: -number_of_pixels(area[1]))
@@ -163,3 +167,9 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
             continue
         rows.append((picture, mask, place, ""))
     return Layout(rows, broken, classes.codes)
+
+
+def _outline(shape: Mapping[str, Any]) -> Any:
+    if not shape.get("segmentation"):
+        raise ValueError(f"annotation {shape.get('id')} has no outline, which a box alone is not")
+    return shape["segmentation"]

@@ -15,6 +15,7 @@ from tltool.tasks.stratify import over_label_sets
 from tltool.tasks.tags.cells import TaggedCell, cell_of, tagged_of
 from tltool.tasks.tags.schemes import (
     OUTSIDE,
+    are_likely,
     entities_of,
     found_scheme,
     misplaced,
@@ -66,10 +67,6 @@ class TagsTarget(LabelledTarget):
         Score("strict_f1", "F1 in strict mode"),
         Score("accuracy", "Accuracy of words", share=True),
     )
-    search_scores: ClassVar = (
-        Score("log_loss", "Log loss", higher_is_better=False),
-        Score("accuracy", "Accuracy of words", share=True),
-    )
     refused: ClassVar[Mapping[str, Refusal]] = {
         "evaluation.thresholds": Refusal(
             "is for several labels, but each word has the most probable tag",
@@ -80,7 +77,7 @@ class TagsTarget(LabelledTarget):
         ),
     }
     mistakes_title = "Rows with most mistakes"
-    own_recipe: ClassVar = "my_names"
+    own_recipes: ClassVar = {"text": ("my_names", "your.jsonl")}
     own_files: ClassVar = True
     known_columns: ClassVar = (
         ("tokens", ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags", "upos")),
@@ -102,6 +99,12 @@ class TagsTarget(LabelledTarget):
         from tltool.tasks.tags.files import rows_of
 
         return rows_of(path, text, columns)
+
+    @classmethod
+    def likely_in(cls, labels: Sequence[Any]) -> bool:
+        """Whether tags have prefixes, or are plain classes that come again in other sentences."""
+        tags = [label for label in labels if label and all(isinstance(one, str) for one in label)]
+        return not tags or are_likely(tags)
 
     @classmethod
     def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
@@ -411,6 +414,12 @@ class TagsTarget(LabelledTarget):
             for first, end, kind in spans
         ]
 
+    def meant(self, row: int, outputs: Array, targets: Sequence[Any]) -> Any:
+        """The entities with their text."""
+        text = _row(outputs[row]).text
+        found = self.shown(targets[row])
+        return [{"text": text[one["start"] : one["end"]], **one} for one in found]
+
     def words(self, value: Any) -> str:
         """`Ada Lovelace (person), London (place)`; of targets, which have no text, the places."""
         found = self.shown(value) if isinstance(value, Tagged) else value
@@ -513,10 +522,6 @@ class TagsTarget(LabelledTarget):
     def score(self, outputs: Array, truth: Array) -> float:
         """The F1."""
         return float(self.metrics(outputs, truth)["f1"])
-
-    def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
-        """See `fit_linear`."""
-        raise _no_linear_model()
 
     # ---- exports -----------------------------------------------------------------------------
 

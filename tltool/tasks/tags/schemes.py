@@ -60,6 +60,17 @@ def _begins_after_other(row: Sequence[str], prefix: str) -> int:
     )
 
 
+def are_likely(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether columns of a text, taken for tags, look as if they were: for want of a header.
+
+    They have prefixes (`B-person`); or there are several sentences, and a tag is there
+    twice on average.
+    """
+    tags = [tag for row in rows for tag in row]
+    prefixed = found_scheme(rows) != "classes"
+    return prefixed or (len(rows) > 1 and len(set(tags)) * 2 <= len(tags))
+
+
 def to_iob2(tags: Sequence[str], scheme: Scheme) -> list[str]:
     """Tags of one row in IOB2; plain classes as they are.
 
