@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Annotated
 
 import typer
 
-from tltool.cli.finetune import finetune
 from tltool.cli.output import (
     AuditOption,
     JsonOption,
@@ -97,11 +95,10 @@ def launch(
     )
     options = {"--keep-failed": keep_failed, "--no-audit": not audit, "--json": as_json,
                "--offline": _, "--trust": _trust}  # fmt: skip
-    # A start after a failure goes on where the last one stopped, where that can be done.
-    again = ("--resume",) if "resume" in inspect.signature(finetune).parameters else ()
     command = Command(
-        recipe, tuple(overrides or ()), tuple(name for name, on in options.items() if on), again
-    )
+        recipe, tuple(overrides or ()), tuple(name for name, on in options.items() if on),
+        again=("--resume",),
+    )  # fmt: skip
     command.resolved(workers)
     if slurm:
         from tltool.finetuning.launching.slurm import SlurmJob
