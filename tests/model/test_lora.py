@@ -121,6 +121,7 @@ def test_only_what_was_asked_for_changes_and_the_export_is_what_was_trained(way,
         assert run.export(form, data=tiny.texts(24, seed=1)).exists()
 
 
+@pytest.mark.slow
 def test_lora_in_mixed_precision_is_exported_in_float32(places, tmp_path):
     phase = {"train": "lora", "rank": 4, "epochs": 1, "learning_rate": 1e-2}
     recipe = recipe_of(places, tmp_path, phase, training={"precision": "mixed_bfloat16"})

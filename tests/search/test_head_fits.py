@@ -113,6 +113,7 @@ def test_a_fit_is_what_the_trainer_s_optimizer_makes_in_keras(kind, hidden, chan
     np.testing.assert_allclose(outputs, model.predict(data[0], verbose=0), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_dropout_trains_as_in_keras_on_average():
     data = rows()
     shared = shared_of(epochs=12)

@@ -25,6 +25,7 @@ from tltool.serving.observe import Log
 from tltool.serving.service import Service
 from tltool.support.imports import TRUST
 
+pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "ordered_classes.py"
 SIZES = {"large": 26, "medium": 14, "small": 5}
 

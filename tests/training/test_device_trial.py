@@ -82,6 +82,7 @@ def test_doctor_says_what_disagrees(machine, monkeypatch, capsys):
     facts = {
         "versions": {},
         "devices": {"CPU": "cpu:0"},
+        "workers": {},
         "cache": {},
         "pretrained models": {},
     }

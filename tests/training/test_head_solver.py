@@ -45,6 +45,7 @@ def solve(transfer, plan, task, training, train, validation, folder):
     return history[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cnn", "bert", pytest.param("vit", marks=pytest.mark.slow)])
 def test_fine_tuning_starts_from_the_solved_head_stored_or_not(kind, tmp_path):
     stored, with_cache, said, _ = fit(kind, tmp_path, (SOLVED, STILL), ALWAYS)
