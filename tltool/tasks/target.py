@@ -214,8 +214,17 @@ class Target(ABC):
         return value, label
 
     @classmethod
+    def alone(cls, value: Any) -> Any:
+        """An input, of its cell in a row whose label does not matter.
+
+        Raises:
+            BadValueError: It is none.
+        """
+        return value
+
+    @classmethod
     def file_rows(
-        cls, path: Path, text: str, columns: Sequence[str | None]
+        cls, path: Path, text: str, columns: Sequence[str | None], *, labelled: bool = True
     ) -> list[tuple[Any, Any, str]] | None:
         """The rows of a file in a form of the kind's own, where `own_files`; None for a table.
 
@@ -223,6 +232,7 @@ class Target(ABC):
             path: The file, no table of binary content.
             text: Its content.
             columns: Names of the columns of inputs and labels, None where none is named.
+            labelled: Whether rows must have labels; if not, those given mean nothing.
 
         Returns:
             Input, label and place of each row; a `BadValueError` as the label of one that

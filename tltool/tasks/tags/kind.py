@@ -12,7 +12,7 @@ from tltool.support.words import count, excerpt, listed, short
 from tltool.tasks.labelled import FEW_ROWS, LabelledTarget, checked_labels
 from tltool.tasks.reports import Bars, Score, Table
 from tltool.tasks.stratify import over_label_sets
-from tltool.tasks.tags.cells import TaggedCell, cell_of, tagged_of
+from tltool.tasks.tags.cells import TaggedCell, cell_of, tagged_of, text_of
 from tltool.tasks.tags.schemes import (
     OUTSIDE,
     are_likely,
@@ -94,11 +94,18 @@ class TagsTarget(LabelledTarget):
         return cell_of(value, label)
 
     @classmethod
-    def file_rows(cls, path: Any, text: str, columns: Sequence[str | None]) -> Any:
+    def alone(cls, value: Any) -> Any:
+        """A text, or words joined to one as in training."""
+        return text_of(value)
+
+    @classmethod
+    def file_rows(
+        cls, path: Any, text: str, columns: Sequence[str | None], *, labelled: bool = True
+    ) -> Any:
         """CoNLL files, and files of JSON; see `tltool.tasks.tags.files`."""
         from tltool.tasks.tags.files import rows_of
 
-        return rows_of(path, text, columns)
+        return rows_of(path, text, columns, labelled=labelled)
 
     @classmethod
     def likely_in(cls, labels: Sequence[Any]) -> bool:
