@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tltool.support.errors import DataError
 from tltool.tasks.metrics.tags import entity_metrics, mistakes, word_metrics
@@ -108,6 +109,24 @@ def test_decoding_finds_the_most_probable_possible_sequence():
         if len(row):
             every = itertools.product(range(len(LABELS)), repeat=len(row))
             assert tuple(tags) == max(every, key=lambda one: value(row, one))
+
+
+@pytest.mark.parametrize("words", [0, 1, 2])
+def test_texts_of_a_word_or_of_none_are_decoded_in_a_graph(words):
+    steps, begin = transitions(("O", "B-a", "I-a"))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None, 3), tf.float32),
+            tf.TensorSpec((None,), tf.int32),
+        ]
+    )
+    def decoded(probabilities, counts):
+        return decode_in_graph(probabilities, counts, steps, begin)
+
+    rows = np.full((2, words, 3), (0.1, 0.8, 0.1), np.float32)
+    found = decoded(rows, np.array([words, 0], np.int32)).numpy()
+    np.testing.assert_array_equal(found, [[1] * words, [0] * words])
 
 
 def test_the_training_metric_is_the_f1_of_the_most_probable_tags():
