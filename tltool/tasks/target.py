@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
+from tltool.support.words import count
 from tltool.tasks.reports import Picture, Score, Table
 from tltool.tasks.stratify import by_groups, by_strata, evenly_spaced, group_folds, in_turns
 
@@ -308,6 +309,11 @@ class Target(ABC):
         """The names of labels that a target holds; none for numbers."""
 
     @classmethod
+    def noun_of(cls, targets: Iterable[Any]) -> str:
+        """What one of the names that `names_in` finds in targets is called."""
+        return cls.noun
+
+    @classmethod
     @abstractmethod
     def fit(cls, targets: Sequence[Any], names: Sequence[str] = ()) -> Self:
         """The kind on the targets of training rows.
@@ -412,6 +418,11 @@ class Target(ABC):
     def labels(self) -> tuple[str, ...]:
         """Names in the order of what a user reads; empty where outputs have none."""
         return ()
+
+    @property
+    def extent(self) -> str:
+        """How many names it tells apart, such as "3 classes"; empty where it has no `labels`."""
+        return count(len(self.labels), self.noun) if self.labels else ""
 
     @property
     @abstractmethod

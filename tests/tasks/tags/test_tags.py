@@ -205,6 +205,15 @@ def test_fitting_orders_the_tags_and_keeps_them():
         TagsTarget.fit([Tagged((0,), (3,), ("O",))])
 
 
+def test_entities_are_counted_by_their_types_and_plain_classes_by_themselves():
+    entities = [Tagged((0, 4), (3, 8), ("B-person", "I-person")), Tagged((0,), (3,), ("O",))]
+    assert TagsTarget.noun_of(entities) == "entity type"
+    assert TagsTarget.fit(entities).extent == "1 entity type"
+    classes = [Tagged((0, 4), (3, 8), ("NOUN", "O"))]
+    assert TagsTarget.noun_of(classes) == "tag"
+    assert TagsTarget.fit(classes).extent == "1 tag"
+
+
 def scores(text, words, tags):
     values = np.full((len(words), len(LABELS)), 0.05, "float32")
     values[np.arange(len(tags)), [LABELS.index(tag) for tag in tags]] = 0.8

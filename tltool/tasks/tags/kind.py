@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Tags whose probabilities are this close count as tied.
 TIE = 2e-4
 _SHOWN = 30
+_ENTITY_TYPE = "entity type"
 _NAMED = 5
 _NO_VECTOR = "has a tag for each word, and no linear model on one vector for each row"
 
@@ -137,6 +138,12 @@ class TagsTarget(LabelledTarget):
         return tuple(sorted({kind for prefix, kind in found if prefix or kind != OUTSIDE}))
 
     @classmethod
+    def noun_of(cls, targets: Iterable[Any]) -> str:
+        """Of entities their type."""
+        prefixed = any(prefix_of(tag)[0] for target in targets for tag in target.tags)
+        return _ENTITY_TYPE if prefixed else cls.noun
+
+    @classmethod
     def fit(cls, targets: Sequence[Any], names: Sequence[str] = ()) -> Self:
         """The tags in natural order of their types, and how frequent each is."""
         counts = Counter(tag for target in targets for tag in target.tags)
@@ -219,6 +226,13 @@ class TagsTarget(LabelledTarget):
         """Of entities; of plain classes all of them."""
         kinds = [prefix_of(label)[1] for label in self.labels if label.startswith("B-")]
         return tuple(kinds) if self.entities else self.labels
+
+    @property
+    def extent(self) -> str:
+        """How many types of entities, or how many plain classes."""
+        if self.entities:
+            return count(len(self.types), _ENTITY_TYPE)
+        return count(len({*self.labels} - {OUTSIDE}), self.noun)
 
     @property
     def num_outputs(self) -> int:
