@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -117,6 +118,18 @@ def test_the_program_in_the_readme_finds_the_same_entities(made, folder, monkeyp
         assert [one[4] for one in found] == pytest.approx([e["score"] for e in entities], abs=1e-4)
     golden = json.loads((folder / "litert_float32" / "golden.json").read_text())["examples"]
     assert len(said.getvalue().splitlines()) == len(golden[0]["entities"])
+
+
+@pytest.mark.parametrize("name", ["saved_model", "litert_float32", "keras"])
+def test_the_program_says_where_there_are_no_entities(folder, name, monkeypatch, capsys):
+    monkeypatch.chdir(folder / name)
+    program = exported.program_of(folder / name)
+    program, replaced = re.subn("(?m)^EXAMPLE = .*", 'EXAMPLE = " "', program)
+    assert replaced == 1
+    exec(compile(program, "README.md", "exec"), {})
+    out, err = capsys.readouterr()
+    assert not out
+    assert "no entities in the text" in err
 
 
 PROBE = """

@@ -123,9 +123,12 @@ PAIRED = {
 def test_rows_of_texts_teach_what_is_alike(place, form):
     columns, more, headline, texts = PAIRED[form]
     table = write_rows(place / f"{form}.csv", 160)
-    succeed("finetune", place / "alike.yaml", f"name={form}", f"data.train={table}",
-            f"data.input_columns={columns}", "data.test=null", "training.monitor=metric", *more,
-            "export.formats=[litert]", "export.precisions=[float32, int8]")  # fmt: skip
+    done = succeed("finetune", place / "alike.yaml", f"name={form}", f"data.train={table}",
+                   f"data.input_columns={columns}", "data.test=null", "training.monitor=metric",
+                   "export.formats=[litert]", "export.precisions=[float32, int8]",
+                   *more)  # fmt: skip
+    own = ["data.train=your.csv", f"'data.input_columns={columns}'", *more]
+    assert f"tltool finetune similar_texts {' '.join(own)}" in done.out
     run = tltool.load_run(place / "runs" / form)
     found = run.metrics
     assert set(found) == {"validation", "test", "baseline"}

@@ -31,6 +31,7 @@ from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 
 LABELS = ("negative", "neutral", "positive")
+SPECS = {modality: TASKS[f"{modality}-classification"] for modality in ("text", "image")}
 TASK = Task(TASKS["text-classification"], ClassTarget(LABELS))
 
 
@@ -41,7 +42,8 @@ def images(tmp_path):
 
 def inputs_of(arguments, modality, stdin=b"", **fields):
     """(input, origin) of each row, and the reason in place of the input of broken ones."""
-    items = collect_inputs(list(map(str, arguments)), modality, DataSection(**fields), stdin=stdin)
+    spec = SPECS[modality]
+    items = collect_inputs(list(map(str, arguments)), spec, DataSection(**fields), stdin=stdin)
     rows = []
     for item in items:
         row = file_row(item, modality, **fields) if isinstance(item, Path) else item
@@ -139,7 +141,7 @@ def test_a_folder_of_text_files_has_one_text_a_file(tmp_path):
 
 def test_a_missing_file_is_named_with_the_closest(images):
     with pytest.raises(DataError, match=r"001\.jpgg does not exist") as caught:
-        collect_inputs([str(images / "red" / "001.jpgg")], "image")
+        collect_inputs([str(images / "red" / "001.jpgg")], SPECS["image"])
     assert "`001.jpg`" in caught.value.hint
 
 
@@ -147,7 +149,7 @@ def test_all_missing_files_are_named(tmp_path):
     (tmp_path / "reviews.csv").write_text("text\na\n")
     arguments = [str(tmp_path / name) for name in ("review.csv", "reviews.csv", "gone.txt")]
     with pytest.raises(DataError) as caught:
-        collect_inputs(arguments, "text")
+        collect_inputs(arguments, SPECS["text"])
     assert "2 of the inputs cannot be used" in caught.value.message
     for name in ("review.csv", "gone.txt"):
         assert f"{tmp_path / name} does not exist." in caught.value.message
@@ -157,14 +159,14 @@ def test_all_missing_files_are_named(tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["-"]])
 def test_nothing_to_predict_is_an_error(arguments):
     with pytest.raises(DataError, match="nothing to predict"):
-        collect_inputs(arguments, "text", stdin=b"\n")
+        collect_inputs(arguments, SPECS["text"], stdin=b"\n")
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_an_empty_argument_is_not_the_current_folder(modality, images, monkeypatch):
     monkeypatch.chdir(images)
     with pytest.raises(DataError, match="argument 2 is empty"):
-        collect_inputs(["red", ""], modality)
+        collect_inputs(["red", ""], SPECS[modality])
 
 
 def predicted(items, task=TASK, **settings):
@@ -242,7 +244,7 @@ def test_inputs_are_read_when_their_turn_comes(monkeypatch, tmp_path):
     for name in "abcde":
         (tmp_path / f"{name}.txt").write_text(name)
     told = io.StringIO()
-    items = collect_inputs([str(tmp_path)], "text")
+    items = collect_inputs([str(tmp_path)], SPECS["text"])
     rows, batches = predicted(items, progress=PlainProgress(told))
     each = iter(rows)
     assert [next(each)["input"] for _ in range(2)] == ["a", "b"]
@@ -273,7 +275,7 @@ def looked_at(monkeypatch, images, **settings):
 
     monkeypatch.setattr(doctor, "image_problem", noted)
     task = Task(TASKS["image-classification"], TASK.target)
-    items = collect_inputs([str(images)], "image")
+    items = collect_inputs([str(images)], SPECS["image"])
     return Predictions(items, outputs, task, **settings), batches, checked
 
 
@@ -303,7 +305,7 @@ def test_predictions_of_others_are_the_same_broken_pictures_among_them(monkeypat
     monkeypatch.setattr("tltool.runs.predict.BATCH_ROWS", 3)
     (images / "red" / "001.jpg").write_bytes(b"no picture")
     task = Task(TASKS["image-classification"], TASK.target)
-    items = collect_inputs([str(images)], "image")
+    items = collect_inputs([str(images)], SPECS["image"])
     here, there = (Predictions(items, first_pixels, task, spread=one) for one in (None, Pickled()))
     assert list(here) == list(there)
     assert here.broken == there.broken != []
@@ -313,7 +315,7 @@ def test_a_picture_that_others_cannot_reach_is_not_called_broken(monkeypatch, im
     monkeypatch.chdir(images)
     (tmp_path / "elsewhere").mkdir()
     task = Task(TASKS["image-classification"], TASK.target)
-    items = collect_inputs(["red"], "image")
+    items = collect_inputs(["red"], SPECS["image"])
     rows = Predictions(items, first_pixels, task, spread=Pickled(tmp_path / "elsewhere"))
     with pytest.raises(DataError, match=r"red/000.jpg: .* here it can be used") as error:
         list(rows)
@@ -339,7 +341,7 @@ def test_what_is_wrong_with_a_model_is_not_blamed_on_pictures(monkeypatch, image
         raise ValueError("a weight is missing")
 
     task = Task(TASKS["image-classification"], TASK.target)
-    rows = Predictions(collect_inputs([str(images)], "image"), broken, task)
+    rows = Predictions(collect_inputs([str(images)], SPECS["image"]), broken, task)
     with pytest.raises(ValueError, match="a weight is missing"):
         list(rows)
 

@@ -568,6 +568,17 @@ def test_a_model_that_cannot_be_loaded_stops_the_server(text):
     assert isinstance(service.fault, ExportError)
 
 
+def test_that_the_model_is_ready_is_told_once_it_is(text):
+    states = []
+    with closing(Log()) as log:
+        service = Service(find_export(text[1]), SMALL, log, load=ready_model,
+                          on_ready=lambda: states.append(service.state))  # fmt: skip
+        with TestClient(make_app(service)):
+            while not states:
+                time.sleep(0.01)
+    assert states == ["AVAILABLE"]
+
+
 def test_a_fault_of_ours_is_an_answer_too_and_is_logged(text, tmp_path):
     class Broken(SlowModel):
         def predict(self, request):

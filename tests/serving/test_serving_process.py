@@ -151,6 +151,7 @@ def test_a_request_under_way_is_finished_at_the_end(made, export):
         asking.join()
         assert server.process.wait(60) == 0
         log = [json.loads(line) for line in server.log().splitlines()]
+        assert server.process.stdout.read() == f"flowers, version 1, is ready: {server.address}\n"
     ((status, content),) = answers
     assert status == 200
     assert len(json.loads(content)["predictions"]) == MANY

@@ -88,7 +88,7 @@ def predict(
     with fields_as_options(), spread_over(ray, terminal_progress()) as spread:
         section = reading(opened.section, **how)
         predictions = Predictions(
-            collect_inputs(inputs, task.spec.modality, section),
+            collect_inputs(inputs, task.spec, section),
             opened,
             task,
             encoding=section.encoding,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,13 +120,17 @@ def _serve(export: ServedExport, limits: Limits, host: str, port: int, allowed: 
     from tltool.serving.service import Service
 
     listening = listen(host, port)
-    service = Service(export, limits, Log())
 
-    def tell() -> None:
-        typer.echo(f"{export.name}, version {export.version}: {address_of(listening)}")
+    def tell(state: str) -> None:
+        typer.echo(f"{export.name}, version {export.version}, is {state}: {address_of(listening)}")
 
+    def tell_ready() -> None:
+        with suppress(OSError):  # nobody may read stdout any more, and the server goes on
+            tell("ready")
+
+    service = Service(export, limits, Log(), on_ready=tell_ready)
     names = names_of(listening, host, allowed)
-    run_server(service, listening, names, on_listening=tell)
+    run_server(service, listening, names, on_listening=lambda: tell("loading"))
 
 
 def _check(export: ServedExport, limits: Limits, data: str | None, how: How) -> int:

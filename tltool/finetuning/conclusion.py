@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.support import stopping
@@ -343,8 +347,25 @@ def _next_commands(run: Run) -> list[tuple[str, str]]:
         (f"tltool predict {run.path} {example}", "try the model"),
         *(alike if run.task.target.program().vectors else []),
         (f"tltool export {run.path} --format litert --precision float16", "make a smaller file"),
-        (f"tltool finetune {recipe} data.train={data}", "train on your own data"),
+        (
+            shlex.join(["tltool", "finetune", recipe, f"data.train={data}", *_columns(run)]),
+            "train on your own data",
+        ),
     ]
+
+
+def _columns(run: Run) -> list[str]:
+    """Overrides that name the columns of rows of several texts, without which there is one text."""
+    section = run.recipe.data
+    if not run.task.spec.target.of_texts or section.input_columns is None:
+        return []
+    # In flow style on one line, however long the names are.
+    names = yaml.safe_dump(
+        list(section.input_columns), default_flow_style=True, allow_unicode=True, width=math.inf
+    )
+    label = section.label_column
+    return [f"data.input_columns={names.strip()}",
+            *([] if label is None else [f"data.label_column={label}"])]  # fmt: skip
 
 
 def _data_source(run: Run) -> dict[str, str]:

@@ -149,7 +149,7 @@ class RunSummary:
 def headline(summary: RunSummary) -> str:
     """What was done, in a sentence."""
     target = summary.evaluation.target
-    classes = f" of {count(len(target.labels), target.noun)}" if target.labels else ""
+    classes = f" of {target.extent}" if target.extent else ""
     phases = ", then ".join(f"{p.trained} {p.length}" for p in summary.phases)
     what = f"Tested {summary.backbone}"
     if phases:

@@ -106,7 +106,7 @@ class Embedder:
         """Rows with `origin`, `input` and `prediction`, float32, and what could not be used."""
         import numpy as np
 
-        items = collect_inputs(inputs, self.task.spec.modality, section)
+        items = collect_inputs(inputs, self.task.spec, section)
         found = Predictions(items, self._outputs, self.task, encoding=section.encoding,
                             on_error=on_error, progress=progress)  # fmt: skip
         rows = [

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tltool.data.examples import Examples
 from tltool.data.reading.assemble import usable
-from tltool.data.reading.columns import Columns
-from tltool.data.reading.encoding import decode, decode_bytes, lines_of
+from tltool.data.reading.encoding import decode, decode_bytes, is_binary, lines_of
 from tltool.data.reading.folders import SUFFIXES, TEXT_SUFFIXES, file_row
 from tltool.data.reading.in_memory import input_columns
 from tltool.data.reading.rows import Broken, Row, broken_file, settle
 from tltool.data.reading.shards import matches, tables_in
-from tltool.data.reading.sources import read_rows
+from tltool.data.reading.sources import own_form, read_inputs
 from tltool.data.reading.tables import TABLE_SUFFIXES, table_suffix
 from tltool.data.reading.walk import entries, exists, files_below, tell_omitted
 from tltool.recipe.recipe import DataSection
@@ -32,7 +31,7 @@ from tltool.support.files import atomic_path
 from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.words import count, excerpt, listed
-from tltool.tasks.table import Modality, Task
+from tltool.tasks.table import Modality, Task, TaskSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +53,7 @@ Item = Path | Row | Broken
 
 def collect_inputs(
     arguments: Sequence[str],
-    modality: Modality,
+    spec: TaskSpec,
     section: DataSection | None = None,
     *,
     stdin: bytes | None = None,
@@ -65,7 +64,8 @@ def collect_inputs(
 
     - a table, or a folder of them: the texts, or the images, of the section's
       `input_column`;
-    - a .txt file: one text a line (text);
+    - a file in a form of the task's own, read as in training; what labels it has do not matter;
+    - a .txt file that is none: one text a line (text);
     - an image file (image);
     - a folder, searched with its subfolders as in training: images, or .txt
       files that are one text each; a warning names files of other kinds;
@@ -79,7 +79,7 @@ def collect_inputs(
 
     Args:
         arguments: As above.
-        modality: What the model takes.
+        spec: The task of the model.
         section: Columns, delimiter and encoding; None takes the columns of
             `tltool.tasks.table.INPUT_COLUMNS`, and finds out the others.
         stdin: What to read for `-`; None takes standard input.
@@ -88,7 +88,7 @@ def collect_inputs(
         DataError: Files that do not exist, or tables that cannot be read (all
             of them are named), or nothing to predict at all.
     """
-    reader = _Reader(modality, section or DataSection(), stdin)
+    reader = _Reader(spec, section or DataSection(), stdin)
     items: list[Item] = []
     faults: list[DataError] = []
     for position, argument in enumerate(arguments, start=1):
@@ -382,8 +382,9 @@ def _model_at(path: Path) -> Model:
 class _Reader:
     """The items that arguments name."""
 
-    def __init__(self, modality: Modality, section: DataSection, stdin: bytes | None) -> None:
-        self._modality, self._section, self._stdin = modality, section, stdin
+    def __init__(self, spec: TaskSpec, section: DataSection, stdin: bytes | None) -> None:
+        self._spec, self._section, self._stdin = spec, section, stdin
+        self._modality = spec.modality
         self.first: tuple[str, str] | None = None
         """A first text of a pair that still waits for its second, and where it stands."""
 
@@ -400,7 +401,7 @@ class _Reader:
             return self._of_path(path)
         if found := matches(argument):
             return [item for match in found for item in self._of_path(match)]
-        if self._modality == "image" or _looks_like_a_file(argument):
+        if self._modality == "image" or self._looks_like_a_file(argument):
             raise _missing(path)
         if self._modality == "text":
             return [Row(argument, None, origin)]
@@ -410,6 +411,13 @@ class _Reader:
         (text, before), self.first = self.first, None
         return [Row((text, argument), None, f"{before} and {origin.rpartition(' ')[2]}")]
 
+    def _looks_like_a_file(self, argument: str) -> bool:
+        """Whether a text is more likely the misspelt name of a file."""
+        path = Path(argument)
+        own = Path(self._section.train or "").suffix if self._spec.target.own_files else ""
+        known = path.suffix.lower() in TEXT_SUFFIXES or table_suffix(path) is not None
+        return (known or path.suffix == own != "") and len(argument.split()) == 1
+
     def _of_path(self, path: Path) -> Sequence[Item]:
         if path.is_dir():
             tables = [file for part in tables_in(path).values() for file in part]
@@ -418,15 +426,27 @@ class _Reader:
             return self._of_table(path)
         if self._modality == "image":
             return [path]
-        if path.suffix.lower() in TEXT_SUFFIXES:
+        plain = path.suffix.lower() in TEXT_SUFFIXES
+        if self._is_own(path, guessed=plain):
+            return self._of_table(path)
+        if plain:
             return self._lines(decode(path, self._section.encoding), str(path), path.parent)
         formats = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
         return [Broken(str(path), f"not a format tltool reads texts from ({formats})")]
 
     def _of_table(self, path: Path) -> Sequence[Item]:
-        first, *more = input_columns(self._section, self._modality)
-        columns = Columns(first, more=tuple(more))
-        return read_rows(path, columns, self._section, self._modality)
+        return read_inputs(path, self._section, self._spec)
+
+    def _is_own(self, path: Path, *, guessed: bool) -> bool:
+        """Whether a file is in a form of the task's own, or must look so where that is a guess."""
+        if not self._spec.target.own_files or is_binary(path):
+            return False
+        if not guessed:
+            return True
+        try:
+            return bool(own_form(path, self._section, self._spec, guessed=True))
+        except DataError:
+            return False
 
     def _of_folder(self, folder: Path) -> list[Path | Broken]:
         suffixes = SUFFIXES[self._modality]
@@ -474,13 +494,6 @@ class _Reader:
                 return Broken(origin, f"there is no {' and no '.join(map(repr, missing))}")
             value = tuple(value[name] for name in names)
         return Row(value, None, origin)
-
-
-def _looks_like_a_file(argument: str) -> bool:
-    """Whether a text is more likely the misspelt name of a file."""
-    path = Path(argument)
-    known = path.suffix.lower() in TEXT_SUFFIXES or table_suffix(path) is not None
-    return known and len(argument.split()) == 1
 
 
 def _missing(path: Path) -> DataError:

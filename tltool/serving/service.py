@@ -32,6 +32,7 @@ class Service:
         limits: What is taken on.
         log: Where events go.
         load: Makes the model; called in a thread.
+        on_ready: Called once requests are answered.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class Service:
         log: Log,
         *,
         load: Callable[[ServedExport, Limits], ServedModel] = ServedModel,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self.export, self.limits, self.log = export, limits, log
         self.metrics = Metrics()
         self.state = "START"
         self.fault: BaseException | None = None
-        self._load = load
+        self._load, self._on_ready = load, on_ready
         self._model: ServedModel | None = None
         self._in_flight = 0
         self._arriving = 0
@@ -78,6 +80,7 @@ class Service:
             version=self.export.version,
             seconds=round(perf_counter() - begun, 3),
         )
+        self._on_ready()
 
     async def stop(self) -> None:
         """Waits for what is being computed, which cannot be broken off; drops what waits."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
+from tltool.support.words import count
 from tltool.tasks.reports import Picture, Score, Table
 from tltool.tasks.stratify import by_groups, by_strata, evenly_spaced, group_folds, in_turns
 
@@ -214,8 +215,17 @@ class Target(ABC):
         return value, label
 
     @classmethod
+    def alone(cls, value: Any) -> Any:
+        """An input, of its cell in a row whose label does not matter.
+
+        Raises:
+            BadValueError: It is none.
+        """
+        return value
+
+    @classmethod
     def file_rows(
-        cls, path: Path, text: str, columns: Sequence[str | None]
+        cls, path: Path, text: str, columns: Sequence[str | None], *, labelled: bool = True
     ) -> list[tuple[Any, Any, str]] | None:
         """The rows of a file in a form of the kind's own, where `own_files`; None for a table.
 
@@ -223,6 +233,7 @@ class Target(ABC):
             path: The file, no table of binary content.
             text: Its content.
             columns: Names of the columns of inputs and labels, None where none is named.
+            labelled: Whether rows must have labels; if not, those given mean nothing.
 
         Returns:
             Input, label and place of each row; a `BadValueError` as the label of one that
@@ -296,6 +307,11 @@ class Target(ABC):
     @abstractmethod
     def names_in(cls, target: Any) -> tuple[str, ...]:
         """The names of labels that a target holds; none for numbers."""
+
+    @classmethod
+    def noun_of(cls, targets: Iterable[Any]) -> str:
+        """What one of the names that `names_in` finds in targets is called."""
+        return cls.noun
 
     @classmethod
     @abstractmethod
@@ -402,6 +418,11 @@ class Target(ABC):
     def labels(self) -> tuple[str, ...]:
         """Names in the order of what a user reads; empty where outputs have none."""
         return ()
+
+    @property
+    def extent(self) -> str:
+        """How many names it tells apart, such as "3 classes"; empty where it has no `labels`."""
+        return count(len(self.labels), self.noun) if self.labels else ""
 
     @property
     @abstractmethod

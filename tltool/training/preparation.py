@@ -248,7 +248,8 @@ def load_data(
     )
     summary = {**describe(examples, recipe.task), "given_splits": given}
     names = {name for counts in summary["counts"].values() for name in counts} - {"all"}
-    what = f" of {count(len(names), examples.kind.noun)}" if names else ""
+    noun = examples.kind.noun_of(examples.targets)
+    what = f" of {count(len(names), noun)}" if names else ""
     for line in filter(None, [*_data_notes(summary, what), examples.note]):
         progress.note(line)
     return examples.as_inputs(), {**summary, "warnings": [*told, *summary["warnings"]]}

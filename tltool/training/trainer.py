@@ -259,7 +259,7 @@ def prepare_phase(
     with strategy.scope():
         apply_plan(transfer.model, plan)
         whole = transfer.features if _is_contrastive(plan) else transfer.model
-        cut = cut_model(whole, plan.trainable)
+        cut = frozen_part(transfer, whole, plan)
     served = _serve_all(transfer, plans, plan, cut, cache, workers, state)
     with strategy.scope():
         model = whole if cut is None else cut.rest if served is not None else cut.joined
@@ -380,7 +380,7 @@ def _serve(
     frozen = {v.path for v in cut.weights}
     for other in later:
         frozen -= other.trainable
-        lower = cut_model(transfer.model, other.trainable)
+        lower = frozen_part(transfer, transfer.model, other)
         # What crosses is the same until then only if no phase in between changes its weights.
         if lower is None or not {v.path for v in lower.weights} <= frozen:
             continue
@@ -396,6 +396,16 @@ def _serve(
             hint="see `tltool cache list` and the free disk; or train anew",
         )
     return served
+
+
+def frozen_part(transfer: TransferModel, model: keras.Model, plan: PhasePlan) -> Cut | None:
+    """Where a model is cut in a phase; None where nothing below could ever learn.
+
+    Constants of a head that reads the inputs too, such as its one-hot table, freeze nothing.
+    """
+    cut = cut_model(model, plan.trainable)
+    could = {w.path for group in transfer.groups for w in group.weights if w.kind != "statistic"}
+    return cut if cut is not None and any(v.path in could for v in cut.weights) else None
 
 
 def _boundary(plan: PhasePlan, cut: Cut, epochs: int) -> Boundary:

@@ -96,7 +96,7 @@ def test_bytes_alone_and_paths_alone_are_images_too(photos, tmp_path):
 
 
 def read_rows_of(path, modality="image"):
-    return collect_inputs([str(path)], modality)
+    return collect_inputs([str(path)], TASKS[f"{modality}-classification"])
 
 
 def test_images_that_are_none_are_named_with_their_rows(photos, tmp_path):

@@ -110,7 +110,7 @@ def test_duplicates_and_leaks_are_found_in_either_order():
 def test_predict_takes_tables_lines_and_two_texts(tmp_path):
     def values(arguments, stdin=None, **columns):
         section = reading(DataSection(), **columns)
-        return collect_inputs(list(map(str, arguments)), "text_pair", section, stdin=stdin)
+        return collect_inputs(list(map(str, arguments)), SPEC, section, stdin=stdin)
 
     path = tmp_path / "a.csv"
     path.write_text("b,a\nx,y\n")

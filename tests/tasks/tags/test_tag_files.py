@@ -7,6 +7,7 @@ import pytest
 
 from tltool.data.reading.sources import load_examples
 from tltool.recipe.recipe import DataSection
+from tltool.runs.predict import collect_inputs
 from tltool.support.errors import DataError
 from tltool.tasks.table import TASKS
 
@@ -129,3 +130,79 @@ def test_what_is_no_annotation_of_label_studio_is_told(tmp_path, annotations):
     tasks = [{"data": {"text": "Ada"}, "annotations": annotations}]
     with pytest.raises(DataError, match="item 1: is no task of Label Studio"):
         read(tmp_path / "a.json", json.dumps(tasks))
+
+
+def inputs_in(path: Path, text: str, **section):
+    """The inputs to predict of a file, or what is wrong with them."""
+    path.write_text(text, encoding="utf-8")
+    rows = collect_inputs([str(path)], SPEC, DataSection(**section))
+    return [getattr(row, "input", None) or row.reason for row in rows]
+
+
+def lines(*rows) -> str:
+    return "\n".join(map(json.dumps, rows))
+
+
+TEXT = "Ada saw Rome"
+TAGGED = {"tokens": WORDS, "tags": ["B-person", "O", "B-place"]}
+DOCCANO = {"id": 1, "text": TEXT, "label": TRIPLES}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", lines(TAGGED)),
+        ("a.jsonl", lines({"words": WORDS})),
+        ("a.jsonl", lines(SPANS)),
+        ("a.jsonl", lines(DOCCANO)),
+        ("a.jsonl", lines({"text": TEXT})),
+        ("a.jsonl", lines([TEXT, {"entities": TRIPLES}])),
+        ("a.json", json.dumps([TAGGED])),
+        ("a.json", json.dumps([{"tokens": WORDS}])),
+        ("a.json", json.dumps([[TEXT, {"entities": TRIPLES}]])),
+        ("a.json", json.dumps([{"text": TEXT}])),
+        ("a.json", json.dumps(LABEL_STUDIO)),
+        ("a.json", json.dumps([{"id": 1, "data": {"text": TEXT}}])),
+        ("a.conll", "Ada B-person\nsaw O\nRome B-place\n"),
+        ("a.conll", "Ada\nsaw\nRome\n"),
+        ("a.txt", "Ada\tB-person\nsaw\tO\nRome\tB-place\n"),
+        ("a.txt", TEXT),
+        ("a.csv", f"text\n{TEXT}\n"),
+    ],
+)
+def test_predict_reads_what_training_reads_labelled_or_not(tmp_path, name, text):
+    assert inputs_in(tmp_path / name, text) == [TEXT]
+
+
+def test_predict_reads_inputs_from_the_columns_of_training(tmp_path):
+    rows = lines({"form": WORDS, "text": "other"}, {"form": ["Ada", ""], "text": "other"})
+    assert inputs_in(tmp_path / "a.jsonl", rows, input_column="form", label_column="ner") == [
+        TEXT,
+        "word 2 is empty",
+    ]
+    conll = "1\tAda\tN\n2\tsaw\tV\n3\tRome\tN\n"
+    assert inputs_in(tmp_path / "a.conll", conll, input_column="2", label_column="3") == [TEXT]
+
+
+def test_a_text_file_of_sentences_is_a_text_a_line(tmp_path):
+    text = "I like it.\nYou hate it.\n\nNobody said why.\n"
+    assert inputs_in(tmp_path / "a.txt", text) == ["I like it.", "You hate it.", "Nobody said why."]
+
+
+def test_a_broken_sentence_keeps_its_place(tmp_path):
+    text = "Ada B-person\n\nsaw\n\nRome B-place\n"
+    first, broken, last = inputs_in(tmp_path / "a.conll", text)
+    assert (first, last) == ("Ada", "Rome")
+    assert broken == "line 3 has 1 columns, most have 2"
+
+
+def test_what_is_no_text_is_no_file_of_tags(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"\0\1\2")
+    (row,) = collect_inputs([str(tmp_path / "a.bin")], SPEC)
+    assert "not a format tltool reads texts from" in row.reason
+
+
+def test_a_missing_file_of_the_suffix_of_training_is_no_text(tmp_path):
+    section = DataSection(train=str(tmp_path / "train.conll"))
+    with pytest.raises(DataError, match="does not exist"):
+        collect_inputs([str(tmp_path / "test.conll")], SPEC, section)

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tltool.support.errors import DataError
 from tltool.tasks.metrics.tags import entity_metrics, mistakes, word_metrics
@@ -110,6 +111,24 @@ def test_decoding_finds_the_most_probable_possible_sequence():
             assert tuple(tags) == max(every, key=lambda one: value(row, one))
 
 
+@pytest.mark.parametrize("words", [0, 1, 2])
+def test_texts_of_a_word_or_of_none_are_decoded_in_a_graph(words):
+    steps, begin = transitions(("O", "B-a", "I-a"))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None, 3), tf.float32),
+            tf.TensorSpec((None,), tf.int32),
+        ]
+    )
+    def decoded(probabilities, counts):
+        return decode_in_graph(probabilities, counts, steps, begin)
+
+    rows = np.full((2, words, 3), (0.1, 0.8, 0.1), np.float32)
+    found = decoded(rows, np.array([words, 0], np.int32)).numpy()
+    np.testing.assert_array_equal(found, [[1] * words, [0] * words])
+
+
 def test_the_training_metric_is_the_f1_of_the_most_probable_tags():
     from tltool.tasks.tags.training_f1 import TagF1
 
@@ -184,6 +203,15 @@ def test_fitting_orders_the_tags_and_keeps_them():
     assert target.initial_bias() == pytest.approx(np.log(np.array([2, 2, 1, 2, 1]) / 8))
     with pytest.raises(DataError, match="No training example has an entity"):
         TagsTarget.fit([Tagged((0,), (3,), ("O",))])
+
+
+def test_entities_are_counted_by_their_types_and_plain_classes_by_themselves():
+    entities = [Tagged((0, 4), (3, 8), ("B-person", "I-person")), Tagged((0,), (3,), ("O",))]
+    assert TagsTarget.noun_of(entities) == "entity type"
+    assert TagsTarget.fit(entities).extent == "1 entity type"
+    classes = [Tagged((0, 4), (3, 8), ("NOUN", "O"))]
+    assert TagsTarget.noun_of(classes) == "tag"
+    assert TagsTarget.fit(classes).extent == "1 tag"
 
 
 def scores(text, words, tags):

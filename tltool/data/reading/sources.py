@@ -26,6 +26,7 @@ from tltool.data.reading.image_tables import (
 from tltool.data.reading.in_memory import (
     by_column,
     examples_from_python,
+    input_columns,
     label_columns,
     named_columns,
 )
@@ -49,6 +50,7 @@ from tltool.support.items import items_of
 from tltool.support.words import listed
 from tltool.tasks.table import Modality, TaskSpec
 from tltool.tasks.target import LabelColumns, Target
+from tltool.tasks.values import BadValueError
 
 if TYPE_CHECKING:
     from tltool.recipe.recipe import DataSection
@@ -439,11 +441,7 @@ def _read_folder(
 
 
 def read_rows(
-    path: Path,
-    columns: Columns,
-    section: DataSection,
-    modality: Modality,
-    kind: type[Target] | None = None,
+    path: Path, columns: Columns, section: DataSection, modality: Modality, kind: type[Target]
 ) -> Sequence[Row | Broken]:
     """The rows of a table, with the paths of images as seen from here.
 
@@ -452,19 +450,49 @@ def read_rows(
         columns: The columns to read.
         section: Delimiter, quoting and encoding, and where images are.
         modality: What inputs are.
-        kind: Of targets, which may have files of its own; None reads inputs alone.
+        kind: Of targets, which may have files of its own.
 
     Raises:
         DataError: As `read_table`.
     """
-    if kind is not None:
-        if kind.own_files and (found := _own_rows(path, columns, section, kind)) is not None:
-            return found
-        columns = _known_columns(path, columns, section, kind)
-        if kind.file_labels:
-            columns = replace(columns, label_file=partial(file_in, folder=path.parent))
+    if kind.own_files and (found := _own_rows(path, columns, section, kind)) is not None:
+        return found
+    columns = _known_columns(path, columns, section, kind)
+    if kind.file_labels:
+        columns = replace(columns, label_file=partial(file_in, folder=path.parent))
     columns = wanted(columns, path, section, modality)
     return read_table(path, columns, **text_options(section))
+
+
+def read_inputs(path: Path, section: DataSection, spec: TaskSpec) -> Sequence[Row | Broken]:
+    """The inputs of a table, or of a file as `read_rows` reads it; labels mean nothing.
+
+    Args:
+        path: The file.
+        section: How it is read.
+        spec: The task.
+
+    Raises:
+        DataError: As `read_table`.
+    """
+    first, *more = input_columns(section, spec.modality)
+    columns, kind = Columns(first, more=tuple(more)), spec.target
+    rows = _own_rows(path, columns, section, kind) if kind.own_files else None
+    if rows is None:
+        columns = _known_columns(path, columns, section, kind)
+        columns = wanted(columns, path, section, spec.modality)
+        rows = read_table(path, columns, **text_options(section))
+    return KeptRows.of(_alone(row, kind) for row in rows) if kind.own_files else rows
+
+
+def _alone(row: Row | Broken, kind: type[Target]) -> Row | Broken:
+    """The row as `Target.alone` makes it of its one cell."""
+    if isinstance(row, Broken):
+        return row
+    try:
+        return Row(kind.alone(row.input), None, row.origin)
+    except BadValueError as error:
+        return Broken(row.origin, str(error))
 
 
 def _own_rows(
@@ -474,8 +502,10 @@ def _own_rows(
     if table_suffix(path) and not is_text_table(path):
         return None
     given = _given(section)
-    named = [name if name in given else None for name in columns.names[:2]]
-    rows = kind.file_rows(path, decode(path, section.encoding), named)
+    label = columns.labels[0] if columns.labels else None
+    named = [name if name in given else None for name in (columns.input, label)]
+    text = decode(path, section.encoding)
+    rows = kind.file_rows(path, text, named, labelled=bool(columns.labels))
     if rows is None:
         return None
     _refuse_columns(columns, path)
@@ -502,8 +532,11 @@ def _known_columns(
     for inputs, labels in kind.known_columns:
         found = [label for label in labels if label in names]
         if inputs in names and found:
-            return replace(columns, input=inputs, labels=(found[0],))
-    return columns
+            return replace(columns, input=inputs, labels=tuple(found[:1]) if columns.labels else ())
+    there = [inputs for inputs, _ in kind.known_columns if inputs in names]
+    if columns.labels or columns.input in names or not there:
+        return columns
+    return replace(columns, input=there[0])
 
 
 def wanted(columns: Columns, path: Path, section: DataSection, modality: Modality) -> Columns:

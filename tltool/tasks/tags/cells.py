@@ -15,6 +15,9 @@ from tltool.tasks.values import BadValueError, as_text, is_missing, label_text
 _START, _END = ("start", "start_offset"), ("end", "end_offset")
 _TYPE = ("label", "labels", "type", "entity", "entity_type")
 
+# Between the words of a text.
+_SPACE = " "
+
 
 class TaggedCell(NamedTuple):
     """The words of a row and their tags as they are written."""
@@ -55,6 +58,16 @@ def cell_of(value: Any, label: Any) -> tuple[Any, TaggedCell | SpanCell]:
     return text, SpanCell(text, tuple(span_of(one) for one in label))
 
 
+def text_of(value: Any) -> Any:
+    """The text that a row's words make, as in `cell_of`; another cell as it is.
+
+    Raises:
+        BadValueError: One of the words is none.
+    """
+    value = _plain(value)
+    return _SPACE.join(_checked(value)) if isinstance(value, list) else value
+
+
 def _plain(value: Any) -> Any:
     """Arrays and tuples as lists."""
     if hasattr(value, "tolist") and getattr(value, "ndim", None):
@@ -67,6 +80,11 @@ def _of_words(words: Sequence[Any], tags: Any) -> tuple[str, TaggedCell]:
         raise BadValueError("the tags are no list, as the words are")
     if len(words) != len(tags):
         raise BadValueError(f"there are {count(len(words), 'word')} and {count(len(tags), 'tag')}")
+    texts = _checked(words)
+    return _SPACE.join(texts), TaggedCell(tuple(texts), tuple(map(label_text, tags)))
+
+
+def _checked(words: Sequence[Any]) -> list[str]:
     texts = []
     for number, word in enumerate(words, start=1):
         try:
@@ -76,7 +94,7 @@ def _of_words(words: Sequence[Any], tags: Any) -> tuple[str, TaggedCell]:
         if not text.strip():
             raise BadValueError(f"word {number} is empty")
         texts.append(text)
-    return " ".join(texts), TaggedCell(tuple(texts), tuple(map(label_text, tags)))
+    return texts
 
 
 def span_of(span: Any) -> tuple[int, int, str]:

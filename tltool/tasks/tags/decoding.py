@@ -94,8 +94,8 @@ def decode_in_graph(probabilities: Any, counts: Any, steps: Array, begin: Array)
         # Beyond the end of a row its total stays, each tag coming from itself.
         return tf.where(inside[:, None], new, total), tf.where(inside[:, None], back, keep)
 
-    # One word that is always there, so that rows without words need no case of their own.
-    scores = tf.pad(scores, [[0, 0], [0, tf.cast(tf.equal(width, 0), tf.int32)], [0, 0]])
+    # Two words that are always there: no graph can stack what a scan of no words gives.
+    scores = tf.pad(scores, [[0, 0], [0, tf.maximum(0, 2 - width)], [0, 0]])
     inside = tf.sequence_mask(counts, tf.shape(scores)[1])
     start = scores[:, 0] + first
     places = tf.transpose(scores[:, 1:], [1, 0, 2]), tf.transpose(inside[:, 1:])

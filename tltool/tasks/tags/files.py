@@ -34,7 +34,9 @@ class _Line(NamedTuple):
     fields: list[str]
 
 
-def rows_of(path: Path, text: str, columns: Sequence[str | None]) -> list[Found] | None:
+def rows_of(
+    path: Path, text: str, columns: Sequence[str | None], *, labelled: bool = True
+) -> list[Found] | None:
     """The rows of a file of tagged texts; None where it is a table.
 
     Args:
@@ -43,6 +45,8 @@ def rows_of(path: Path, text: str, columns: Sequence[str | None]) -> list[Found]
         columns: Of a CoNLL file the columns of words and tags as numbers from 1, or
             as a line `# global.columns = FORM NER` names them; None takes the
             first and the last. An array of JSON is a table where they are named.
+        labelled: Whether tags or spans are needed. Where they are not, words may stand
+            alone, and JSON none of whose items is known is a table.
 
     Returns:
         As `Target.file_rows`: words or a text, tags or spans, and `file:line`.
@@ -52,14 +56,18 @@ def rows_of(path: Path, text: str, columns: Sequence[str | None]) -> list[Found]
     """
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return None if any(columns) and text.lstrip().startswith("[") else _json_rows(path, text)
+        if any(columns) and text.lstrip().startswith("["):
+            return None
+        rows = _json_rows(path, text, labelled)
+        known = labelled or any(not isinstance(label, BadValueError) for _, label, _ in rows)
+        return rows if known else None
     if suffix in _JSON_LINES:
         return _spacy_lines(path, text)
     if suffix == ".csv" or (suffix in _MAYBE_TABLES and not _has_sentences(text)):
         return None
     if not text.strip():
         raise DataError(f"{path} is empty.", hint="a word and its tag are needed on each line")
-    return list(_conll_rows(path, text, columns))
+    return list(_conll_rows(path, text, columns, 2 if labelled else 1))
 
 
 def _has_sentences(text: str) -> bool:
@@ -70,7 +78,9 @@ def _has_sentences(text: str) -> bool:
 # ---- CoNLL ---------------------------------------------------------------------------------------
 
 
-def _conll_rows(path: Path, text: str, columns: Sequence[str | None]) -> Iterator[Found]:
+def _conll_rows(
+    path: Path, text: str, columns: Sequence[str | None], least: int
+) -> Iterator[Found]:
     lines = text.replace("\r\n", "\n").split("\n")
     tabs = sum("\t" in line for line in lines) * 2 > sum(bool(line.strip()) for line in lines)
     split = [_Line(n, _fields(line, tabs)) for n, line in enumerate(lines, start=1)]
@@ -78,7 +88,7 @@ def _conll_rows(path: Path, text: str, columns: Sequence[str | None]) -> Iterato
         len(line.fields) for line in split if line.fields and not line.fields[0].startswith("#")
     )
     width = widths.most_common(1)[0][0] if widths else 0
-    if width < 2:
+    if width < least:
         raise DataError(
             f"{path}: most lines have {width} column, and a word and its tag are needed.",
             hint="columns are separated by tabs or spaces, sentences by an empty line",
@@ -161,7 +171,7 @@ def _spacy_lines(path: Path, text: str) -> list[Found] | None:
     return rows
 
 
-def _json_rows(path: Path, text: str) -> list[Found]:
+def _json_rows(path: Path, text: str, labelled: bool) -> list[Found]:
     try:
         values = json.loads(text, object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:
@@ -179,14 +189,16 @@ def _json_rows(path: Path, text: str) -> list[Found]:
     for number, value in enumerate(values, start=1):
         origin = f"{path}: item {number}"
         try:
-            rows.append((*_json_row(value), origin))
+            rows.append((*_json_row(value, labelled), origin))
         except BadValueError as error:
             rows.append((None, error, origin))
     return rows
 
 
-def _json_row(value: Any) -> tuple[Any, Any]:
+def _json_row(value: Any, labelled: bool = True) -> tuple[Any, Any]:
     """Words and tags, or a text and spans, of one item of a file of JSON.
+
+    Where they need not be labelled, what stands beside words or a text may be None.
 
     Raises:
         BadValueError: It is none of the forms that are known.
@@ -195,21 +207,30 @@ def _json_row(value: Any) -> tuple[Any, Any]:
         return value[0], value[1]
     if not isinstance(value, dict):
         raise BadValueError("not an annotated text")
-    if "annotations" in value and isinstance(value.get("data"), dict):
-        return _label_studio(value)
+    if ("annotations" in value or not labelled) and isinstance(value.get("data"), dict):
+        text = _label_studio_text(value["data"])
+        return text, _label_studio_spans(value) if labelled else None
+    inputs_alone = []
     for inputs, labels in ((_WORDS, _TAGS), (_TEXTS, _SPANS)):
         given = next((name for name in inputs if name in value), None)
         named = next((name for name in labels if name in value and name != given), None)
         if given and named:
             return value[given], value[named]
+        inputs_alone += [value[given]] if given else []
+    if inputs_alone and not labelled:
+        return inputs_alone[-1], None
     raise BadValueError(f"no words and tags, nor a text and spans, in {', '.join(value)}")
 
 
-def _label_studio(task: dict[str, Any]) -> tuple[str, list[Any]]:
-    """The text and the spans of a task of Label Studio."""
-    results = results_of(task)
-    texts = [text for text in task["data"].values() if isinstance(text, str)]
-    text = task["data"].get("text", texts[0] if len(texts) == 1 else None)
+def _label_studio_text(data: dict[str, Any]) -> str:
+    """The text of a task of Label Studio."""
+    texts = [text for text in data.values() if isinstance(text, str)]
+    text = data.get("text", texts[0] if len(texts) == 1 else None)
     if not isinstance(text, str):
-        raise BadValueError(f"the task has several texts: {', '.join(task['data'])}")
-    return text, [one["value"] for _, one in results if one.get("type") == "labels"]
+        raise BadValueError(f"the task has several texts: {', '.join(data)}")
+    return text
+
+
+def _label_studio_spans(task: dict[str, Any]) -> list[Any]:
+    """The spans of a task of Label Studio."""
+    return [one["value"] for _, one in results_of(task) if one.get("type") == "labels"]

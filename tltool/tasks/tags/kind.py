@@ -12,7 +12,7 @@ from tltool.support.words import count, excerpt, listed, short
 from tltool.tasks.labelled import FEW_ROWS, LabelledTarget, checked_labels
 from tltool.tasks.reports import Bars, Score, Table
 from tltool.tasks.stratify import over_label_sets
-from tltool.tasks.tags.cells import TaggedCell, cell_of, tagged_of
+from tltool.tasks.tags.cells import TaggedCell, cell_of, tagged_of, text_of
 from tltool.tasks.tags.schemes import (
     OUTSIDE,
     are_likely,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Tags whose probabilities are this close count as tied.
 TIE = 2e-4
 _SHOWN = 30
+_ENTITY_TYPE = "entity type"
 _NAMED = 5
 _NO_VECTOR = "has a tag for each word, and no linear model on one vector for each row"
 
@@ -94,11 +95,18 @@ class TagsTarget(LabelledTarget):
         return cell_of(value, label)
 
     @classmethod
-    def file_rows(cls, path: Any, text: str, columns: Sequence[str | None]) -> Any:
+    def alone(cls, value: Any) -> Any:
+        """A text, or words joined to one as in training."""
+        return text_of(value)
+
+    @classmethod
+    def file_rows(
+        cls, path: Any, text: str, columns: Sequence[str | None], *, labelled: bool = True
+    ) -> Any:
         """CoNLL files, and files of JSON; see `tltool.tasks.tags.files`."""
         from tltool.tasks.tags.files import rows_of
 
-        return rows_of(path, text, columns)
+        return rows_of(path, text, columns, labelled=labelled)
 
     @classmethod
     def likely_in(cls, labels: Sequence[Any]) -> bool:
@@ -128,6 +136,12 @@ class TagsTarget(LabelledTarget):
         """The types of a row's entities, or its classes."""
         found = {prefix_of(tag) for tag in target.tags}
         return tuple(sorted({kind for prefix, kind in found if prefix or kind != OUTSIDE}))
+
+    @classmethod
+    def noun_of(cls, targets: Iterable[Any]) -> str:
+        """Of entities their type."""
+        prefixed = any(prefix_of(tag)[0] for target in targets for tag in target.tags)
+        return _ENTITY_TYPE if prefixed else cls.noun
 
     @classmethod
     def fit(cls, targets: Sequence[Any], names: Sequence[str] = ()) -> Self:
@@ -212,6 +226,13 @@ class TagsTarget(LabelledTarget):
         """Of entities; of plain classes all of them."""
         kinds = [prefix_of(label)[1] for label in self.labels if label.startswith("B-")]
         return tuple(kinds) if self.entities else self.labels
+
+    @property
+    def extent(self) -> str:
+        """How many types of entities, or how many plain classes."""
+        if self.entities:
+            return count(len(self.types), _ENTITY_TYPE)
+        return count(len({*self.labels} - {OUTSIDE}), self.noun)
 
     @property
     def num_outputs(self) -> int:
