@@ -45,6 +45,8 @@ class Course:
             # What is not pretrained is drawn anew by another process.
             if group.name == HEAD or weight.kind == "adapter"
         }
+        # A dropout draws from a generator of its own in every phase.
+        self._changed |= {v.path for v in self._variables if v.name == "seed_generator_state"}
         self._model: keras.Model | None = None
         self._features: list[str] | None = None
         self._steps = 0
