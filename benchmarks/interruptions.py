@@ -144,7 +144,7 @@ def result(run: Path) -> dict[str, object]:
     """What a run gave, without what is another time each time."""
     import keras
 
-    rows = list(csv.DictReader((run / "history.csv").open()))
+    rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     model = keras.models.load_model(run / "model.keras", compile=False)
     return {
         "weights": [value.tobytes() for value in model.get_weights()],

@@ -86,7 +86,10 @@ def measure(workers: int, cores: list[int], rows: int, epochs: int) -> float:
         if any(codes):
             raise SystemExit(f"{workers} workers have failed.")
         (history,) = Path(folder).glob("*/1/history.csv")
-        rates = [float(row["examples_per_second"]) for row in csv.DictReader(history.open())]
+        rates = [
+            float(row["examples_per_second"])
+            for row in csv.DictReader(history.read_text().splitlines())
+        ]
     return median(rates[1:])
 
 

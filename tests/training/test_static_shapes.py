@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from cached_fit import fit_on_devices
+from tensorflow.python.framework import config
 
 from tltool.data.batches.buckets import bucket_sizes
 from tltool.data.batches.pipeline import make_batches
@@ -110,7 +111,18 @@ def test_losses_metrics_and_updates_are_those_of_the_rows_themselves(kind):
     assert_equal_runs(found, expected)
 
 
+@pytest.fixture
+def indeterminate():
+    """Keras compiles nothing with XLA in a process whose operations were made deterministic."""
+    was = config.is_op_determinism_enabled()
+    config.disable_op_determinism()
+    yield
+    if was:
+        config.enable_op_determinism()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("indeterminate")
 @pytest.mark.parametrize("kind", ["sets", "tags", "masks", "pairs"])
 def test_losses_and_metrics_can_be_compiled(kind):
     """As a TPU does: with XLA, which refuses shapes that depend on values."""
