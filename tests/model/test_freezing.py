@@ -196,3 +196,9 @@ def test_a_contrastive_phase_trains_the_backbone_alone():
     assert contrastive.num_trainable > 0
     assert not contrastive.trainable & probe.trainable
     assert (probe.phase.train, probe.phase.solver) == ("head", "exact")
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 60), (4, 15), (7, 9), (154, 1)])
+def test_a_contrastive_phase_of_few_rows_has_more_epochs(steps, epochs):
+    contrastive, _ = plan_phases("contrastive", GROUPS, "text", steps)
+    assert contrastive.phase.epochs == epochs

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
+from presets import write_text_preset
 from tiny import write_images
 
 from tltool.recipe.recipe import Recipe
-from tltool.training.preparation import _data_notes, load_data
+from tltool.training.inputs import example_data
+from tltool.training.preparation import _data_notes, load_data, prepare
 
 
 @pytest.mark.parametrize(("broken", "told"), [(1, "1 broken input"), (2, "2 broken inputs")])
@@ -30,3 +33,19 @@ def test_what_is_left_out_while_data_is_read_stands_in_the_summary(tmp_path, cap
     (told,) = [line for line in summary["warnings"] if "hidden names" in line]
     assert f"{folder / '.green'} (12 files)" in told
     assert caplog.text.count(told) == 1
+
+
+def test_tagged_texts_can_all_be_trained_on(tmp_path):
+    """None is left to validate."""
+    row = {"tokens": ["good", "bad"], "tags": ["B-x", "O"]}
+    (tmp_path / "tags.jsonl").write_text("\n".join([json.dumps(row)] * 20))
+    recipe = Recipe.of(
+        task="token-classification",
+        data={"train": str(tmp_path / "tags.jsonl"), "validation_fraction": 0, "test_fraction": 0},
+        backbone={"name": str(write_text_preset(tmp_path / "bert"))},
+        schedule="feature_extraction",
+    )
+    prepared = prepare(recipe)
+    counts = {split: example_data(recipe, prepared, split).num_examples
+              for split in ("train", "validation")}  # fmt: skip
+    assert counts == {"train": 20, "validation": 0}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import ceil
 from typing import Literal
 
 from tltool.recipe.schema import From, Last, PhaseSection, ScheduleName, ShareOfWeights
@@ -17,7 +18,8 @@ from tltool.support.errors import PlanError, did_you_mean
 from tltool.tasks.table import Modality
 
 HEAD = "head"
-CONTRASTIVE_EPOCHS = 10
+# Steps that a contrastive phase of the known strategies takes at least: with few rows more epochs.
+CONTRASTIVE_STEPS = 60
 
 WeightKind = Literal["weight", "batch_norm", "adapter", "statistic"]
 
@@ -80,7 +82,10 @@ class PhasePlan:
 
 
 def plan_phases(
-    schedule: ScheduleName | Sequence[PhaseSection], groups: Sequence[Group], modality: Modality
+    schedule: ScheduleName | Sequence[PhaseSection],
+    groups: Sequence[Group],
+    modality: Modality,
+    steps_per_epoch: int = 1,
 ) -> tuple[PhasePlan, ...]:
     """Plans every phase of a schedule.
 
@@ -88,6 +93,7 @@ def plan_phases(
         schedule: Phases, or the name of a known strategy (see `expand_schedule`).
         groups: All layer groups from input to output; the last is the head.
         modality: Sets the learning rates of the known strategies.
+        steps_per_epoch: Sets the epochs of the known strategies that hang on it.
 
     Raises:
         PlanError: A phase names an unknown group, asks for more groups than
@@ -96,7 +102,7 @@ def plan_phases(
     if not groups or groups[-1].name != HEAD:
         raise PlanError("The last layer group must be the head.")
     phases = (
-        expand_schedule(schedule, len(groups) - 1, modality)
+        expand_schedule(schedule, len(groups) - 1, modality, steps_per_epoch)
         if isinstance(schedule, str)
         else schedule
     )
@@ -104,7 +110,7 @@ def plan_phases(
 
 
 def expand_schedule(
-    name: ScheduleName, num_backbone_groups: int, modality: Modality
+    name: ScheduleName, num_backbone_groups: int, modality: Modality, steps_per_epoch: int = 1
 ) -> tuple[PhaseSection, ...]:
     """The phases that a known strategy stands for.
 
@@ -122,6 +128,13 @@ def expand_schedule(
 
     The learning rates are usual starting points for AdamW: 5e-5 for a
     transformer (Devlin et al. 2018, appendix A.3), 1e-4 for a CNN.
+
+    Args:
+        name: Of the strategy.
+        num_backbone_groups: Layer groups below the head.
+        modality: What the backbone reads.
+        steps_per_epoch: Batches of the training rows; a contrastive phase has as many epochs
+            as make `CONTRASTIVE_STEPS` of them.
     """
     full_rate = 5e-5 if modality == "text" else 1e-4
     everything = PhaseSection(
@@ -139,7 +152,7 @@ def expand_schedule(
             drawing = PhaseSection(
                 train="all",
                 objective="contrastive",
-                epochs=CONTRASTIVE_EPOCHS,
+                epochs=ceil(CONTRASTIVE_STEPS / steps_per_epoch),
                 learning_rate=full_rate,
                 warmup_fraction=0.1,
                 curve="linear",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +27,34 @@ from tltool.support.progress import Progress
 from tltool.tasks.table import Modality
 from tltool.tasks.target import Target
 from tltool.training.inputs import example_data
-from tltool.training.preparation import Prepared, with_head
+from tltool.training.preparation import Prepared, steps_per_epoch, with_head
 from tltool.training.trainer import train
 
 SCHEDULE = "few_examples"
 FOLDS = 3
+# Fine-tuning has so many epochs, of many rows fewer: as many as make so many steps.
+FINE_TUNING_EPOCHS = 20
+FINE_TUNING_STEPS = 600
 
 Phases = tuple[PhaseSection, ...]
 Array = np.ndarray[Any, Any]
 
 
-def candidates(modality: Modality) -> dict[str, Phases]:
-    """The schedules to choose from by name, the cheapest first."""
+def candidates(modality: Modality, steps_per_epoch: int) -> dict[str, Phases]:
+    """The schedules to choose from by name, the cheapest first.
+
+    Args:
+        modality: What the backbone reads.
+        steps_per_epoch: Batches of the training rows.
+    """
     (everything,) = (
         phase for phase in expand_schedule("fine_tune", 1, modality) if phase.train == "all"
     )
+    epochs = min(FINE_TUNING_EPOCHS, ceil(FINE_TUNING_STEPS / steps_per_epoch))
     return {
         "frozen features": (PhaseSection(train="head", solver="exact"),),
-        "fine-tuning": (everything.model_copy(update={"epochs": 20}),),
-        "contrastive": expand_schedule("contrastive", 1, modality),
+        "fine-tuning": (everything.model_copy(update={"epochs": epochs}),),
+        "contrastive": expand_schedule("contrastive", 1, modality, steps_per_epoch),
     }
 
 
@@ -90,7 +100,8 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
     parts = _folds(task.target, examples, truth, recipe.training.seed)
     pretrained = [(v, v.trainable, v.numpy()) for v in prepared.backbone.model.variables]
     scores: dict[str, tuple[float, ...]] = {}
-    for name, phases in candidates(recipe.spec.modality).items():
+    ways = candidates(recipe.spec.modality, steps_per_epoch(recipe, prepared.examples))
+    for name, phases in ways.items():
         own = recipe.model_copy(update={"schedule": phases})
         found = []
         for rows, held_out in parts:
@@ -104,9 +115,8 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
     sign = 1 if task.target.headline().higher_is_better else -1
     chosen = max(scores, key=lambda name: sign * float(np.mean(scores[name])))
     progress.note(f"chosen: {chosen}")
-    phases = candidates(recipe.spec.modality)[chosen]
     return Choice(chosen, task.spec.metric, scores,
-                  recipe.model_copy(update={"schedule": phases}))  # fmt: skip
+                  recipe.model_copy(update={"schedule": ways[chosen]}))  # fmt: skip
 
 
 def _folds(

@@ -34,7 +34,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
     targets: Any
     targets, encode = target.packed(truth)
     weights: Any = target.weights(examples.targets, setting)
-    if isinstance(contract, TextPreprocessing) and contract.by_words:
+    if isinstance(contract, TextPreprocessing) and contract.by_words and len(examples):
         targets, weights = at_first_tokens(examples, contract, targets, weights)
     return ExampleData(
         examples,

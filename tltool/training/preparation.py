@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples
@@ -141,7 +142,7 @@ def assemble(
         if task.target.sized:
             width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
             task = replace(task, target=task.target.with_width(width))
-        transfer, plans = _join(recipe, backbone, task, seed=seed)
+        transfer, plans = _join(recipe, backbone, task, examples, seed=seed)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
@@ -177,12 +178,19 @@ def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
     from tltool.model.joining import precision_scope
 
     with prepared.strategy.scope(), precision_scope(recipe.training.precision):
-        transfer, plans = _join(recipe, prepared.backbone, prepared.task, seed=True)
+        transfer, plans = _join(
+            recipe, prepared.backbone, prepared.task, prepared.examples, seed=True
+        )
     return replace(prepared, transfer=transfer, plans=plans)
 
 
+def steps_per_epoch(recipe: Recipe, examples: Examples) -> int:
+    """Batches of `batch_size` training rows in an epoch, at least 1."""
+    return max(1, ceil(len(examples.split("train")) / recipe.training.batch_size))
+
+
 def _join(
-    recipe: Recipe, backbone: Backbone, task: Task, *, seed: bool
+    recipe: Recipe, backbone: Backbone, task: Task, examples: Examples, *, seed: bool
 ) -> tuple[TransferModel, tuple[PhasePlan, ...]]:
     """Puts the head on the backbone and plans the phases; call it in the strategy's scope.
 
@@ -198,7 +206,12 @@ def _join(
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)
     transfer = join(backbone, recipe.head, task)
-    plans = plan_phases(recipe.schedule, transfer.groups, recipe.spec.backbone_modality)
+    plans = plan_phases(
+        recipe.schedule,
+        transfer.groups,
+        recipe.spec.backbone_modality,
+        steps_per_epoch(recipe, examples),
+    )
     check_solvable(plans, transfer)
     return transfer, plans
 
