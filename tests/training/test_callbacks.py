@@ -15,7 +15,16 @@ from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.training import callbacks
-from tltool.training.callbacks import EpochEnd, NanStop, StageClock, StepProgress, StopAsked
+from tltool.training.callbacks import (
+    EpochEnd,
+    Keeping,
+    NanStop,
+    StageClock,
+    StepProgress,
+    StopAsked,
+    Telling,
+)
+from tltool.training.checkpoint import Position
 
 GROUPS = (Group("head", (Weight("kernel", 1),)),)
 PLAN = plan_phases(
@@ -221,3 +230,76 @@ def test_speed_is_told_to_a_tenth(ticking):
     made._started -= 8  # nine seconds in all
     made.on_epoch_end(0, {"loss": 1.0})
     assert history[0]["examples_per_second"] == 3.7
+
+
+class Kept:
+    """Stands for checkpoints, and for what is kept in them."""
+
+    def __init__(self):
+        self.asked, self.last, self.states = 0, [], []
+
+    def metrics(self, *, together):
+        self.asked += 1
+        return {"together": together}
+
+    def state(self, position, epoch, metrics=None):
+        self.states.append((position, metrics))
+        return position
+
+    def keep(self, take, *, surely=False):
+        take()
+
+    def keep_last(self, take):
+        self.last.append(take())
+
+    def finish(self):
+        self.states.append("finished")
+
+
+def keeping(kept, checkpoints, **how):
+    model = SimpleNamespace(stop_training=False, get_metrics_result=lambda: {"loss": 0.5})
+    made = Keeping(PLAN, Position(2), 5, 2, checkpoints, kept, epoch_end([])[0], **how)
+    made.set_model(model)
+    made.on_epoch_begin(0)
+    return made
+
+
+def test_workers_that_keep_none_give_their_part_at_the_same_steps():
+    chief, other = Kept(), Kept()
+    for kept, checkpoints in ((chief, chief), (other, None)):
+        made = keeping(kept, checkpoints, together=True)
+        for batch in range(5):
+            made.on_train_batch_end(batch)
+        made.on_epoch_end(0)
+    assert chief.asked == other.asked == 2
+    assert chief.states == [
+        (Position(2, 0, 2), {"together": True}),
+        (Position(2, 0, 4), {"together": True}),
+        (Position(2, 1), None),
+    ]
+    assert other.states == []
+
+
+def test_the_last_checkpoint_of_workers_waits_for_their_agreement():
+    kept = Kept()
+    made = keeping(kept, kept, together=True)
+    with stopping.stoppable(), stopping.in_agreement():
+        stopping.ask(15)
+        made.on_train_batch_end(0)
+        assert kept.last == []
+        stopping.agree()
+        made.on_train_batch_end(1)
+        made.on_test_batch_end(0)
+    assert kept.last == [Position(2, 0, 2), Position(2, 0, 2)]
+
+
+def test_an_epoch_is_told_once_its_checkpoint_is_written():
+    kept, rows = Kept(), []
+    made = Telling(kept.states.append, rows, kept)
+    rows.append({"epoch": 1})
+    made.on_epoch_end(0)
+    assert kept.states == ["finished", {"epoch": 1}]
+    with stopping.stoppable():
+        stopping.ask(15)
+        made.on_epoch_end(1)
+    assert len(kept.states) == 2

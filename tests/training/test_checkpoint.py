@@ -16,6 +16,7 @@ from tltool.training.checkpoint import (
     Checkpoints,
     Position,
     State,
+    is_between,
     position_in,
     read_state,
     write_state,
@@ -163,10 +164,10 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
 
 
 def test_steps_between_which_one_is_due():
-    every = Checkpoints(None, EverySteps(steps=5))
-    assert [done for done in range(1, 16) if every.due(done - 1, done)] == [5, 10, 15]
-    assert [done for done in range(4, 30, 4) if every.due(done - 4, done)] == [8, 12, 16, 20, 28]
-    assert not Checkpoints(None).due(0, 100)
+    assert [done for done in range(1, 16) if is_between(5, done - 1, done)] == [5, 10, 15]
+    by_four = [done for done in range(4, 30, 4) if is_between(5, done - 4, done)]
+    assert by_four == [8, 12, 16, 20, 28]
+    assert not is_between(None, 0, 100)
 
 
 def test_size_and_time_are_told(tmp_path):

@@ -101,7 +101,7 @@ def fit(folder, phases=PHASES, *, begin=None, checkpoints=None, lora=False, stra
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     strategy = strategy or tf.distribute.get_strategy()
-    training = TrainingSection(batch_size=BATCH, **how)
+    training = TrainingSection(batch_size=BATCH, checkpoint=EverySteps(steps=1), **how)
     with strategy.scope(), precision_scope(training.precision):
         if lora:
             backbone = add_adapters(tiny.tiny_text_backbone(), 2)

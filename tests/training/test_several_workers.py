@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -115,30 +116,57 @@ def test_a_worker_that_is_killed_ends_all_and_is_named(text_recipe):
     assert "Worker 1 of 2" in json.loads((folder / "run.json").read_text())["error"]
 
 
-def test_all_are_started_again_after_a_worker_was_killed(text_recipe):
-    launched = Launched(text_recipe, "name=again", "--max-restarts", 1)
-    launched.until("2 all")
+# So that there is much of an epoch to be stopped within.
+SMALL = "training.batch_size=2"
+
+
+@pytest.fixture(scope="module")
+def whole(text_recipe):
+    """The history of a run by one process that nothing has stopped."""
+    done = run("finetune", text_recipe, "name=whole", SMALL)
+    assert done.returncode == 0, done.stderr
+    return history(text_recipe.parent / "runs" / "whole" / "1")
+
+
+def assert_resumed(folder: Path, whole: list[dict[str, float]], phase: int) -> None:
+    """The run went on once, within an epoch, and ended as one that was never stopped."""
+    assert status(folder) == "finished"
+    (resumed,) = json.loads((folder / "run.json").read_text())["resumed"]
+    assert re.fullmatch(rf"epoch \d of phase {phase} after \d+ steps?", resumed["at"])
+    for row, other in zip(whole, history(folder), strict=True):
+        assert row == pytest.approx(other, abs=1e-5)
+
+
+def test_all_go_on_within_the_epoch_after_a_worker_was_killed(text_recipe, whole):
+    launched = Launched(
+        text_recipe, "name=again", SMALL, "training.checkpoint={steps: 2}", "--max-restarts", 1
+    )
+    folder = text_recipe.parent / "runs" / "again" / "1"
+    launched.until("1 head")
+    deadline = time.monotonic() + 600
+    while not [*folder.glob("checkpoints/state-*.safetensors")]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     os.kill(launched.workers()[1], signal.SIGKILL)
     said = launched.end()
     assert launched.process.returncode == 0, said
     assert "starting all again" in said
-    done = run("finetune", text_recipe, "name=whole")
-    assert done.returncode == 0, done.stderr
-    runs = text_recipe.parent / "runs"
-    last = tltool.load_run(runs / "again").path
-    for row, other in zip(history(runs / "whole" / "1"), history(last), strict=True):
-        assert row == pytest.approx(other, abs=1e-5)
+    assert_resumed(folder, whole, phase=1)
 
 
-def test_a_signal_to_one_worker_stops_all_after_the_same_step(text_recipe):
-    launched = Launched(text_recipe, "name=stopped", LONG)
-    launched.until("epoch 3")
+def test_after_a_signal_to_one_worker_another_number_goes_on_within_the_epoch(text_recipe, whole):
+    launched = Launched(text_recipe, "name=stopped", SMALL)
+    launched.until("2 all")
     os.kill(launched.workers()[1], signal.SIGTERM)
     said = launched.end()
-    assert launched.process.returncode != 0, said
+    assert launched.process.returncode == 143, said
     folder = text_recipe.parent / "runs" / "stopped" / "1"
     assert status(folder) == "interrupted"
     assert tltool.load_run(folder).predict(["good film"])
+    done = run("finetune", text_recipe, "name=stopped", SMALL, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "2 devices trained, and 1 go on" in done.stderr
+    assert_resumed(folder, whole, phase=2)
 
 
 def test_workers_with_different_recipes_are_told_what_differs(text_recipe):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import socket
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
 from tltool.support.errors import DeviceError, RecipeError, TrainingError
-from tltool.training import workers
+from tltool.training import worker_steps, workers
 from tltool.training.place import Place, tf_config
+from tltool.training.worker_steps import sharing_of
 from tltool.training.workers import Workers, joined
 
 
@@ -149,3 +152,30 @@ def test_a_fault_of_ones_own_is_told_to_the_others(monkeypatch):
     (text,) = kept.values()
     assert json.loads(text) == {"index": 1, "message": "No memory.", "hint": "smaller batches",
                                 "signal": None}  # fmt: skip
+
+
+def test_what_workers_sum_up_is_exact_whatever_its_type(monkeypatch):
+    monkeypatch.setattr(worker_steps, "_PART_BYTES", 24)
+    workers = OneOfTwo({"shape": [3, 7]}, index=0)
+    workers.place = Place(("a:1",), 0, "a test")
+    workers.strategy = tf.distribute.get_strategy()
+    values = np.random.default_rng(0).integers(0, 256, (3, 7)).astype("uint8")
+    found = values.copy()
+    sharing = sharing_of(workers)
+    sharing.summed("pixels", found)
+    np.testing.assert_array_equal(found, values)
+    workers.brought = {"shape": [3, 8]}
+    with pytest.raises(RecipeError, match="differ in pixels"):
+        sharing.summed("pixels", found)
+
+
+def test_workers_divide_files_by_name_and_the_rest_by_place():
+    both = [sharing_of(OneOfTwo(None, index)) for index in range(2)]
+    files = [f"photo {number}.jpg" for number in range(40)]
+    first, second = ([files[row] for row in one.own(files)] for one in both)
+    assert sorted([*first, *second]) == sorted(files)
+    assert {files[row] for row in range(20) if files[row] in first} == {
+        files[:20][row] for row in both[0].own(files[:20])
+    }
+    assert [list(one.part(5)) for one in both] == [[0, 1], [2, 3, 4]]
+    assert sharing_of(Workers()).part(5) == range(5)

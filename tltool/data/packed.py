@@ -89,7 +89,7 @@ def spooled_badly(error: OSError) -> DataError:
 
 
 def new_array(shape: Sequence[int], dtype: Any) -> npt.NDArray[Any]:
-    """An array to be filled, in memory or, beyond `IN_MEMORY_BYTES`, in a mapped file.
+    """An array of zeros to be filled, in memory or, beyond `IN_MEMORY_BYTES`, in a mapped file.
 
     Raises:
         DataError: The cache folder cannot be written, or its disk is full.
@@ -98,7 +98,7 @@ def new_array(shape: Sequence[int], dtype: Any) -> npt.NDArray[Any]:
 
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size <= IN_MEMORY_BYTES:
-        return np.empty(shape, dtype)
+        return np.zeros(shape, dtype)
     try:
         with unnamed_file() as file:
             # Where a page finds no room when it is written, the process is killed.

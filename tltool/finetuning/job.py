@@ -9,9 +9,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from tltool.runs.run import Run
     from tltool.search.few_examples import Choice
     from tltool.search.head_tuning import HeadSearchResult
+    from tltool.training.best_weights import HistoryRow
     from tltool.training.checkpoint import Checkpoints, State
     from tltool.training.trainer import TrainingResult
 
@@ -49,6 +51,25 @@ _RUN_FOLDER = "the run's folder"
 _CHECKPOINT = "where it goes on"
 # For metrics, predictions, plots and what else is small.
 _ROOM_FOR_THE_REST = 10_000_000
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the stages after the data have in common; see `finetune`."""
+
+    recipe: Recipe
+    prepared: Prepared
+    progress: Progress
+    clock: Stopwatch
+    workers: Workers
+    started: float
+    keep_failed: bool
+    spread: Spread | None
+    after_epoch: Callable[[Path, HistoryRow], None] | None
+
+    def with_recipe(self, recipe: Recipe) -> _Job:
+        """The same with another head or schedule."""
+        return replace(self, recipe=recipe, prepared=with_head(recipe, self.prepared))
 
 
 def finetune(
@@ -62,6 +83,7 @@ def finetune(
     spread: Spread | None = None,
     resume: bool = False,
     resume_anyway: bool = False,
+    after_epoch: Callable[[Path, HistoryRow], None] | None = None,
 ) -> Run:
     """Fine-tunes a pretrained model as a recipe says.
 
@@ -80,6 +102,8 @@ def finetune(
         resume: Go on with the newest run of the recipe's name that has not come to
             its end; where there is none, begin one.
         resume_anyway: Do so with another recipe, data or machine too.
+        after_epoch: Is given the run's folder and the epoch's row of the history, once the
+            epoch's checkpoint is written; by every worker, and all wait for it.
 
     Returns:
         The run: trained, evaluated, exported and checked, its files written. Of several workers
@@ -106,8 +130,9 @@ def finetune(
                 place = Path(recipe.output_dir) / recipe.name
                 told.note(f"nothing to resume in {place}: a new run begins")
         return _finetune(
-            recipe, data, told, keep_failed, audit, clock, spread, workers, folder, resume_anyway
-        )
+            recipe, data, told, keep_failed, audit, clock, spread, workers, folder, resume_anyway,
+            after_epoch,
+        )  # fmt: skip
 
 
 def resume(
@@ -170,6 +195,7 @@ def _finetune(
     workers: Workers,
     folder: RunFolder | None,
     anyway: bool,
+    after_epoch: Callable[[Path, HistoryRow], None] | None = None,
 ) -> Run:
     started = time.perf_counter()
     if folder is not None:
@@ -178,31 +204,31 @@ def _finetune(
         folder.check_stopped()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
     workers.compare("the data", examples_digest(prepared.examples))
+    job = _Job(
+        recipe, prepared, progress, clock, workers, started, keep_failed, spread, after_epoch
+    )
     if not workers.is_chief:
-        return _help(recipe, prepared, progress, clock, workers)
+        return _help(replace(job, spread=None))
     if audit:
         with clock.measure("audit"):
             _audit(recipe, prepared, progress)
     facts = origin(recipe, prepared)
     if folder is not None:
-        return _go_on(
-            recipe, prepared, folder, facts, progress, keep_failed, clock, started, spread,
-            workers, anyway,
-        )  # fmt: skip
+        return _go_on(job, folder, facts, anyway)
     search = None
     if recipe.head.search:
         with clock.measure("head search"):
-            search = _search_head(recipe, prepared, progress, spread)
-        recipe, prepared = search.recipe, with_head(search.recipe, prepared)
+            search = _search_head(job)
+        job = job.with_recipe(search.recipe)
     choice = None
     if recipe.schedule == "few_examples":
         with clock.measure("choice of a schedule"):
-            choice = _choose_schedule(recipe, prepared, progress)
-        recipe, prepared = choice.recipe, with_head(choice.recipe, prepared)
+            choice = _choose_schedule(job)
+        job = job.with_recipe(choice.recipe)
     stopping.check()
     sweep_leftovers(recipe.output_dir)
-    _check_room(recipe, prepared, progress)
-    folder = _open_folder(recipe, prepared)
+    _check_room(job)
+    folder = _open_folder(job)
     _tell_helpers(workers, folder, None)
     with _recording(folder, workers):
         if search is not None:
@@ -211,62 +237,38 @@ def _finetune(
             choice.write(folder.few_examples)
         if recipe.training.checkpoint != "off":
             write_origin(folder, facts, prepared.strategy.num_replicas_in_sync)
-        return _train_and_conclude(
-            recipe,
-            prepared,
-            folder,
-            progress,
-            keep_failed,
-            clock,
-            started,
-            spread,
-            workers,
-            begin=None,
-        )
+        return _train_and_conclude(job, folder, begin=None)
 
 
-def _go_on(
-    recipe: Recipe,
-    prepared: Prepared,
-    folder: RunFolder,
-    facts: dict[str, Any],
-    progress: Progress,
-    keep_failed: bool,
-    clock: Stopwatch,
-    started: float,
-    spread: Spread | None,
-    workers: Workers,
-    anyway: bool,
-) -> Run:
+def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) -> Run:
     """Takes over a run that stopped, if it is the same one, and goes on from its checkpoint."""
     from tltool.training.checkpoint import Checkpoints, Position
 
+    progress = job.progress
     before = read_origin(folder)
     found = differences(before, facts)
     check(folder, found, anyway=anyway)
-    given, recipe = recipe, settled(recipe, folder)
-    if recipe != given:
-        prepared = with_head(recipe, prepared)
+    recipe = settled(job.recipe, folder)
+    if recipe != job.recipe:
+        job = job.with_recipe(recipe)
     stopping.check()
     sweep_leftovers(recipe.output_dir)
-    _check_room(recipe, prepared, progress)
+    _check_room(job)
     begin = Checkpoints(folder.origin.parent, progress=progress).newest()
     position = Position(1) if begin is None else begin.position
     progress.note(f"going on with {folder.path} at {position}")
-    devices = prepared.strategy.num_replicas_in_sync
+    devices = job.prepared.strategy.num_replicas_in_sync
     notes = [note] if (note := replicas_note(before, devices)) is not None else []
     changes = [*map(str, found), *notes]
     for line in changes:
         progress.note(f"warning: {line}")
     earlier = folder.manifest().get("resumed", [])
     folder.take_over(error=None, resumed=[*earlier, {"at": str(position), "changes": changes}])
-    _tell_helpers(workers, folder, begin)
-    with _recording(folder, workers):
-        _describe(folder, recipe, prepared)
+    _tell_helpers(job.workers, folder, begin)
+    with _recording(folder, job.workers):
+        _describe(folder, recipe, job.prepared)
         write_origin(folder, facts, devices)
-        return _train_and_conclude(
-            recipe, prepared, folder, progress, keep_failed, clock, started, spread, workers, begin
-        )
+        return _train_and_conclude(job, folder, begin)
 
 
 @contextmanager
@@ -287,45 +289,32 @@ def _recording(folder: RunFolder, workers: Workers) -> Iterator[None]:
     workers.dismiss()
 
 
-def _train_and_conclude(
-    recipe: Recipe,
-    prepared: Prepared,
-    folder: RunFolder,
-    progress: Progress,
-    keep_failed: bool,
-    clock: Stopwatch,
-    started: float,
-    spread: Spread | None,
-    workers: Workers,
-    begin: State | None,
-) -> Run:
+def _train_and_conclude(job: _Job, folder: RunFolder, begin: State | None) -> Run:
     from tltool.training.checkpoint import Checkpoints
 
-    training = recipe.training
+    training = job.recipe.training
     checkpoints = None
     if training.checkpoint != "off":
         checkpoints = Checkpoints(
             folder.origin.parent,
             training.checkpoint,
             training.grace_seconds,
-            progress,
+            job.progress,
             lambda: folder.is_own,
         )
     try:
-        run, result = _train(
-            recipe, prepared, folder, progress, clock, spread, workers, checkpoints, begin
-        )
+        run, result = _train(job, folder, checkpoints, begin)
         if not result.interrupted:
             from tltool.finetuning.conclusion import conclude
 
             conclude(
                 run,
-                prepared,
+                job.prepared,
                 result,
-                started=started,
-                progress=progress,
-                keep_failed=keep_failed,
-                clock=clock,
+                started=job.started,
+                progress=job.progress,
+                keep_failed=job.keep_failed,
+                clock=job.clock,
             )
             if checkpoints is not None:
                 checkpoints.remove()
@@ -343,13 +332,12 @@ def _tell_helpers(workers: Workers, folder: RunFolder, begin: State | None) -> N
     workers.told(_CHECKPOINT, None if begin is None else asdict(begin.position))
 
 
-def _help(
-    recipe: Recipe, prepared: Prepared, progress: Progress, clock: Stopwatch, workers: Workers
-) -> Run:
+def _help(job: _Job) -> Run:
     """What a worker does that is not the chief: it trains, and waits until all is written."""
     from tltool.runs.run import Run
     from tltool.training.checkpoint import Checkpoints
 
+    workers = job.workers
     folder = RunFolder(Path(workers.told(_RUN_FOLDER)))
     begin = None
     if (wanted := workers.told(_CHECKPOINT)) is not None:
@@ -360,9 +348,9 @@ def _help(
                 "finds another one there, or none.",
                 hint="give `output_dir` a folder that all workers share",
             )
-    _fit(recipe, prepared, None, progress, clock, None, workers, None, begin)
+    _fit(job, folder, None, begin)
     workers.dismiss()
-    return Run(folder, recipe, prepared.task, prepared.backbone.preprocessing)
+    return Run(folder, job.recipe, job.prepared.task, job.prepared.backbone.preprocessing)
 
 
 def plan(recipe: Recipe | str | Path, *, data: Any = None) -> tuple[PhasePlan, ...]:
@@ -383,21 +371,19 @@ def _audit(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
         progress.note(line)
 
 
-def _search_head(
-    recipe: Recipe, prepared: Prepared, progress: Progress, spread: Spread | None
-) -> HeadSearchResult:
+def _search_head(job: _Job) -> HeadSearchResult:
     from tltool.search.head_tuning import search_head
 
-    return search_head(recipe, prepared, progress, spread=spread)
+    return search_head(job.recipe, job.prepared, job.progress, spread=job.spread)
 
 
-def _choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> Choice:
+def _choose_schedule(job: _Job) -> Choice:
     from tltool.search.few_examples import choose_schedule
 
-    return choose_schedule(recipe, prepared, progress)
+    return choose_schedule(job.recipe, job.prepared, job.progress)
 
 
-def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
+def _check_room(job: _Job) -> None:
     """Refuses a run whose trained weights could not be kept; warns where its exports could not.
 
     Raises:
@@ -406,6 +392,7 @@ def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
     from tltool.export.formats.table import export_targets
     from tltool.training.trainer import state_bytes, weight_bytes
 
+    recipe, prepared = job.recipe, job.prepared
     model, changing = weight_bytes(prepared.transfer, prepared.plans)
     # The weights of the best epoch are there twice while they are replaced.
     sizes = [changing, changing, model, _ROOM_FOR_THE_REST]
@@ -425,15 +412,15 @@ def _check_room(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
                           (Path(tempfile.gettempdir()), model if exports else 0)):  # fmt: skip
         free = shutil.disk_usage(place).free
         if free < needed:
-            progress.note(
+            job.progress.note(
                 f"warning: {size_text(free)} are free in {place}, but the exports take up to "
                 f"{size_text(needed)}: they may fail, the trained model is kept"
             )
 
 
-def _open_folder(recipe: Recipe, prepared: Prepared) -> RunFolder:
-    folder = RunFolder.create(recipe.output_dir, recipe.name)
-    _describe(folder, recipe, prepared)
+def _open_folder(job: _Job) -> RunFolder:
+    folder = RunFolder.create(job.recipe.output_dir, job.recipe.name)
+    _describe(folder, job.recipe, job.prepared)
     folder.record("running")
     return folder
 
@@ -451,49 +438,31 @@ def _describe(folder: RunFolder, recipe: Recipe, prepared: Prepared) -> None:
 
 
 def _train(
-    recipe: Recipe,
-    prepared: Prepared,
-    folder: RunFolder,
-    progress: Progress,
-    clock: Stopwatch,
-    spread: Spread | None,
-    workers: Workers,
-    checkpoints: Checkpoints | None,
-    begin: State | None,
+    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: State | None
 ) -> tuple[Run, TrainingResult]:
     with stopping.in_steps():
-        result = _fit(
-            recipe, prepared, folder.checkpoint, progress, clock, spread, workers, checkpoints,
-            begin,
-        )  # fmt: skip
+        result = _fit(job, folder, checkpoints, begin)
         if result.interrupted:  # a system that asked for it may not wait for the model
             folder.record("interrupted")
-        with clock.measure("saving"):
-            return _save_model(recipe, prepared, folder, result, workers), result
+        with job.clock.measure("saving"):
+            return _save_model(job, folder, result), result
 
 
 def _fit(
-    recipe: Recipe,
-    prepared: Prepared,
-    checkpoint: Path | None,
-    progress: Progress,
-    clock: Stopwatch,
-    spread: Spread | None,
-    workers: Workers,
-    checkpoints: Checkpoints | None,
-    begin: State | None,
+    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: State | None
 ) -> TrainingResult:
     from tltool.training.inputs import example_data, make_feature_cache
     from tltool.training.trainer import state_bytes, train
 
-    progress.stage("Training")
+    recipe, prepared = job.recipe, job.prepared
+    job.progress.stage("Training")
     if units := prepared.task.target.training_units:
-        progress.note(units)
+        job.progress.note(units)
     if checkpoints is not None:
         checkpoints.announce(state_bytes(prepared.transfer, prepared.plans, recipe.training))
     data = example_data(recipe, prepared, "train")
     validation = example_data(recipe, prepared, "validation")
-    cache = make_feature_cache(recipe, prepared, data, progress, spread)
+    cache = make_feature_cache(recipe, prepared, data, job.progress, job.spread)
     with stopping.in_steps():
         result = train(
             prepared.transfer,
@@ -503,32 +472,28 @@ def _fit(
             data,
             validation if validation.num_examples else None,
             strategy=prepared.strategy,
-            checkpoint=checkpoint,
-            progress=progress,
+            checkpoint=folder.checkpoint if job.workers.is_chief else None,
+            progress=job.progress,
             cache=cache,
-            clock=clock,
-            workers=workers,
+            clock=job.clock,
+            workers=job.workers,
             checkpoints=checkpoints,
             begin=begin,
+            after_epoch=None if job.after_epoch is None else partial(job.after_epoch, folder.path),
         )
     if result.best is None and not result.interrupted:
         raise TrainingError("Training ended without completing an epoch.")
     return result
 
 
-def _save_model(
-    recipe: Recipe,
-    prepared: Prepared,
-    folder: RunFolder,
-    result: TrainingResult,
-    workers: Workers,
-) -> Run:
+def _save_model(job: _Job, folder: RunFolder, result: TrainingResult) -> Run:
     from tltool.model.joining import to_float32
     from tltool.model.lora import merge_adapters
     from tltool.report.history import write_history
     from tltool.runs.run import Run
     from tltool.support.files import atomic_path
 
+    recipe, prepared = job.recipe, job.prepared
     merge_adapters(prepared.transfer.model)
     model = to_float32(prepared.transfer.model)
     if result.best is not None:
@@ -542,7 +507,7 @@ def _save_model(
             ) from error
     write_history(result.history, folder.history, folder.events)
     # What several workers trained is of all of them: the chief goes on with the file's model.
-    own = None if workers.are_several and result.best is not None else model
+    own = None if job.workers.are_several and result.best is not None else model
     run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, own)
     if result.best is not None:
         _settle(run, prepared)

@@ -28,7 +28,10 @@ _WITHOUT_EFFECT = (
     "evaluation",
     "export",
     "cache.max_gb",
+    "training.barrier_seconds",
     "training.checkpoint",
+    # Another number of devices is told of by itself.
+    "training.distribution",
     "training.grace_seconds",
 )
 # Packages that read tables, whose rows are compared, or export.

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 # What each signal does where nobody has said otherwise.
 _DEFAULTS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL,
@@ -24,6 +23,7 @@ _asked: int | None = None
 _asked_at = 0.0
 _in_steps = False
 _alone = True
+_agreed = False
 
 
 class Stopped(KeyboardInterrupt):
@@ -37,16 +37,22 @@ class Agreed(Stopped):
     """All that work in agreement end it here."""
 
 
+def is_due() -> bool:
+    """Whether the work ends here: a stop was asked for, and all that work in agreement know it."""
+    return _asked is not None and (_alone or _agreed)
+
+
 def check() -> None:
-    """Raises `Stopped` if a stop was asked for."""
-    if _asked is not None and _alone:
-        raise Stopped
+    """Raises `Stopped` if a stop is due; `Agreed` where it was agreed on."""
+    if is_due():
+        raise Agreed if _agreed else Stopped
 
 
 def ask(number: int) -> None:
     """Notes a signal that another process got, for `check`."""
-    global _asked  # noqa: PLW0603
-    _asked = _asked or number
+    global _asked, _asked_at
+    if _asked is None:
+        _asked, _asked_at = number, time.monotonic()
 
 
 def asked() -> int | None:
@@ -54,21 +60,22 @@ def asked() -> int | None:
     return _asked
 
 
-def agree() -> NoReturn:
-    """Raises `Agreed`: one of those that work in agreement was asked to stop."""
+def agree() -> None:
+    """One of those that work in agreement was asked to stop: `check` raises in all of them."""
+    global _agreed  # noqa: PLW0603
     ask(signal.SIGTERM)
-    raise Agreed
+    _agreed = True
 
 
 @contextmanager
 def in_agreement() -> Iterator[None]:
-    """While open, `check` lets pass: those that work together stop together, by `agree`."""
-    global _alone  # noqa: PLW0603
-    _alone = False
+    """While open, `check` lets pass until `agree`: those that work together stop together."""
+    global _alone, _agreed
+    _alone, _agreed = False, False
     try:
         yield
     finally:
-        _alone = True
+        _alone, _agreed = True, False
 
 
 def renew() -> None:
@@ -106,11 +113,11 @@ def stoppable(*, pass_on: bool = False) -> Iterator[None]:
         pass_on: At the end, raise a SIGTERM or SIGHUP that was noted once more, for the default
             handler: it ends the process.
     """
-    global _asked  # noqa: PLW0603 - signals belong to the process
+    global _asked, _agreed
     if threading.current_thread() is not threading.main_thread() or _is_open():
         yield
         return
-    _asked = None
+    _asked, _agreed = None, False
     replaced = {}
     for name, default in _DEFAULTS.items():
         number = getattr(signal, name, None)  # Windows has no SIGHUP

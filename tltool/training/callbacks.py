@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress, in_epochs
 from tltool.support.stopwatch import Stopwatch
 from tltool.training.best_weights import BestWeights, HistoryRow
-from tltool.training.checkpoint import Checkpoints, Position, State
+from tltool.training.checkpoint import Checkpoints, Position, State, is_between
 from tltool.training.course import Course
 
 
@@ -198,12 +198,12 @@ class Keeping(StepCount):
         plan: The phase.
         begin: Where it goes on.
         steps: Of an epoch.
-        checkpoints: Where they are kept.
+        every: Steps from one checkpoint to the next within an epoch, or None.
+        checkpoints: Where they are kept; None in a worker that another one keeps them for.
         course: What is kept.
         epoch_end: Adds the row of each epoch; it is called before this one.
         trained: What the steps gave where all of them are done where the phase goes on.
-        alone: Whether no other worker has a part of an epoch's running means; else only the ends
-            of epochs are kept.
+        together: Whether several workers train: each has a part of an epoch's running means.
     """
 
     def __init__(
@@ -211,46 +211,48 @@ class Keeping(StepCount):
         plan: PhasePlan,
         begin: Position,
         steps: int,
-        checkpoints: Checkpoints,
+        every: int | None,
+        checkpoints: Checkpoints | None,
         course: Course,
         epoch_end: EpochEnd,
         trained: Mapping[str, float] | None = None,
         *,
-        alone: bool = True,
+        together: bool = False,
     ) -> None:
         super().__init__(begin)
         self._plan = plan
         self._steps = steps
+        self._every = every
         self._checkpoints = checkpoints
         self._course = course
         self._epoch_end = epoch_end
         self._trained = dict(trained or {})
-        self._alone = alone
+        self._together = together
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Between two steps."""
         before = self.count(batch)
         self.done = min(self.done, self._steps)
-        if not self._alone:
-            return
-        if stopping.exit_code() is not None:
+        if stopping.is_due():
             self._note_trained()
-            self._checkpoints.keep_last(self._within)
-        elif self.done < self._steps and self._checkpoints.due(before, self.done):
-            self._checkpoints.keep(self._within)
+            self._keep_within(last=True)
+        elif self.done < self._steps and is_between(self._every, before, self.done):
+            self._keep_within()
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Notes what training gave: validation uses the same running means."""
-        if self._alone and not self.all_skipped:
+        if not self.all_skipped:
             self._note_trained()
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Between two steps of validation."""
-        if self._alone and stopping.exit_code() is not None:
-            self._checkpoints.keep_last(self._within)
+        if stopping.is_due():
+            self._keep_within(last=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Between two epochs."""
+        if self._checkpoints is None:
+            return
         over = self.model.stop_training or epoch + 1 == self._plan.phase.epochs
         # An epoch that ends by count goes on where a later recipe has more of them.
         position = Position(self._plan.number, epoch + 1, over=bool(self.model.stop_training))
@@ -258,7 +260,7 @@ class Keeping(StepCount):
         def take() -> State:
             return self._course.state(position, self._epoch_end.state())
 
-        if stopping.exit_code() is not None:
+        if stopping.is_due():
             self._checkpoints.keep_last(take)
         else:
             self._checkpoints.keep(take, surely=over)
@@ -267,9 +269,50 @@ class Keeping(StepCount):
         means = self.model.get_metrics_result()
         self._trained = {name: float(value) for name, value in means.items()}
 
-    def _within(self) -> State:
+    def _keep_within(self, *, last: bool = False) -> None:
+        # All workers give their part before the one that keeps looks whether it has the time.
+        metrics = self._course.metrics(together=self._together)
+        if self._checkpoints is None:
+            return
         position = Position(self._plan.number, self.epoch, self.done)
-        return self._course.state(position, {**self._epoch_end.state(), "trained": self._trained})
+
+        def take() -> State:
+            epoch = {**self._epoch_end.state(), "trained": self._trained}
+            return self._course.state(position, epoch, metrics)
+
+        if last:
+            self._checkpoints.keep_last(take)
+        else:
+            self._checkpoints.keep(take)
+
+
+class Telling(keras.callbacks.Callback):
+    """Tells others of each epoch once its checkpoint is written.
+
+    Args:
+        tell: Is given the epoch's row.
+        history: Rows of all phases.
+        checkpoints: Where the checkpoint is written, or None.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[HistoryRow], None],
+        history: list[HistoryRow],
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        super().__init__()
+        self._tell = tell
+        self._history = history
+        self._checkpoints = checkpoints
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Between two epochs; not where a stop is due, which leaves no time."""
+        if stopping.is_due():
+            return
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
+        self._tell(self._history[-1])
 
 
 class StageClock(keras.callbacks.Callback):

@@ -136,6 +136,11 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RunError(f"The checkpoint {path} is damaged: {first_line(error)}") from error
 
 
+def is_between(every: int | None, before: int, done: int) -> bool:
+    """Whether a checkpoint after each so many steps comes between two numbers of steps."""
+    return every is not None and done // every > before // every
+
+
 class Checkpoints:
     """The checkpoints of a run that trains in this process.
 
@@ -186,10 +191,6 @@ class Checkpoints:
             f"checkpoints: up to {size_text(num_bytes)} {often}at each epoch's end, "
             f"about {took:.1f} s beside the training"
         )
-
-    def due(self, before: int, done: int) -> bool:
-        """Whether one is to be kept between two numbers of steps of an epoch."""
-        return self._steps is not None and done // self._steps > before // self._steps
 
     def keep(self, take: Callable[[], State], *, surely: bool = False) -> None:
         """Writes a checkpoint in a thread of its own.

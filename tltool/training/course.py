@@ -60,12 +60,32 @@ class Course:
         """The phase trains a model in so many steps an epoch, on stored features or without."""
         self._model, self._features, self._steps = model, features, steps
 
-    def state(self, position: Position, epoch: Mapping[str, Any]) -> State:
+    def metrics(self, *, together: bool) -> dict[str, np.ndarray]:
+        """The running means of the epoch at hand, for `state`.
+
+        Args:
+            together: Whether several workers train, which all ask for it: then their sums.
+        """
+        found: dict[str, np.ndarray] = {}
+        for place, variable in enumerate(self._model.metrics_variables if self._model else ()):
+            if together:
+                found[f"metric/{place}/0"] = keras.ops.convert_to_numpy(variable.value)
+            else:
+                found |= _values(f"metric/{place}", variable, each=True)
+        return found
+
+    def state(
+        self,
+        position: Position,
+        epoch: Mapping[str, Any],
+        metrics: Mapping[str, np.ndarray] | None = None,
+    ) -> State:
         """A copy of all that is to be kept.
 
         Args:
-            position: Where training is; within an epoch the metrics are kept too.
+            position: Where training is.
             epoch: What `EpochEnd.state` says.
+            metrics: What `metrics` says, within an epoch.
         """
         tensors: dict[str, np.ndarray] = {}
         for place, variable in enumerate(self._variables):
@@ -74,9 +94,7 @@ class Course:
         if self._model is not None:
             for name, variable in self._of_phase(self._model):
                 tensors |= _values(name, variable)
-            if position.step:
-                for place, variable in enumerate(self._model.metrics_variables):
-                    tensors |= _values(f"metric/{place}", variable, each=True)
+        tensors |= metrics or {}
         tensors |= {
             f"best/{place}": value
             for place, value in self._best.kept().items()

@@ -16,6 +16,7 @@ from tltool.data.batches.source import Source, example_source, mask_source
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.sharing import ALONE, Sharing
 from tltool.recipe.schema import AugmentSection
 
 
@@ -93,6 +94,7 @@ class ExampleData:
         encode: Encodes the targets of a batch; None where they are encoded.
         together: Rows that must meet in a batch where rows are compared; see `Target.together`.
         static: Whether batches have few shapes; see `tltool.training.static_shapes`.
+        sharing: Of decoding images and masks that are kept.
     """
 
     examples: Examples
@@ -107,6 +109,7 @@ class ExampleData:
     encode: Callable[[Any], Any] | None = None
     together: tuple[np.ndarray, int] | None = None
     static: bool = False
+    sharing: Sharing = ALONE
 
     @property
     def num_examples(self) -> int:
@@ -122,6 +125,7 @@ class ExampleData:
             augment=self.augment,
             seed=self.seed,
             few_widths=self.static,
+            sharing=self.sharing,
         )
 
     @cached_property
@@ -129,7 +133,13 @@ class ExampleData:
         """The encoded targets; of masks what decodes them, and moves them with their images."""
         if self.targets.dtype != object or not isinstance(self.contract, ImagePreprocessing):
             return self.targets
-        return mask_source(self.examples, self.contract, augment=self.augment, seed=self.seed)
+        return mask_source(
+            self.examples,
+            self.contract,
+            augment=self.augment,
+            seed=self.seed,
+            sharing=self.sharing,
+        )
 
     @cached_property
     def mixing(self) -> BatchMixing | None:

@@ -18,6 +18,8 @@ from tltool.support.spread import Spread
 from tltool.training.data import ExampleData, at_first_tokens
 from tltool.training.preparation import Prepared
 from tltool.training.static_shapes import has_static_shapes
+from tltool.training.worker_steps import sharing_of
+from tltool.training.workers import current
 
 
 def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleData:
@@ -49,6 +51,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         tokens_per_batch=recipe.training.tokens_per_batch if training else None,
         together=target.together(truth),
         static=has_static_shapes(recipe.training, prepared.strategy),
+        sharing=sharing_of(current()),
     )
 
 

@@ -233,6 +233,8 @@ def load_data(
     from tltool.data.reading.in_memory import examples_from_python
     from tltool.data.reading.sources import load_examples
     from tltool.data.splits import limit_examples, split_examples
+    from tltool.training.worker_steps import sharing_of
+    from tltool.training.workers import current
 
     progress = progress or Progress()
     section = recipe.data
@@ -250,7 +252,11 @@ def load_data(
             examples = examples_from_python(data, spec, section)
     examples = limit_examples(examples, section.max_examples, section.split_seed)
     examples = check_examples(
-        examples, on_error=section.on_error, look=_look_together, progress=progress
+        examples,
+        on_error=section.on_error,
+        look=_look_together,
+        sharing=sharing_of(current()),
+        progress=progress,
     )
     given = [split for split in SPLITS if split in examples.splits]
     examples = split_examples(
@@ -361,11 +367,13 @@ def _fit_length(
     """Tokenizes texts, once, and gives the backbone's contract the length that fits them."""
     from tltool.data.texts.text_length import fit_length
     from tltool.data.texts.tokenizing import tokenized
+    from tltool.training.worker_steps import sharing_of
+    from tltool.training.workers import current
 
     contract = backbone.preprocessing
     if not isinstance(contract, TextPreprocessing):
         return examples, backbone, None
-    examples = tokenized(examples, contract, progress)
+    examples = tokenized(examples, contract, progress, sharing_of(current()))
     contract, length = fit_length(examples, contract, recipe.backbone.max_length)
     budget = recipe.training.tokens_per_batch
     if budget is not None and budget < contract.max_length:

@@ -23,7 +23,7 @@ from tltool.features.cache import Boundary, FeatureCache, Served
 from tltool.graph.cut import Cut, cut_model
 from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel, apply_plan
-from tltool.recipe.schema import TrainingSection
+from tltool.recipe.schema import EverySteps, TrainingSection
 from tltool.support import stopping
 from tltool.support.errors import RunError, TrainingError
 from tltool.support.progress import Progress
@@ -37,6 +37,7 @@ from tltool.training.callbacks import (
     StageClock,
     StepProgress,
     StopAsked,
+    Telling,
 )
 from tltool.training.checkpoint import Checkpoints, Position, State
 from tltool.training.course import Course
@@ -85,6 +86,7 @@ def train(
     workers: Workers | None = None,
     checkpoints: Checkpoints | None = None,
     begin: State | None = None,
+    after_epoch: Callable[[HistoryRow], None] | None = None,
 ) -> TrainingResult:
     """Trains through all phases and leaves the best weights in the model.
 
@@ -107,6 +109,7 @@ def train(
         checkpoints: Where to keep what a stopped training goes on from, or None.
         begin: What it goes on from: the result is, to the bit where the machine
             computes alike, that of a training that was never stopped.
+        after_epoch: Is given the history's row of each epoch, once its checkpoint is written.
 
     Returns:
         What was trained until the end, or until a stop was asked for.
@@ -125,7 +128,7 @@ def train(
         course.put_back(begin)
     job = _Job(
         transfer, plans, task, training, data, validation, cache, strategy, best, history, course,
-        checkpoints, progress, clock or Stopwatch(), workers,
+        checkpoints, progress, clock or Stopwatch(), workers, after_epoch,
     )  # fmt: skip
     interrupted = False
     for plan in plans:
@@ -498,6 +501,7 @@ class _Job:
     progress: Progress
     clock: Stopwatch
     workers: Workers
+    after_epoch: Callable[[HistoryRow], None] | None
 
     def run(self, plan: PhasePlan, at: Position, state: State | None) -> None:
         """Trains a phase from a position on."""
@@ -600,21 +604,25 @@ class _Job:
         )
         if state is not None:
             epoch_end.go_on(state.facts["epoch"], within=phase.begin.step > 0)
-        keeping = []
-        if self.checkpoints is not None:
+        keeping: list[Any] = []
+        if self.checkpoints is not None or self.workers.are_several:
+            every = self.training.checkpoint
             trained = None if state is None else state.facts["epoch"].get("trained")
             keeping.append(
                 Keeping(
                     plan,
                     phase.begin,
                     steps,
+                    every.steps if isinstance(every, EverySteps) else None,
                     self.checkpoints,
                     self.course,
                     epoch_end,
                     trained,
-                    alone=not self.workers.are_several,
+                    together=self.workers.are_several,
                 )
             )
+        if self.after_epoch is not None:
+            keeping.append(Telling(self.after_epoch, self.history, self.checkpoints))
         return [
             keras.callbacks.LambdaCallback(on_epoch_begin=phase.epochs.begin),
             StageClock(self.clock),

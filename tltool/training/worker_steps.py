@@ -6,23 +6,29 @@ values that are divided over devices, and reduces its logs over an axis that num
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.ordering import Share
+from tltool.data.sharing import ALONE, Sharing
 from tltool.support import stopping
 from tltool.training.workers import Workers
+
+# Of an array that workers sum up, so many bytes at a time.
+_PART_BYTES = 1 << 26
 
 
 def share_of(workers: Workers) -> Share | None:
     """What this worker takes of each batch; None takes all."""
     if workers.strategy is None or workers.place is None:
         return None
-    number = len(workers.place.workers)
-    return Share(workers.index, number, workers.strategy.num_replicas_in_sync // number)
+    devices = workers.strategy.num_replicas_in_sync // workers.number
+    return Share(workers.index, workers.number, devices)
 
 
 def work_together(
@@ -63,14 +69,56 @@ def work_together(
 
 def chiefs(array: Any, workers: Workers) -> Any:
     """An array of the chief's, for all; each brings one of the same shape and dtype."""
-    strategy = workers.strategy
-    if strategy is None:
+    return _sum(array if workers.is_chief else np.zeros_like(array), workers)
+
+
+def sharing_of(workers: Workers) -> Sharing:
+    """How the workers share the reading of the data."""
+    return _SharingOfWorkers(workers) if workers.are_several else ALONE
+
+
+class _SharingOfWorkers(Sharing):
+    """Each worker's share of files and texts; what they find is summed up over all of them."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def own(self, rows: Sequence[Any]) -> Sequence[int]:
+        return [
+            number
+            for number, row in enumerate(rows)
+            if self._workers.has(str(row if isinstance(row, str | PathLike) else number))
+        ]
+
+    def part(self, count: int) -> range:
+        index, number = self._workers.index, self._workers.number
+        return range(count * index // number, count * (index + 1) // number)
+
+    def summed(self, what: str, values: np.ndarray) -> None:
+        # They come at the same time to what has no limit of its own.
+        self._workers.compare(what, {"shape": list(values.shape)})
+        flat = values.reshape(-1).view(np.uint8)
+        for start in range(0, len(flat), _PART_BYTES):
+            part = flat[start : start + _PART_BYTES]
+            # Where one has other bytes than 0, the others have 0: their sum is exact.
+            whole = np.zeros(-(-len(part) // 8), np.int64)
+            whole.view(np.uint8)[: len(part)] = part
+            part[:] = _sum(whole, self._workers).view(np.uint8)[: len(part)]
+
+    def united(self, what: str, values: set[str]) -> set[str]:
+        return {value for found in self._workers.meet(what, sorted(values)) for value in found}
+
+
+def _sum(array: Any, workers: Workers) -> Any:
+    """The sum of all workers' arrays, which are of one shape and dtype."""
+    strategy, share = workers.strategy, share_of(workers)
+    if strategy is None or share is None:
         return array
 
     def own() -> Any:
-        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         value = tf.convert_to_tensor(array)
-        return tf.where(first, value, tf.zeros_like(value))
+        return tf.where(replica % share.devices == 0, value, tf.zeros_like(value))
 
     with strategy.scope():
         return strategy.reduce("SUM", strategy.run(own), axis=None).numpy()
@@ -108,8 +156,8 @@ def _function(
     """A step of Keras' on all devices of all workers.
 
     What is logged of a step is the mean over the devices; Keras itself sums up its metrics over
-    them at the end of an epoch. With it goes whether a worker was asked to stop, so that all of
-    them stop after the same step.
+    them at the end of an epoch. With it goes whether a worker was asked to stop, so that a stop
+    is due in all of them after the same step.
     """
     names: list[str] = []
 

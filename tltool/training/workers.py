@@ -82,13 +82,14 @@ class Workers:
         """Of this one."""
         return 0 if self.place is None else self.place.index
 
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return 1 if self.place is None else len(self.place.workers)
+
     def has(self, name: str) -> bool:
         """Whether of things with names, which are divided among all, this one is this worker's."""
-        if self.place is None:
-            return True
-        return (
-            zlib.crc32(name.encode(errors="surrogatepass")) % len(self.place.workers) == self.index
-        )
+        return zlib.crc32(name.encode(errors="surrogatepass")) % self.number == self.index
 
     def voice(self, progress: Progress) -> Progress:
         """What tells of the work: the chief alone talks."""
@@ -127,6 +128,7 @@ class Workers:
             stopping.check()
         elif any(self.meet(stage, stopping.asked() is not None)):
             stopping.agree()
+            stopping.check()
 
     def compare(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Sees that all workers have the same facts, which are ready for JSON.

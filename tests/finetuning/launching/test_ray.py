@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import threading
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from together import history, run, status, write_recipe
 
-pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+import tltool
+from tltool.finetuning.launching.command import Command
+from tltool.finetuning.launching.ray import RayJob
+from tltool.support.errors import TrainingError
+from tltool.support.ray_cluster import spread_over
+
+ray = pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning",
+                               "ignore::ResourceWarning"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+        with spread_over("local", talk=True, cpus=2):
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -16,25 +40,59 @@ def recipe(tmp_path_factory):
     return write_recipe(tmp_path_factory.mktemp("ray"), "text")
 
 
-def test_two_workers_of_ray_give_what_one_process_gives(recipe):
-    storage = recipe.parent / "storage"
-    done = run("launch", "--ray", "local", "--workers", 2, recipe, "name=ray", "--storage", storage,
-               PYTHONPATH=os.environ.get("PYTHONPATH", ""))  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    runs = recipe.parent / "runs"
-    assert done.stdout.strip().endswith(str(runs / "ray" / "1"))
-    assert status(runs / "ray" / "1") == "finished"
-    assert any(storage.iterdir())
-    one = run("finetune", recipe, "name=one")
-    assert one.returncode == 0, one.stderr
-    for row, other in zip(history(runs / "one" / "1"), history(runs / "ray" / "1"), strict=True):
+def workers() -> list[int]:
+    """Process numbers of Ray Train's workers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def kill_the_second(folder: Path, killed: list[int]) -> None:
+    """Kills the worker that is not the chief once the run has a checkpoint."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not [*folder.glob("checkpoints/state-*.safetensors")]:
+        time.sleep(0.01)
+    chief = json.loads((folder / "run.json").read_text())["process"]
+    for pid in workers():
+        if str(pid) not in chief:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_after_a_worker_was_killed_ray_goes_on_and_keeps_the_run(cluster, recipe):
+    runs, storage = recipe.parent / "runs", recipe.parent / "storage"
+    one = tltool.finetune(tltool.Recipe.load(recipe, ["name=one"]))
+    killed: list[int] = []
+    folder = runs / "ray" / "1"
+    thread = threading.Thread(target=kill_the_second, args=(folder, killed))
+    thread.start()
+    job = RayJob("local", 2, max_restarts=1, storage=str(storage))
+    assert Path(job.run(Command(str(recipe), ("name=ray",)))) == folder
+    thread.join()
+    assert len(killed) == 1
+    assert [found.name for found in (runs / "ray").iterdir()] == ["1"]
+    assert status(folder) == "finished"
+    (resumed,) = json.loads((folder / "run.json").read_text())["resumed"]
+    assert "phase" in resumed["at"]
+    assert resumed["changes"] == []
+    for row, other in zip(history(one.path), history(folder), strict=True):
         assert row == pytest.approx(other, abs=1e-5)
+    # What Ray was given is the run itself, as it is in the end.
+    (experiment,) = (found for found in storage.iterdir() if found.is_dir())
+    result = ray.train.Result.from_path(str(experiment))
+    assert result.metrics == {"run": str(folder), "status": "finished"}
+    kept = tltool.load_run(result.checkpoint.path)
+    np.testing.assert_allclose(kept.predict(["good film"]), one.predict(["good film"]), atol=1e-4)
 
 
-def test_what_a_worker_fails_of_is_told(recipe):
-    done = run("launch", "--ray", "local", "--workers", 2, recipe, "data.label_column=nothing")
-    assert done.returncode == 1
-    assert "nothing" in done.stderr
+def test_what_a_worker_fails_of_is_told(cluster, recipe):
+    with pytest.raises(TrainingError, match="nothing"):
+        RayJob("local", 2).run(Command(str(recipe), ("data.label_column=nothing",)))
 
 
 def test_a_cluster_that_is_not_there_is_told(recipe):

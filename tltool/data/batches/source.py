@@ -18,6 +18,7 @@ from tltool.data.images.masks import MaskStore
 from tltool.data.images.preprocessor import normalize
 from tltool.data.images.store import ImageStore
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
+from tltool.data.sharing import ALONE, Sharing
 from tltool.data.texts.preprocessor import TextPreprocessor, padded_width
 from tltool.data.texts.tokenizing import tokens_of
 from tltool.data.texts.tokens import PairTokens
@@ -64,6 +65,7 @@ def example_source(
     cache_bytes: int = CACHE_BYTES,
     all_views: bool = False,
     few_widths: bool = False,
+    sharing: Sharing = ALONE,
 ) -> Source:
     """The model inputs of examples.
 
@@ -82,6 +84,7 @@ def example_source(
         all_views: Whether each view is a row of its own: all images' first
             views, then all second ones, …
         few_widths: Whether batches of texts are padded to few widths; see `bucket_sizes`.
+        sharing: Of decoding images that are kept.
 
     Raises:
         DataError: A text that is no string, or a broken image, by its path.
@@ -93,10 +96,10 @@ def example_source(
     if isinstance(contract, TextPreprocessing):
         return _text_source(examples, contract, few_widths)
     if augment is None:
-        return _image_source(examples, contract, None, None, cache_bytes)
+        return _image_source(examples, contract, None, None, cache_bytes, sharing)
     seeds = _augmentation_seeds(examples, augment, seed, all_views)
     views = augment.views or 1 if all_views else 1
-    return _image_source(examples, contract, augment, seeds, cache_bytes, views)
+    return _image_source(examples, contract, augment, seeds, cache_bytes, sharing, views)
 
 
 def mask_source(
@@ -106,6 +109,7 @@ def mask_source(
     augment: AugmentSection | None = None,
     seed: int = 0,
     cache_bytes: int = CACHE_BYTES,
+    sharing: Sharing = ALONE,
 ) -> Source:
     """The class numbers of the masks that are the examples' targets, uint8 (n, *size_px).
 
@@ -127,7 +131,7 @@ def mask_source(
                          fn_output_signature=spec)  # fmt: skip
 
     if store.num_bytes <= cache_bytes:
-        kept = as_tensor(store.load_all())
+        kept = as_tensor(store.load_all(sharing))
         return Source(
             len(examples),
             nothing_to_load,
@@ -203,6 +207,7 @@ def _image_source(
     changes: AugmentSection | None,
     seeds: Callable[[Any, Any], Any] | None,
     cache_bytes: int,
+    sharing: Sharing,
     views: int = 1,
 ) -> Source:
     """Rows are images, or `views` times all images."""
@@ -216,14 +221,14 @@ def _image_source(
         return normalize(images, contract)
 
     if store.num_bytes <= cache_bytes:
-        kept = as_tensor(store.load_all())
+        kept = as_tensor(store.load_all(sharing))
 
         def finish(key: Any, rows: Any) -> Any:
             return complete(key, rows, tf.gather(kept, rows % count))
 
         return Source(views * count, nothing_to_load, finish)
 
-    read = store.reader()
+    read = store.reader(sharing)
 
     def load(rows: tf.data.Dataset, order: Any) -> tf.data.Dataset:
         return tf.data.Dataset.zip((rows, read(order % count)))

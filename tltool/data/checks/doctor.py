@@ -23,6 +23,7 @@ from tltool.data.examples import Examples
 from tltool.data.images.signatures import TOO_LARGE, foreign_format, image_format
 from tltool.data.packed import taken
 from tltool.data.reading.rows import Broken, broken_file, settle
+from tltool.data.sharing import ALONE, Sharing
 from tltool.recipe.schema import OnError
 from tltool.support.errors import DataError
 from tltool.support.progress import Progress
@@ -41,6 +42,7 @@ def check_examples(
     on_error: OnError,
     decode: Decode | None = None,
     look: Look | None = None,
+    sharing: Sharing = ALONE,
     progress: Progress | None = None,
 ) -> Examples:
     """Decodes every image file in full and settles those that are broken.
@@ -54,6 +56,7 @@ def check_examples(
         decode: Takes a scalar string tensor with a file's bytes and returns
             the image; None for the decoder that training uses.
         look: Takes the files to decode in place of this process alone.
+        sharing: Of the files to read.
         progress: Is told how many files are read and decoded.
 
     Returns:
@@ -65,8 +68,8 @@ def check_examples(
     if examples.modality != "image":
         return examples
     progress = progress or Progress()
-    with progress.rows("reading images", len(examples)) as done:
-        examples = with_contents(examples, done)
+    with progress.rows("reading images", len(sharing.own(examples.inputs))) as done:
+        examples = with_contents(examples, done, sharing)
     contents = content_digests(examples)
     digests = as_items(contents)
     checked = np.unique(as_items(checked_contents())) if decode is None else digests[:0]

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tltool.data.examples import Examples
+from tltool.data.packed import taken
+from tltool.data.sharing import ALONE, Sharing
 from tltool.support.errors import DataError
 from tltool.support.files import sha256
 from tltool.tasks.table import Modality
@@ -41,12 +43,17 @@ def content_digests(examples: Examples) -> Digests:
     return _digests(examples.inputs, _digest_of(examples.modality))
 
 
-def with_contents(examples: Examples, done: Callable[[int], None] | None = None) -> Examples:
+def with_contents(
+    examples: Examples,
+    done: Callable[[int], None] | None = None,
+    sharing: Sharing = ALONE,
+) -> Examples:
     """The examples with `content_digests`, to be handed on; zeros where a file cannot be read.
 
     Args:
         examples: Any.
         done: Is told how many more inputs are read, now and then.
+        sharing: Of the reading.
     """
 
     of_one = _digest_of(examples.modality)
@@ -57,7 +64,11 @@ def with_contents(examples: Examples, done: Callable[[int], None] | None = None)
         except DataError:
             return UNREADABLE
 
-    return replace(examples, contents=_digests(examples.inputs, digest, done))
+    own = sharing.own(examples.inputs)
+    contents = np.zeros((len(examples), 32), np.uint8)
+    contents[own] = _digests(taken(examples.inputs, own), digest, done)
+    sharing.summed("the inputs' contents", contents)
+    return replace(examples, contents=contents)
 
 
 def each_duplicate_digest(examples: Examples) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tltool.data.packed import new_array
 from tltool.data.preprocessing import ImagePreprocessing
+from tltool.data.sharing import ALONE, Sharing
 from tltool.support.threads import map_in_threads
 from tltool.tasks.masks.files import Mask
 from tltool.tasks.masks.pictures import resized_numbers
@@ -41,13 +42,18 @@ class MaskStore:
         """
         return resized_numbers(self._masks[row].numbers(), self._size)
 
-    def load_all(self) -> Array:
-        """All masks, uint8 (n, *size_px), decoded in as many threads as there are cores."""
+    def load_all(self, sharing: Sharing = ALONE) -> Array:
+        """All masks, uint8 (n, *size_px), decoded in as many threads as there are cores.
+
+        Args:
+            sharing: Of the decoding.
+        """
         loaded = new_array((len(self._masks), *self._size), np.uint8)
 
         def load(row: int) -> None:
             loaded[row] = self.load(row)
 
-        for _ in map_in_threads(load, range(len(self._masks)), os.cpu_count() or 1):
+        for _ in map_in_threads(load, sharing.own(self._masks), os.cpu_count() or 1):
             pass
+        sharing.summed("the masks", loaded)
         return loaded

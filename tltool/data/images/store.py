@@ -15,12 +15,14 @@ from tltool.data.images.preprocessor import (
     array_to_rgb,
     decode_one_of,
     decoder_of,
+    decoder_of_format,
     plain_message,
     resize_and_crop,
 )
-from tltool.data.images.signatures import LONGEST_SIGNATURE, SIGNATURES
-from tltool.data.packed import new_array
+from tltool.data.images.signatures import LONGEST_SIGNATURE, SIGNATURES, image_format
+from tltool.data.packed import new_array, taken
 from tltool.data.preprocessing import ImagePreprocessing
+from tltool.data.sharing import ALONE, Sharing
 from tltool.support.errors import DataError
 from tltool.support.threads import map_in_threads
 
@@ -45,10 +47,13 @@ class ImageStore:
         """Bytes of what `load_all` gives."""
         return len(self._images) * int(np.prod(self.shape))
 
-    def load_all(self) -> np.ndarray:
+    def load_all(self, sharing: Sharing = ALONE) -> np.ndarray:
         """All images, uint8 (n, height, width, 3), decoded in as many threads as there are cores.
 
         Many of them are in a mapped file; see `tltool.data.packed.new_array`.
+
+        Args:
+            sharing: Of the decoding.
 
         Raises:
             DataError: An image cannot be read or decoded; names it and says why.
@@ -64,19 +69,25 @@ class ImageStore:
             except (DataError, TypeError) as error:
                 raise self._broken(row, str(error)) from error
 
-        for _ in map_in_threads(load, range(len(self._images)), os.cpu_count() or 1):
+        for _ in map_in_threads(load, sharing.own(self._images), os.cpu_count() or 1):
             pass
+        sharing.summed("the decoded images", loaded)
         return loaded
 
-    def reader(self) -> Callable[[Any], tf.data.Dataset]:
+    def reader(self, sharing: Sharing = ALONE) -> Callable[[Any], tf.data.Dataset]:
         """A function from row numbers, int64 (n,), to a dataset of their images, one by one.
 
         They are decoded as they are asked for. A graph cannot catch an error
         to add the file's name, so images that fail are left out first and then
         missed: where the row numbers no longer agree, the dataset raises
         `tf.errors.InvalidArgumentError` with the name.
+
+        Args:
+            sharing: Of looking which formats there are.
         """
-        decoders = {decoder_of(_start(image)) for image in self._images}
+        own = taken(self._images, sharing.own(self._images))
+        formats = {image_format(_start(image)) or "" for image in own}
+        decoders = set(map(decoder_of_format, sharing.united("the images' formats", formats)))
         # Asked of Python for each row: a tensor of all paths takes 200 bytes a row.
 
         def encoded(row: Any) -> tuple[bytes, bool]:

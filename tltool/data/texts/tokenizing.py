@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples, texts_of
-from tltool.data.packed import Spool
+from tltool.data.packed import Spool, new_array
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.data.texts.tokens import PairTokens, Tokens, rules_of, separators_of
+from tltool.data.sharing import ALONE, Sharing
+from tltool.data.texts.tokens import Integers, PairTokens, Tokens, rules_of, separators_of
 from tltool.support.errors import DataError
 from tltool.support.progress import Progress
 
@@ -21,7 +21,10 @@ _ROWS, _CHARACTERS = 4096, 1 << 20
 
 
 def tokens_of(
-    examples: Examples, contract: TextPreprocessing, progress: Progress | None = None
+    examples: Examples,
+    contract: TextPreprocessing,
+    progress: Progress | None = None,
+    sharing: Sharing = ALONE,
 ) -> Tokens | PairTokens:
     """The tokens that the examples have, or new ones if they are not of this contract.
 
@@ -29,6 +32,7 @@ def tokens_of(
         examples: Texts, or pairs of them.
         contract: The preprocessing contract.
         progress: Is told how many texts are tokenized.
+        sharing: Of the tokenizing.
 
     Raises:
         DataError: An input that is no text; names its row.
@@ -37,15 +41,16 @@ def tokens_of(
         return examples.tokens
     if examples.modality == "text_pair":
         texts = replace(examples, tokens=None).texts()
-        tokens = _tokenize(texts.inputs, texts.origins, contract, progress)
+        tokens = _tokenize(texts.inputs, texts.origins, contract, progress, sharing)
         return PairTokens(tokens, separators_of(contract))
-    return _tokenize(examples.inputs, examples.origins, contract, progress)
+    return _tokenize(examples.inputs, examples.origins, contract, progress, sharing)
 
 
 def tokenized(
     examples: Examples,
     contract: ImagePreprocessing | TextPreprocessing,
     progress: Progress | None = None,
+    sharing: Sharing = ALONE,
 ) -> Examples:
     """The examples with their tokens, to be handed on; images as they are.
 
@@ -54,7 +59,7 @@ def tokenized(
     """
     if not isinstance(contract, TextPreprocessing):
         return examples
-    return replace(examples, tokens=tokens_of(examples, contract, progress))
+    return replace(examples, tokens=tokens_of(examples, contract, progress, sharing))
 
 
 def strings(texts: Sequence[Any], origins: Sequence[str]) -> Any:
@@ -100,31 +105,53 @@ def _tokenize(
     texts: Sequence[Any],
     origins: Sequence[str],
     contract: TextPreprocessing,
-    progress: Progress | None = None,
+    progress: Progress | None,
+    sharing: Sharing,
 ) -> Tokens:
     from tltool.data.texts.tokenizers.choose import tokenizer_for
 
     tokenizer = tokenizer_for(contract)
     _check_texts(texts, origins)
-    values, kept, lengths = Spool(), array("q"), array("q")
-    shape: tuple[int, ...] = ()
+    if len(texts) < _ROWS:  # not worth a meeting
+        sharing = ALONE
+    part = sharing.part(len(texts))
+    own, own_origins = texts[part.start : part.stop], origins[part.start : part.stop]
+    values, shape = Spool(), ()
+    # Of each text the tokens that are kept, and all that it has.
+    kept, lengths = np.zeros((2, len(texts)), np.int64)
     progress = progress or Progress()
-    with progress.rows("tokenizing texts", len(texts)) as done:
-        for rows in chunks(texts):
-            some = texts[rows]
-            pieces = tokenizer.tokenize(strings(some, origins[rows]))
+    with progress.rows("tokenizing texts", len(own)) as done:
+        for rows in chunks(own):
+            some = own[rows]
+            pieces = tokenizer.tokenize(strings(some, own_origins[rows]))
             whole = tokenizer.enclose(pieces)
             ids = whole.flat_values.numpy()
             shape = ids.shape[1:]
             values.write(np.asarray(ids, np.int32).tobytes())
-            kept.extend(whole.row_lengths().numpy().tolist())
-            lengths.extend(tokenizer.lengths_of(pieces).numpy().tolist())
+            there = slice(part.start + rows.start, part.start + rows.stop)
+            kept[there] = whole.row_lengths().numpy()
+            lengths[there] = tokenizer.lengths_of(pieces).numpy()
             done(len(some))
-    stored = np.array(kept)
+    found = np.frombuffer(values.finish(), np.int32).reshape(-1, *shape)
+    if len(own) < len(texts):
+        found = _of_all(found, part, kept, lengths, sharing)
     return Tokens(
-        values=np.frombuffer(values.finish(), np.int32).reshape(-1, *shape),
-        starts=np.cumsum(stored) - stored,
-        lengths=np.array(lengths),
+        values=found,
+        starts=np.cumsum(kept) - kept,
+        lengths=lengths,
         max_length=contract.max_length,
         rules=rules_of(contract),
     )
+
+
+def _of_all(
+    found: Integers, part: range, kept: Integers, lengths: Integers, sharing: Sharing
+) -> Integers:
+    """The ids of all texts from those of a part of them; completes the numbers of tokens, too."""
+    sharing.summed("the texts' tokens", kept)
+    sharing.summed("the texts' lengths", lengths)
+    values = new_array((int(kept.sum()), *found.shape[1:]), np.int32)
+    start = int(kept[: part.start].sum())
+    values[start : start + len(found)] = found
+    sharing.summed("the tokens", values)
+    return values

@@ -22,6 +22,8 @@ from tltool.training.place import CONFIG, tf_config
 # After one worker has failed: the others hear of it from each other within seconds, and say why.
 _GRACE_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
+# The user's fault, Ctrl-C, and SIGTERM to a worker.
+_NOT_AGAIN = (2, 130, 143)
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _PROGRAM = ("-m", "tltool")
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -47,7 +49,8 @@ def launch_here(
 
     Returns:
         0 where all ended well; after a signal to this process 128 and its number; else the exit
-        code of the first that failed: 2 the user's fault, 1 anything else.
+        code of the first that failed: 2 the user's fault, 130 or 143 a signal that stopped it,
+        1 anything else.
 
     Raises:
         DeviceError: There are GPUs, and fewer than workers.
@@ -60,10 +63,10 @@ def launch_here(
             code, failed = group.wait()
         if failed is None or group.signalled is not None:
             return code
-        again = restarts < max_restarts and code not in {2, 130, 143}
+        again = restarts < max_restarts and code not in _NOT_AGAIN
         tell(f"worker {failed} ended with exit code {code}" + (": starting all again" * again))
         if not again:
-            return code if code == 2 else 1
+            return code if code in _NOT_AGAIN else 1
         restarts += 1
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tltool.finetuning.launching.command import Command
+from tltool.finetuning.resuming import unfinished
 from tltool.recipe.recipe import Recipe
-from tltool.runs.folder import RunFolder
 from tltool.support.errors import TrainingError, first_line
 from tltool.support.ray_cluster import spread_over
 
@@ -22,9 +24,11 @@ class RayJob:
         address: As for `spread_over`.
         workers: How many.
         gpus, cpus: Of each worker.
-        max_restarts: How often all are started again after one has failed.
-        storage: Where Ray keeps what it knows of the training; all machines must see it. None
-            takes its own default.
+        max_restarts: How often all are started again after one has failed, from the run's last
+            checkpoint.
+        storage: Where Ray keeps what it knows of the training and a copy of the run's folder as
+            it was after the last epoch: a folder that all machines see, or an address such as
+            `s3://bucket/path`. None takes Ray's own default.
     """
 
     address: str
@@ -46,15 +50,19 @@ class RayJob:
         """
         recipe = command.resolved(self.workers)
         with spread_over(self.address, talk=True, cpus=self.workers * self.cpus):
-            self._fit(recipe, audit)
-        # Ray keeps what workers report only beside checkpoints.
-        return str(RunFolder.open(Path(recipe.output_dir) / recipe.name).path)
+            return self._fit(recipe, audit)
 
-    def _fit(self, recipe: Recipe, audit: bool) -> None:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+    def _fit(self, recipe: Recipe, audit: bool) -> str:
+        from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
         from ray.train.tensorflow import TensorflowTrainer
 
-        config = {"recipe": recipe.to_values(), "folder": str(Path.cwd()), "audit": audit}
+        earlier = unfinished(recipe.output_dir, recipe.name)
+        config = {
+            "recipe": recipe.to_values(),
+            "folder": str(Path.cwd()),
+            "audit": audit,
+            "earlier": None if earlier is None else str(earlier.path),
+        }
         resources = {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
         trainer = TensorflowTrainer(
             _train,
@@ -65,13 +73,15 @@ class RayJob:
                 resources_per_worker=resources,
             ),
             run_config=RunConfig(
-                name=recipe.name,
+                # Ray would take one of the same name for the same training.
+                name=f"{recipe.name}-{datetime.now(tz=UTC):%Y-%m-%d_%H-%M-%S}",
                 failure_config=FailureConfig(max_failures=self.max_restarts),
-                **({"storage_path": str(Path(self.storage).absolute())} if self.storage else {}),
+                checkpoint_config=CheckpointConfig(num_to_keep=1),
+                storage_path=None if self.storage is None else _absolute(self.storage),
             ),
         )
         try:
-            trainer.fit()
+            return str(trainer.fit().metrics["run"])
         except Exception as error:  # Ray's own are of many kinds
             raise TrainingError(f"The training on Ray has failed: {_cause(error)}") from error
 
@@ -82,18 +92,37 @@ def _cause(error: BaseException) -> str:
     return lines[-1].strip() if lines else first_line(error)
 
 
+def _absolute(storage: str) -> str:
+    """A place for files: an address as it is, a folder as it is seen from anywhere."""
+    return storage if "://" in storage else str(Path(storage).absolute())
+
+
 def _train(config: dict[str, Any]) -> None:
     """What Ray runs in each worker, whose place it has put into `TF_CONFIG`."""
-    from ray import train
-
     from tltool.support.quiet import load_tensorflow
 
     os.chdir(config["folder"])
     load_tensorflow()
 
     from tltool.finetuning.job import finetune
-    from tltool.recipe.recipe import Recipe
     from tltool.support.progress import PlainProgress
 
-    run = finetune(Recipe.of(**config["recipe"]), progress=PlainProgress(), audit=config["audit"])
-    train.report({"run": str(run.path.absolute()), "status": run.status})
+    recipe = Recipe.of(**config["recipe"])
+    # What Ray has started again goes on with the run that it began, and with no other one.
+    begun = unfinished(recipe.output_dir, recipe.name)
+    run = finetune(
+        recipe,
+        progress=PlainProgress(),
+        audit=config["audit"],
+        resume=begun is not None and str(begun.path) != config["earlier"],
+        after_epoch=_report,
+    )
+    _report(run.path, {"run": str(run.path.absolute()), "status": run.status})
+
+
+def _report(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Tells Ray what the run is at; every worker must, and one of them gives the run's folder."""
+    from ray import train
+
+    chief = train.get_context().get_world_rank() == 0
+    train.report(dict(facts), train.Checkpoint.from_directory(folder) if chief else None)
