@@ -69,7 +69,7 @@ class Course:
         found: dict[str, np.ndarray] = {}
         for place, variable in enumerate(self._model.metrics_variables if self._model else ()):
             if together:
-                found[f"metric/{place}/0"] = keras.ops.convert_to_numpy(variable.value)
+                found[f"metric/{place}/0"] = tf.convert_to_tensor(variable.value).numpy()
             else:
                 found |= _values(f"metric/{place}", variable, each=True)
         return found
