@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from together import history, run, status, write_recipe
+from together import history, status, write_recipe
 
 import tltool
 from tltool.finetuning.launching.command import Command
 from tltool.finetuning.launching.ray import RayJob
-from tltool.support.errors import TrainingError
+from tltool.support.errors import DeviceError, TrainingError
 from tltool.support.ray_cluster import spread_over
 
 ray = pytest.importorskip("ray")
@@ -31,7 +31,7 @@ pytestmark = [
 def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-        with spread_over("local", talk=True, cpus=2):
+        with spread_over("local", cpus=2):
             yield
 
 
@@ -64,6 +64,12 @@ def kill_the_second(folder: Path, killed: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def test_a_cluster_that_is_not_there_is_told(recipe):
+    # Before this process is connected with one that is.
+    with pytest.raises(DeviceError, match=r"No Ray cluster can be reached at '127.0.0.1:1'"):
+        RayJob("127.0.0.1:1", 2).run(Command(str(recipe)))
+
+
 def test_after_a_worker_was_killed_ray_goes_on_and_keeps_the_run(cluster, recipe):
     runs, storage = recipe.parent / "runs", recipe.parent / "storage"
     one = tltool.finetune(tltool.Recipe.load(recipe, ["name=one"]))
@@ -93,9 +99,3 @@ def test_after_a_worker_was_killed_ray_goes_on_and_keeps_the_run(cluster, recipe
 def test_what_a_worker_fails_of_is_told(cluster, recipe):
     with pytest.raises(TrainingError, match="nothing"):
         RayJob("local", 2).run(Command(str(recipe), ("data.label_column=nothing",)))
-
-
-def test_a_cluster_that_is_not_there_is_told(recipe):
-    done = run("launch", "--ray", "127.0.0.1:1", recipe)
-    assert done.returncode == 2
-    assert "No Ray cluster can be reached at '127.0.0.1:1'" in done.stderr

@@ -116,7 +116,8 @@ def _tokenize(
         sharing = ALONE
     part = sharing.part(len(texts))
     own, own_origins = texts[part.start : part.stop], origins[part.start : part.stop]
-    values, shape = Spool(), ()
+    values = Spool()
+    shape: tuple[int, ...] = ()
     # Of each text the tokens that are kept, and all that it has.
     kept, lengths = np.zeros((2, len(texts)), np.int64)
     progress = progress or Progress()

@@ -125,4 +125,5 @@ def _report(folder: Path, facts: Mapping[str, Any]) -> None:
     from ray import train
 
     chief = train.get_context().get_world_rank() == 0
-    train.report(dict(facts), train.Checkpoint.from_directory(folder) if chief else None)
+    whole = train.Checkpoint.from_directory(folder.absolute()) if chief else None
+    train.report(dict(facts), whole)
