@@ -166,7 +166,8 @@ def test_the_chief_writes_to_stdout_and_all_talk_with_their_number(launched):
 
 
 @pytest.mark.parametrize(("ends", "code"), [("sys.exit(2)", 2), ("sys.exit(1)", 1),
-                                            ("os.kill(os.getpid(), 9)", 1)])  # fmt: skip
+                                            ("os.kill(os.getpid(), 9)", 1),
+                                            ("os.kill(os.getpid(), 15)", 143)])  # fmt: skip
 def test_where_a_worker_fails_all_end(ends, code, launched, monkeypatch):
     monkeypatch.setattr(local, "_GRACE_SECONDS", 0.3)
     found, told, _ = launched(f"if index: {ends}\ntime.sleep(60)")
