@@ -10,6 +10,7 @@ import pytest
 import tiny
 
 from tltool.data.checks.fingerprints import content_digests, with_contents
+from tltool.data.checks.summary import describe
 from tltool.data.examples import Examples
 from tltool.data.images.store import ImageStore
 from tltool.data.reading.sources import load_examples
@@ -79,6 +80,14 @@ def test_each_reads_its_share_of_the_files(photos):
     assert [rows_of(values) for (values,) in brought] == [
         set(range(0, len(photos), 2)), set(range(1, len(photos), 2))
     ]  # fmt: skip
+
+
+def test_each_reads_the_sizes_of_its_share(photos):
+    whole = with_contents(photos)
+    found, brought = by_two(lambda sharing: describe(whole, sharing=sharing))
+    assert found == [describe(whole)] * 2
+    assert found[0]["image_width_px"]["median"] == 48
+    assert rows_of(brought[1][0]) == set(range(1, len(photos), 2))
 
 
 def test_each_decodes_its_share_of_the_images(photos):

@@ -236,7 +236,7 @@ def load_data(
     from tltool.training.worker_steps import sharing_of
     from tltool.training.workers import current
 
-    progress = progress or Progress()
+    progress, sharing = progress or Progress(), sharing_of(current())
     section = recipe.data
     spec = recipe.spec.of_rows(section.input_columns)
     if data is None and section.train is None:
@@ -255,7 +255,7 @@ def load_data(
         examples,
         on_error=section.on_error,
         look=_look_together,
-        sharing=sharing_of(current()),
+        sharing=sharing,
         progress=progress,
     )
     given = [split for split in SPLITS if split in examples.splits]
@@ -265,7 +265,7 @@ def load_data(
         test_fraction=section.test_fraction,
         seed=section.split_seed,
     )
-    summary = {**describe(examples, recipe.task), "given_splits": given}
+    summary = {**describe(examples, recipe.task, sharing), "given_splits": given}
     names = {name for counts in summary["counts"].values() for name in counts} - {"all"}
     noun = examples.kind.noun_of(examples.targets)
     what = f" of {count(len(names), noun)}" if names else ""

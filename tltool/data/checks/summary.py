@@ -13,6 +13,8 @@ from tltool.data.checks.fingerprints import duplicates
 from tltool.data.examples import SPLITS, Examples, each_text
 from tltool.data.images.headers import declared_in
 from tltool.data.labels import count_targets
+from tltool.data.packed import taken
+from tltool.data.sharing import ALONE, Sharing
 from tltool.support.threads import map_in_threads
 from tltool.support.words import appearance, count, plural
 
@@ -28,12 +30,13 @@ IMBALANCE = 20
 """Ratio of the largest to the smallest class from which a warning is given."""
 
 
-def describe(examples: Examples, task: str = "") -> dict[str, Any]:
+def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> dict[str, Any]:
     """A summary of the data, of plain JSON values.
 
     Args:
         examples: Any.
         task: Its name, for warnings.
+        sharing: Of reading the headers of image files.
 
     Returns:
         `examples` and `modality`; `rows` by split; `counts` by split and label
@@ -50,7 +53,7 @@ def describe(examples: Examples, task: str = "") -> dict[str, Any]:
         "modality": examples.modality,
         "rows": _rows(examples),
         "counts": count_targets(examples),
-        **_sizes(examples),
+        **_sizes(examples, sharing),
         "duplicates": sum(len(rows) - 1 for rows in groups),
         "conflicts": list(_conflicts(examples, groups)),
         "across_splits": _across_splits(examples, groups),
@@ -78,18 +81,24 @@ def quantiles(values: Sequence[float] | npt.NDArray[Any]) -> dict[str, float]:
     return {name: float(np.quantile(values, share)) for name, share in QUANTILES.items()}
 
 
-def _sizes(examples: Examples) -> dict[str, dict[str, float]]:
+def _sizes(examples: Examples, sharing: Sharing) -> dict[str, dict[str, float]]:
+    import numpy as np
+
     if not len(examples):
         return {}
     if examples.modality != "image":
         lengths = array("q", map(len, each_text(examples.inputs)))
         return {"text_length_characters": quantiles(lengths)}
-    found = map_in_threads(_image_size, examples.inputs, os.cpu_count() or 1)
-    sizes = array("q", (px for size in found if size is not None for px in size))
-    if not sizes:
+    own = sharing.own(examples.inputs)
+    sizes = np.zeros((len(examples), 2), np.int64)
+    found = map_in_threads(_image_size, taken(examples.inputs, own), os.cpu_count() or 1)
+    for row, size in zip(own, found, strict=True):
+        sizes[row] = size or (0, 0)
+    sharing.summed("the images' sizes", sizes)
+    known = sizes[sizes.all(axis=1)]
+    if not len(known):
         return {}
-    widths, heights = sizes[::2], sizes[1::2]
-    return {"image_width_px": quantiles(widths), "image_height_px": quantiles(heights)}
+    return {"image_width_px": quantiles(known[:, 0]), "image_height_px": quantiles(known[:, 1])}
 
 
 def _image_size(image: Any) -> tuple[int, int] | None:
