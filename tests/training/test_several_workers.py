@@ -57,6 +57,29 @@ def test_two_workers_give_what_one_process_gives(trained):
     assert done.stdout.count("Result on the test split") == 1
 
 
+WAYS = {
+    # Adam makes much of gradients that are next to nothing, as those of adapters are at first.
+    "solved": ("text", ["schedule=[{train: head, solver: exact}, "
+                        "{train: lora, rank: 2, epochs: 1, learning_rate: 0.001}]"], 1e-4),
+    "mixed images": ("image", ["augment.layers=[{layer: MixUp, alpha: 0.2}]"], 1e-5),
+    "mixed precision": ("text", ["training.precision=mixed_bfloat16"], 1e-2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_other_ways_of_training_give_what_one_process_gives(way, tmp_path):
+    modality, overrides, most = WAYS[way]
+    recipe = write_recipe(tmp_path, modality)
+    overrides = [*overrides, "--no-audit"]
+    done = run("launch", "--workers", 2, recipe, "name=two", WAIT, *overrides)
+    assert done.returncode == 0, done.stderr
+    done = run("finetune", recipe, "name=one", *overrides)
+    assert done.returncode == 0, done.stderr
+    one, two = (history(tmp_path / "runs" / name / "1") for name in ("one", "two"))
+    for row, other in zip(one, two, strict=True):
+        assert row == pytest.approx(other, abs=most)
+
+
 @pytest.fixture(scope="module")
 def text_recipe(tmp_path_factory):
     return write_recipe(tmp_path_factory.mktemp("ends"), "text")

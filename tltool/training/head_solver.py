@@ -215,7 +215,9 @@ def _values(
     """Loss and metric as Keras computes them at the end of an epoch of any phase."""
     outputs = tf.constant(layer.outputs(rows.features))
     function = task.loss(training.label_smoothing, training.focal_gamma)
-    loss = float(function(rows.targets, outputs, sample_weight=rows.weights))
+    # Keras takes the rows for those of one of several devices, and divides their loss among them.
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
+    loss = devices * float(function(rows.targets, outputs, sample_weight=rows.weights))
     values = {f"{prefix}loss": loss + sum(float(penalty) for penalty in head.layer.losses)}
     for metric in task.training_metrics():
         metric.update_state(rows.targets, outputs)
