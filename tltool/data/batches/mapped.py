@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.data.ops import dataset_ops
+from tensorflow.python.framework import config
 
 from tltool.data.packed import IN_MEMORY_BYTES
 
+# In bytes: a tensor that begins elsewhere ends the process (TensorFlow's Tensor::IsAligned).
+_ALIGNMENT = 64
+
 
 def as_tensor(values: Any) -> tf.Tensor:
-    """A tensor of an array: the array's own memory where that is a mapped file or large.
+    """A tensor of an array: the array's own memory where that is a mapped file.
 
     Pages of a file are read when they are used, and the system may take them back.
 
@@ -18,18 +24,33 @@ def as_tensor(values: Any) -> tf.Tensor:
         values: Of NumPy, not to be changed any more. A mapped file has the mode "c", "r+" or
             "w+", since TensorFlow takes no memory that cannot be written; nothing is written.
     """
-    if values.nbytes <= IN_MEMORY_BYTES:
+    if values.nbytes <= IN_MEMORY_BYTES or values.ctypes.data % _ALIGNMENT:
         return tf.constant(values)
     with tf.device("cpu"):
         return tf.experimental.dlpack.from_dlpack(values.__dlpack__())
 
 
-def without_copies() -> tf.data.Options:
-    """Options of datasets that read such tensors.
+class AsWritten(dataset_ops.UnaryUnchangedStructureDataset):
+    """A dataset whose graph is run as it was written.
 
-    Of each tensor that a step reads, the rewriting of a dataset's graph makes a copy (TensorFlow
-    2.21): 5 kB for each row of EfficientNet-Lite0's features.
+    Where operations must be deterministic, TensorFlow 2.21 rewrites each dataset when it is
+    iterated: images that Python names would be decoded one after the other, nothing prefetched,
+    and of each tensor that a step reads a copy made, 5 kB for each row of EfficientNet-Lite0's
+    features. The order of this one must not hang on what runs at the same time. Distributed over
+    several devices, it is rewritten.
     """
-    options = tf.data.Options()
-    options.experimental_optimization.apply_default_optimizations = False
-    return options
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        options = tf.data.Options()
+        options.experimental_optimization.apply_default_optimizations = False
+        plain = dataset.with_options(options)
+        super().__init__(plain, plain._variant_tensor)
+
+    def __iter__(self) -> Iterator[Any]:
+        demanded = config.is_op_determinism_enabled()
+        config.disable_op_determinism()
+        try:
+            return super().__iter__()
+        finally:
+            if demanded:
+                config.enable_op_determinism()

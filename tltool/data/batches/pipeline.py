@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tltool.data.batches.mapped import without_copies
+from tltool.data.batches.mapped import AsWritten
 from tltool.data.batches.ordering import Share, make_ordering
 from tltool.data.batches.source import CACHE_BYTES, Source, example_source
 from tltool.data.examples import Examples
@@ -236,7 +236,7 @@ def make_batches(
     dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if share is not None and mixing is not None:
         dataset = shared_batches(dataset, ordering.sizes[skipped:], share)
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(without_copies())
+    return AsWritten(dataset.prefetch(tf.data.AUTOTUNE))
 
 
 def shared_batches(dataset: tf.data.Dataset, sizes: np.ndarray, share: Share) -> tf.data.Dataset:
