@@ -100,7 +100,7 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
     parts = _folds(task.target, examples, truth, recipe.training.seed)
     pretrained = [(v, v.trainable, v.numpy()) for v in prepared.backbone.model.variables]
     scores: dict[str, tuple[float, ...]] = {}
-    ways = candidates(recipe.spec.modality, steps_per_epoch(recipe, prepared.examples))
+    ways = candidates(recipe.spec.backbone_modality, steps_per_epoch(recipe, prepared.examples))
     for name, phases in ways.items():
         own = recipe.model_copy(update={"schedule": phases})
         found = []
