@@ -136,6 +136,11 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RunError(f"The checkpoint {path} is damaged: {first_line(error)}") from error
 
 
+def steps_between(every: EverySteps | str) -> int | None:
+    """Of `training.checkpoint`, the steps from one to the next within an epoch; else None."""
+    return every.steps if isinstance(every, EverySteps) else None
+
+
 def is_between(every: int | None, before: int, done: int) -> bool:
     """Whether a checkpoint after each so many steps comes between two numbers of steps."""
     return every is not None and done // every > before // every
@@ -163,7 +168,7 @@ class Checkpoints:
         owned: Callable[[], bool] = lambda: True,
     ) -> None:
         self.folder = folder
-        self._steps = every.steps if isinstance(every, EverySteps) else None
+        self._steps = steps_between(every)
         self._grace_seconds = grace_seconds
         self._progress = progress or Progress()
         self._owned = owned

@@ -186,7 +186,8 @@ def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
 
 def steps_per_epoch(recipe: Recipe, examples: Examples) -> int:
     """Batches of `batch_size` training rows in an epoch, at least 1."""
-    return max(1, ceil(len(examples.split("train")) / recipe.training.batch_size))
+    rows = sum(split == "train" for split in examples.splits)
+    return max(1, ceil(rows / recipe.training.batch_size))
 
 
 def _join(

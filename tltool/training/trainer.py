@@ -23,7 +23,7 @@ from tltool.features.cache import Boundary, FeatureCache, Served
 from tltool.graph.cut import Cut, cut_model
 from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel, apply_plan
-from tltool.recipe.schema import EverySteps, TrainingSection
+from tltool.recipe.schema import TrainingSection
 from tltool.support import stopping
 from tltool.support.errors import RunError, TrainingError
 from tltool.support.progress import Progress
@@ -39,7 +39,7 @@ from tltool.training.callbacks import (
     StopAsked,
     Telling,
 )
-from tltool.training.checkpoint import Checkpoints, Position, State
+from tltool.training.checkpoint import Checkpoints, Position, State, steps_between
 from tltool.training.course import Course
 from tltool.training.data import ExampleData, TrainingData
 from tltool.training.distribution import divisible_batches
@@ -606,14 +606,13 @@ class _Job:
             epoch_end.go_on(state.facts["epoch"], within=phase.begin.step > 0)
         keeping: list[Any] = []
         if self.checkpoints is not None or self.workers.are_several:
-            every = self.training.checkpoint
             trained = None if state is None else state.facts["epoch"].get("trained")
             keeping.append(
                 Keeping(
                     plan,
                     phase.begin,
                     steps,
-                    every.steps if isinstance(every, EverySteps) else None,
+                    steps_between(self.training.checkpoint),
                     self.checkpoints,
                     self.course,
                     epoch_end,
