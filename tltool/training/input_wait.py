@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.batches.mapped import AsWritten
+
 HINT_SHARE = 0.1
 HINT_SECONDS = 2.0
 
@@ -56,13 +58,11 @@ class InputWait:
             with tf.control_dependencies([tf.numpy_function(self._give, [], tf.bool)]):
                 return tf.nest.map_structure(tf.identity, batch)
 
-        options = tf.data.Options()
-        # Else TensorFlow appends a buffer, which asks for batches before anyone waits for them.
-        options.experimental_optimization.inject_prefetch = False
         questions = tf.data.Dataset.counter().map(tf.autograph.experimental.do_not_convert(asked))
         watched = tf.data.Dataset.zip((questions, dataset))
         given_batches = watched.map(tf.autograph.experimental.do_not_convert(given))
-        return given_batches.with_options(options)
+        # Else TensorFlow appends a buffer, which asks for batches before anyone waits for them.
+        return AsWritten(given_batches)
 
     def take(self) -> float:
         """Seconds waited since the last call."""

@@ -15,6 +15,7 @@ from tltool.data.batches.mapped import as_tensor
 from tltool.data.batches.pipeline import make_batches
 from tltool.data.batches.source import Source, nothing_to_load
 from tltool.data.packed import new_array
+from tltool.training.input_wait import InputWait
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +43,11 @@ def test_rows_that_python_gives_are_loaded_beside_each_other():
 
     source = Source(8, load, lambda _, rows: rows)
     batches = make_batches(source, targets=None, batch_size=4, training=False)
-    assert [batch.numpy().tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert config.is_op_determinism_enabled()
+    for watched in (batches, InputWait().watch(batches)):
+        assert [batch.numpy().tolist() for batch in watched] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        assert config.is_op_determinism_enabled()
+        # The end of an epoch may wait for the tuner's next look: as long as the epoch has taken.
+        assert watched.options().autotune.enabled is False
 
 
 def test_an_array_in_memory_may_begin_anywhere():
