@@ -47,8 +47,8 @@ def main() -> None:
         "## Several workers on one machine",
         "",
         f"All layers of all-minilm-l6-v2 on {options.rows} tweets, a core for each worker, "
-        f"median of epochs 2 to {options.epochs} (`workers.py`). After each step the workers sum up the "
-        "gradients of all weights, 90 MB, over the machine's loopback.",
+        f"median of epochs 2 to {options.epochs} (`workers.py`). After each step the workers sum "
+        "up the gradients of all weights, 90 MB, over the machine's loopback.",
         "",
         "| Global batch | Workers | Examples a second | Times the first |",
         "| ---: | ---: | ---: | ---: |",

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tltool.data.batches.mapped import leave_devices_untuned
 from tltool.recipe.schema import TrainingSection
 from tltool.support.errors import DeviceError, did_you_mean, first_line
 from tltool.training.static_shapes import has_static_shapes
@@ -31,6 +32,8 @@ def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
     devices = _devices(training.devices)
     strategy = _strategy(training.distribution, devices)
     replicas = strategy.num_replicas_in_sync
+    if replicas > 1:
+        leave_devices_untuned()
     if training.tokens_per_batch is not None and has_static_shapes(training, strategy):
         raise DeviceError(
             f"training.tokens_per_batch: {training.tokens_per_batch} tokens make batches of "

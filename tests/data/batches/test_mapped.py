@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.framework import config
 
-from tltool.data.batches.mapped import as_tensor
+from tltool.data.batches.mapped import as_tensor, leave_devices_untuned
 from tltool.data.batches.pipeline import make_batches
 from tltool.data.batches.source import Source, nothing_to_load
 from tltool.data.packed import new_array
@@ -48,6 +49,27 @@ def test_rows_that_python_gives_are_loaded_beside_each_other():
         assert config.is_op_determinism_enabled()
         # The end of an epoch may wait for the tuner's next look: as long as the epoch has taken.
         assert watched.options().autotune.enabled is False
+
+
+def test_what_waits_for_devices_is_not_tuned(monkeypatch):
+    leave_devices_untuned()
+    buffer, made = multi_device_iterator_ops._create_device_dataset, []
+
+    def recorded(*values):
+        made.append(buffer(*values))
+        return made[-1]
+
+    monkeypatch.setattr(multi_device_iterator_ops, "_create_device_dataset", recorded)
+    strategy = tf.distribute.MirroredStrategy(
+        ["cpu:0", "cpu:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+    batches = strategy.experimental_distribute_dataset(tf.data.Dataset.range(8).batch(4))
+    parts = [strategy.experimental_local_results(batch) for batch in batches]
+    assert [[part.numpy().tolist() for part in batch] for batch in parts] == [
+        [[0, 1], [2, 3]],
+        [[4, 5], [6, 7]],
+    ]
+    assert [dataset.options().autotune.enabled for dataset in made] == [False, False]
 
 
 def test_an_array_in_memory_may_begin_anywhere():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.data.ops import dataset_ops
+from tensorflow.python.data.ops import dataset_ops, multi_device_iterator_ops
 from tensorflow.python.framework import config
 
 from tltool.data.packed import IN_MEMORY_BYTES
@@ -47,8 +48,7 @@ class AsWritten(dataset_ops.UnaryUnchangedStructureDataset):
     def __init__(self, dataset: tf.data.Dataset) -> None:
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
-        options.autotune.enabled = False
-        plain = dataset.with_options(options)
+        plain = _untuned(dataset, options)
         super().__init__(plain, plain._variant_tensor)
 
     def __iter__(self) -> Iterator[Any]:
@@ -59,3 +59,20 @@ class AsWritten(dataset_ops.UnaryUnchangedStructureDataset):
         finally:
             if demanded:
                 config.enable_op_determinism()
+
+
+@cache
+def leave_devices_untuned() -> None:
+    """Has the buffers that a strategy makes for its devices go without a tuner too.
+
+    They are datasets that it makes of others, without their options; see `AsWritten`.
+    """
+    buffer = multi_device_iterator_ops._create_device_dataset
+    multi_device_iterator_ops._create_device_dataset = lambda *values: _untuned(
+        buffer(*values), tf.data.Options()
+    )
+
+
+def _untuned(dataset: tf.data.Dataset, options: tf.data.Options) -> tf.data.Dataset:
+    options.autotune.enabled = False
+    return dataset.with_options(options)
