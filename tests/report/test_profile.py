@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -79,32 +81,28 @@ def test_the_profile_names_each_stage_with_its_share():
     assert "20.0 ms" in lines[-1]
 
 
-def waited(delay: float) -> float:
-    import time
+def test_waiting_is_what_a_source_makes_training_wait(monkeypatch):
+    seconds = 0.0
 
-    def slow(x):
-        time.sleep(delay)
-        return x
+    def load(row):
+        nonlocal seconds
+        seconds += 0.05
+        return row
 
-    def load(x, y):
-        return tf.ensure_shape(tf.numpy_function(slow, [x], tf.float32), (None, 4)), y
-
+    monkeypatch.setattr(time, "perf_counter", lambda: seconds)
     rows = np.random.default_rng(0).random((80, 4)).astype("float32")
-    dataset = tf.data.Dataset.from_tensor_slices((rows, rows[:, :1])).batch(8).map(load)
+    dataset = tf.data.Dataset.from_tensor_slices((rows, rows[:, :1])).batch(8)
+    loaded = dataset.map(
+        lambda x, y: (tf.ensure_shape(tf.numpy_function(load, [x], tf.float32), (None, 4)), y)
+    )
     wait = InputWait()
-    watched = wait.watch(dataset.prefetch(2))
-    assert watched.cardinality() == dataset.cardinality()
+    watched = wait.watch(loaded)
+    assert watched.cardinality() == loaded.cardinality()
     model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     model.compile("sgd", "mse")
     model.fit(watched, epochs=1, verbose=0, shuffle=False)
-    return wait.take()
-
-
-def test_waiting_is_what_a_slow_source_makes_training_wait():
-    # Ten batches of 50 ms; all but the time of the steps themselves is waiting.
-    slow, quick = waited(0.05), waited(0.0)
-    assert slow > 0.25
-    assert quick < slow
+    assert wait.take() == pytest.approx(10 * 0.05)
+    assert wait.take() == 0
 
 
 def test_the_note_has_a_hint_only_where_waiting_matters():
