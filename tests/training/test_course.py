@@ -35,7 +35,8 @@ from tltool.tasks.table import TASKS, Task
 from tltool.training.checkpoint import Checkpoints, Position, read_state, write_state
 from tltool.training.data import BatchedData
 from tltool.training.optimizers import moments
-from tltool.training.trainer import state_bytes, train
+from tltool.training.phase import state_bytes
+from tltool.training.trainer import train
 
 TASK = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 TEXTS = Task(TASKS["text-classification"], ClassTarget(("a", "b")))

@@ -390,7 +390,7 @@ def _check_room(job: _Job) -> None:
         RunError: There is no room in the recipe's `output_dir`, or it can't be written.
     """
     from tltool.export.formats.table import export_targets
-    from tltool.training.trainer import state_bytes, weight_bytes
+    from tltool.training.phase import state_bytes, weight_bytes
 
     recipe, prepared = job.recipe, job.prepared
     model, changing = weight_bytes(prepared.transfer, prepared.plans)
@@ -452,7 +452,8 @@ def _fit(
     job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: State | None
 ) -> TrainingResult:
     from tltool.training.inputs import example_data, make_feature_cache
-    from tltool.training.trainer import state_bytes, train
+    from tltool.training.phase import state_bytes
+    from tltool.training.trainer import train
 
     recipe, prepared = job.recipe, job.prepared
     job.progress.stage("Training")

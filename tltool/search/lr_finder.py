@@ -30,8 +30,9 @@ from tltool.tasks.table import Task
 from tltool.training.data import TrainingData
 from tltool.training.inputs import example_data, make_feature_cache
 from tltool.training.optimizers import ExponentialRise
+from tltool.training.phase import compile_phase, prepare_phase
 from tltool.training.preparation import Prepared, prepare
-from tltool.training.trainer import compile_phase, out_of_memory, prepare_phase, train
+from tltool.training.trainer import out_of_memory, train
 
 STEPS = 100
 FIRST_RATE, LAST_RATE = 1e-7, 10.0
