@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixes, mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, ScheduleName
+from tltool.recipe.training_faults import training_faults
 from tltool.support.errors import Fault, TargetError, did_you_mean
 from tltool.support.words import half_character, plural
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
@@ -215,6 +216,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _kind_faults(values, spec)
     yield from _solver_faults(values)
     yield from _contrastive_faults(values)
+    yield from training_faults(values, _phases(values), spec)
     if head.get("search") is True:
         yield from _search_faults(values)
 

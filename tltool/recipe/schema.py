@@ -302,6 +302,9 @@ class TrainingSection(Section):
             rows with each and without weigh the same), a mapping from class
             name to weight, or null. "auto" is "balanced" for classes and null
             for all else.
+        refit: After the validation rows have chosen the number of epochs, train once more from
+            the same start on training and validation rows together for so many epochs, with
+            the learning rate that those epochs had, and keep that model (docs/tuning.md#refit).
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
         monitor: The value that decides which epoch is best.
@@ -342,6 +345,7 @@ class TrainingSection(Section):
     class_weights: (
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None
+    refit: bool = False
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
     jit: Literal["auto", "always", "never"] = "auto"

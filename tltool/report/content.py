@@ -92,6 +92,7 @@ class RunSummary:
             for want of it.
         text_length: How many tokens of a text the model reads; None for images.
         best: The history row of the epoch whose weights the model has; None if it was not trained.
+        refit_rows: Rows of the second training that the model is of; None where there was one.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
     """
 
@@ -112,6 +113,7 @@ class RunSummary:
     split: str = "test"
     text_length: TextLength | None = None
     best: Mapping[str, Any] | None = None
+    refit_rows: int | None = None
     backbone_licence: str = ""
     backbone_source: str = ""
     data_source: str = ""
@@ -153,7 +155,7 @@ def headline(summary: RunSummary) -> str:
     phases = ", then ".join(f"{p.trained} {p.length}" for p in summary.phases)
     what = f"Tested {summary.backbone}"
     if phases:
-        examples = count(summary.counts.get("train", 0), summary.unit)
+        examples = count(summary.refit_rows or summary.counts.get("train", 0), summary.unit)
         what = f"Fine-tuned {summary.backbone} on {examples}{classes} ({phases}) and tested it"
     weights = "" if summary.best is None else f" {weights_words(summary.best)}"
     return f"{what} on {summary.measured}, in {duration(summary.seconds)}.{weights}"
@@ -168,6 +170,12 @@ def notes(summary: RunSummary) -> list[str]:
     if summary.text_length is not None and summary.text_length.cuts:
         text = str(summary.text_length)
         found.append(f"{text[:1].upper()}{text[1:]}.")
+    if summary.refit_rows is not None:
+        found.append(
+            "The model was trained twice: first on the training rows, which chose the number of "
+            "epochs by the validation rows, then on both together. What is told of validation rows "
+            "is of the first training, which had not learnt from them."
+        )
     if absent := summary.evaluation.metrics.get("classes_without_rows"):
         noun = summary.evaluation.target.noun
         classes, names = count(len(absent), noun), ", ".join(absent[:NAMES_SHOWN])

@@ -10,7 +10,7 @@ from pathlib import Path
 from tltool.support.files import atomic_path, write_text
 
 Row = Mapping[str, str | int | float | None]
-_NOT_MEASURED = {"phase", "epoch", "total_epoch"}
+_NOT_MEASURED = {"training", "phase", "epoch", "total_epoch"}
 
 
 def epoch_words(row: Row) -> str:
@@ -21,7 +21,8 @@ def epoch_words(row: Row) -> str:
 
 def weights_words(row: Row) -> str:
     """Which weights a model has, in a sentence, from the row of their epoch."""
-    return f"Its weights are those of {epoch_words(row)}."
+    which = " of the training on all labelled rows" if row.get("training") == "refit" else ""
+    return f"Its weights are those of {epoch_words(row)}{which}."
 
 
 def write_history(rows: Sequence[Row], table: Path, events: Path) -> None:

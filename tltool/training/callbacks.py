@@ -253,7 +253,7 @@ class Keeping(StepCount):
         """Between two epochs."""
         if self._checkpoints is None:
             return
-        over = self.model.stop_training or epoch + 1 == self._plan.phase.epochs
+        over = self.model.stop_training or epoch + 1 == self._plan.epochs
         # An epoch that ends by count goes on where a later recipe has more of them.
         position = Position(self._plan.number, epoch + 1, over=bool(self.model.stop_training))
 

@@ -284,7 +284,7 @@ def _serve(
     before = None if state is None else state.facts["features"]
     decided = decided if state is None else before is not None
     later = plans[plan.number :]
-    epochs = plan.phase.epochs
+    epochs = plan.epochs
     shallower: list[Boundary] = []
     frozen = {v.path for v in cut.weights}
     for other in later:
@@ -294,9 +294,9 @@ def _serve(
         if lower is None or not {v.path for v in lower.weights} <= frozen:
             continue
         if lower.describe() == cut.describe():
-            epochs += other.phase.epochs
+            epochs += other.epochs
         else:
-            shallower.append(_boundary(other, lower, other.phase.epochs))
+            shallower.append(_boundary(other, lower, other.epochs))
     served = cache.serve(_boundary(plan, cut, epochs), shallower, decided=decided)
     if before is not None and (served is None or served.digests != before):
         raise RunError(

@@ -143,6 +143,7 @@ def assemble(
             width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
             task = replace(task, target=task.target.with_width(width))
         transfer, plans = _join(recipe, backbone, task, examples, seed=seed)
+    _check_validation(recipe, examples)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
@@ -350,6 +351,18 @@ def _for_pairs(recipe: Recipe, backbone: Backbone) -> Backbone:
         return backbone
     form = pair_form(recipe.head.name)
     return replace(backbone, preprocessing=contract.model_copy(update={"pair": form}))
+
+
+def _check_validation(recipe: Recipe, examples: Examples) -> None:
+    """Raises RecipeError where validation rows are to choose something, and there are none."""
+    if "validation" in examples.splits:
+        return
+    if recipe.training.refit:
+        raise RecipeError(
+            "training.refit: validation rows choose how many epochs are trained again, and there "
+            "are none.",
+            hint="Use data.validation_fraction=0.1, name data.validation, or leave out refit.",
+        )
 
 
 def _check_dividable(backbone: Backbone, replicas: int) -> None:

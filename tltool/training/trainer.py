@@ -25,7 +25,7 @@ from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.tasks.table import Task
-from tltool.training.best_weights import BestWeights, HistoryRow
+from tltool.training.best_weights import BestWeights, HistoryRow, Rule
 from tltool.training.callbacks import (
     EpochEnd,
     Keeping,
@@ -55,11 +55,13 @@ class TrainingResult:
         history: One row for each epoch of each phase.
         best: The row whose weights the model has; None if no epoch was completed.
         interrupted: Whether Ctrl-C or another signal ended it.
+        refit_rows: Rows of the second training that the model is of; None where there was one.
     """
 
     history: tuple[HistoryRow, ...]
     best: HistoryRow | None
     interrupted: bool
+    refit_rows: int | None = None
 
 
 def train(
@@ -79,6 +81,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     begin: State | None = None,
     after_epoch: Callable[[HistoryRow], None] | None = None,
+    settled: bool = False,
 ) -> TrainingResult:
     """Trains through all phases and leaves the best weights in the model.
 
@@ -102,6 +105,8 @@ def train(
         begin: What it goes on from: the result is, to the bit where the machine
             computes alike, that of a training that was never stopped.
         after_epoch: Is given the history's row of each epoch, once its checkpoint is written.
+        settled: Whether the plans' epochs are known to be right: nothing ends a phase before
+            them, and the weights that are kept are always those of the last one.
 
     Returns:
         What was trained until the end, or until a stop was asked for.
@@ -110,9 +115,12 @@ def train(
         TrainingError: The loss is not a number, or memory ran out.
         RunError: `begin` is of another model, or the features that it was trained on are gone.
     """
-    monitor, higher_is_better = _monitor(training, task, validation is not None)
-    min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
-    best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta, progress)
+    training = training.model_copy(update={"early_stopping": None}) if settled else training
+    rule = rule_of(training, task, validated=validation is not None)
+    best = BestWeights(
+        transfer.model, checkpoint, rule.monitor, rule.higher_is_better, rule.min_delta, progress,
+        latest=settled,
+    )  # fmt: skip
     workers = workers or Workers()
     history: list[HistoryRow] = []
     course = Course(transfer, best, history)
@@ -131,7 +139,7 @@ def train(
         try:
             workers.check(f"phase {plan.number}")
             best.begin_phase(changing(transfer, plan))
-            if at.over or at.epoch >= plan.phase.epochs:
+            if at.over or at.epoch >= plan.epochs:
                 apply_plan(transfer.model, plan)
             else:
                 job.run(plan, at, state)
@@ -174,13 +182,14 @@ def _size_of_batches(training: TrainingSection) -> str:
     return f"`training.batch_size` than {training.batch_size}"
 
 
-def _monitor(training: TrainingSection, task: Task, validated: bool) -> tuple[str, bool]:
-    """The history key that decides which epoch is best, and whether more is better."""
+def rule_of(training: TrainingSection, task: Task, *, validated: bool) -> Rule:
+    """What decides which epoch of a training is best, with validation rows or without."""
     prefix = "val_" if validated else ""
+    min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
     if training.monitor == "loss":
-        return f"{prefix}loss", False
+        return Rule(f"{prefix}loss", False, min_delta)
     score = task.target.headline()
-    return f"{prefix}{score.key}", score.higher_is_better
+    return Rule(f"{prefix}{score.key}", score.higher_is_better, min_delta)
 
 
 @dataclass(frozen=True)
@@ -265,7 +274,7 @@ class _Job:
             return not phase.model.stop_training
 
         title = f"{plan.number} {plan.title}"
-        with self.progress.phase(title, plan.phase.epochs, steps), together:
+        with self.progress.phase(title, plan.epochs, steps), together:
             first, more = begin.epoch, True
             if state is not None and begin.step:
                 if phase.rest is None:
@@ -273,8 +282,8 @@ class _Job:
                 else:
                     more = run(phase.rest, first, first + 1, *self._metrics_of(phase, state))
                 first += 1
-            if more and first < plan.phase.epochs:
-                run(phase.data, first, plan.phase.epochs)
+            if more and first < plan.epochs:
+                run(phase.data, first, plan.epochs)
         if wait is not None:
             trained = self.clock.so_far(*_TRAINING) - before
             self.progress.note(waiting_note(wait.take(), trained))

@@ -1,0 +1,44 @@
+"""Ways of training that make no sense together, or for a kind of target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tltool.support.errors import Fault
+from tltool.tasks.table import TaskSpec
+
+Phase = Mapping[str, Any]
+
+
+def training_faults(
+    values: Mapping[str, Any], phases: Sequence[tuple[str, Phase]], spec: TaskSpec | None
+) -> Iterator[Fault]:
+    """Faults between the fields of `training` and what they are used with.
+
+    Args:
+        values: The recipe as read; any shape.
+        phases: Each phase with its path.
+        spec: Of its task, where that is known.
+    """
+    training = _section(values, "training")
+    if training.get("refit") is True:
+        yield from _refit_faults(values, spec)
+
+
+def _refit_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
+    """What is chosen on validation rows by the very model that has learnt from them."""
+    thresholds = _section(values, "evaluation").get("thresholds", "auto")
+    has_thresholds = spec is not None and "evaluation.thresholds" not in spec.target.refused
+    if has_thresholds and thresholds == "auto":
+        yield Fault(
+            "training.refit",
+            "learns from the validation rows, and evaluation.thresholds: auto chooses by them",
+            hint="give evaluation.thresholds numbers, such as 0.5 or those that a run without "
+            "refit has chosen (labels.json)",
+        )
+
+
+def _section(values: Mapping[str, Any], key: str) -> Phase:
+    section = values.get(key)
+    return section if isinstance(section, Mapping) else {}
