@@ -302,6 +302,9 @@ class TrainingSection(Section):
             rows with each and without weigh the same), a mapping from class
             name to weight, or null. "auto" is "balanced" for classes and null
             for all else.
+        ema_momentum: Measure and keep, in place of the weights, an exponential moving average of
+            them, of which this share stays at each step (fewer at first: at most
+            `(1 + steps) / (10 + steps)`), such as 0.99; null is off.
         refit: After the validation rows have chosen the number of epochs, train once more from
             the same start on training and validation rows together for so many epochs, with
             the learning rate that those epochs had, and keep that model (docs/tuning.md#refit).
@@ -345,6 +348,7 @@ class TrainingSection(Section):
     class_weights: (
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None
+    ema_momentum: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] | None = None
     refit: bool = False
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"

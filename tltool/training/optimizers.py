@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras import ops
 
 from tltool.recipe.schema import PhaseSection, TrainingSection
+from tltool.training.moving_average import MovingAverage
 
 _NO_DECAY = ("bias", "gamma", "beta", "scale", "embedding_position")
 
@@ -101,7 +102,8 @@ class _GroupRates:
     Weight decay is decoupled (arXiv:1711.05101) for every rule, scaled by the
     same rate, and leaves out biases and normalisation scales. Gradients are
     clipped by their global norm after they are summed over devices, so that
-    the meaning does not depend on how many there are.
+    the meaning does not depend on how many there are. `average` follows the
+    weights.
     """
 
     def __init__(
@@ -110,9 +112,11 @@ class _GroupRates:
         rate_factors: Mapping[str, float] | None = None,
         decoupled_decay: float = 0.0,
         clip_norm: float | None = None,
+        average: MovingAverage | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._average = average
         self._rate_factors = dict(rate_factors or {})
         self._decoupled_decay = decoupled_decay
         self._clip_norm = clip_norm
@@ -127,6 +131,14 @@ class _GroupRates:
             0.0 if v.path.rpartition("/")[2] in _NO_DECAY else self._decoupled_decay
             for v in variables
         ]
+        if self._average is not None:
+            self._average.build(self)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """One update of all weights."""
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
+        if self._average is not None:
+            self._average.update(self._iterations - 1)  # type: ignore[attr-defined]
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
         reduced = list(super()._all_reduce_sum_gradients(grads_and_vars))  # type: ignore[misc]
@@ -158,18 +170,20 @@ class GroupRateRMSprop(_GroupRates, keras.optimizers.RMSprop):
 
 def moments(training: TrainingSection) -> int:
     """Numbers that the optimizer keeps beside each weight that learns."""
-    return {
+    own = {
         "adamw": 2,
         "adam": 2,
         "sgd": int(training.momentum > 0),
         "rmsprop": 1 + int(training.momentum > 0),
     }[training.optimizer]
+    return own + int(training.ema_momentum is not None)
 
 
 def make_optimizer(
     training: TrainingSection,
     schedule: keras.optimizers.schedules.LearningRateSchedule,
     rate_factors: Mapping[str, float],
+    average: MovingAverage | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimizer of a phase.
 
@@ -177,10 +191,12 @@ def make_optimizer(
         training: Rule, momentum, weight decay and clipping.
         schedule: Learning rate by step.
         rate_factors: Variable path to factor on the learning rate; 1 where absent.
+        average: Follows the weights.
     """
     common: dict[str, Any] = {
         "rate_factors": rate_factors,
         "clip_norm": training.gradient_clip_norm,
+        "average": average,
     }
     decay = training.weight_decay
     match training.optimizer:

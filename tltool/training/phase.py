@@ -26,6 +26,7 @@ from tltool.tasks.table import Task
 from tltool.training.checkpoint import Position, State
 from tltool.training.data import ExampleData, TrainingData
 from tltool.training.distribution import divisible_batches
+from tltool.training.moving_average import MovingAverage
 from tltool.training.optimizers import make_optimizer, make_schedule, moments
 from tltool.training.static_shapes import StaticModel, has_static_shapes, is_static
 from tltool.training.worker_steps import share_of
@@ -167,15 +168,21 @@ def compile_phase(
     task: Task,
     training: TrainingSection,
     schedule: keras.optimizers.schedules.LearningRateSchedule | None = None,
-) -> None:
+) -> MovingAverage | None:
     """Compiles what a phase fits: its optimizer, loss and metrics, and how steps are run.
 
     `schedule` takes the place of the phase's own learning rate.
+
+    Returns:
+        What is to be measured and kept in place of the weights, if the recipe asks for it.
     """
+    average = _moving_average(phase, transfer, plan, training)
     factors = {path: plan.rate_factors[transfer.group_of[path]] for path in plan.trainable}
     steps = int(phase.data.cardinality())
     phase.model.compile(
-        optimizer=make_optimizer(training, schedule or make_schedule(plan.phase, steps), factors),
+        optimizer=make_optimizer(
+            training, schedule or make_schedule(plan.phase, steps), factors, average
+        ),
         loss=(
             task.target.contrastive_loss()
             if is_contrastive(plan)
@@ -192,6 +199,25 @@ def compile_phase(
     )
     # Else the first step makes the optimizer's variables, and TensorFlow traces it a second time.
     phase.model.optimizer.build(phase.model.trainable_variables)
+    return average
+
+
+def _moving_average(
+    phase: Phase, transfer: TransferModel, plan: PhasePlan, training: TrainingSection
+) -> MovingAverage | None:
+    """Of what learns, and of the statistics of BatchNorm layers that do.
+
+    None in a phase whose epochs don't compete: the next one goes on from its last weights.
+    """
+    if training.ema_momentum is None or is_contrastive(plan):
+        return None
+    averaged = plan.trainable
+    if plan.phase.batch_norm == "train":
+        averaged = changing(transfer, plan)
+    return MovingAverage(
+        training.ema_momentum,
+        [v for v in phase.model.variables if v.path in averaged and v.dtype.startswith("float")],
+    )
 
 
 def _jit(training: TrainingSection, phase: Phase) -> bool:

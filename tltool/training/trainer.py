@@ -40,6 +40,7 @@ from tltool.training.course import Course
 from tltool.training.data import TrainingData
 from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
+from tltool.training.moving_average import HideAverage, MovingAverage, ShowAverage
 from tltool.training.phase import Phase, changing, compile_phase, is_contrastive, prepare_phase
 from tltool.training.worker_steps import chiefs, work_together
 from tltool.training.workers import Workers
@@ -226,14 +227,15 @@ class _Job:
                 return
             if not self.workers.are_several:
                 phase = phase.for_devices(self.training, self.strategy)
-            compile_phase(phase, self.transfer, plan, self.task, self.training)
+            average = compile_phase(phase, self.transfer, plan, self.task, self.training)
             steps = int(phase.data.cardinality())
-            self.course.compiled(phase.model, phase.features, steps)
+            training = nullcontext if average is None else average.hidden
+            self.course.compiled(phase.model, phase.features, steps, training)
             if state is not None:
                 self.course.put_back_phase(state, at)
                 if state.facts["steps"] != steps:  # within an epoch, places are others
                     phase = replace(phase, begin=Position(plan.number, at.epoch), rest=None)
-            self._fit(phase, plan, steps, state)
+            self._fit(phase, plan, steps, state, average)
 
     def _solve(self, phase: Phase, plan: PhasePlan) -> None:
         rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
@@ -245,9 +247,16 @@ class _Job:
             solved = Position(plan.number, 1, over=True)
             self.checkpoints.keep(partial(self.course.state, solved, {}), surely=True)
 
-    def _fit(self, phase: Phase, plan: PhasePlan, steps: int, state: State | None) -> None:
+    def _fit(
+        self,
+        phase: Phase,
+        plan: PhasePlan,
+        steps: int,
+        state: State | None,
+        average: MovingAverage | None,
+    ) -> None:
         begin = phase.begin
-        callbacks = self._callbacks(phase, plan, steps, state)
+        callbacks = self._callbacks(phase, plan, steps, state, average)
         wait = None if phase.vectors or phase.several_devices else InputWait()
         before = self.clock.so_far(*_TRAINING)
         divided: Callable[[Any], Any] = wait.watch if wait is not None else lambda data: data
@@ -302,7 +311,12 @@ class _Job:
         ]
 
     def _callbacks(
-        self, phase: Phase, plan: PhasePlan, steps: int, state: State | None
+        self,
+        phase: Phase,
+        plan: PhasePlan,
+        steps: int,
+        state: State | None,
+        average: MovingAverage | None,
     ) -> list[Any]:
         epoch_end = EpochEnd(
             plan,
@@ -336,7 +350,9 @@ class _Job:
             keras.callbacks.LambdaCallback(on_epoch_begin=phase.epochs.begin),
             StageClock(self.clock),
             NanStop(plan, phase.begin),
+            *([] if average is None else [ShowAverage(average)]),
             epoch_end,
+            *([] if average is None else [HideAverage(average)]),
             StepProgress(self.progress, round(phase.num_examples / steps), phase.begin),
             *keeping,
             StopAsked(),
