@@ -311,6 +311,7 @@ def _summary(
         text_length=prepared.text_length,
         best=result.best,
         refit_rows=result.refit_rows,
+        training_notes=result.notes,
         backbone_licence=prepared.backbone.licence,
         backbone_source=prepared.backbone.source,
         **_data_source(run),

@@ -23,7 +23,7 @@ _TRAIN_FORMS = "head, all, {last: N}, {from: GROUP}, {fraction: F}, or a list of
 
 
 # What pydantic puts into the location of a fault for a branch of a union.
-_BRANCHES = {"constrained-str", "literal", "EverySteps"}
+_BRANCHES = {"constrained-str", "literal", "EverySteps", "LastEpochs", "BestEpochs"}
 
 
 def faults_from(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
@@ -48,6 +48,11 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
         return Fault(path, "not a way to choose what trains", received, _TRAIN_FORMS)
     if location == ("training", "checkpoint"):
         return Fault(path, "not a way to keep checkpoints", received, "epoch, {steps: N}, off")
+    if location[:2] == ("training", "average_epochs"):
+        path = "training.average_epochs"
+        return Fault(
+            path, "not a way to average epochs", received, "{last: N} or {best: N}, N from 2 to 50"
+        )
     if location == ("schedule",):
         names = ", ".join(get_args(ScheduleName))
         return Fault(

@@ -271,6 +271,28 @@ class EverySteps(Section):
     steps: Annotated[int, Field(ge=1), _NOT_BOOL]
 
 
+class LastEpochs(Section):
+    """The mean of the weights of the last N epochs of the last phase."""
+
+    last: Annotated[int, Field(ge=2, le=50), _NOT_BOOL]
+
+    @property
+    def number(self) -> int:
+        """How many epochs."""
+        return self.last
+
+
+class BestEpochs(Section):
+    """The mean of the weights of the N epochs of the last phase that are best by the monitor."""
+
+    best: Annotated[int, Field(ge=2, le=50), _NOT_BOOL]
+
+    @property
+    def number(self) -> int:
+        """How many epochs."""
+        return self.best
+
+
 def _off(value: Any) -> Any:
     """YAML takes `off` for false."""
     return "off" if value is False else value
@@ -305,6 +327,9 @@ class TrainingSection(Section):
         ema_momentum: Measure and keep, in place of the weights, an exponential moving average of
             them, of which this share stays at each step (fewer at first: at most
             `(1 + steps) / (10 + steps)`), such as 0.99; null is off.
+        average_epochs: In the end, take the mean of the weights of the last N epochs of the last
+            phase (`{last: N}`) or of its N best (`{best: N}`), if it is no worse on the
+            validation rows than the best epoch, or there are none; null is off.
         refit: After the validation rows have chosen the number of epochs, train once more from
             the same start on training and validation rows together for so many epochs, with
             the learning rate that those epochs had, and keep that model (docs/tuning.md#refit).
@@ -349,6 +374,7 @@ class TrainingSection(Section):
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None
     ema_momentum: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] | None = None
+    average_epochs: LastEpochs | BestEpochs | None = None
     refit: bool = False
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"

@@ -24,6 +24,29 @@ def training_faults(
     training = _section(values, "training")
     if training.get("refit") is True:
         yield from _refit_faults(values, spec)
+    if training.get("average_epochs") is not None:
+        yield from _average_faults(values, phases)
+
+
+def _average_faults(
+    values: Mapping[str, Any], phases: Sequence[tuple[str, Phase]]
+) -> Iterator[Fault]:
+    path, averaged = "training.average_epochs", _section(values, "training")["average_epochs"]
+    if _section(values, "training").get("refit") is True:
+        yield Fault(
+            path,
+            "is of several epochs, and training.refit trains again for the number of one",
+            repr(averaged),
+            hint="leave out one of them",
+        )
+    solved = [place for place, phase in phases[-1:] if phase.get("solver") == "exact"]
+    if solved and values.get("schedule") != "linear_probe_then_fine_tune":
+        yield Fault(
+            path,
+            f"is of the last phase's epochs, and {solved[0]} solves the head in one",
+            repr(averaged),
+            hint="end the schedule with a phase that trains by gradient",
+        )
 
 
 def _refit_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:

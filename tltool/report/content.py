@@ -93,6 +93,7 @@ class RunSummary:
         text_length: How many tokens of a text the model reads; None for images.
         best: The history row of the epoch whose weights the model has; None if it was not trained.
         refit_rows: Rows of the second training that the model is of; None where there was one.
+        training_notes: Sentences on what the model is, where that is not plain from `best`.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
     """
 
@@ -114,6 +115,7 @@ class RunSummary:
     text_length: TextLength | None = None
     best: Mapping[str, Any] | None = None
     refit_rows: int | None = None
+    training_notes: Sequence[str] = ()
     backbone_licence: str = ""
     backbone_source: str = ""
     data_source: str = ""
@@ -163,7 +165,7 @@ def headline(summary: RunSummary) -> str:
 
 def notes(summary: RunSummary) -> list[str]:
     """What the user must know to read the result right."""
-    found = []
+    found = list(summary.training_notes)
     if summary.skipped:
         what = "broken row or file was" if summary.skipped == 1 else "broken rows or files were"
         found.append(f"{summary.skipped:,} {what} left out (data.on_error: skip).")

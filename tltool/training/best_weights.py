@@ -103,16 +103,20 @@ class BestWeights:
             self._kept.setdefault(path, self._variables[path].numpy())
 
     def offer(self, row: HistoryRow) -> bool:
-        """Keeps the model's weights if this epoch is better than all before it.
+        """Keeps the model's weights if this epoch is better than all before it."""
+        if not (self._latest or self._rule.is_better(row, self.row)):
+            return False
+        self.keep(row)
+        return True
+
+    def keep(self, row: HistoryRow) -> None:
+        """Keeps the model's weights, however good they are, as those of a row.
 
         Where they cannot be written, memory alone has them: training goes on.
         """
-        if not (self._latest or self._rule.is_better(row, self.row)):
-            return False
         kept = {path: self._variables[path].numpy() for path in self._kept}
         self._kept, self.row = kept, row
         self._try_to_write(row)
-        return True
 
     def _try_to_write(self, row: HistoryRow) -> None:
         try:

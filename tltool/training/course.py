@@ -20,6 +20,7 @@ from tltool.model.joining import TransferModel
 from tltool.support.errors import RunError
 from tltool.training.best_weights import BestWeights, HistoryRow
 from tltool.training.checkpoint import Position, State
+from tltool.training.epoch_average import EpochAverage
 
 _GENERATOR = "global_seed_generator"
 
@@ -31,13 +32,19 @@ class Course:
         transfer: The whole model.
         best: The best weights so far.
         history: Rows of all phases.
+        average: The weights of several epochs, where their mean is asked for.
     """
 
     def __init__(
-        self, transfer: TransferModel, best: BestWeights, history: list[HistoryRow]
+        self,
+        transfer: TransferModel,
+        best: BestWeights,
+        history: list[HistoryRow],
+        average: EpochAverage | None = None,
     ) -> None:
         self._variables = list(transfer.model.variables)
         self._best = best
+        self._average = average
         self._history = history
         self._changed = {
             weight.path
@@ -108,7 +115,12 @@ class Course:
             # As long as the newest epoch is the best, its weights are there already.
             if not np.array_equal(value, tensors.get(f"model/{place}/0", value[..., None]))
         }
+        epochs: list[HistoryRow] = []
+        if self._average is not None:
+            kept, epochs = self._average.state()
+            tensors |= kept
         facts = {
+            "averaged": epochs,
             "history": list(self._history),
             "best": {"row": self._best.row, "places": self._best.places},
             "epoch": dict(epoch),
@@ -144,6 +156,8 @@ class Course:
         known = {place: value for place, value in kept.items() if value is not None}
         self._best.take_back(state.facts["best"]["places"], {} if row is None else known, row)
         self._history[:] = state.facts["history"]
+        if self._average is not None:
+            self._average.take_back(state.tensors, state.facts["averaged"])
 
     def put_back_phase(self, state: State, position: Position) -> None:
         """Gives the compiled model's optimizer and all generators of random numbers their state.

@@ -4,8 +4,8 @@ Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging
 that of TensorFlow's `tf.train.ExponentialMovingAverage`, without which the average of a short
 training would be made of its first weights for the most part.
 
-Keras' own (`use_ema`) has no warm-up, leaves the statistics of BatchNorm layers out, and changes the
-weights in a callback that is not to be trusted with a stop within validation.
+Keras' own (`use_ema`) has no warm-up and leaves the statistics of BatchNorm layers out; a
+checkpoint within validation would have the averages in place of the weights.
 """
 
 from __future__ import annotations

@@ -260,8 +260,14 @@ def weight_bytes(transfer: TransferModel, plans: Sequence[PhasePlan]) -> tuple[i
 def state_bytes(
     transfer: TransferModel, plans: Sequence[PhasePlan], training: TrainingSection
 ) -> int:
-    """Most bytes of a checkpoint: the weights that change, their moments, and the best of them."""
-    return weight_bytes(transfer, plans)[1] * (2 + moments(training))
+    """Most bytes of a checkpoint: the weights that change, their moments, and the best of them.
+
+    And those of several epochs of the last phase where their mean is asked for.
+    """
+    found = weight_bytes(transfer, plans)[1] * (2 + moments(training))
+    if training.average_epochs is not None:
+        found += weight_bytes(transfer, plans[-1:])[1] * training.average_epochs.number
+    return found
 
 
 def _serve_all(

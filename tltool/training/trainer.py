@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tltool.features.cache import FeatureCache
 from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel, apply_plan
 from tltool.recipe.schema import TrainingSection
+from tltool.report.history import epoch_words, weights_words
 from tltool.support import stopping
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
@@ -38,6 +39,7 @@ from tltool.training.callbacks import (
 from tltool.training.checkpoint import Checkpoints, Position, State, steps_between
 from tltool.training.course import Course
 from tltool.training.data import TrainingData
+from tltool.training.epoch_average import EpochAverage
 from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
 from tltool.training.moving_average import HideAverage, MovingAverage, ShowAverage
@@ -57,12 +59,14 @@ class TrainingResult:
         best: The row whose weights the model has; None if no epoch was completed.
         interrupted: Whether Ctrl-C or another signal ended it.
         refit_rows: Rows of the second training that the model is of; None where there was one.
+        notes: Sentences on what the model is, where that is not plain from `best`.
     """
 
     history: tuple[HistoryRow, ...]
     best: HistoryRow | None
     interrupted: bool
     refit_rows: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -124,12 +128,13 @@ def train(
     )  # fmt: skip
     workers = workers or Workers()
     history: list[HistoryRow] = []
-    course = Course(transfer, best, history)
+    average = _epoch_average(transfer, plans[-1], training, rule)
+    course = Course(transfer, best, history, average)
     if begin is not None:
         course.put_back(begin)
     job = _Job(
         transfer, plans, task, training, data, validation, cache, strategy, best, history, course,
-        checkpoints, progress, clock or Stopwatch(), workers, after_epoch,
+        checkpoints, progress, clock or Stopwatch(), workers, after_epoch, rule, average,
     )  # fmt: skip
     interrupted = False
     for plan in plans:
@@ -140,7 +145,7 @@ def train(
         try:
             workers.check(f"phase {plan.number}")
             best.begin_phase(changing(transfer, plan))
-            if at.over or at.epoch >= plan.epochs:
+            if (at.over or at.epoch >= plan.epochs) and job.average_of(plan) is None:
                 apply_plan(transfer.model, plan)
             else:
                 job.run(plan, at, state)
@@ -159,7 +164,17 @@ def train(
             break
     if checkpoints is not None:
         checkpoints.finish()
-    return TrainingResult(tuple(history), best.row, interrupted)
+    return TrainingResult(tuple(history), best.row, interrupted, notes=tuple(job.notes))
+
+
+def _epoch_average(
+    transfer: TransferModel, last: PhasePlan, training: TrainingSection, rule: Rule
+) -> EpochAverage | None:
+    """What keeps epochs of the last phase, if the mean of several is asked for."""
+    which = training.average_epochs
+    if which is None:
+        return None
+    return EpochAverage(transfer.model, changing(transfer, last), which, rule)
 
 
 def _beginning(plan: PhasePlan, begin: State | None) -> tuple[Position, State | None]:
@@ -213,6 +228,13 @@ class _Job:
     clock: Stopwatch
     workers: Workers
     after_epoch: Callable[[HistoryRow], None] | None
+    rule: Rule
+    average: EpochAverage | None
+    notes: list[str] = field(default_factory=list)
+
+    def average_of(self, plan: PhasePlan) -> EpochAverage | None:
+        """Where a phase's epochs are kept whose mean is asked for: those of the last phase."""
+        return self.average if plan.number == len(self.plans) else None
 
     def run(self, plan: PhasePlan, at: Position, state: State | None) -> None:
         """Trains a phase from a position on."""
@@ -234,7 +256,8 @@ class _Job:
             if state is not None:
                 self.course.put_back_phase(state, at)
                 if state.facts["steps"] != steps:  # within an epoch, places are others
-                    phase = replace(phase, begin=Position(plan.number, at.epoch), rest=None)
+                    begin = Position(plan.number, at.epoch, over=at.over)
+                    phase = replace(phase, begin=begin, rest=None)
             self._fit(phase, plan, steps, state, average)
 
     def _solve(self, phase: Phase, plan: PhasePlan) -> None:
@@ -284,7 +307,7 @@ class _Job:
 
         title = f"{plan.number} {plan.title}"
         with self.progress.phase(title, plan.epochs, steps), together:
-            first, more = begin.epoch, True
+            first, more = begin.epoch, not begin.over
             if state is not None and begin.step:
                 if phase.rest is None:
                     more = _validate(phase, validation, callbacks, state)
@@ -293,9 +316,34 @@ class _Job:
                 first += 1
             if more and first < plan.epochs:
                 run(phase.data, first, plan.epochs)
+            if (averaged := self.average_of(plan)) is not None:
+                self._take_mean(averaged, phase.model, validation)
         if wait is not None:
             trained = self.clock.so_far(*_TRAINING) - before
             self.progress.note(waiting_note(wait.take(), trained))
+
+    def _take_mean(self, average: EpochAverage, model: keras.Model, validation: Any) -> None:
+        """Keeps the mean of several epochs' weights, if it is no worse than the best epoch."""
+        row, best = average.mean_in(), self.best.row
+        if row is None or best is None:
+            return
+        if validation is not None:
+            found = model.evaluate(validation, callbacks=[StopAsked()], verbose=0, return_dict=True)
+            row |= {f"val_{name}": float(value) for name, value in found.items()}
+            if replace(self.rule, min_delta=0.0).is_better(best, than=row):
+                key = self.rule.monitor
+                self._tell(
+                    f"The mean of the weights of epochs {row['averaged']} is worse on the "
+                    f"validation rows than {epoch_words(best)} ({key} {row[key]:.4f} against "
+                    f"{best[key]:.4f}), and was left out."
+                )
+                return
+        self.best.keep(row)
+        self.progress.note(weights_words(row))
+
+    def _tell(self, note: str) -> None:
+        self.notes.append(note)
+        self.progress.note(note)
 
     def _metrics_of(self, phase: Phase, state: State) -> list[Any]:
         """What puts back the running means of an epoch; they are sums over workers."""
@@ -325,6 +373,7 @@ class _Job:
             self.training.early_stopping,
             phase.num_examples,
             self.progress,
+            self.average_of(plan),
         )
         if state is not None:
             epoch_end.go_on(state.facts["epoch"], within=phase.begin.step > 0)
