@@ -303,6 +303,9 @@ class TrainingSection(Section):
 
     Attributes:
         batch_size: Examples a step, over all devices together.
+        gradient_accumulation_steps: Batches whose gradients make one update of the weights,
+            as one batch of so many times `batch_size` rows would, in the memory of one.
+            Learning rates and `checkpoint` count updates.
         tokens_per_batch: For texts, tokens of a training step at most, padding
             included, in place of `batch_size`: many short texts or few long
             ones. On one device only; null is off.
@@ -361,6 +364,7 @@ class TrainingSection(Section):
     """
 
     batch_size: Annotated[int, Field(ge=1), _NOT_BOOL] = 32
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1000), _NOT_BOOL] = 1
     tokens_per_batch: Annotated[int, Field(ge=8), _NOT_BOOL] | None = None
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.9
@@ -391,6 +395,11 @@ class TrainingSection(Section):
     deterministic: bool = True
     checkpoint: Annotated[Literal["epoch", "off"] | EverySteps, BeforeValidator(_off)] = "epoch"
     grace_seconds: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 30.0
+
+    @property
+    def rows_per_update(self) -> int:
+        """Rows that one update of the weights is of, over all devices together."""
+        return self.batch_size * self.gradient_accumulation_steps
 
 
 class AugmentSection(Section):

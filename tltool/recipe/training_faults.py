@@ -24,8 +24,47 @@ def training_faults(
     training = _section(values, "training")
     if training.get("refit") is True:
         yield from _refit_faults(values, spec)
+    if training.get("gradient_accumulation_steps", 1) != 1:
+        yield from _accumulation_faults(values, phases, spec)
     if training.get("average_epochs") is not None:
         yield from _average_faults(values, phases)
+
+
+def _accumulation_faults(
+    values: Mapping[str, Any], phases: Sequence[tuple[str, Phase]], spec: TaskSpec | None
+) -> Iterator[Fault]:
+    """What looks at all rows of an update together."""
+    training = _section(values, "training")
+    path, steps = "training.gradient_accumulation_steps", training["gradient_accumulation_steps"]
+    hint = "use a larger training.batch_size, and leave this out"
+    if spec is not None and spec.target.compares_rows:
+        yield Fault(path, f"{spec.name} compares the rows of a batch", repr(steps), hint=hint)
+    for key in ("dice", "ranking"):
+        if training.get(key):
+            yield Fault(
+                path, f"training.{key} is a loss of all rows of a batch", repr(steps), hint=hint
+            )
+    for place, phase in phases:
+        if phase.get("objective") == "contrastive":
+            yield Fault(path, f"{place} compares the rows of a batch", repr(steps), hint=hint)
+    if training.get("tokens_per_batch") is not None:
+        yield Fault(
+            path,
+            "counts batches of equally many rows, and training.tokens_per_batch makes others",
+            repr(steps),
+            hint="use training.batch_size, or a larger training.tokens_per_batch alone",
+        )
+    if training.get("static_shapes") == "always":
+        yield Fault(
+            path,
+            "is not for training.static_shapes: always",
+            repr(steps),
+            hint="use a larger training.batch_size",
+        )
+    if _section(values, "head").get("name") == "two_towers":
+        yield Fault(
+            path, "head two_towers reads the texts of a pair one by one", repr(steps), hint=hint
+        )
 
 
 def _average_faults(

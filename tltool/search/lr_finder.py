@@ -165,7 +165,7 @@ def range_test(
     try:
         with strategy.scope():
             phase = prepare_phase(transfer, plans, plan, data, None, cache, task, strategy)
-            phase = phase.for_devices(training, strategy)
+            phase = phase.for_devices(training, strategy).in_parts(training)
             compile_phase(phase, transfer, plan, task, training, rise)
             started = time.perf_counter()
             phase.model.fit(

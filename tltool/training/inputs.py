@@ -44,7 +44,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         targets=targets,
         encode=encode,
         weights=weights,
-        batch_size=recipe.training.batch_size,
+        batch_size=recipe.training.rows_per_update if training else recipe.training.batch_size,
         training=training,
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,

@@ -23,6 +23,7 @@ from tltool.model.joining import TransferModel, apply_plan
 from tltool.recipe.schema import TrainingSection
 from tltool.support.errors import RunError
 from tltool.tasks.table import Task
+from tltool.training.accumulation import AccumulatingModel
 from tltool.training.checkpoint import Position, State
 from tltool.training.data import ExampleData, TrainingData
 from tltool.training.distribution import divisible_batches
@@ -70,22 +71,32 @@ class Phase:
 
     def for_devices(self, training: TrainingSection, strategy: tf.distribute.Strategy) -> Phase:
         """The same with batches that all devices can share."""
-        replicas, batch_size = strategy.num_replicas_in_sync, training.batch_size
+        replicas, update = strategy.num_replicas_in_sync, training.rows_per_update
         if has_static_shapes(training, strategy):
             model = StaticModel(self.model.input, self.model.output, name=self.model.name)
             held_out = () if self.validation is None else (self.validation,)
             model.by_shape = not all(map(is_static, (self.data, *held_out)))
             return replace(self, model=model, several_devices=replicas > 1)
-        data = divisible_batches(self.data, self.num_examples, batch_size, replicas)
+        data = divisible_batches(self.data, self.num_examples, update, replicas)
         validation = self.validation
         if validation is not None:
-            validation = divisible_batches(validation, self.num_validation, batch_size, replicas)
+            validation = divisible_batches(
+                validation, self.num_validation, training.batch_size, replicas
+            )
         rest = self.rest
         if rest is not None:
-            rest = divisible_batches(rest, self.num_examples, batch_size, replicas, self.begin.step)
+            rest = divisible_batches(rest, self.num_examples, update, replicas, self.begin.step)
         return replace(
             self, data=data, validation=validation, rest=rest, several_devices=replicas > 1
         )
+
+    def in_parts(self, training: TrainingSection) -> Phase:
+        """The same with a model that takes the gradient of each batch in parts, if it is to."""
+        if training.gradient_accumulation_steps == 1:
+            return self
+        model = AccumulatingModel(self.model.input, self.model.output, name=self.model.name)
+        model.parts = training.gradient_accumulation_steps
+        return replace(self, model=model)
 
 
 def prepare_phase(

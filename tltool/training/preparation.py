@@ -186,9 +186,9 @@ def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
 
 
 def steps_per_epoch(recipe: Recipe, examples: Examples) -> int:
-    """Batches of `batch_size` training rows in an epoch, at least 1."""
+    """Updates of the weights in an epoch, at least 1."""
     rows = sum(split == "train" for split in examples.splits)
-    return max(1, ceil(rows / recipe.training.batch_size))
+    return max(1, ceil(rows / recipe.training.rows_per_update))
 
 
 def _join(

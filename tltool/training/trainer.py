@@ -249,6 +249,7 @@ class _Job:
                 return
             if not self.workers.are_several:
                 phase = phase.for_devices(self.training, self.strategy)
+            phase = phase.in_parts(self.training)
             average = compile_phase(phase, self.transfer, plan, self.task, self.training)
             steps = int(phase.data.cardinality())
             training = nullcontext if average is None else average.hidden
