@@ -329,7 +329,7 @@ def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
             parameters=plan.num_trainable,
             epochs=epochs.count(f"{plan.number} {plan.title}"),
             learning_rate=None if plan.phase.solver == "exact" else plan.phase.learning_rate,
-            warmup=plan.phase.warmup_fraction,
+            warmup=plan.phase.warmup_share,
         )
         for plan in prepared.plans
         if of is None or f"{plan.number} {plan.title}" in epochs

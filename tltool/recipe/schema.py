@@ -220,8 +220,15 @@ class PhaseSection(Section):
             the rate of the one after it (discriminative fine-tuning, Howard
             and Ruder 2018, arXiv:1801.06146); 1 is off.
         curve: Shape of the learning rate after the warm-up, down to 0 for
-            "linear" and "cosine".
-        warmup_fraction: Share of the phase's steps with a linearly rising rate.
+            "linear" and "cosine". "one_cycle" rises by half a cosine from 1/25 of the
+            peak and falls by another to 1/100,000 of it (Smith and Topin 2018,
+            arXiv:1708.07120; for rates far above the usual ones). "plateau" is constant,
+            and falls by `plateau_factor` where the monitored value has not got better for
+            `plateau_patience` epochs; it needs validation rows.
+        warmup_fraction: Share of the phase's steps with a linearly rising rate; of
+            "one_cycle" those of its rise, where 0 stands for 0.25.
+        plateau_factor: What is left of the rate each time it falls.
+        plateau_patience: Epochs of the phase without a better value before it does.
         solver: "gradient" trains step by step. "exact" computes the best linear
             head on the frozen features at once, with an L2 penalty chosen on
             the validation rows (L-BFGS for classes, the closed form for
@@ -243,11 +250,18 @@ class PhaseSection(Section):
     epochs: Annotated[int, Field(ge=1), _NOT_BOOL] = 1
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0), _NOT_BOOL] = 1e-3
     group_decay: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 1.0
-    curve: Literal["constant", "cosine", "linear"] = "cosine"
+    curve: Literal["constant", "cosine", "linear", "one_cycle", "plateau"] = "cosine"
     warmup_fraction: Fraction = 0.0
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] = 0.5
+    plateau_patience: Annotated[int, Field(ge=1), _NOT_BOOL] = 2
     solver: Literal["gradient", "exact"] = "gradient"
     objective: Literal["task", "contrastive"] = "task"
     batch_norm: Literal["frozen", "train"] = "frozen"
+
+    @property
+    def warmup_share(self) -> float:
+        """Share of the steps in which the rate rises."""
+        return self.warmup_fraction or (0.25 if self.curve == "one_cycle" else 0.0)
 
 
 Phases = Annotated[tuple[PhaseSection, ...], Field(min_length=1)]

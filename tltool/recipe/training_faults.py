@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tltool.recipe.schema import PhaseSection
 from tltool.support.errors import Fault
 from tltool.tasks.table import TaskSpec
 
@@ -22,12 +23,40 @@ def training_faults(
         spec: Of its task, where that is known.
     """
     training = _section(values, "training")
+    for place, phase in phases:
+        yield from _plateau_faults(values, place, phase)
     if training.get("refit") is True:
         yield from _refit_faults(values, spec)
     if training.get("gradient_accumulation_steps", 1) != 1:
         yield from _accumulation_faults(values, phases, spec)
     if training.get("average_epochs") is not None:
         yield from _average_faults(values, phases)
+
+
+def _plateau_faults(values: Mapping[str, Any], place: str, phase: Phase) -> Iterator[Fault]:
+    path = f"{place}.curve"
+    if phase.get("curve") != "plateau":
+        for key in ("plateau_factor", "plateau_patience"):
+            default = PhaseSection.model_fields[key].default
+            if phase.get(key, default) != default:
+                yield Fault(
+                    f"{place}.{key}",
+                    "belongs to curve: plateau",
+                    repr(phase[key]),
+                    hint="leave it out, or write `curve: plateau`",
+                )
+        return
+    hint = "take another curve, such as cosine"
+    if phase.get("objective") == "contrastive":
+        yield Fault(path, "plateau looks at validation rows, and contrastive has none", hint=hint)
+    if _section(values, "training").get("refit") is True:
+        yield Fault(
+            path,
+            "plateau looks at validation rows, and training.refit learns from them",
+            hint=hint,
+        )
+    if _section(values, "head").get("search") is True and phase.get("train", "head") == "head":
+        yield Fault(path, "plateau is not known to head.search", hint=hint)
 
 
 def _accumulation_faults(

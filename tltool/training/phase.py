@@ -172,6 +172,19 @@ def prepare_phase(
     )
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What the optimizer of a compiled phase follows.
+
+    Attributes:
+        schedule: Of its learning rate.
+        average: What is to be measured and kept in place of the weights, or None.
+    """
+
+    schedule: keras.optimizers.schedules.LearningRateSchedule
+    average: MovingAverage | None
+
+
 def compile_phase(
     phase: Phase,
     transfer: TransferModel,
@@ -179,21 +192,17 @@ def compile_phase(
     task: Task,
     training: TrainingSection,
     schedule: keras.optimizers.schedules.LearningRateSchedule | None = None,
-) -> MovingAverage | None:
+) -> Compiled:
     """Compiles what a phase fits: its optimizer, loss and metrics, and how steps are run.
 
     `schedule` takes the place of the phase's own learning rate.
-
-    Returns:
-        What is to be measured and kept in place of the weights, if the recipe asks for it.
     """
     average = _moving_average(phase, transfer, plan, training)
     factors = {path: plan.rate_factors[transfer.group_of[path]] for path in plan.trainable}
     steps = int(phase.data.cardinality())
+    schedule = schedule or make_schedule(plan.phase, steps)
     phase.model.compile(
-        optimizer=make_optimizer(
-            training, schedule or make_schedule(plan.phase, steps), factors, average
-        ),
+        optimizer=make_optimizer(training, schedule, factors, average),
         loss=(
             task.target.contrastive_loss()
             if is_contrastive(plan)
@@ -210,7 +219,7 @@ def compile_phase(
     )
     # Else the first step makes the optimizer's variables, and TensorFlow traces it a second time.
     phase.model.optimizer.build(phase.model.trainable_variables)
-    return average
+    return Compiled(schedule, average)
 
 
 def _moving_average(

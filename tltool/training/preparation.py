@@ -143,7 +143,7 @@ def assemble(
             width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
             task = replace(task, target=task.target.with_width(width))
         transfer, plans = _join(recipe, backbone, task, examples, seed=seed)
-    _check_validation(recipe, examples)
+    _check_validation(recipe, examples, plans)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
@@ -353,7 +353,7 @@ def _for_pairs(recipe: Recipe, backbone: Backbone) -> Backbone:
     return replace(backbone, preprocessing=contract.model_copy(update={"pair": form}))
 
 
-def _check_validation(recipe: Recipe, examples: Examples) -> None:
+def _check_validation(recipe: Recipe, examples: Examples, plans: Sequence[PhasePlan]) -> None:
     """Raises RecipeError where validation rows are to choose something, and there are none."""
     if "validation" in examples.splits:
         return
@@ -363,6 +363,14 @@ def _check_validation(recipe: Recipe, examples: Examples) -> None:
             "are none.",
             hint="Use data.validation_fraction=0.1, name data.validation, or leave out refit.",
         )
+    for plan in plans:
+        if plan.phase.curve == "plateau":
+            raise RecipeError(
+                f"schedule.{plan.number - 1}.curve: plateau looks at validation rows, and there "
+                "are none.",
+                hint="Use data.validation_fraction=0.1, name data.validation, or take another "
+                "curve, such as cosine.",
+            )
 
 
 def _check_dividable(backbone: Backbone, replicas: int) -> None:

@@ -42,8 +42,17 @@ from tltool.training.data import TrainingData
 from tltool.training.epoch_average import EpochAverage
 from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
-from tltool.training.moving_average import HideAverage, MovingAverage, ShowAverage
-from tltool.training.phase import Phase, changing, compile_phase, is_contrastive, prepare_phase
+from tltool.training.moving_average import HideAverage, ShowAverage
+from tltool.training.optimizers import Plateau
+from tltool.training.phase import (
+    Compiled,
+    Phase,
+    changing,
+    compile_phase,
+    is_contrastive,
+    prepare_phase,
+)
+from tltool.training.plateau import FallOnPlateau
 from tltool.training.worker_steps import chiefs, work_together
 from tltool.training.workers import Workers
 
@@ -250,16 +259,16 @@ class _Job:
             if not self.workers.are_several:
                 phase = phase.for_devices(self.training, self.strategy)
             phase = phase.in_parts(self.training)
-            average = compile_phase(phase, self.transfer, plan, self.task, self.training)
+            compiled = compile_phase(phase, self.transfer, plan, self.task, self.training)
             steps = int(phase.data.cardinality())
-            training = nullcontext if average is None else average.hidden
+            training = nullcontext if compiled.average is None else compiled.average.hidden
             self.course.compiled(phase.model, phase.features, steps, training)
             if state is not None:
                 self.course.put_back_phase(state, at)
                 if state.facts["steps"] != steps:  # within an epoch, places are others
                     begin = Position(plan.number, at.epoch, over=at.over)
                     phase = replace(phase, begin=begin, rest=None)
-            self._fit(phase, plan, steps, state, average)
+            self._fit(phase, plan, steps, state, compiled)
 
     def _solve(self, phase: Phase, plan: PhasePlan) -> None:
         rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
@@ -277,10 +286,10 @@ class _Job:
         plan: PhasePlan,
         steps: int,
         state: State | None,
-        average: MovingAverage | None,
+        compiled: Compiled,
     ) -> None:
         begin = phase.begin
-        callbacks = self._callbacks(phase, plan, steps, state, average)
+        callbacks = self._callbacks(phase, plan, steps, state, compiled)
         wait = None if phase.vectors or phase.several_devices else InputWait()
         before = self.clock.so_far(*_TRAINING)
         divided: Callable[[Any], Any] = wait.watch if wait is not None else lambda data: data
@@ -365,7 +374,7 @@ class _Job:
         plan: PhasePlan,
         steps: int,
         state: State | None,
-        average: MovingAverage | None,
+        compiled: Compiled,
     ) -> list[Any]:
         epoch_end = EpochEnd(
             plan,
@@ -396,13 +405,20 @@ class _Job:
             )
         if self.after_epoch is not None:
             keeping.append(Telling(self.after_epoch, self.history, self.checkpoints))
+        before: list[Any] = []
+        after: list[Any] = []
+        if isinstance(compiled.schedule, Plateau):
+            before.append(FallOnPlateau(plan, compiled.schedule, self.history, self.rule))
+        if compiled.average is not None:
+            before.append(ShowAverage(compiled.average))
+            after.append(HideAverage(compiled.average))
         return [
             keras.callbacks.LambdaCallback(on_epoch_begin=phase.epochs.begin),
             StageClock(self.clock),
             NanStop(plan, phase.begin),
-            *([] if average is None else [ShowAverage(average)]),
+            *before,
             epoch_end,
-            *([] if average is None else [HideAverage(average)]),
+            *after,
             StepProgress(self.progress, round(phase.num_examples / steps), phase.begin),
             *keeping,
             StopAsked(),
