@@ -337,6 +337,10 @@ class TrainingSection(Section):
         ranking: Of numbers, weight of a loss beside the squared error by which, of
             two rows in a batch, the one with the larger number is to get the
             larger prediction (CoSENT, Su 2022); 0 is off.
+        sampling: Which rows an epoch has, of tasks with one class for each row: "natural"
+            each once; "balanced" as many of each class, "sqrt" of each by the root of its
+            rows, as many in all: rows of rare classes come several times, some of frequent ones
+            in other epochs.
         class_weights: "balanced" (inverse class frequency; of several labels,
             rows with each and without weigh the same), a mapping from class
             name to weight, or null. "auto" is "balanced" for classes and null
@@ -394,6 +398,7 @@ class TrainingSection(Section):
     ema_momentum: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] | None = None
     average_epochs: LastEpochs | BestEpochs | None = None
     refit: bool = False
+    sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
     jit: Literal["auto", "always", "never"] = "auto"

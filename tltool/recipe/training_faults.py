@@ -27,6 +27,8 @@ def training_faults(
         yield from _plateau_faults(values, place, phase)
     if training.get("refit") is True:
         yield from _refit_faults(values, spec)
+    if training.get("sampling", "natural") != "natural":
+        yield from _sampling_faults(values, phases, spec)
     if training.get("gradient_accumulation_steps", 1) != 1:
         yield from _accumulation_faults(values, phases, spec)
     if training.get("average_epochs") is not None:
@@ -57,6 +59,42 @@ def _plateau_faults(values: Mapping[str, Any], place: str, phase: Phase) -> Iter
         )
     if _section(values, "head").get("search") is True and phase.get("train", "head") == "head":
         yield Fault(path, "plateau is not known to head.search", hint=hint)
+
+
+def _sampling_faults(
+    values: Mapping[str, Any], phases: Sequence[tuple[str, Phase]], spec: TaskSpec | None
+) -> Iterator[Fault]:
+    training = _section(values, "training")
+    path, sampling = "training.sampling", training["sampling"]
+    weights = "use sampling=natural and class_weights=balanced"
+    for place, phase in phases:
+        if phase.get("solver") == "exact":
+            problem = f"draws rows by step, and {place} solves the head on all rows at once"
+            yield Fault(path, problem, repr(sampling), hint=weights)
+    if _section(values, "head").get("search") is True:
+        yield Fault(path, "is not known to head.search", repr(sampling), hint=weights)
+    if spec is not None and not spec.target.contrasts:
+        yield Fault(
+            path,
+            f"needs one class for each row; not for {spec.name}",
+            repr(sampling),
+            hint="use sampling=natural",
+        )
+    if training.get("class_weights") is not None:
+        yield Fault(
+            path,
+            "and training.class_weights both make up for rare classes: they would count twice",
+            repr(sampling),
+            hint="use one of them: training.class_weights=null, or training.sampling=natural",
+        )
+    if training.get("tokens_per_batch") is not None:
+        yield Fault(
+            path,
+            "draws other numbers of texts of a length in each epoch, which "
+            "training.tokens_per_batch can't divide",
+            repr(sampling),
+            hint="use training.batch_size",
+        )
 
 
 def _accumulation_faults(

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tltool.data.batches.mapped import AsWritten
 from tltool.data.batches.ordering import Share, make_ordering
+from tltool.data.batches.sampling import ClassSampling
 from tltool.data.batches.source import CACHE_BYTES, Source, example_source
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
@@ -133,13 +134,14 @@ def make_batches(
     share: Share | None = None,
     epochs: Epochs | None = None,
     skipped: int = 0,
+    sampling: ClassSampling | None = None,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
     Every iteration is an epoch: each row once, in the order of the source, or
-    when training in a new full shuffle that `seed` and the epoch decide, in which
-    texts of like width train together, to have less padding (see
-    `tltool.data.batches.ordering`).
+    when training in a new full shuffle that `seed` and the epoch decide (of the
+    rows that `sampling` draws), in which texts of like width train together, to
+    have less padding (see `tltool.data.batches.ordering`).
 
     Args:
         source: The rows.
@@ -164,6 +166,7 @@ def make_batches(
             that is loaded, except where images of a batch are mixed.
         epochs: Which epoch an iteration is, where training; None counts iterations.
         skipped: Batches at the start of every epoch that are left out, unread.
+        sampling: Draws the rows of each epoch, where training.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -185,6 +188,7 @@ def make_batches(
             widths=source.widths,
             budget=budget,
             together=together,
+            sampling=sampling if training else None,
         )
 
     early = share if mixing is None else None
