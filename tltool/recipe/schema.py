@@ -353,7 +353,7 @@ class TrainingSection(Section):
             validation rows than the best epoch, or there are none; null is off.
         refit: After the validation rows have chosen the number of epochs, train once more from
             the same start on training and validation rows together for so many epochs, with
-            the learning rate that those epochs had, and keep that model (docs/tuning.md#refit).
+            the learning rate that those epochs had, and keep that model (docs/training.md).
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
         monitor: The value that decides which epoch is best.
