@@ -85,7 +85,7 @@ def test_the_second_training_is_shipped_and_the_first_is_told_of_validation_rows
     assert not (whole.path / "checkpoints" / "first.json").exists()
 
 
-class Ended(Exception):
+class EndedError(Exception):
     pass
 
 
@@ -98,10 +98,10 @@ def test_a_run_that_ends_in_either_training_goes_on_bit_for_bit(epoch, recipe, w
         nonlocal epochs
         epochs += 1
         if epochs == epoch:
-            raise Ended
+            raise EndedError
 
     own = recipe.with_overrides(f"name=ended-{epoch}")
-    with pytest.raises(Ended):
+    with pytest.raises(EndedError):
         finetune(own, after_epoch=end)
     assert epoch <= len(history(whole)), "the run was meant to end within its training"
     assert_equal(finetune(own, resume=True), whole)
@@ -142,7 +142,7 @@ def test_without_test_rows_the_first_training_is_all_that_is_told(recipe):
 
 
 def test_without_validation_rows_it_is_refused(recipe, capsys):
-    with pytest.raises(RecipeError, match="training.refit: validation rows") as error:
+    with pytest.raises(RecipeError, match=r"training\.refit: validation rows") as error:
         finetune(recipe.with_overrides("data.validation_fraction=0"))
     assert "data.validation_fraction" in error.value.hint
 

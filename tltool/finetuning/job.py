@@ -504,9 +504,9 @@ def _fit_twice(
     from tltool.training.trainer import rule_of
 
     prepared, training = job.prepared, job.recipe.training
-    start = StartingPoint(prepared.transfer, prepared.plans)
     first, state = begin.first, begin.state
     if first is None:
+        start = StartingPoint(prepared.transfer, prepared.plans)
         result = _fit_once(job, folder, checkpoints, state)
         if result.interrupted or result.best is None:
             return result
