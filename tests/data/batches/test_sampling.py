@@ -62,6 +62,22 @@ def test_batches_of_an_epoch_are_drawn_anew_and_can_be_gone_on_with():
     assert Counter(CLASSES[np.concatenate(first)])["c"] == 33
 
 
+def test_a_row_that_comes_again_is_changed_in_another_way():
+    source = Source(100, nothing_to_load, lambda key, rows: (rows, tf.fill(tf.shape(rows), key)))
+    seen: dict[int, set[int]] = {}
+    batches = 0
+    for rows, keys in make_batches(
+        source, targets=None, batch_size=4, training=True, epochs=Epochs(1, 0),
+        sampling=ClassSampling(CLASSES, "balanced"),
+    ):  # fmt: skip
+        batches += 1
+        for row, key in zip(rows.numpy().tolist(), keys.numpy().tolist(), strict=True):
+            seen.setdefault(row, set()).add(key)
+    rarest = int(np.flatnonzero(CLASSES == "c")[0])
+    assert batches == 25
+    assert len(seen[rarest]) > 12
+
+
 def test_workers_share_the_same_batches():
     shares = [epoch(1, Share(index, 2)) for index in range(2)]
     for whole, *parts in zip(epoch(1), *shares, strict=True):

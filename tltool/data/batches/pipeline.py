@@ -209,7 +209,11 @@ def make_batches(
         if maps is not None:
             loaded = tf.data.Dataset.zip((loaded, maps.load(one_by_one, rows)))
         batches = own.batched(loaded, sizes)
-        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
+        keys = tf.data.Dataset.from_tensors(key).repeat()
+        if own.sampling is not None:
+            # A row that comes again is changed in another way: each batch has a key of its own.
+            keys = tf.data.Dataset.range(skipped, own.num_batches).map(lambda place: key + place)
+        return tf.data.Dataset.zip((keys, batches))
 
     size = max(batch_size, ordering.batch_size or 0) if complete else None
 
