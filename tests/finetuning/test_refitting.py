@@ -72,7 +72,7 @@ def test_the_second_training_is_shipped_and_the_first_is_told_of_validation_rows
     assert whole.metrics["validation"] == once.metrics["validation"]
     counts = json.loads((whole.path / "data.json").read_text())["rows"]
     assert whole.metrics["refit"]["rows"] == counts["train"] + counts["validation"]
-    again = load_run(whole.path).evaluate("test").metrics
+    again = load_run(whole.path).evaluate().metrics
     assert again["log_loss"] == pytest.approx(whole.metrics["test"]["log_loss"], rel=1e-5)
     assert whole.metrics["test"]["log_loss"] != once.metrics["test"]["log_loss"]
     told = to_markdown(whole.summary)

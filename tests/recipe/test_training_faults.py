@@ -50,6 +50,12 @@ REFUSED = {
         "training.gradient_accumulation_steps",
         "training.batch_size",
     ),
+    "parts of fixed shapes": (
+        IMAGES,
+        ["training.gradient_accumulation_steps=2", "training.jit=always"],
+        "training.gradient_accumulation_steps",
+        "leave this out",
+    ),
     "plateau of no plateau": (
         IMAGES,
         ["schedule=[{train: head, plateau_patience: 5}]"],

@@ -121,13 +121,10 @@ def _accumulation_faults(
             repr(steps),
             hint="use training.batch_size, or a larger training.tokens_per_batch alone",
         )
-    if training.get("static_shapes") == "always":
-        yield Fault(
-            path,
-            "is not for training.static_shapes: always",
-            repr(steps),
-            hint="use a larger training.batch_size",
-        )
+    for key in ("static_shapes", "jit"):
+        if training.get(key) == "always":
+            problem = f"takes parts of any size, and training.{key}: always needs fixed ones"
+            yield Fault(path, problem, repr(steps), hint=hint)
     if _section(values, "head").get("name") == "two_towers":
         yield Fault(
             path, "head two_towers reads the texts of a pair one by one", repr(steps), hint=hint

@@ -242,7 +242,9 @@ def _moving_average(
 
 def _jit(training: TrainingSection, phase: Phase) -> bool:
     if training.jit == "auto":
-        return bool(tf.config.list_logical_devices("GPU")) and not phase.several_devices
+        # XLA has no parts whose number and size are known only as it runs.
+        whole = training.gradient_accumulation_steps == 1 and not phase.several_devices
+        return whole and bool(tf.config.list_logical_devices("GPU"))
     return training.jit == "always"
 
 

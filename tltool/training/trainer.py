@@ -204,7 +204,10 @@ def out_of_memory(plan: PhasePlan, training: TrainingSection) -> TrainingError:
 def _size_of_batches(training: TrainingSection) -> str:
     if training.tokens_per_batch is not None:
         return f"`training.tokens_per_batch` than {training.tokens_per_batch}"
-    return f"`training.batch_size` than {training.batch_size}"
+    return (
+        f"`training.batch_size` than {training.batch_size} (with more "
+        "`training.gradient_accumulation_steps` updates are as large)"
+    )
 
 
 def rule_of(training: TrainingSection, task: Task, *, validated: bool) -> Rule:
