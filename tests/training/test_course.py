@@ -274,10 +274,11 @@ def test_a_rate_that_falls_on_a_plateau(tmp_path):
     plateau = {"learning_rate": 1.0, "curve": "plateau", "plateau_patience": 1}
     phases = ({"train": "head", "epochs": 4, **plateau},)
     every = Every(tmp_path)
-    expected = fit(tmp_path, phases, checkpoints=every)
+    how = {"early_stopping": EarlyStoppingSection(patience=9, min_delta=0.5)}
+    expected = fit(tmp_path, phases, checkpoints=every, **how)
     assert expected[0][-1]["learning_rate"] < 1.0, "the rate was meant to fall"
     for place in list(every.states)[1::2]:
-        assert_equal(fit(tmp_path, phases, begin=every.states[place]), expected)
+        assert_equal(fit(tmp_path, phases, begin=every.states[place], **how), expected)
 
 
 @pytest.mark.slow
