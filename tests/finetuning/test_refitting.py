@@ -15,7 +15,7 @@ from tltool.finetuning.refitting import FirstTraining
 from tltool.recipe.recipe import Recipe
 from tltool.report.summary import to_markdown
 from tltool.runs.folder import RunFolder
-from tltool.runs.run import load_run
+from tltool.runs.run import Run, load_run
 from tltool.support.errors import RecipeError, RunError, TrainingError
 from tltool.training.trainer import TrainingResult
 
@@ -135,10 +135,10 @@ def test_without_test_rows_the_first_training_is_all_that_is_told(recipe):
     run = finetune(recipe.with_overrides("data.test_fraction=0", "name=no-test"))
     assert run.summary.split == "validation"
     assert any("measured on nothing" in warning for warning in run.summary.warnings)
-    outputs = run.outputs(run.examples("validation"))
-    rows = csv.DictReader((run.path / "predictions.csv").read_text().splitlines())
-    told = [float(row["probability"]) for row in rows if row.get("probability")]
-    assert not told or told != pytest.approx(np.max(outputs, axis=1).tolist(), abs=1e-6)
+    rows, told = run.examples("validation"), run.metrics["validation"]["log_loss"]
+    first = Run(run.folder, run.recipe, run.task, run.preprocessing, run.best_model())
+    assert first.evaluate(rows).metrics["log_loss"] == pytest.approx(told, rel=1e-5)
+    assert run.evaluate(rows).metrics["log_loss"] != pytest.approx(told, rel=1e-3)
 
 
 def test_without_validation_rows_it_is_refused(recipe, capsys):

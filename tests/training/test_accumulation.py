@@ -150,7 +150,7 @@ def test_two_devices_in_parts_are_one_that_is_not(kind, tmp_path):
         "          'learning_rate': 0.003})\n"
         "_, rows, _, _ = cached_fit.fit(kind, pathlib.Path(sys.argv[4]), phases,\n"
         "    CacheSection(use='never'), dropout=0.0, strategy=strategy, optimizer='sgd',\n"
-        "    gradient_accumulation_steps=steps, gradient_clip_norm=None)\n"
+        "    gradient_accumulation_steps=steps, gradient_clip_norm=None, ema_momentum=0.9)\n"
         "print(json.dumps([row[key] for row in rows for key in ('loss', 'val_loss')]))\n"
     )
     helpers = Path(__file__).parents[1] / "helpers"
