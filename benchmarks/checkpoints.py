@@ -33,7 +33,8 @@ from tltool.tasks.classes import ClassTarget  # noqa: E402
 from tltool.tasks.table import TASKS, Task  # noqa: E402
 from tltool.training.checkpoint import Checkpoints  # noqa: E402
 from tltool.training.data import BatchedData  # noqa: E402
-from tltool.training.trainer import state_bytes, train  # noqa: E402
+from tltool.training.phase import state_bytes  # noqa: E402
+from tltool.training.trainer import train  # noqa: E402
 
 
 class EveryOther(Checkpoints):

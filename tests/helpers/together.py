@@ -61,7 +61,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
 def history(run_folder: Path) -> list[dict[str, float]]:
     """Loss and metrics of each epoch."""
     rows = csv.DictReader((run_folder / "history.csv").read_text().splitlines())
-    left_out = {"phase", "seconds", "examples_per_second"}
+    left_out = {"training", "phase", "seconds", "examples_per_second"}
     return [{k: float(v) for k, v in row.items() if k not in left_out and v} for row in rows]
 
 

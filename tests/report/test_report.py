@@ -447,3 +447,20 @@ def test_bars_of_each_label(labels, tmp_path):
     names = [r"$\frac{1$ with a rather long name that must be cut", "金", *map(str, range(labels))]
     plots.draw(Bars(names[:labels], shares), tmp_path / "b.png")
     assert opened(tmp_path / "b.png").std() > 1
+
+
+def test_a_model_that_was_trained_twice_says_so_and_of_which_validation_rows_are():
+    best = {"training": "refit", "phase": "2 all", "epoch": 3, "total_epoch": 9}
+    told = to_markdown(summary(best=best, refit_rows=1350))
+    assert "on 1,350 texts" in told
+    assert "those of epoch 3 of phase 2 (all) of the training on all labelled rows" in told
+    assert "What is told of validation rows is of the first training" in told
+    assert "twice" not in to_markdown(summary(best={**best, "training": "validated"}))
+
+
+def test_a_mean_of_epochs_is_told_and_why_there_is_none():
+    row = {"phase": "2 all", "epoch": 5, "total_epoch": 7, "averaged": "3, 4 and 5"}
+    assert "the mean of those of epochs 3, 4 and 5 of phase 2 (all)" in to_markdown(
+        summary(best=row)
+    )
+    assert "> The mean is worse." in to_markdown(summary(training_notes=("The mean is worse.",)))

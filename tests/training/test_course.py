@@ -35,7 +35,8 @@ from tltool.tasks.table import TASKS, Task
 from tltool.training.checkpoint import Checkpoints, Position, read_state, write_state
 from tltool.training.data import BatchedData
 from tltool.training.optimizers import moments
-from tltool.training.trainer import state_bytes, train
+from tltool.training.phase import state_bytes
+from tltool.training.trainer import train
 
 TASK = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 TEXTS = Task(TASKS["text-classification"], ClassTarget(("a", "b")))
@@ -159,8 +160,9 @@ def test_the_rest_is_that_of_an_undisturbed_training(undisturbed, place, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_training_stopped_in_validation_has_only_that_to_do(undisturbed, tmp_path, monkeypatch):
-    expected, _ = undisturbed
+@pytest.mark.parametrize("how", [{}, {"ema_momentum": 0.9}], ids=["weights", "average"])
+def test_a_training_stopped_in_validation_has_only_that_to_do(how, tmp_path, monkeypatch):
+    expected = fit(tmp_path, **how)
     every = Every(tmp_path)
     validating = keras.Model.evaluate
     calls = []
@@ -172,20 +174,20 @@ def test_a_training_stopped_in_validation_has_only_that_to_do(undisturbed, tmp_p
         return validating(*args, **kwargs)
 
     monkeypatch.setattr(keras.Model, "evaluate", asked)
-    fit(tmp_path, checkpoints=every)
+    fit(tmp_path, checkpoints=every, **how)
     monkeypatch.undo()
     assert (2, 0, 3) in every.states
     begin, later = every.states[2, 0, 3], Every(tmp_path)
-    assert_equal(fit(tmp_path, begin=begin, checkpoints=later), expected)
+    assert_equal(fit(tmp_path, begin=begin, checkpoints=later, **how), expected)
     # Stopped in that validation once more, it keeps what the first process had.
     calls.clear()
     calls.extend([None, None])
     monkeypatch.setattr(keras.Model, "evaluate", asked)
-    fit(tmp_path, begin=begin, checkpoints=later)
+    fit(tmp_path, begin=begin, checkpoints=later, **how)
     monkeypatch.undo()
     again = later.states[2, 0, 3]
     assert again.facts["epoch"]["trained"] == begin.facts["epoch"]["trained"] != {}
-    assert_equal(fit(tmp_path, begin=again), expected)
+    assert_equal(fit(tmp_path, begin=again, **how), expected)
 
 
 def test_a_checkpoint_of_another_model_or_optimizer_is_refused(undisturbed, tmp_path):
@@ -241,6 +243,10 @@ def test_skipped_batches_are_not_read_and_the_rest_are_those_of_the_epoch():
 SLOW_CASES = {
     "half precision": {"precision": "mixed_float16"},
     "several steps a call": {"steps_per_execution": 2, "optimizer": "sgd"},
+    "moving average": {"ema_momentum": 0.9},
+    "mean of the best epochs": {"average_epochs": {"best": 2}},
+    "mean of the last epochs": {"average_epochs": {"last": 2}, "ema_momentum": 0.9},
+    "gradients in parts": {"gradient_accumulation_steps": 2},
     "early stopping": {"early_stopping": EarlyStoppingSection(patience=1), "optimizer": "rmsprop"},
 }
 
@@ -261,6 +267,18 @@ def test_features_that_are_drawn_together_first(tmp_path):
     expected = fit(tmp_path, phases, checkpoints=every)
     for place in list(every.states)[::2]:
         assert_equal(fit(tmp_path, phases, begin=every.states[place]), expected)
+
+
+@pytest.mark.slow
+def test_a_rate_that_falls_on_a_plateau(tmp_path):
+    plateau = {"learning_rate": 1.0, "curve": "plateau", "plateau_patience": 1}
+    phases = ({"train": "head", "epochs": 4, **plateau},)
+    every = Every(tmp_path)
+    how = {"early_stopping": EarlyStoppingSection(patience=9, min_delta=0.5)}
+    expected = fit(tmp_path, phases, checkpoints=every, **how)
+    assert expected[0][-1]["learning_rate"] < 1.0, "the rate was meant to fall"
+    for place in list(every.states)[1::2]:
+        assert_equal(fit(tmp_path, phases, begin=every.states[place], **how), expected)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tltool.model.joining import apply_plan, join
 from tltool.recipe.schema import HeadSection, PhaseSection
 from tltool.tasks.table import TASKS, Task
 from tltool.tasks.tags.kind import TagsTarget
-from tltool.training.trainer import frozen_part
+from tltool.training.phase import frozen_part
 
 
 @pytest.mark.parametrize(("train", "frozen"), [("head", True), ("all", False)])

@@ -27,6 +27,26 @@ def test_curves_start_at_the_peak_and_fall_as_named():
     assert rates("cosine") == pytest.approx(cosine, abs=1e-6)
 
 
+def test_one_cycle_rises_and_falls_by_halves_of_a_cosine():
+    phase = PhaseSection(epochs=10, learning_rate=0.5, curve="one_cycle")
+    schedule = make_schedule(phase, steps_per_epoch=40)
+    assert schedule.warmup_steps == 100
+    found = np.asarray(schedule(np.arange(401)))
+    assert found[[0, 50, 100, 250, 400]] == pytest.approx(
+        [0.5 / 25, 0.5 * (1 / 25 + 1) / 2, 0.5, 0.5 * (1e-5 + 1) / 2, 0.5e-5], rel=1e-3
+    )
+    assert np.argmax(found) == 100
+    given = PhaseSection(epochs=10, curve="one_cycle", warmup_fraction=0.5)
+    assert make_schedule(given, 40).warmup_steps == 200
+
+
+def test_a_plateaus_rate_is_what_it_is_set_to():
+    schedule = make_schedule(PhaseSection(learning_rate=0.5, curve="plateau"), 10)
+    assert float(schedule(3)) == 0.5
+    schedule.scale.assign(0.25)
+    assert float(schedule(3)) == 0.125
+
+
 def test_the_rise_of_a_range_test_is_exponential():
     rise = ExponentialRise(1e-7, 10.0, 100)
     found = [float(rise(step)) for step in range(100)]

@@ -62,6 +62,10 @@ WAYS = {
     "solved": ("text", ["schedule=[{train: head, solver: exact}, "
                         "{train: lora, rank: 2, epochs: 1, learning_rate: 0.001}]"], 1e-4),
     "mixed images": ("image", ["augment.layers=[{layer: MixUp, alpha: 0.2}]"], 1e-5),
+    "twice": ("text", ["training.refit=true", "training.sampling=balanced"], 1e-5),
+    "averaged, in parts": ("image", ["training.ema_momentum=0.9", "training.average_epochs.last=2",
+                                     "training.gradient_accumulation_steps=2",
+                                     "training.batch_size=8"], 1e-5),
     "mixed precision": ("text", ["training.precision=mixed_bfloat16"], 1e-2),
 }  # fmt: skip
 

@@ -34,7 +34,8 @@ from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
 from tltool.training.best_weights import BestWeights
 from tltool.training.data import BatchedData
-from tltool.training.trainer import train, weight_bytes
+from tltool.training.phase import weight_bytes
+from tltool.training.trainer import train
 
 TASK = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 

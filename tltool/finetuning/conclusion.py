@@ -38,6 +38,7 @@ class _Measured:
         outputs: What the model says of them.
         evaluation: Metrics and mistakes.
         baseline: The simple model's result on the same rows, or None.
+        by: The run whose model said it.
     """
 
     split: Split
@@ -45,6 +46,7 @@ class _Measured:
     outputs: Any
     evaluation: Evaluation
     baseline: BaselineResult | None
+    by: Run
 
 
 def conclude(
@@ -74,10 +76,10 @@ def conclude(
     """
     clock = clock or Stopwatch()
     stopping.check()
-    held_out, warnings = _held_out(prepared)
+    held_out, warnings = _held_out(prepared, result)
     progress.stage(f"Evaluation on the {held_out} examples")
     with clock.measure("evaluation"):
-        measured = _measure(run, prepared, held_out, progress, clock)
+        measured = _measure(run, prepared, result, held_out, progress, clock)
     stopping.check()
     with clock.measure("report"):
         picture = _draw(run, result, measured)
@@ -108,11 +110,17 @@ def _resumed(run: Run) -> list[str]:
     ]
 
 
-def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
+def _held_out(prepared: Prepared, result: TrainingResult) -> tuple[Split, list[str]]:
     """The split to measure on: test, or the next best there is, with a warning."""
     counts = {split: len(prepared.examples.split(split)) for split in SPLITS}
     if counts["test"]:
         return "test", []
+    if counts["validation"] and result.refit_rows is not None:
+        return "validation", [
+            "There is no test split: what is told of the validation rows is of the first training, "
+            "whose best epoch they chose. The model itself has learnt from them since, and is "
+            "measured on nothing."
+        ]
     if counts["validation"]:
         return "validation", [
             "There is no test split: measured on the validation split, which also chose the "
@@ -125,7 +133,12 @@ def _held_out(prepared: Prepared) -> tuple[Split, list[str]]:
 
 
 def _measure(
-    run: Run, prepared: Prepared, held_out: Split, progress: Progress, clock: Stopwatch
+    run: Run,
+    prepared: Prepared,
+    result: TrainingResult,
+    held_out: Split,
+    progress: Progress,
+    clock: Stopwatch,
 ) -> _Measured:
     """Evaluates the validation and the held-out split, writes metrics and predictions."""
     from tltool.evaluation.evaluate import (
@@ -138,11 +151,13 @@ def _measure(
     settings = run.recipe.evaluation
     metrics: dict[str, Any] = {}
     validation = prepared.examples.split("validation")
+    first = run if result.refit_rows is None else _of_first_training(run)
     if len(validation) and held_out != "validation":
-        outputs = run.outputs(validation)
+        outputs = first.outputs(validation)
         metrics["validation"] = evaluate_outputs(outputs, validation, run.task).metrics
     examples = prepared.examples.split(held_out)
-    outputs = run.outputs(examples)
+    by = first if held_out == "validation" else run
+    outputs = by.outputs(examples)
     evaluation = evaluate_outputs(outputs, examples, run.task, mistakes=settings.mistakes)
     metrics[held_out] = evaluation.metrics
     write_predictions(PredictionRows(outputs, examples, run.task), run.folder.predictions)
@@ -151,8 +166,17 @@ def _measure(
     if baseline is not None:
         told = with_units(baseline.metrics, run.task.target)
         metrics["baseline"] = {"name": baseline.name, "split": held_out, **told}
+    if result.refit_rows is not None:
+        metrics["refit"] = {"rows": result.refit_rows, "validation": "of the first training"}
     write_json(run.folder.metrics, metrics)
-    return _Measured(held_out, examples, outputs, evaluation, baseline)
+    return _Measured(held_out, examples, outputs, evaluation, baseline, by)
+
+
+def _of_first_training(run: Run) -> Run:
+    """The run with the model that chose the epochs, which has not learnt from validation rows."""
+    from tltool.runs.run import Run
+
+    return Run(run.folder, run.recipe, run.task, run.preprocessing, run.best_model())
 
 
 def _baseline(
@@ -222,13 +246,14 @@ def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:
     picture = target.picture(measured.outputs, truth, measured.evaluation.metrics)
     draw(picture, run.folder.plot)
     if target.draws_worst:
-        _draw_worst(run, measured, truth)
+        _draw_worst(measured, truth)
     return picture.title
 
 
-def _draw_worst(run: Run, measured: _Measured, truth: Any) -> None:
+def _draw_worst(measured: _Measured, truth: Any) -> None:
     """A picture of each of the worst rows, the worst first."""
-    target, examples = run.task.target, measured.examples
+    run, examples = measured.by, measured.examples
+    target = run.task.target
     rows = target.worst(measured.outputs, truth)[: run.recipe.evaluation.mistakes].tolist()
     if not rows:
         return
@@ -285,6 +310,8 @@ def _summary(
         skipped=len(prepared.examples.skipped),
         text_length=prepared.text_length,
         best=result.best,
+        refit_rows=result.refit_rows,
+        training_notes=result.notes,
         backbone_licence=prepared.backbone.licence,
         backbone_source=prepared.backbone.source,
         **_data_source(run),
@@ -294,16 +321,18 @@ def _summary(
 def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
     from tltool.report.content import Phase
 
-    epochs = [str(row["phase"]) for row in result.history]
+    of = None if result.best is None else result.best.get("training")
+    epochs = [str(row["phase"]) for row in result.history if row.get("training") == of]
     return [
         Phase(
             trained=plan.title,
             parameters=plan.num_trainable,
             epochs=epochs.count(f"{plan.number} {plan.title}"),
             learning_rate=None if plan.phase.solver == "exact" else plan.phase.learning_rate,
-            warmup=plan.phase.warmup_fraction,
+            warmup=plan.phase.warmup_share,
         )
         for plan in prepared.plans
+        if of is None or f"{plan.number} {plan.title}" in epochs
     ]
 
 

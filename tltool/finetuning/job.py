@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltool.finetuning.refitting import FirstTraining, refit_folder, remove_second
 from tltool.finetuning.resuming import (
     check,
     differences,
@@ -229,7 +230,7 @@ def _finetune(
     sweep_leftovers(recipe.output_dir)
     _check_room(job)
     folder = _open_folder(job)
-    _tell_helpers(workers, folder, None)
+    _tell_helpers(workers, folder, _Begin())
     with _recording(folder, workers):
         if search is not None:
             search.write(folder.head_search)
@@ -237,12 +238,12 @@ def _finetune(
             choice.write(folder.few_examples)
         if recipe.training.checkpoint != "off":
             write_origin(folder, facts, prepared.strategy.num_replicas_in_sync)
-        return _train_and_conclude(job, folder, begin=None)
+        return _train_and_conclude(job, folder, _Begin())
 
 
 def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) -> Run:
     """Takes over a run that stopped, if it is the same one, and goes on from its checkpoint."""
-    from tltool.training.checkpoint import Checkpoints, Position
+    from tltool.training.checkpoint import Position
 
     progress = job.progress
     before = read_origin(folder)
@@ -254,8 +255,10 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     stopping.check()
     sweep_leftovers(recipe.output_dir)
     _check_room(job)
-    begin = Checkpoints(folder.origin.parent, progress=progress).newest()
-    position = Position(1) if begin is None else begin.position
+    begin = _Begin.of(folder, progress)
+    position = str(Position(1) if begin.state is None else begin.state.position)
+    if begin.first is not None:
+        position += " of the training on all labelled rows"
     progress.note(f"going on with {folder.path} at {position}")
     devices = job.prepared.strategy.num_replicas_in_sync
     notes = [note] if (note := replicas_note(before, devices)) is not None else []
@@ -263,7 +266,7 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     for line in changes:
         progress.note(f"warning: {line}")
     earlier = folder.manifest().get("resumed", [])
-    folder.take_over(error=None, resumed=[*earlier, {"at": str(position), "changes": changes}])
+    folder.take_over(error=None, resumed=[*earlier, {"at": position, "changes": changes}])
     _tell_helpers(job.workers, folder, begin)
     with _recording(folder, job.workers):
         _describe(folder, recipe, job.prepared)
@@ -289,7 +292,34 @@ def _recording(folder: RunFolder, workers: Workers) -> Iterator[None]:
     workers.dismiss()
 
 
-def _train_and_conclude(job: _Job, folder: RunFolder, begin: State | None) -> Run:
+@dataclass(frozen=True)
+class _Begin:
+    """Where a run's training begins.
+
+    Attributes:
+        state: What it goes on from; None is the begin of the training.
+        first: What the first of two trainings found, where the second one begins or goes on.
+    """
+
+    state: State | None = None
+    first: FirstTraining | None = None
+
+    @classmethod
+    def of(cls, folder: RunFolder, progress: Progress | None = None) -> _Begin:
+        """What a stopped run kept."""
+        from tltool.training.checkpoint import Checkpoints
+
+        first = FirstTraining.read(folder)
+        place = folder.origin.parent if first is None else refit_folder(folder)
+        return cls(Checkpoints(place, progress=progress).newest(), first)
+
+    def facts(self) -> dict[str, Any]:
+        """What tells it from others, ready for JSON."""
+        position = None if self.state is None else asdict(self.state.position)
+        return {"position": position, "second": self.first is not None}
+
+
+def _train_and_conclude(job: _Job, folder: RunFolder, begin: _Begin) -> Run:
     from tltool.training.checkpoint import Checkpoints
 
     training = job.recipe.training
@@ -318,6 +348,7 @@ def _train_and_conclude(job: _Job, folder: RunFolder, begin: State | None) -> Ru
             )
             if checkpoints is not None:
                 checkpoints.remove()
+            remove_second(folder)
             folder.origin.unlink(missing_ok=True)
             folder.record("finished")
     finally:
@@ -326,23 +357,22 @@ def _train_and_conclude(job: _Job, folder: RunFolder, begin: State | None) -> Ru
     return run
 
 
-def _tell_helpers(workers: Workers, folder: RunFolder, begin: State | None) -> None:
+def _tell_helpers(workers: Workers, folder: RunFolder, begin: _Begin) -> None:
     """Tells the other workers which run they train, and from where."""
     workers.told(_RUN_FOLDER, str(folder.path))
-    workers.told(_CHECKPOINT, None if begin is None else asdict(begin.position))
+    workers.told(_CHECKPOINT, begin.facts())
 
 
 def _help(job: _Job) -> Run:
     """What a worker does that is not the chief: it trains, and waits until all is written."""
     from tltool.runs.run import Run
-    from tltool.training.checkpoint import Checkpoints
 
     workers = job.workers
     folder = RunFolder(Path(workers.told(_RUN_FOLDER)))
-    begin = None
-    if (wanted := workers.told(_CHECKPOINT)) is not None:
-        begin = Checkpoints(folder.origin.parent).newest()
-        if begin is None or asdict(begin.position) != wanted:
+    begin = _Begin()
+    if (wanted := workers.told(_CHECKPOINT)) != begin.facts():
+        begin = _Begin.of(folder)
+        if begin.facts() != wanted:
             raise RunError(
                 f"The chief goes on from a checkpoint in {str(folder.path)!r}, and this worker "
                 "finds another one there, or none.",
@@ -390,7 +420,7 @@ def _check_room(job: _Job) -> None:
         RunError: There is no room in the recipe's `output_dir`, or it can't be written.
     """
     from tltool.export.formats.table import export_targets
-    from tltool.training.trainer import state_bytes, weight_bytes
+    from tltool.training.phase import state_bytes, weight_bytes
 
     recipe, prepared = job.recipe, job.prepared
     model, changing = weight_bytes(prepared.transfer, prepared.plans)
@@ -438,7 +468,7 @@ def _describe(folder: RunFolder, recipe: Recipe, prepared: Prepared) -> None:
 
 
 def _train(
-    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: State | None
+    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin
 ) -> tuple[Run, TrainingResult]:
     with stopping.in_steps():
         result = _fit(job, folder, checkpoints, begin)
@@ -449,17 +479,69 @@ def _train(
 
 
 def _fit(
-    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: State | None
+    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin
 ) -> TrainingResult:
-    from tltool.training.inputs import example_data, make_feature_cache
-    from tltool.training.trainer import state_bytes, train
+    from tltool.training.phase import state_bytes
 
-    recipe, prepared = job.recipe, job.prepared
+    prepared, training = job.prepared, job.recipe.training
     job.progress.stage("Training")
     if units := prepared.task.target.training_units:
         job.progress.note(units)
     if checkpoints is not None:
-        checkpoints.announce(state_bytes(prepared.transfer, prepared.plans, recipe.training))
+        checkpoints.announce(state_bytes(prepared.transfer, prepared.plans, training))
+    if training.refit:
+        return _fit_twice(job, folder, checkpoints, begin)
+    return _fit_once(job, folder, checkpoints, begin.state)
+
+
+def _fit_twice(
+    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin
+) -> TrainingResult:
+    """Trains on the training rows, and then anew on the validation rows too."""
+    import keras
+
+    from tltool.training.refit import StartingPoint, kept_epochs, stopped, with_all_rows
+    from tltool.training.trainer import rule_of
+
+    prepared, training = job.prepared, job.recipe.training
+    first, state = begin.first, begin.state
+    if first is None:
+        start = StartingPoint(prepared.transfer, prepared.plans)
+        result = _fit_once(job, folder, checkpoints, state)
+        if result.interrupted or result.best is None:
+            return result
+        rule = rule_of(training, prepared.task, validated=True)
+        epochs = kept_epochs(result.history, prepared.plans, rule)
+        first, state = FirstTraining(result.history, result.best, epochs), None
+        if job.workers.is_chief:
+            first.write(folder)
+        start.restore()
+    keras.utils.set_random_seed(training.seed)
+    again = with_all_rows(prepared, stopped(prepared.plans, first.epochs))
+    rows = sum(split == "train" for split in again.examples.splits)
+    job.progress.stage(f"Training again, on all {rows:,} labelled rows")
+    kept = None if checkpoints is None else checkpoints.within(refit_folder(folder))
+    try:
+        second = _fit_once(replace(job, prepared=again), folder, kept, state, settled=True)
+    finally:
+        if kept is not None:
+            kept.finish()
+    return first.followed_by(second, rows)
+
+
+def _fit_once(
+    job: _Job,
+    folder: RunFolder,
+    checkpoints: Checkpoints | None,
+    begin: State | None,
+    *,
+    settled: bool = False,
+) -> TrainingResult:
+    """Trains; where it is `settled`, as `train` has it, the file of the best weights stays."""
+    from tltool.training.inputs import example_data, make_feature_cache
+    from tltool.training.trainer import train
+
+    recipe, prepared = job.recipe, job.prepared
     data = example_data(recipe, prepared, "train")
     validation = example_data(recipe, prepared, "validation")
     cache = make_feature_cache(recipe, prepared, data, job.progress, job.spread)
@@ -472,7 +554,7 @@ def _fit(
             data,
             validation if validation.num_examples else None,
             strategy=prepared.strategy,
-            checkpoint=folder.checkpoint if job.workers.is_chief else None,
+            checkpoint=folder.checkpoint if job.workers.is_chief and not settled else None,
             progress=job.progress,
             cache=cache,
             clock=job.clock,
@@ -480,6 +562,7 @@ def _fit(
             checkpoints=checkpoints,
             begin=begin,
             after_epoch=None if job.after_epoch is None else partial(job.after_epoch, folder.path),
+            settled=settled,
         )
     if result.best is None and not result.interrupted:
         raise TrainingError("Training ended without completing an epoch.")
@@ -496,7 +579,9 @@ def _save_model(job: _Job, folder: RunFolder, result: TrainingResult) -> Run:
     recipe, prepared = job.recipe, job.prepared
     merge_adapters(prepared.transfer.model)
     model = to_float32(prepared.transfer.model)
-    if result.best is not None:
+    # Of a second training that was interrupted nothing is kept: the run has the first one's model.
+    whole = result.best is not None and not (result.interrupted and folder.first_training.is_file())
+    if whole:
         try:
             with atomic_path(folder.model) as temporary:
                 model.save(temporary)
@@ -507,7 +592,8 @@ def _save_model(job: _Job, folder: RunFolder, result: TrainingResult) -> Run:
             ) from error
     write_history(result.history, folder.history, folder.events)
     # What several workers trained is of all of them: the chief goes on with the file's model.
-    own = None if job.workers.are_several and result.best is not None else model
+    first = result.best is not None and not whole
+    own = None if first or (job.workers.are_several and whole) else model
     run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, own)
     if result.best is not None:
         _settle(run, prepared)

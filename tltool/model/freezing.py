@@ -69,6 +69,8 @@ class PhasePlan:
             they compute is the same in every epoch.
         num_trainable: Number of scalars that learn.
         num_total: Number of scalars in the model.
+        stop: Epochs after which it ends, where that is before those that its learning rate is
+            planned for; 0 leaves it out.
     """
 
     number: int
@@ -79,6 +81,12 @@ class PhasePlan:
     frozen_prefix: tuple[str, ...]
     num_trainable: int
     num_total: int
+    stop: int | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that it trains at most."""
+        return self.phase.epochs if self.stop is None else self.stop
 
 
 def plan_phases(

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixes, mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, ScheduleName
+from tltool.recipe.training_faults import training_faults
 from tltool.support.errors import Fault, TargetError, did_you_mean
 from tltool.support.words import half_character, plural
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
@@ -22,7 +23,7 @@ _TRAIN_FORMS = "head, all, {last: N}, {from: GROUP}, {fraction: F}, or a list of
 
 
 # What pydantic puts into the location of a fault for a branch of a union.
-_BRANCHES = {"constrained-str", "literal", "EverySteps"}
+_BRANCHES = {"constrained-str", "literal", "EverySteps", "LastEpochs", "BestEpochs"}
 
 
 def faults_from(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
@@ -47,6 +48,11 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
         return Fault(path, "not a way to choose what trains", received, _TRAIN_FORMS)
     if location == ("training", "checkpoint"):
         return Fault(path, "not a way to keep checkpoints", received, "epoch, {steps: N}, off")
+    if location[:2] == ("training", "average_epochs"):
+        path = "training.average_epochs"
+        return Fault(
+            path, "not a way to average epochs", received, "{last: N} or {best: N}, N from 2 to 50"
+        )
     if location == ("schedule",):
         names = ", ".join(get_args(ScheduleName))
         return Fault(
@@ -215,6 +221,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _kind_faults(values, spec)
     yield from _solver_faults(values)
     yield from _contrastive_faults(values)
+    yield from training_faults(values, _phases(values), spec)
     if head.get("search") is True:
         yield from _search_faults(values)
 

@@ -220,8 +220,15 @@ class PhaseSection(Section):
             the rate of the one after it (discriminative fine-tuning, Howard
             and Ruder 2018, arXiv:1801.06146); 1 is off.
         curve: Shape of the learning rate after the warm-up, down to 0 for
-            "linear" and "cosine".
-        warmup_fraction: Share of the phase's steps with a linearly rising rate.
+            "linear" and "cosine". "one_cycle" rises by half a cosine from 1/25 of the
+            peak and falls by another to 1/100,000 of it (Smith and Topin 2018,
+            arXiv:1708.07120; for rates far above the usual ones). "plateau" is constant,
+            and falls by `plateau_factor` where the monitored value has not got better for
+            `plateau_patience` epochs; it needs validation rows.
+        warmup_fraction: Share of the phase's steps with a linearly rising rate; of
+            "one_cycle" those of its rise, where 0 stands for 0.25.
+        plateau_factor: What is left of the rate each time it falls.
+        plateau_patience: Epochs of the phase without a better value before it does.
         solver: "gradient" trains step by step. "exact" computes the best linear
             head on the frozen features at once, with an L2 penalty chosen on
             the validation rows (L-BFGS for classes, the closed form for
@@ -243,11 +250,18 @@ class PhaseSection(Section):
     epochs: Annotated[int, Field(ge=1), _NOT_BOOL] = 1
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0), _NOT_BOOL] = 1e-3
     group_decay: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 1.0
-    curve: Literal["constant", "cosine", "linear"] = "cosine"
+    curve: Literal["constant", "cosine", "linear", "one_cycle", "plateau"] = "cosine"
     warmup_fraction: Fraction = 0.0
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] = 0.5
+    plateau_patience: Annotated[int, Field(ge=1), _NOT_BOOL] = 2
     solver: Literal["gradient", "exact"] = "gradient"
     objective: Literal["task", "contrastive"] = "task"
     batch_norm: Literal["frozen", "train"] = "frozen"
+
+    @property
+    def warmup_share(self) -> float:
+        """Share of the steps in which the rate rises."""
+        return self.warmup_fraction or (0.25 if self.curve == "one_cycle" else 0.0)
 
 
 Phases = Annotated[tuple[PhaseSection, ...], Field(min_length=1)]
@@ -271,6 +285,28 @@ class EverySteps(Section):
     steps: Annotated[int, Field(ge=1), _NOT_BOOL]
 
 
+class LastEpochs(Section):
+    """The mean of the weights of the last N epochs of the last phase."""
+
+    last: Annotated[int, Field(ge=2, le=50), _NOT_BOOL]
+
+    @property
+    def number(self) -> int:
+        """How many epochs."""
+        return self.last
+
+
+class BestEpochs(Section):
+    """The mean of the weights of the N epochs of the last phase that are best by the monitor."""
+
+    best: Annotated[int, Field(ge=2, le=50), _NOT_BOOL]
+
+    @property
+    def number(self) -> int:
+        """How many epochs."""
+        return self.best
+
+
 def _off(value: Any) -> Any:
     """YAML takes `off` for false."""
     return "off" if value is False else value
@@ -281,6 +317,9 @@ class TrainingSection(Section):
 
     Attributes:
         batch_size: Examples a step, over all devices together.
+        gradient_accumulation_steps: Batches whose gradients make one update of the weights,
+            as one batch of so many times `batch_size` rows would, in the memory of one.
+            Learning rates and `checkpoint` count updates.
         tokens_per_batch: For texts, tokens of a training step at most, padding
             included, in place of `batch_size`: many short texts or few long
             ones. On one device only; null is off.
@@ -298,10 +337,23 @@ class TrainingSection(Section):
         ranking: Of numbers, weight of a loss beside the squared error by which, of
             two rows in a batch, the one with the larger number is to get the
             larger prediction (CoSENT, Su 2022); 0 is off.
+        sampling: Which rows an epoch has, of tasks with one class for each row: "natural"
+            each once; "balanced" as many of each class, "sqrt" of each by the root of its
+            rows, as many in all: rows of rare classes come several times, some of frequent ones
+            in other epochs.
         class_weights: "balanced" (inverse class frequency; of several labels,
             rows with each and without weigh the same), a mapping from class
             name to weight, or null. "auto" is "balanced" for classes and null
             for all else.
+        ema_momentum: Measure and keep, in place of the weights, an exponential moving average of
+            them, of which this share stays at each step (fewer at first: at most
+            `(1 + steps) / (10 + steps)`), such as 0.99; null is off.
+        average_epochs: In the end, take the mean of the weights of the last N epochs of the last
+            phase (`{last: N}`) or of its N best (`{best: N}`), if it is no worse on the
+            validation rows than the best epoch, or there are none; null is off.
+        refit: After the validation rows have chosen the number of epochs, train once more from
+            the same start on training and validation rows together for so many epochs, with
+            the learning rate that those epochs had, and keep that model (docs/training.md).
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
         monitor: The value that decides which epoch is best.
@@ -330,6 +382,7 @@ class TrainingSection(Section):
     """
 
     batch_size: Annotated[int, Field(ge=1), _NOT_BOOL] = 32
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1000), _NOT_BOOL] = 1
     tokens_per_batch: Annotated[int, Field(ge=8), _NOT_BOOL] | None = None
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] = 0.9
@@ -342,6 +395,10 @@ class TrainingSection(Section):
     class_weights: (
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None
+    ema_momentum: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] | None = None
+    average_epochs: LastEpochs | BestEpochs | None = None
+    refit: bool = False
+    sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
     jit: Literal["auto", "always", "never"] = "auto"
@@ -357,6 +414,11 @@ class TrainingSection(Section):
     deterministic: bool = True
     checkpoint: Annotated[Literal["epoch", "off"] | EverySteps, BeforeValidator(_off)] = "epoch"
     grace_seconds: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 30.0
+
+    @property
+    def rows_per_update(self) -> int:
+        """Rows that one update of the weights is of, over all devices together."""
+        return self.batch_size * self.gradient_accumulation_steps
 
 
 class AugmentSection(Section):

@@ -92,6 +92,8 @@ class RunSummary:
             for want of it.
         text_length: How many tokens of a text the model reads; None for images.
         best: The history row of the epoch whose weights the model has; None if it was not trained.
+        refit_rows: Rows of the second training that the model is of; None where there was one.
+        training_notes: Sentences on what the model is, where that is not plain from `best`.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
     """
 
@@ -112,6 +114,8 @@ class RunSummary:
     split: str = "test"
     text_length: TextLength | None = None
     best: Mapping[str, Any] | None = None
+    refit_rows: int | None = None
+    training_notes: Sequence[str] = ()
     backbone_licence: str = ""
     backbone_source: str = ""
     data_source: str = ""
@@ -153,7 +157,7 @@ def headline(summary: RunSummary) -> str:
     phases = ", then ".join(f"{p.trained} {p.length}" for p in summary.phases)
     what = f"Tested {summary.backbone}"
     if phases:
-        examples = count(summary.counts.get("train", 0), summary.unit)
+        examples = count(summary.refit_rows or summary.counts.get("train", 0), summary.unit)
         what = f"Fine-tuned {summary.backbone} on {examples}{classes} ({phases}) and tested it"
     weights = "" if summary.best is None else f" {weights_words(summary.best)}"
     return f"{what} on {summary.measured}, in {duration(summary.seconds)}.{weights}"
@@ -161,13 +165,19 @@ def headline(summary: RunSummary) -> str:
 
 def notes(summary: RunSummary) -> list[str]:
     """What the user must know to read the result right."""
-    found = []
+    found = list(summary.training_notes)
     if summary.skipped:
         what = "broken row or file was" if summary.skipped == 1 else "broken rows or files were"
         found.append(f"{summary.skipped:,} {what} left out (data.on_error: skip).")
     if summary.text_length is not None and summary.text_length.cuts:
         text = str(summary.text_length)
         found.append(f"{text[:1].upper()}{text[1:]}.")
+    if summary.refit_rows is not None:
+        found.append(
+            "The model was trained twice: first on the training rows, which chose the number of "
+            "epochs by the validation rows, then on both together. What is told of validation rows "
+            "is of the first training, which had not learnt from them."
+        )
     if absent := summary.evaluation.metrics.get("classes_without_rows"):
         noun = summary.evaluation.target.noun
         classes, names = count(len(absent), noun), ", ".join(absent[:NAMES_SHOWN])

@@ -10,18 +10,22 @@ from pathlib import Path
 from tltool.support.files import atomic_path, write_text
 
 Row = Mapping[str, str | int | float | None]
-_NOT_MEASURED = {"phase", "epoch", "total_epoch"}
+_NOT_MEASURED = {"training", "phase", "epoch", "total_epoch"}
 
 
 def epoch_words(row: Row) -> str:
-    """Which epoch a row is of, such as "epoch 3 of phase 2 (last 2 groups)"."""
+    """Which epoch a row is of, such as "epoch 3 of phase 2 (last 2 groups)", or which several."""
     number, _, title = str(row["phase"]).partition(" ")
-    return f"epoch {row['epoch']} of phase {number} ({title})"
+    which = f"epochs {row['averaged']}" if "averaged" in row else f"epoch {row['epoch']}"
+    return f"{which} of phase {number} ({title})"
 
 
 def weights_words(row: Row) -> str:
     """Which weights a model has, in a sentence, from the row of their epoch."""
-    return f"Its weights are those of {epoch_words(row)}."
+    if "averaged" in row:
+        return f"Its weights are the mean of those of {epoch_words(row)}."
+    which = " of the training on all labelled rows" if row.get("training") == "refit" else ""
+    return f"Its weights are those of {epoch_words(row)}{which}."
 
 
 def write_history(rows: Sequence[Row], table: Path, events: Path) -> None:

@@ -38,7 +38,12 @@ SILENT_SECONDS = 24 * 3600.0
 BEAT_SECONDS = 10.0
 GONE_SECONDS = 90.0
 # What a stopped run goes on from: it has sums of its own, and is removed in the end.
-_PASSING = ("checkpoints/state-*", "checkpoints/.*", "checkpoints/.*/*")
+_PASSING = (
+    "checkpoints/state-*",
+    "checkpoints/refit/*",
+    "checkpoints/.*",
+    "checkpoints/.*/*",
+)
 _FORMAT = 1
 _TRAIN = "Train again, or move that folder away."
 _PACKAGES = (
@@ -357,6 +362,11 @@ class RunFolder:
     def origin(self) -> Path:
         """What the run was started with (JSON), until it has come to its end."""
         return self.path / "checkpoints" / "origin.json"
+
+    @property
+    def first_training(self) -> Path:
+        """What the first of two trainings found (JSON), where `training.refit` asks for both."""
+        return self.path / "checkpoints" / "first.json"
 
     @property
     def history(self) -> Path:

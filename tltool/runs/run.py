@@ -104,7 +104,12 @@ class Run:
         file = self.folder.model
         self.folder.check(file)
         if not file.is_file():
-            return self._rebuilt()
+            model = self.best_model()
+            self._progress.note(
+                f"{self.path} ({self.status}) has no {file.name}: its model is built from "
+                f"{_epoch_kept(self.folder)}"
+            )
+            return model
         import tltool.backbones.networks.registered
         import tltool.training.optimizers  # noqa: F401 - both register what the file may name
         from tltool.graph.keras_file import load_keras_file
@@ -136,12 +141,15 @@ class Run:
             )
         return model
 
-    def _rebuilt(self) -> keras.Model:
-        """The model of the best epoch that a run kept which never came to saving its model."""
+    def best_model(self) -> keras.Model:
+        """The model of the best epoch, built anew from the weights that are kept while it trains.
+
+        Raises:
+            RunError: There are none, or they are damaged.
+        """
         from tltool.model.joining import to_float32
         from tltool.model.lora import merge_adapters
-        from tltool.report.history import epoch_words
-        from tltool.training.best_weights import best_row, load_best
+        from tltool.training.best_weights import load_best
         from tltool.training.preparation import rebuild
 
         file = self.folder.checkpoint
@@ -152,10 +160,6 @@ class Run:
             )
         model = rebuild(self.recipe, self.task, self.preprocessing).model
         load_best(file, model)
-        self._progress.note(
-            f"{self.path} ({self.status}) has no {self.folder.model.name}: its model is built "
-            f"from {file.relative_to(self.path)}, {epoch_words(best_row(file))}"
-        )
         merge_adapters(model)
         return to_float32(model)
 
@@ -433,6 +437,15 @@ class Run:
         else:
             examples = labelled_from_python(data, spec, section)
         return check_examples(examples, on_error=section.on_error).as_inputs()
+
+
+def _epoch_kept(folder: RunFolder) -> str:
+    """The file of the best weights and the epoch they are of."""
+    from tltool.report.history import epoch_words
+    from tltool.training.best_weights import best_row
+
+    file = folder.checkpoint
+    return f"{file.relative_to(folder.path)}, {epoch_words(best_row(file))}"
 
 
 def _import_head(name: str) -> HeadError | None:

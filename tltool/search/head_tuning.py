@@ -206,7 +206,7 @@ def _problem(
         target=prepared.task.target,
         activation=recipe.head.activation,
         l2=recipe.head.l2,
-        batch_size=training.batch_size,
+        batch_size=training.rows_per_update,
         epochs=phase.epochs,
         clip_norm=training.gradient_clip_norm,
     )

@@ -30,8 +30,9 @@ from tltool.tasks.table import Task
 from tltool.training.data import TrainingData
 from tltool.training.inputs import example_data, make_feature_cache
 from tltool.training.optimizers import ExponentialRise
+from tltool.training.phase import compile_phase, prepare_phase
 from tltool.training.preparation import Prepared, prepare
-from tltool.training.trainer import compile_phase, out_of_memory, prepare_phase, train
+from tltool.training.trainer import out_of_memory, train
 
 STEPS = 100
 FIRST_RATE, LAST_RATE = 1e-7, 10.0
@@ -164,7 +165,7 @@ def range_test(
     try:
         with strategy.scope():
             phase = prepare_phase(transfer, plans, plan, data, None, cache, task, strategy)
-            phase = phase.for_devices(training, strategy)
+            phase = phase.for_devices(training, strategy).in_parts(training)
             compile_phase(phase, transfer, plan, task, training, rise)
             started = time.perf_counter()
             phase.model.fit(

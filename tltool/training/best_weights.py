@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,40 @@ HistoryRow = dict[str, str | int | float | None]
 _ROW, _PLACES = "row", "places"
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Which of two epochs is better.
+
+    Attributes:
+        monitor: Key of the history row that decides.
+        higher_is_better: Its direction.
+        min_delta: Smallest change that counts as better.
+    """
+
+    monitor: str
+    higher_is_better: bool
+    min_delta: float = 0.0
+
+    def is_better(self, row: HistoryRow, than: HistoryRow | None) -> bool:
+        """Whether an epoch is better than the best before it; None is that there was none."""
+        value = self._value(row)
+        if than is None:
+            return value > -math.inf
+        return value > self._value(than) + self.min_delta
+
+    def best_of(self, rows: Iterable[HistoryRow]) -> HistoryRow | None:
+        """The epoch that is kept of several in order; None of none."""
+        best: HistoryRow | None = None
+        for row in rows:
+            if self.is_better(row, best):
+                best = row
+        return best
+
+    def _value(self, row: HistoryRow) -> float:
+        value = float(row[self.monitor] or 0.0)
+        return value if self.higher_is_better else -value
+
+
 class BestWeights:
     """The best weights of all phases so far.
 
@@ -38,6 +73,7 @@ class BestWeights:
         higher_is_better: Direction of `monitor`.
         min_delta: Smallest change that counts as better.
         progress: Is told where the file cannot be written.
+        latest: Whether each epoch counts as better than those before it.
     """
 
     def __init__(
@@ -48,15 +84,16 @@ class BestWeights:
         higher_is_better: bool,
         min_delta: float = 0.0,
         progress: Progress | None = None,
+        *,
+        latest: bool = False,
     ) -> None:
         self.path = path
         self.monitor = monitor
         self.row: HistoryRow | None = None
         self._variables = {v.path: v for v in model.variables}
         self._kept: dict[str, np.ndarray] = {}
-        self._sign = 1.0 if higher_is_better else -1.0
-        self._min_delta = min_delta
-        self._best = -math.inf
+        self._rule = Rule(monitor, higher_is_better, min_delta)
+        self._latest = latest
         self._progress = progress or Progress()
         self._unwritten = False
 
@@ -66,17 +103,20 @@ class BestWeights:
             self._kept.setdefault(path, self._variables[path].numpy())
 
     def offer(self, row: HistoryRow) -> bool:
-        """Keeps the model's weights if this epoch is better than all before it.
+        """Keeps the model's weights if this epoch is better than all before it."""
+        if not (self._latest or self._rule.is_better(row, self.row)):
+            return False
+        self.keep(row)
+        return True
+
+    def keep(self, row: HistoryRow) -> None:
+        """Keeps the model's weights, however good they are, as those of a row.
 
         Where they cannot be written, memory alone has them: training goes on.
         """
-        value = self._value(row)
-        if not value > self._best + (self._min_delta if self.row else 0.0):
-            return False
         kept = {path: self._variables[path].numpy() for path in self._kept}
-        self._kept, self._best, self.row = kept, value, row
+        self._kept, self.row = kept, row
         self._try_to_write(row)
-        return True
 
     def _try_to_write(self, row: HistoryRow) -> None:
         try:
@@ -110,11 +150,7 @@ class BestWeights:
         }
         self.row = row
         if row is not None:
-            self._best = self._value(row)
             self._try_to_write(row)
-
-    def _value(self, row: HistoryRow) -> float:
-        return self._sign * float(row[self.monitor] or 0.0)
 
     def _write(self, row: HistoryRow) -> None:
         if self.path is None:

@@ -18,6 +18,7 @@ from tltool.support.stopwatch import Stopwatch
 from tltool.training.best_weights import BestWeights, HistoryRow
 from tltool.training.checkpoint import Checkpoints, Position, State, is_between
 from tltool.training.course import Course
+from tltool.training.epoch_average import EpochAverage
 
 
 class StepCount(keras.callbacks.Callback):
@@ -99,6 +100,7 @@ class EpochEnd(keras.callbacks.Callback):
         stopping: When to end the phase early, or None.
         num_examples: Examples in an epoch.
         progress: Is told of each epoch.
+        average: Where the weights of several epochs are kept, or None.
     """
 
     def __init__(
@@ -109,11 +111,13 @@ class EpochEnd(keras.callbacks.Callback):
         stopping: EarlyStoppingSection | None,
         num_examples: int,
         progress: Progress,
+        average: EpochAverage | None = None,
     ) -> None:
         super().__init__()
         self._plan = plan
         self._history = history
         self._best = best
+        self._average = average
         self._stopping = stopping
         self._num_examples = num_examples
         self._progress = progress
@@ -164,6 +168,8 @@ class EpochEnd(keras.callbacks.Callback):
         }
         self._history.append(row)
         better = self._best is not None and self._best.offer(row)
+        if self._average is not None:
+            self._average.offer(row)
         self._waited = 0 if better else self._waited + 1
         self._progress.epoch_end(row, better)
         if self._best is None:
@@ -253,7 +259,7 @@ class Keeping(StepCount):
         """Between two epochs."""
         if self._checkpoints is None:
             return
-        over = self.model.stop_training or epoch + 1 == self._plan.phase.epochs
+        over = self.model.stop_training or epoch + 1 == self._plan.epochs
         # An epoch that ends by count goes on where a later recipe has more of them.
         position = Position(self._plan.number, epoch + 1, over=bool(self.model.stop_training))
 

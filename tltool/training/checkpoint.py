@@ -178,6 +178,11 @@ class Checkpoints:
         self._lost = False
         self._seconds = 0.0
 
+    def within(self, folder: Path) -> Checkpoints:
+        """Those of another training of the same run, kept as these are."""
+        every = "epoch" if self._steps is None else EverySteps(steps=self._steps)
+        return Checkpoints(folder, every, self._grace_seconds, self._progress, self._owned)
+
     def announce(self, num_bytes: int) -> None:
         """Tells size and time of a checkpoint, the time from writing a part of it."""
         size = min(num_bytes, _PROBE_BYTES)

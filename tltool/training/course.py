@@ -7,7 +7,8 @@ built.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from tltool.model.joining import TransferModel
 from tltool.support.errors import RunError
 from tltool.training.best_weights import BestWeights, HistoryRow
 from tltool.training.checkpoint import Position, State
+from tltool.training.epoch_average import EpochAverage
 
 _GENERATOR = "global_seed_generator"
 
@@ -30,13 +32,19 @@ class Course:
         transfer: The whole model.
         best: The best weights so far.
         history: Rows of all phases.
+        average: The weights of several epochs, where their mean is asked for.
     """
 
     def __init__(
-        self, transfer: TransferModel, best: BestWeights, history: list[HistoryRow]
+        self,
+        transfer: TransferModel,
+        best: BestWeights,
+        history: list[HistoryRow],
+        average: EpochAverage | None = None,
     ) -> None:
         self._variables = list(transfer.model.variables)
         self._best = best
+        self._average = average
         self._history = history
         self._changed = {
             weight.path
@@ -50,15 +58,27 @@ class Course:
         self._model: keras.Model | None = None
         self._features: list[str] | None = None
         self._steps = 0
+        self._training: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def enter(self, changing: Collection[str]) -> None:
         """A phase begins, which may change these weights, by path."""
         self._changed |= set(changing)
         self._model, self._features, self._steps = None, None, 0
+        self._training = nullcontext
 
-    def compiled(self, model: keras.Model, features: list[str] | None, steps: int) -> None:
-        """The phase trains a model in so many steps an epoch, on stored features or without."""
+    def compiled(
+        self,
+        model: keras.Model,
+        features: list[str] | None,
+        steps: int,
+        training: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """The phase trains a model in so many steps an epoch, on stored features or without.
+
+        While `training` is open, the model has the weights that train.
+        """
         self._model, self._features, self._steps = model, features, steps
+        self._training = training
 
     def metrics(self, *, together: bool) -> dict[str, np.ndarray]:
         """The running means of the epoch at hand, for `state`.
@@ -87,21 +107,20 @@ class Course:
             epoch: What `EpochEnd.state` says.
             metrics: What `metrics` says, within an epoch.
         """
-        tensors: dict[str, np.ndarray] = {}
-        for place, variable in enumerate(self._variables):
-            if variable.path in self._changed:
-                tensors |= _values(f"model/{place}", variable)
-        if self._model is not None:
-            for name, variable in self._of_phase(self._model):
-                tensors |= _values(name, variable)
-        tensors |= metrics or {}
+        with self._training():
+            tensors = {**self._tensors(), **(metrics or {})}
         tensors |= {
             f"best/{place}": value
             for place, value in self._best.kept().items()
             # As long as the newest epoch is the best, its weights are there already.
             if not np.array_equal(value, tensors.get(f"model/{place}/0", value[..., None]))
         }
+        epochs: list[HistoryRow] = []
+        if self._average is not None:
+            kept, epochs = self._average.state()
+            tensors |= kept
         facts = {
+            "averaged": epochs,
             "history": list(self._history),
             "best": {"row": self._best.row, "places": self._best.places},
             "epoch": dict(epoch),
@@ -110,6 +129,16 @@ class Course:
             "steps": self._steps,
         }
         return State(position, tensors, facts)
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for place, variable in enumerate(self._variables):
+            if variable.path in self._changed:
+                found |= _values(f"model/{place}", variable)
+        if self._model is not None:
+            for name, variable in self._of_phase(self._model):
+                found |= _values(name, variable)
+        return found
 
     def put_back(self, state: State) -> None:
         """Gives the whole model, the best weights and the history what they had.
@@ -127,6 +156,8 @@ class Course:
         known = {place: value for place, value in kept.items() if value is not None}
         self._best.take_back(state.facts["best"]["places"], {} if row is None else known, row)
         self._history[:] = state.facts["history"]
+        if self._average is not None:
+            self._average.take_back(state.tensors, state.facts["averaged"])
 
     def put_back_phase(self, state: State, position: Position) -> None:
         """Gives the compiled model's optimizer and all generators of random numbers their state.
@@ -160,14 +191,14 @@ class Course:
             yield f"phase/{place}", variable
 
 
-def _parts(variable: keras.Variable) -> Sequence[Any]:
+def device_values(variable: keras.Variable) -> Sequence[Any]:
     """A variable's values on the devices: some are different until they are summed."""
     value = variable.value
     return getattr(value, "values", (value,))
 
 
 def _values(name: str, variable: keras.Variable, *, each: bool = False) -> dict[str, np.ndarray]:
-    values = [part.numpy() for part in _parts(variable)]
+    values = [part.numpy() for part in device_values(variable)]
     same = not each and all(
         np.array_equal(values[0], other, equal_nan=True) for other in values[1:]
     )
@@ -189,7 +220,7 @@ def _assign(
         if needed:
             raise _unfit(f"{variable.path} is not in the checkpoint")
         return
-    parts = _parts(variable)
+    parts = device_values(variable)
     if len(values) != len(parts) and sums:
         # Sums of several devices go on on as many others.
         total = np.sum(values, axis=0, dtype=values[0].dtype)

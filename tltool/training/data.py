@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tltool.data.batches.ordering import Share
 from tltool.data.batches.pipeline import Epochs, make_batches
+from tltool.data.batches.sampling import ClassSampling
 from tltool.data.batches.source import Source, example_source, mask_source
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
@@ -95,6 +96,8 @@ class ExampleData:
         together: Rows that must meet in a batch where rows are compared; see `Target.together`.
         static: Whether batches have few shapes; see `tltool.training.static_shapes`.
         sharing: Of decoding images and masks that are kept.
+        sampling: Draws the rows of each epoch; None takes each once. Phases that compare rows
+            with each other choose their own.
     """
 
     examples: Examples
@@ -110,6 +113,7 @@ class ExampleData:
     together: tuple[np.ndarray, int] | None = None
     static: bool = False
     sharing: Sharing = ALONE
+    sampling: ClassSampling | None = None
 
     @property
     def num_examples(self) -> int:
@@ -179,6 +183,7 @@ class ExampleData:
             share=share,
             epochs=epochs,
             skipped=skipped,
+            sampling=None if compares_rows else self.sampling,
         )
 
 

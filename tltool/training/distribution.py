@@ -40,6 +40,12 @@ def make_strategy(training: TrainingSection) -> tf.distribute.Strategy:
             "different numbers of texts, and training.static_shapes asks for equally many.",
             hint="Use `training.batch_size` instead, or `training.static_shapes: never`.",
         )
+    if training.gradient_accumulation_steps > 1 and has_static_shapes(training, strategy):
+        raise DeviceError(
+            "training.gradient_accumulation_steps: batches of few shapes, as TPUs take them, can't "
+            "be taken in parts.",
+            hint="Use a larger training.batch_size, and 1 here.",
+        )
     if training.tokens_per_batch is not None and replicas > 1:
         raise DeviceError(
             f"training.tokens_per_batch: {training.tokens_per_batch} tokens make batches of "

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.ordering import make_ordering
+from tltool.data.batches.sampling import ClassSampling
 from tltool.data.examples import Examples, Split
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.evaluation.inference import by_length
@@ -33,6 +34,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         order = _validation_order(examples, target.together(truth), target.compares_rows)
         examples, truth = examples.take(order), truth[order]
     setting = recipe.training.class_weights if training else None
+    sampling = recipe.training.sampling
     targets: Any
     targets, encode = target.packed(truth)
     weights: Any = target.weights(examples.targets, setting)
@@ -44,7 +46,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         targets=targets,
         encode=encode,
         weights=weights,
-        batch_size=recipe.training.batch_size,
+        batch_size=recipe.training.rows_per_update if training else recipe.training.batch_size,
         training=training,
         seed=recipe.training.seed,
         augment=recipe.augment if training else None,
@@ -52,6 +54,7 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         together=target.together(truth),
         static=has_static_shapes(recipe.training, prepared.strategy),
         sharing=sharing_of(current()),
+        sampling=ClassSampling(truth, sampling) if training and sampling != "natural" else None,
     )
 
 

@@ -16,7 +16,10 @@ import tensorflow as tf
 from keras import ops
 
 from tltool.recipe.schema import PhaseSection, TrainingSection
+from tltool.training.moving_average import MovingAverage
 
+# Of the peak, where a one-cycle curve begins and ends: those of fastai's `fit_one_cycle`.
+_CYCLE_START, _CYCLE_END = 1 / 25, 1e-5
 _NO_DECAY = ("bias", "gamma", "beta", "scale", "embedding_position")
 
 
@@ -24,13 +27,15 @@ _NO_DECAY = ("bias", "gamma", "beta", "scale", "embedding_position")
 class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A linear warm-up from 0 to `peak`, then a constant, cosine or linear curve to 0.
 
-    Cosine as in Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts.
+    Cosine as in Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts. One cycle
+    (Smith and Topin 2018, arXiv:1708.07120) rises by half a cosine from 1/25 of the peak, and
+    falls by the other half to 1/100,000 of it, as in fastai.
 
     Args:
         peak: Highest learning rate.
         total_steps: Steps of the whole phase.
         warmup_steps: Steps of the warm-up, part of `total_steps`.
-        curve: "constant", "cosine" or "linear".
+        curve: "constant", "cosine", "linear" or "one_cycle".
     """
 
     def __init__(self, peak: float, total_steps: int, warmup_steps: int, curve: str) -> None:
@@ -50,6 +55,11 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
                 factor = 0.5 * (1.0 + ops.cos(math.pi * done))
             case "linear":
                 factor = 1.0 - done
+            case "one_cycle":
+                up = ops.clip(step / max(1, self.warmup_steps), 0.0, 1.0)
+                low = ops.where(step < self.warmup_steps, _CYCLE_START, _CYCLE_END)
+                share = ops.where(step < self.warmup_steps, 1.0 - up, done)
+                return self.peak * (low + (1.0 - low) * 0.5 * (1.0 + ops.cos(math.pi * share)))
             case _:
                 factor = ops.ones_like(done)
         # The first step already learns: its rate is 1/warmup_steps of the peak, not 0.
@@ -64,6 +74,22 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "curve": self.curve,
         }
+
+
+@keras.saving.register_keras_serializable(package="tltool")
+class Plateau(WarmupThenDecay):
+    """A linear warm-up to `peak`, and then `peak` times `scale`, which is set between epochs.
+
+    Make it in the strategy's scope.
+    """
+
+    def __init__(self, peak: float, total_steps: int, warmup_steps: int, curve: str) -> None:
+        super().__init__(peak, total_steps, warmup_steps, curve)
+        self.scale = keras.Variable(1.0, trainable=False, dtype="float32", name="plateau")
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of a step, counted from 0."""
+        return super().__call__(step) * ops.convert_to_tensor(self.scale)
 
 
 @keras.saving.register_keras_serializable(package="tltool")
@@ -89,9 +115,8 @@ class ExponentialRise(keras.optimizers.schedules.LearningRateSchedule):
 def make_schedule(phase: PhaseSection, steps_per_epoch: int) -> WarmupThenDecay:
     """The learning-rate schedule of a phase of `steps_per_epoch * phase.epochs` steps."""
     total = steps_per_epoch * phase.epochs
-    return WarmupThenDecay(
-        phase.learning_rate, total, round(phase.warmup_fraction * total), phase.curve
-    )
+    kind = Plateau if phase.curve == "plateau" else WarmupThenDecay
+    return kind(phase.learning_rate, total, round(phase.warmup_share * total), phase.curve)
 
 
 class _GroupRates:
@@ -101,7 +126,8 @@ class _GroupRates:
     Weight decay is decoupled (arXiv:1711.05101) for every rule, scaled by the
     same rate, and leaves out biases and normalisation scales. Gradients are
     clipped by their global norm after they are summed over devices, so that
-    the meaning does not depend on how many there are.
+    the meaning does not depend on how many there are. `average` follows the
+    weights.
     """
 
     def __init__(
@@ -110,9 +136,11 @@ class _GroupRates:
         rate_factors: Mapping[str, float] | None = None,
         decoupled_decay: float = 0.0,
         clip_norm: float | None = None,
+        average: MovingAverage | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._average = average
         self._rate_factors = dict(rate_factors or {})
         self._decoupled_decay = decoupled_decay
         self._clip_norm = clip_norm
@@ -127,6 +155,14 @@ class _GroupRates:
             0.0 if v.path.rpartition("/")[2] in _NO_DECAY else self._decoupled_decay
             for v in variables
         ]
+        if self._average is not None:
+            self._average.build(self)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """One update of all weights."""
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
+        if self._average is not None:
+            self._average.update(self._iterations - 1)  # type: ignore[attr-defined]
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
         reduced = list(super()._all_reduce_sum_gradients(grads_and_vars))  # type: ignore[misc]
@@ -158,18 +194,20 @@ class GroupRateRMSprop(_GroupRates, keras.optimizers.RMSprop):
 
 def moments(training: TrainingSection) -> int:
     """Numbers that the optimizer keeps beside each weight that learns."""
-    return {
+    own = {
         "adamw": 2,
         "adam": 2,
         "sgd": int(training.momentum > 0),
         "rmsprop": 1 + int(training.momentum > 0),
     }[training.optimizer]
+    return own + int(training.ema_momentum is not None)
 
 
 def make_optimizer(
     training: TrainingSection,
     schedule: keras.optimizers.schedules.LearningRateSchedule,
     rate_factors: Mapping[str, float],
+    average: MovingAverage | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimizer of a phase.
 
@@ -177,10 +215,12 @@ def make_optimizer(
         training: Rule, momentum, weight decay and clipping.
         schedule: Learning rate by step.
         rate_factors: Variable path to factor on the learning rate; 1 where absent.
+        average: Follows the weights.
     """
     common: dict[str, Any] = {
         "rate_factors": rate_factors,
         "clip_norm": training.gradient_clip_norm,
+        "average": average,
     }
     decay = training.weight_decay
     match training.optimizer:

@@ -143,6 +143,7 @@ def assemble(
             width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
             task = replace(task, target=task.target.with_width(width))
         transfer, plans = _join(recipe, backbone, task, examples, seed=seed)
+    _check_validation(recipe, examples, plans)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
@@ -185,9 +186,9 @@ def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
 
 
 def steps_per_epoch(recipe: Recipe, examples: Examples) -> int:
-    """Batches of `batch_size` training rows in an epoch, at least 1."""
+    """Updates of the weights in an epoch, at least 1."""
     rows = sum(split == "train" for split in examples.splits)
-    return max(1, ceil(rows / recipe.training.batch_size))
+    return max(1, ceil(rows / recipe.training.rows_per_update))
 
 
 def _join(
@@ -350,6 +351,26 @@ def _for_pairs(recipe: Recipe, backbone: Backbone) -> Backbone:
         return backbone
     form = pair_form(recipe.head.name)
     return replace(backbone, preprocessing=contract.model_copy(update={"pair": form}))
+
+
+def _check_validation(recipe: Recipe, examples: Examples, plans: Sequence[PhasePlan]) -> None:
+    """Raises RecipeError where validation rows are to choose something, and there are none."""
+    if "validation" in examples.splits:
+        return
+    if recipe.training.refit:
+        raise RecipeError(
+            "training.refit: validation rows choose how many epochs are trained again, and there "
+            "are none.",
+            hint="Use data.validation_fraction=0.1, name data.validation, or leave out refit.",
+        )
+    for plan in plans:
+        if plan.phase.curve == "plateau":
+            raise RecipeError(
+                f"schedule.{plan.number - 1}.curve: plateau looks at validation rows, and there "
+                "are none.",
+                hint="Use data.validation_fraction=0.1, name data.validation, or take another "
+                "curve, such as cosine.",
+            )
 
 
 def _check_dividable(backbone: Backbone, replicas: int) -> None:

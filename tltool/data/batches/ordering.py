@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.batches.sampling import ClassSampling
+
 
 @dataclass(frozen=True)
 class Share:
@@ -42,6 +44,7 @@ class Ordering:
         widths: What a row costs, int64 (n,), or None where all cost the same.
         classes: Of each row, int64 (n,), where `together` of one class meet in a batch.
         together: How many of them, where there are so many left.
+        sampling: What draws the rows of an epoch; None takes each once.
     """
 
     sizes: Any
@@ -49,6 +52,7 @@ class Ordering:
     widths: Any = None
     classes: Any = None
     together: int = 1
+    sampling: ClassSampling | None = None
 
     @property
     def num_batches(self) -> int:
@@ -60,7 +64,9 @@ class Ordering:
         return tf.range(int(self.sizes.sum()), dtype=tf.int64), tf.constant(self.sizes)
 
     def shuffled(self, seed: Any) -> tuple[Any, Any]:
-        """Every row once, in an order that the seed decides; may be traced in a graph.
+        """Every row once, or those that are drawn, in an order that the seed decides.
+
+        May be traced in a graph.
 
         Args:
             seed: Of TensorFlow's stateless random numbers, int64 (2,).
@@ -70,6 +76,8 @@ class Ordering:
             (batches,). With a `batch_size` an incomplete batch is the last.
         """
         rows, sizes = self.in_order()
+        if self.sampling is not None:
+            rows = self.sampling.rows(seed)
         rows = tf.random.experimental.stateless_shuffle(rows, seed)
         if self.classes is not None:
             return self._by_class(rows, seed), sizes
@@ -174,6 +182,7 @@ def make_ordering(
     widths: Any = None,
     budget: int | None = None,
     together: tuple[Any, int] | None = None,
+    sampling: ClassSampling | None = None,
 ) -> Ordering:
     """Divides rows into batches of equally many, or of what a budget holds.
 
@@ -188,10 +197,16 @@ def make_ordering(
             many in every epoch.
         together: The class of each row, and how many of one meet in a batch, which then
             holds whole parts of so many; see `Target.together`. Widths don't count.
+        sampling: Draws the rows of an epoch.
 
     Raises:
-        ValueError: A budget without widths, or with `together`.
+        ValueError: A budget without widths, with `together` or with `sampling`, which draws
+            other numbers of rows of a width in each epoch; or both of these.
     """
+    if sampling is not None:
+        if budget is not None or together is not None:
+            raise ValueError("Rows that are drawn can't be ordered by a budget, or by class.")
+        return Ordering(_sizes(count, batch_size), batch_size, widths, sampling=sampling)
     if together is not None:
         if budget is not None:
             raise ValueError("A budget of tokens can't bring rows of a class together.")

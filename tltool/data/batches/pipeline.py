@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tltool.data.batches.mapped import AsWritten
 from tltool.data.batches.ordering import Share, make_ordering
+from tltool.data.batches.sampling import ClassSampling
 from tltool.data.batches.source import CACHE_BYTES, Source, example_source
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
@@ -133,13 +134,14 @@ def make_batches(
     share: Share | None = None,
     epochs: Epochs | None = None,
     skipped: int = 0,
+    sampling: ClassSampling | None = None,
 ) -> tf.data.Dataset:
     """Batches of a source's rows.
 
     Every iteration is an epoch: each row once, in the order of the source, or
-    when training in a new full shuffle that `seed` and the epoch decide, in which
-    texts of like width train together, to have less padding (see
-    `tltool.data.batches.ordering`).
+    when training in a new full shuffle that `seed` and the epoch decide (of the
+    rows that `sampling` draws), in which texts of like width train together, to
+    have less padding (see `tltool.data.batches.ordering`).
 
     Args:
         source: The rows.
@@ -164,6 +166,7 @@ def make_batches(
             that is loaded, except where images of a batch are mixed.
         epochs: Which epoch an iteration is, where training; None counts iterations.
         skipped: Batches at the start of every epoch that are left out, unread.
+        sampling: Draws the rows of each epoch, where training.
 
     Returns:
         A dataset of known cardinality: `(inputs, targets, weights)`, or
@@ -185,6 +188,7 @@ def make_batches(
             widths=source.widths,
             budget=budget,
             together=together,
+            sampling=sampling if training else None,
         )
 
     early = share if mixing is None else None
@@ -205,7 +209,11 @@ def make_batches(
         if maps is not None:
             loaded = tf.data.Dataset.zip((loaded, maps.load(one_by_one, rows)))
         batches = own.batched(loaded, sizes)
-        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(key).repeat(), batches))
+        keys = tf.data.Dataset.from_tensors(key).repeat()
+        if own.sampling is not None:
+            # A row that comes again is changed in another way: each batch has a key of its own.
+            keys = tf.data.Dataset.range(skipped, own.num_batches).map(lambda place: key + place)
+        return tf.data.Dataset.zip((keys, batches))
 
     size = max(batch_size, ordering.batch_size or 0) if complete else None
 

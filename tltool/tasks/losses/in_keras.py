@@ -162,17 +162,7 @@ class PixelLoss(keras.losses.Loss):
             sample_weight: Of rows (n,), or of their classes (n, classes).
         """
         logits = ops.cast(y_pred, "float32")
-        numbers = ops.cast(y_true, "int32")
-        known = ops.cast(ops.not_equal(numbers, self.ignored), "float32")
-        classes = logits.shape[-1]
-        truth = ops.one_hot(numbers * ops.cast(known, "int32"), classes) * known[..., None]
-        if sample_weight is None:
-            weights = known
-        else:
-            weights = ops.cast(sample_weight, "float32")
-            if len(weights.shape) == 1:
-                weights = weights[:, None]
-            weights = ops.sum(truth * weights[:, None, None, :], axis=-1)
+        truth, weights = self._weighted(y_true, logits, sample_weight)
         log_shares = ops.log_softmax(logits, axis=-1)
         losses = _entropies(truth, log_shares, self.label_smoothing, self.focal_gamma)
         entropy = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
@@ -182,6 +172,26 @@ class PixelLoss(keras.losses.Loss):
             loss += self.dice * self._dice(truth * counted, ops.exp(log_shares) * counted)
         # Those of all devices are added up; Keras' own reductions divide by their number too.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def count(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The sum of the weights of all pixels, which the cross-entropy is a mean over: a scalar.
+
+        Arguments are those of `__call__`.
+        """
+        return ops.sum(self._weighted(y_true, y_pred, sample_weight)[1])
+
+    def _weighted(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """One-hot truth (n, height, width, classes), and the pixels' weights."""
+        numbers = ops.cast(y_true, "int32")
+        known = ops.cast(ops.not_equal(numbers, self.ignored), "float32")
+        classes = y_pred.shape[-1]
+        truth = ops.one_hot(numbers * ops.cast(known, "int32"), classes) * known[..., None]
+        if sample_weight is None:
+            return truth, known
+        weights = ops.cast(sample_weight, "float32")
+        if len(weights.shape) == 1:
+            weights = weights[:, None]
+        return truth, ops.sum(truth * weights[:, None, None, :], axis=-1)
 
     def _dice(self, truth: Any, shares: Any) -> Any:
         both = ops.sum(truth * shares, axis=(0, 1, 2))
