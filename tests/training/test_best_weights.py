@@ -66,6 +66,40 @@ def test_an_epoch_is_kept_where_it_is_better_than_all_before(
     assert {values(model)[path] for path in UPPER} == {last}
 
 
+def test_of_equal_epochs_the_one_with_the_lower_loss_is_kept(tmp_path):
+    model = made_model()
+    best = BestWeights(model, tmp_path / "best.safetensors", "score", True, 0.1, loss="loss")
+    best.begin_phase(UPPER)
+    rows = [(0.5, 0.9), (0.5, 0.9), (0.5, 0.8), (0.5, 0.85), (0.55, 0.1), (0.7, 3.0), (0.7, 2.0)]
+    found = []
+    for epoch, (score, loss) in enumerate(rows, start=1):
+        fill(model, epoch)
+        found.append(best.offer({"score": score, "loss": loss}))
+    # A score that is better by less than the smallest change counts as neither better nor equal.
+    assert found == [True, False, True, False, False, True, True]
+    best.restore()
+    assert {values(model)[path] for path in UPPER} == {7.0}
+
+
+def test_the_newest_epoch_can_be_kept_while_the_best_one_leads(tmp_path):
+    model = made_model()
+    best = BestWeights(model, tmp_path / "best.safetensors", "score", True, newest=True)
+    best.begin_phase(UPPER)
+    found = []
+    for epoch, score in enumerate((0.5, 0.9, 0.6), start=1):
+        fill(model, epoch)
+        found.append(best.offer({"epoch": epoch, "score": score}))
+    assert found == [True, True, False]
+    assert best.leader == {"epoch": 2, "score": 0.9}
+    assert best.row == best_row(best.path) == {"epoch": 3, "score": 0.6}
+    other = BestWeights(made_model(), None, "score", True, newest=True)
+    other.take_back(best.places, best.kept(), best.row, best.leader)
+    assert not other.offer({"epoch": 4, "score": 0.8})
+    assert other.offer({"epoch": 5, "score": 0.95})
+    best.restore()
+    assert {values(model)[path] for path in UPPER} == {3.0}
+
+
 def test_what_no_phase_changes_is_neither_kept_nor_put_back(tmp_path):
     model = made_model()
     fill(model, 0)

@@ -38,6 +38,9 @@ class BestWeights:
         higher_is_better: Direction of `monitor`.
         min_delta: Smallest change that counts as better.
         progress: Is told where the file cannot be written.
+        loss: Key of the history row whose lower value decides between rows that are equal by
+            `monitor`; None takes the first of these.
+        newest: Keep the weights of the newest epoch, whichever is best.
     """
 
     def __init__(
@@ -48,15 +51,20 @@ class BestWeights:
         higher_is_better: bool,
         min_delta: float = 0.0,
         progress: Progress | None = None,
+        *,
+        loss: str | None = None,
+        newest: bool = False,
     ) -> None:
         self.path = path
         self.monitor = monitor
         self.row: HistoryRow | None = None
+        self.leader: HistoryRow | None = None
         self._variables = {v.path: v for v in model.variables}
         self._kept: dict[str, np.ndarray] = {}
         self._sign = 1.0 if higher_is_better else -1.0
         self._min_delta = min_delta
-        self._best = -math.inf
+        self._loss = loss
+        self._newest = newest
         self._progress = progress or Progress()
         self._unwritten = False
 
@@ -66,17 +74,27 @@ class BestWeights:
             self._kept.setdefault(path, self._variables[path].numpy())
 
     def offer(self, row: HistoryRow) -> bool:
-        """Keeps the model's weights if this epoch is better than all before it.
+        """Keeps the model's weights if they are to be kept; whether this epoch is the best so far.
 
         Where they cannot be written, memory alone has them: training goes on.
         """
+        better = self._is_better(row)
+        if better:
+            self.leader = row
+        if better or self._newest:
+            self._kept = {path: self._variables[path].numpy() for path in self._kept}
+            self.row = row
+            self._try_to_write(row)
+        return better
+
+    def _is_better(self, row: HistoryRow) -> bool:
         value = self._value(row)
-        if not value > self._best + (self._min_delta if self.row else 0.0):
-            return False
-        kept = {path: self._variables[path].numpy() for path in self._kept}
-        self._kept, self._best, self.row = kept, value, row
-        self._try_to_write(row)
-        return True
+        if self.leader is None:
+            return value > -math.inf
+        best = self._value(self.leader)
+        if value == best and self._loss is not None:
+            return float(row[self._loss] or 0.0) < float(self.leader[self._loss] or 0.0)
+        return value > best + self._min_delta
 
     def _try_to_write(self, row: HistoryRow) -> None:
         try:
@@ -101,16 +119,19 @@ class BestWeights:
         return {p: self._kept[path] for p, path in enumerate(self._variables) if path in self._kept}
 
     def take_back(
-        self, places: Sequence[int], kept: Mapping[int, np.ndarray], row: HistoryRow | None
+        self,
+        places: Sequence[int],
+        kept: Mapping[int, np.ndarray],
+        row: HistoryRow | None,
+        leader: HistoryRow | None,
     ) -> None:
-        """Goes on from what `places`, `kept` and `row` were in another process."""
+        """Goes on from what `places`, `kept`, `row` and `leader` were in another process."""
         paths = list(self._variables)
         self._kept = {
             paths[p]: kept[p] if p in kept else self._variables[paths[p]].numpy() for p in places
         }
-        self.row = row
+        self.row, self.leader = row, leader
         if row is not None:
-            self._best = self._value(row)
             self._try_to_write(row)
 
     def _value(self, row: HistoryRow) -> float:

@@ -120,7 +120,10 @@ def train(
     """
     monitor, higher_is_better = _monitor(training, task, validation is not None)
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
-    best = BestWeights(transfer.model, checkpoint, monitor, higher_is_better, min_delta, progress)
+    best = BestWeights(
+        transfer.model, checkpoint, monitor, higher_is_better, min_delta, progress,
+        loss="loss" if validation is None else "val_loss", newest=training.keep == "last",
+    )  # fmt: skip
     workers = workers or Workers()
     history: list[HistoryRow] = []
     course = Course(transfer, best, history)
@@ -526,7 +529,8 @@ class _Job:
             self._fit(phase, plan, steps, state)
 
     def _solve(self, phase: Phase, plan: PhasePlan) -> None:
-        rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
+        grouped = isinstance(self.data, ExampleData) and bool(self.data.examples.groups)
+        rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation, grouped)
         solve_head(
             self.transfer, plan, self.task, self.training, rows, self.history, self.best,
             self.progress, lambda array: chiefs(array, self.workers),
