@@ -87,10 +87,13 @@ class ExponentialRise(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(phase: PhaseSection, steps_per_epoch: int) -> WarmupThenDecay:
-    """The learning-rate schedule of a phase of `steps_per_epoch * phase.epochs` steps."""
+    """The learning-rate schedule of a phase of `steps_per_epoch * phase.epochs` steps.
+
+    A warm-up that is null is none: `tltool.model.freezing.plan_phases` settles it.
+    """
     total = steps_per_epoch * phase.epochs
     return WarmupThenDecay(
-        phase.learning_rate, total, round(phase.warmup_fraction * total), phase.curve
+        phase.learning_rate, total, round((phase.warmup_fraction or 0.0) * total), phase.curve
     )
 
 
