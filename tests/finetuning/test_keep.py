@@ -281,3 +281,31 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(place, tmp_path):
     assert kept["last"].folder.manifest()["best"]["epoch"] == 4
     assert kept["trained"].folder.manifest()["best"]["epoch"] < 4
     assert "epoch 4 of phase 1" in kept["last"].folder.card.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_run_that_stopped_goes_on_to_keep_the_same(keep, place, tmp_path):
+    """The linear model is fitted anew, on the features that were stored; the last epoch stays."""
+    rate = 1e-7 if keep == "best" else 3.0
+    data = tiny.texts(240)
+
+    def stop(folder, row):
+        raise KeyboardInterrupt
+
+    found = []
+    for name in ("whole", "stopped"):
+        chosen = recipe(
+            place, tmp_path, name=name, training={"batch_size": 16, "keep": keep},
+            schedule=[{"train": "head", "epochs": 3, "learning_rate": rate, "curve": "constant"}],
+        )  # fmt: skip
+        if name == "stopped":
+            assert tltool.finetune(chosen, data=data, after_epoch=stop).status == "interrupted"
+        found.append(tltool.finetune(chosen, data=data, resume=name == "stopped"))
+    whole, stopped = found
+    assert stopped.path.name == "1"
+    for first, second in zip(whole.model.get_weights(), stopped.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert whole.metrics == stopped.metrics
+    kept = [run.folder.manifest()["kept"] for run in found]
+    assert kept[0] == kept[1]
+    assert kept[0]["linear"] is (keep == "best")

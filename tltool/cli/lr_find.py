@@ -119,12 +119,13 @@ def _print(result: RateTest, *, named: bool) -> None:
         typer.echo("No rate made the loss fall: there is no suggestion.")
         return
     field = f"schedule.{result.phase - 1}.learning_rate"
-    why = f"a tenth of the rate from which on the loss rises, {result.rises or 0:.1e}; none makes it fall"
-    if result.lowest is not None:
-        why = (
-            f"a tenth of the rate of the lowest loss, {result.lowest:.1e}; the loss falls fastest "
-            f"at {result.steepest:.1e}"
-        )
+    why = (
+        f"a tenth of the rate of the lowest loss, {result.lowest:.1e}; the loss falls fastest "
+        f"at {result.steepest:.1e}"
+        if result.rises is None
+        else f"a tenth of the rate from which on the loss rises, {result.rises:.1e}; no rate makes "
+        "it fall"
+    )
     typer.echo(f"suggestion: {field}={result.suggestion:.1e} ({why})")
     if named:
         typer.echo("To use it, write the recipe's schedule as a list of phases.")
