@@ -63,7 +63,10 @@ def run(request, place):
 def test_a_run_measures_draws_and_exports(run, place):
     name, folder = run
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["baseline"]["name"].startswith("TF-IDF")
+    assert metrics["baseline"]["name"].endswith("on the frozen features")
+    assert metrics["other_baselines"][0]["name"].startswith("TF-IDF")
+    assert metrics["gain"]["over"] == metrics["baseline"]["name"]
+    assert not metrics["kept"]["linear"] or name == "joined"
     assert {"spearman", "pearson"} <= set(metrics["test"]) or name != "apart"
     assert len(list((folder / "report").iterdir())) == 2
     contract = json.loads((folder / "exports" / "litert_float32" / "contract.json").read_text())

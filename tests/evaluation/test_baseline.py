@@ -10,8 +10,8 @@ from tiny import texts
 
 from tltool.data.examples import Examples
 from tltool.evaluation import baseline
-from tltool.evaluation.baseline import features_baseline, text_baseline
-from tltool.support.errors import DataError, EvaluationError
+from tltool.evaluation.baseline import constant_baseline, text_baseline
+from tltool.support.errors import EvaluationError
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
@@ -57,7 +57,7 @@ def test_two_rows_are_enough_and_punctuation_counts_as_words():
 
 
 def test_large_data_skips_cross_validation(monkeypatch):
-    monkeypatch.setattr(baseline, "_SPARSE_BUDGET", 1.0)
+    monkeypatch.setattr(baseline, "_BUDGET", 1.0)
     result = text_baseline(examples(*texts(40)), examples(*texts(20, seed=1)), SENTIMENT)
     assert result.setting.startswith("C = 10, the default")
 
@@ -104,27 +104,6 @@ def test_pairs_are_compared():
     assert text_baseline(rows, rows, task).metrics["r2"] > 0.9
 
 
-def test_features_are_standardised_and_a_constant_one_does_no_harm():
-    rng = np.random.default_rng(0)
-    labels = ["negative", "positive"] * 40
-    features = rng.normal(size=(80, 5)).astype(np.float32)
-    features[1::2, 0] += 8
-    features *= np.array([1e-4, 1e4, 1, 1, 0], np.float32)
-    result = features_baseline(features[:60], labels[:60], features[60:], labels[60:], SENTIMENT)
-    assert result.name == "untrained backbone + logistic regression"
-    assert result.value > 0.9
-
-
-def test_feature_regression_is_in_the_units_of_the_target():
-    x = np.linspace(0, 1, 60)[:, None]
-    y = (1000 * x[:, 0] + 5).tolist()
-    result = features_baseline(
-        x[::2], y[::2], x[1::2], y[1::2], Task(TASKS["image-regression"], NumbersTarget())
-    )
-    assert result.metrics["pearson"] > 0.99
-    assert result.setting.startswith("alpha = ")
-
-
 def test_several_labels_have_a_model_each():
     inputs, sentiment = texts(80)
     long = [len(text) > np.median([len(text) for text in inputs]) for text in inputs]
@@ -144,25 +123,41 @@ def test_several_labels_have_a_model_each():
     assert result.metrics["per_class"][3]["predicted"] == 0
 
 
-def test_several_numbers_are_fitted_together():
-    x = np.random.default_rng(0).normal(size=(200, 3))
-    targets = [(10 * a, 1e6 * b + 5) for a, b, _ in x]
-    target = NumbersTarget.fit(targets[::2], ("a", "b"))
-    task = Task(TASKS["image-regression"], target)
-    result = features_baseline(x[::2], targets[::2], x[1::2], targets[1::2], task)
-    assert [row["name"] for row in result.metrics["per_number"]] == ["a", "b"]
-    assert min(row["r2"] for row in result.metrics["per_number"]) > 0.95
+@pytest.mark.parametrize(
+    ("task", "target", "targets", "name", "value"),
+    [
+        ("classification", ClassTarget(("a", "b")), ["a", "b", "b"], "always b", 1 / 3),
+        ("regression", NumbersTarget(), [0.0, 1.0, 5.0], "always the median", 2.0),
+        (
+            "regression",
+            NumbersTarget(("x", "y"), (0.0, 0.0), (1.0, 1.0)),
+            [(0.0, 9.0), (1.0, 7.0), (5.0, 8.0)],
+            "always the median",
+            (2.0 + 1.0) / 2,
+        ),
+    ],
+)
+def test_one_answer_for_all_rows(task, target, targets, name, value):
+    train = examples(["x"] * 3, targets)
+    test = examples(["x"] * 3, ["a", "a", "b"] if "a" in targets else _worse(targets))
+    found = constant_baseline(train, test, Task(TASKS[f"text-{task}"], target))
+    assert (found.title, found.name) == ("Constant guess", name)
+    assert found.value == pytest.approx(value)
 
 
-def test_features_that_do_not_fit_are_refused():
-    good, labels = np.ones((2, 3)), ["negative", "positive"]
-    for bad in (np.ones((3, 3)), np.ones(2), np.zeros((0, 3))):
-        with pytest.raises(EvaluationError, match=r"shape \(2, features\)"):
-            features_baseline(bad, labels, good, labels, SENTIMENT)
-    with pytest.raises(EvaluationError, match="not finite"):
-        features_baseline(good * np.nan, labels, good, labels, SENTIMENT)
-    with pytest.raises(DataError, match="test row 2"):
-        features_baseline(good, labels, good, ["negative", "other"], SENTIMENT)
+def _worse(numbers):
+    """Numbers whose distances from the median of these are 2, 0 and 4, or 2 and 0 and 4 and 1."""
+    if isinstance(numbers[0], tuple):
+        return [(3.0, 9.0), (1.0, 8.0), (5.0, 6.0)]
+    return [3.0, 1.0, 5.0]
+
+
+def test_the_shares_of_labels_are_their_constant_guess():
+    target = ClassSetTarget(("sea", "sky"))
+    rows = examples(["x"] * 4, [("sea",), ("sea", "sky"), ("sea",), ()])
+    found = constant_baseline(rows, rows, Task(TASKS["text-multi-label"], target))
+    np.testing.assert_allclose(found.outputs, [[0.75, 0.25]] * 4)
+    assert found.value == pytest.approx(0.5)  # the mean share
 
 
 @pytest.mark.data

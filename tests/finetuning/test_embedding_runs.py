@@ -63,7 +63,10 @@ def finetuned(place):
 def test_classes_that_were_never_seen_are_measured(place, finetuned):
     run = tltool.load_run(place / "runs" / "alike")
     found = run.metrics
-    assert set(found) == {"validation", "test", "baseline"}
+    assert set(found) == {"validation", "test", "baseline", "gain"}
+    assert found["gain"]["rows"] == found["test"]["queries"]
+    assert found["gain"]["value"] == found["test"]["recall_at_1"]
+    assert found["gain"]["other"] == found["baseline"]["recall_at_1"]
     assert found["test"]["queries"] == found["test"]["n"] == 36
     assert found["test"]["recall_at_1"] > found["baseline"]["recall_at_1"]
     assert run.model.output_shape == (None, 16)
@@ -131,7 +134,7 @@ def test_rows_of_texts_teach_what_is_alike(place, form):
     assert f"tltool finetune similar_texts {' '.join(own)}" in done.out
     run = tltool.load_run(place / "runs" / form)
     found = run.metrics
-    assert set(found) == {"validation", "test", "baseline"}
+    assert set(found) == {"validation", "test", "baseline", "gain"}
     assert found["test"]["n"] % texts == 0
     assert found["test"][headline] > found["baseline"][headline]
     assert len(run.predict(["the food was good"])[0].value) == 16

@@ -105,7 +105,7 @@ def test_known_strategies_are_the_published_ones(modality, rate):
         "fine_tune": [HEAD_ALONE | {"epochs": 3}, everything],
         "linear_probe_then_fine_tune": [
             {"train": "head", "solver": "exact"},
-            everything | {"learning_rate": rate / 2},
+            everything | {"learning_rate": rate / 2, "warmup_fraction": None},
         ],
         "gradual": [
             HEAD_ALONE,
@@ -118,6 +118,22 @@ def test_known_strategies_are_the_published_ones(modality, rate):
         found = expand_schedule(name, 3, modality)
         assert found == tuple(PhaseSection(**phase) for phase in phases)
         assert plan_phases(name, GROUPS, modality) == plan_phases(found, GROUPS, modality)
+
+
+@pytest.mark.parametrize(
+    ("phases", "warmups"),
+    [
+        ([{"epochs": 3}, {"train": "all", "epochs": 4}], [0.0, 0.0]),
+        ([{"solver": "exact"}, {"train": "all", "epochs": 4}], [0.0, 0.25]),
+        ([{"solver": "exact"}, {"train": "all"}], [0.0, 0.5]),
+        ([{"solver": "exact"}, {"train": "all", "warmup_fraction": 0.0}], [0.0, 0.0]),
+        ([{"solver": "exact"}, {"train": "all", "epochs": 4, "warmup_fraction": 0.1}], [0.0, 0.1]),
+        ([{"solver": "exact"}, {"epochs": 5}, {"train": "all", "epochs": 4}], [0.0, 0.2, 0.0]),
+    ],
+)
+def test_a_phase_after_a_solved_head_warms_up_unless_it_says_how(phases, warmups):
+    plans = plan_phases([PhaseSection(**phase) for phase in phases], GROUPS, "text")
+    assert [plan.phase.warmup_fraction for plan in plans] == warmups
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from rich.console import Console
 
 from tltool.data.examples import Examples
 from tltool.data.texts.text_length import TextLength
+from tltool.evaluation.comparison import Comparison
 from tltool.evaluation.evaluate import Evaluation, evaluate_outputs
 from tltool.report import plots, wording
+from tltool.report.content import Baseline
 from tltool.report.model_card import model_card
 from tltool.report.summary import Artifact, Phase, RunSummary, render, to_markdown
 from tltool.support.files import size_text
@@ -45,6 +47,13 @@ def evaluation(labels=("negative", "positive"), rows=40, wrong=4) -> Evaluation:
     )
 
 
+LINEAR = Baseline("Linear model", "logistic regression on the frozen features", 0.838)
+
+
+def gained(gain, low, high, value=0.9, rows=40) -> Comparison:
+    return Comparison(gain, (low, high), value, value - gain, rows, "exact")
+
+
 def summary(**changes) -> RunSummary:
     usual = RunSummary(
         name="quickstart",
@@ -58,7 +67,8 @@ def summary(**changes) -> RunSummary:
         evaluation=evaluation(),
         run_dir="runs/quickstart/1",
         seconds=252.4,
-        baseline=("TF-IDF + logistic regression", 0.838),
+        baselines=(LINEAR, Baseline("TF-IDF", "TF-IDF + logistic regression", 0.82)),
+        gain=gained(0.062, 0.01, 0.114),
         artifacts=(
             Artifact("LiteRT float32", LONG_PATH, 90_400_000, 1.2e-6, 1.0, True, "Run it.", SAME),
             Artifact("SavedModel", "runs/quickstart/1/exports/saved_model", 812, 0.2, 0.5, False),
@@ -81,8 +91,14 @@ def test_a_newcomer_finds_what_was_done_and_how_well_it_went():
         "last 2 groups for 1 epoch) and tested it on 40 test texts, in 4 min 12 s." in text
     )
     assert re.search(r"Accuracy +90\.0 % \(95 % interval 76\.9 % to 96\.0 %, 40 test texts\)", text)
-    assert re.search(r"Baseline +83\.8 % \(TF-IDF \+ logistic regression, same rows\)", text)
-    assert "+6.2 points over TF-IDF + logistic regression; the baseline is within the" in text
+    assert re.search(
+        r"Linear model +83\.8 % \(logistic regression on the frozen features, sa", text
+    )
+    assert re.search(r"TF-IDF +82\.0 % \(TF-IDF \+ logistic regression, same rows\)", text)
+    expected = (
+        r"Gain +\+6\.2 points \(95 % interval \+1\.0 to \+11\.4, paired\), over the linear model\n"
+    )
+    assert re.search(expected, text)
     assert re.search(r"negative +0\.900 +0\.900 +0\.900 +20", text)
     assert "negative taken for positive: 2 of 20 (10.0 %)" in text
     assert "reviews.csv:2: “text 0 with [bold]markup[/bold] :smile:” is negative" in text
@@ -114,11 +130,50 @@ def printed_in_colour(value: RunSummary) -> str:
     return console.file.getvalue()
 
 
-def test_a_baseline_that_wins_is_not_hidden():
-    text = printed(summary(baseline=("TF-IDF + logistic regression", 0.95)))
-    assert "-5.0 points against TF-IDF + logistic regression: the pretrained model brings" in text
-    assert "within" not in printed(summary(baseline=("guessing", 0.5)))
-    assert "Baseline" not in printed(summary(baseline=None))
+LAST = {"phase": "2 all", "epoch": 2, "total_epoch": 5}
+BOTH = (Phase("head", 770, 3, 1e-3), Phase("all", 3_550_000, 2, 5e-5))
+
+
+@pytest.mark.parametrize(
+    ("gain", "changes", "words"),
+    [
+        (gained(-0.05, -0.1, 0.0), {},
+         "no better than the linear model: -5.0 points (95 % interval -10.0 to +0.0, paired)"),
+        (gained(0.0, 0.0, 0.0), {}, "no better than the linear model: +0.0 points"),
+        (gained(0.01, -0.0001, 0.03), {},
+         "not clearly better than the linear model: +1.0 points (95 % interval +0.0 to +3.0"),
+        (gained(0, 0, 0), {"phases": BOTH[:1]}, "train the backbone too: schedule=fine_tune"),
+        (gained(0, 0, 0), {"phases": BOTH, "best": LAST},
+         "train longer: its last epoch was its best"),
+        (gained(0, 0, 0), {"phases": BOTH}, "label more rows"),
+        (gained(0, 0, 0), {"phases": BOTH, "counts": {"train": 50_000}}, "try another backbone"),
+        (gained(-0.1, -0.2, 0.0), {"baselines": (Baseline("TF-IDF", "TF-IDF + ridge", 0.9),)},
+         "no better than TF-IDF + ridge: -10.0 points"),
+    ],
+)  # fmt: skip
+def test_where_nothing_was_gained_it_is_said_with_what_to_try(gain, changes, words):
+    value = summary(gain=gain, **changes)
+    assert words in printed(value)
+    assert words in to_markdown(value)
+    assert words in model_card(value, {}, {})
+
+
+def test_without_a_comparison_there_is_no_gain():
+    assert "Gain" not in printed(summary(gain=None))
+    assert "Linear model" not in printed(summary(baselines=(), gain=None))
+
+
+def test_a_linear_model_that_is_kept_is_told_of_first_and_last():
+    best = {"phase": "2 all", "epoch": 1, "total_epoch": 4}
+    value = summary(linear_kept=gained(-0.02, -0.05, 0.01, 0.86, rows=150), best=best)
+    for text in (printed(value), model_card(value, {}, {})):
+        assert "and tested a linear model in its place on 40 test texts" in text
+        assert "The model is the pretrained backbone with the linear model as its head." in text
+        assert (
+            "no better than the linear model, which is kept: Accuracy 86.0 % against 88.0 % on 150 "
+            "validation texts, -2.0 points (95 % interval -5.0 to +1.0, paired)" in text
+        )
+        assert "epoch 1 of phase 2" not in text
 
 
 def test_many_classes_show_the_weakest_first():
@@ -173,21 +228,26 @@ def test_scores_from_another_split_are_not_called_test_scores():
     assert "training texts" in printed(summary(split="train"))
 
 
-def regression(baseline=("TF-IDF + ridge regression", 1.0)) -> RunSummary:
+def regression(gain=0.5, low=0.25, high=0.75, other=1.0) -> RunSummary:
     data = Examples("image", ["a.jpg", "b.jpg"], [1.0, 3.0], ["test"] * 2, ["a.jpg", "b.jpg"])
     task = Task(TASKS["image-regression"], NumbersTarget())
     found = evaluate_outputs(np.array([[1.25], [2.25]]), data, task)
-    return summary(task="image-regression", evaluation=found, baseline=baseline)
+    compared = Comparison(gain, (low, high), other - gain, other, 2, "bootstrap")
+    return summary(task="image-regression", evaluation=found, gain=compared)
 
 
 def test_regression_speaks_of_errors():
     text = printed(regression())
     assert re.search(r"Mean absolute error +0\.5 \(in the unit of \w+, 95 % interval 0\.01", text)
-    assert "50.0 % smaller error than TF-IDF + ridge regression" in text
+    assert (
+        "error 0.5 or 50.0 % smaller (95 % interval of the reduction +0.25 to +0.75, paired), over "
+        "the linear model" in text
+    )
     assert "b.jpg is 3, predicted 2.25" in text
     assert "Classes" not in text
-    assert "25.0 % larger error than" in printed(regression(("mean", 0.4)))
-    assert "no smaller error than" in printed(regression(("oracle", 0.0)))
+    worse = printed(regression(-0.1, -0.2, 0.02, other=0.4))
+    assert "no better than the linear model: error 0.1 or 25.0 % larger (95 % interval of" in worse
+    assert "error 0.5 larger" in printed(regression(-0.5, -0.6, -0.4, other=0.0))
 
 
 def label_sets(truth=(("sea",), ("sea", "sky"), ())) -> RunSummary:
@@ -200,7 +260,7 @@ def label_sets(truth=(("sea",), ("sea", "sky"), ())) -> RunSummary:
     return summary(
         task="image-multi-label",
         evaluation=evaluate_outputs(outputs[:rows], data, task),
-        baseline=("untrained backbone", 0.5),
+        gain=gained(0.25, 0.1, 0.4, 0.75, 3),
     )
 
 
@@ -208,7 +268,7 @@ def test_several_labels_speak_of_labels():
     text = printed(label_sets())
     assert "on 1,200 images of 3 labels" in text
     assert re.search(r"Mean average precision +0\.75 \(95 % interval", text)
-    assert "+0.250 over untrained backbone" in text
+    assert "+0.25 (95 % interval +0.1 to +0.4, paired), over the linear model" in text
     assert "No test rows for 1 label: fog." in text
     assert re.search(r"Label +From +Precision +Recall +F1 +AP +Rows", text)
     assert re.search(r"sea +0\.250 +1\.000 +1\.000 +1\.000 +1\.000 +2", text)
@@ -224,9 +284,9 @@ def test_several_labels_speak_of_labels():
 
 
 def test_rows_without_any_label_have_no_score():
-    nothing = label_sets(truth=((), (), ()))
+    nothing = replace(label_sets(truth=((), (), ())), gain=None)
     assert re.search(r"Mean average precision +– \(", printed(nothing))
-    assert "Difference" not in printed(nothing)
+    assert "Gain" not in printed(nothing)
     assert "| Mean average precision | undefined | – |" in model_card(nothing, {}, {})
 
 
@@ -236,7 +296,7 @@ def test_several_numbers_speak_of_each():
     target = NumbersTarget(("kg", "m"), (0.0, 0.0), (1.0, 100.0))
     outputs = np.array([[1.25, 20.0], [2.25, 20.0]])
     found = evaluate_outputs(outputs, data, Task(TASKS["image-regression"], target))
-    text = printed(summary(task="image-regression", evaluation=found, baseline=None))
+    text = printed(summary(task="image-regression", evaluation=found, gain=None))
     assert re.search(r"Mean absolute error +2\.75 \(the mean of kg and m, each in its own", text)
     assert re.search(r"kg +0\.5 ", text)
     assert re.search(r"m +5 ", text)
@@ -313,7 +373,9 @@ def test_the_model_card_has_its_sections_and_facts():
     assert "| train | 1,200 |" in card
     assert "| 2 | last 2 groups | 3,550,000 | 1 | 5e-05 | 0.0 % |" in card
     assert "| Accuracy | 90.0 % | 76.9 % to 96.0 % |" in card
-    assert "| Baseline: TF-IDF + logistic regression | 83.8 % | – |" in card
+    assert "| Linear model: logistic regression on the frozen features | 83.8 % | – |" in card
+    assert "| TF-IDF: TF-IDF + logistic regression | 82.0 % | – |" in card
+    assert "Gain of fine-tuning: +6.2 points (95 % interval +1.0 to +11.4, paired), over" in card
     assert "| negative | 0.900 | 0.900 | 0.900 | 20 |" in card
     assert "![Confusion matrix](<confusion matrix.png>)" in card
     assert "2 classes with fewer than 30 rows" in card

@@ -145,6 +145,31 @@ def test_a_later_phase_is_tested_where_the_earlier_ones_end(recipe, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_after_a_solved_head_the_rate_is_one_that_leaves_it_where_it_is(recipe, tmp_path):
+    """What the solved head has not learnt is noise: the lowest loss is that of a lucky batch."""
+    rng = np.random.default_rng(0)
+    images = [
+        rng.integers(0, 90, (40, 48, 3), dtype=np.uint8) + np.uint8(rng.integers(0, 120))
+        for _ in range(120)
+    ]
+    data = images, [float(image.mean() + 3 * rng.normal()) for image in images]
+    values = recipe.with_overrides("schedule.0.solver=exact", "schedule.1.epochs=2").to_values()
+    solved = Recipe.of(**values | {"task": "image-regression", "head": {"dropout": 0.0}})
+    found = tltool.lr_find(solved, data=data, phase=2, steps=60)
+    alone = solved.with_overrides("schedule.1.learning_rate=1e-9", "evaluation.baseline=false",
+                                  "export.formats=[]")  # fmt: skip
+    run = tltool.finetune(alone, data=data)
+    rows = list(csv.DictReader(run.folder.history.read_text().splitlines()))
+    assert np.mean(found.losses[:7]) == pytest.approx(float(rows[0]["loss"]), rel=0.3)
+    assert found.lowest is None
+    assert found.suggestion == pytest.approx(found.rises / 10)
+    assert found.rises > 1e-5
+    gentle = alone.with_overrides(f"schedule.1.learning_rate={found.suggestion}")
+    trained = tltool.finetune(gentle, data=data)
+    after = list(csv.DictReader(trained.folder.history.read_text().splitlines()))
+    assert float(after[1]["loss"]) < 2 * float(after[0]["loss"])
+
+
 def test_a_head_is_tested_on_stored_features_and_learns_as_without_them(recipe):
     class Notes(Progress):
         lines: list[str] = []  # noqa: RUF012
@@ -169,22 +194,29 @@ def test_a_phase_or_rates_that_are_not_there_are_refused(recipe):
         tltool.lr_find(recipe, steps=1)
 
 
-def test_the_command_writes_the_curve_and_prints_the_suggestion(recipe, tmp_path):
+def test_the_command_prints_the_suggestion_and_writes_the_curve_where_it_is_told_to(
+    recipe, tmp_path, monkeypatch
+):
     from command import cli, succeed
 
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-    picture, table = tmp_path / "rates.png", tmp_path / "rates.csv"
-    done = succeed("lr-find", tmp_path / "recipe.yaml", "--steps", 40, "--output", picture)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = succeed("lr-find", tmp_path / "recipe.yaml", "--steps", 40)
     assert "suggestion: schedule.0.learning_rate=" in done.out
     assert "a tenth of the rate of the lowest loss" in done.out
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not list((tmp_path / "here").iterdir())
+    folder = tmp_path / "new" / "rates"
     values = succeed(
-        "lr-find", tmp_path / "recipe.yaml", "--steps", 40, "--output", table, "--json"
+        "lr-find", tmp_path / "recipe.yaml", "--steps", 40, "--output", folder, "--json"
     ).json()
-    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert {file.name for file in folder.iterdir()} == {"lr_find.png", "lr_find.csv"}
+    assert (folder / "lr_find.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((folder / "lr_find.csv").read_text().splitlines()))
     assert [float(row["loss"]) for row in rows] == values["losses"]
     assert values["suggestion"] == pytest.approx(values["lowest"] / 10)
     json.dumps(values, allow_nan=False)
-    wrong = cli("lr-find", tmp_path / "recipe.yaml", "--output", "rates.jpg")
-    assert wrong.code == 2
-    assert ".png or .csv" in wrong.err
+    for name in ("rates.png", str(tmp_path / "recipe.yaml")):
+        wrong = cli("lr-find", tmp_path / "recipe.yaml", "--output", name)
+        assert wrong.code == 2
+        assert "is a file" in wrong.err or "name a folder, such as rates" in wrong.err

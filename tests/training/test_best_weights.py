@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from tltool.support.errors import RunError
 from tltool.support.progress import Progress
-from tltool.training.best_weights import BestWeights, best_row, load_best
+from tltool.training.best_weights import BestWeights, Rule, best_row, load_best
 
 
 def made_model(units=1):
@@ -55,7 +55,7 @@ def test_an_epoch_is_kept_where_it_is_better_than_all_before(
     tmp_path, higher, min_delta, scores, better
 ):
     model = made_model()
-    best = BestWeights(model, tmp_path / "best.safetensors", "score", higher, min_delta)
+    best = BestWeights(model, tmp_path / "best.safetensors", Rule("score", higher, min_delta))
     best.begin_phase(UPPER)
     for epoch, (score, expected) in enumerate(zip(scores, better, strict=True), start=1):
         fill(model, epoch)
@@ -66,10 +66,44 @@ def test_an_epoch_is_kept_where_it_is_better_than_all_before(
     assert {values(model)[path] for path in UPPER} == {last}
 
 
+def test_of_equal_epochs_the_one_with_the_lower_loss_is_kept(tmp_path):
+    model = made_model()
+    best = BestWeights(model, tmp_path / "best.safetensors", Rule("score", True, 0.1, "loss"))
+    best.begin_phase(UPPER)
+    rows = [(0.5, 0.9), (0.5, 0.9), (0.5, 0.8), (0.5, 0.85), (0.55, 0.1), (0.7, 3.0), (0.7, 2.0)]
+    found = []
+    for epoch, (score, loss) in enumerate(rows, start=1):
+        fill(model, epoch)
+        found.append(best.offer({"score": score, "loss": loss}))
+    # A score that is better by less than the smallest change counts as neither better nor equal.
+    assert found == [True, False, True, False, False, True, True]
+    best.restore()
+    assert {values(model)[path] for path in UPPER} == {7.0}
+
+
+def test_the_newest_epoch_can_be_kept_while_the_best_one_leads(tmp_path):
+    model = made_model()
+    best = BestWeights(model, tmp_path / "best.safetensors", Rule("score", True), newest=True)
+    best.begin_phase(UPPER)
+    found = []
+    for epoch, score in enumerate((0.5, 0.9, 0.6), start=1):
+        fill(model, epoch)
+        found.append(best.offer({"epoch": epoch, "score": score}))
+    assert found == [True, True, False]
+    assert best.leader == {"epoch": 2, "score": 0.9}
+    assert best.row == best_row(best.path) == {"epoch": 3, "score": 0.6}
+    other = BestWeights(made_model(), None, Rule("score", True), newest=True)
+    other.take_back(best.places, best.kept(), best.row, best.leader)
+    assert not other.offer({"epoch": 4, "score": 0.8})
+    assert other.offer({"epoch": 5, "score": 0.95})
+    best.restore()
+    assert {values(model)[path] for path in UPPER} == {3.0}
+
+
 def test_what_no_phase_changes_is_neither_kept_nor_put_back(tmp_path):
     model = made_model()
     fill(model, 0)
-    best = BestWeights(model, tmp_path / "best.safetensors", "score", True)
+    best = BestWeights(model, tmp_path / "best.safetensors", Rule("score", True))
     best.begin_phase(UPPER)
     best.restore()
     assert set(values(model).values()) == {0.0}
@@ -86,7 +120,7 @@ def test_what_no_phase_changes_is_neither_kept_nor_put_back(tmp_path):
 def test_a_later_phase_adds_its_weights_as_they_were_before_it(tmp_path):
     model = made_model()
     fill(model, 0)
-    best = BestWeights(model, tmp_path / "best.safetensors", "score", True)
+    best = BestWeights(model, tmp_path / "best.safetensors", Rule("score", True))
     best.begin_phase(UPPER)
     fill(model, 1)
     best.offer({"score": 0.9})
@@ -106,7 +140,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_training_goes_on(tmp_pat
     model, progress = made_model(), Notes()
     path = tmp_path / "run" / "best.safetensors"
     path.parent.write_text("a file in the place of the folder")
-    best = BestWeights(model, path, "score", True, progress=progress)
+    best = BestWeights(model, path, Rule("score", True), progress)
     best.begin_phase(UPPER)
     for epoch in (1, 2):
         fill(model, epoch)
@@ -125,7 +159,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_training_goes_on(tmp_pat
 
 def test_a_file_is_read_into_a_model_whose_layers_have_other_names(tmp_path):
     model = made_model()
-    best = BestWeights(model, tmp_path / "best.safetensors", "score", True)
+    best = BestWeights(model, tmp_path / "best.safetensors", Rule("score", True))
     best.begin_phase(UPPER)
     fill(model, 7)
     best.offer({"score": 1.0})
@@ -137,7 +171,7 @@ def test_a_file_is_read_into_a_model_whose_layers_have_other_names(tmp_path):
 
 def test_a_file_that_is_damaged_or_of_another_model_is_refused(tmp_path):
     model, path = made_model(), tmp_path / "best.safetensors"
-    best = BestWeights(model, path, "score", True)
+    best = BestWeights(model, path, Rule("score", True))
     best.begin_phase(UPPER)
     best.offer({"score": 1.0})
     shallow = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])

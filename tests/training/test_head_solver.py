@@ -25,7 +25,7 @@ from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
-from tltool.training.best_weights import BestWeights
+from tltool.training.best_weights import BestWeights, Rule
 from tltool.training.head_solver import HeadData, check_solvable, solve_head
 
 SOLVED = {"train": "head", "solver": "exact"}
@@ -37,7 +37,7 @@ NEVER = CacheSection(use="never")
 def solve(transfer, plan, task, training, train, validation, folder):
     """Solves a head on batches of model inputs; returns the row of the history."""
     monitor = "loss" if validation is None else "val_loss"
-    best = BestWeights(transfer.model, folder / "best.safetensors", monitor, False)
+    best = BestWeights(transfer.model, folder / "best.safetensors", Rule(monitor, False))
     history: list = []
     data = HeadData(None, False, train, validation)
     solve_head(transfer, plan, task, training, data, history, best, Progress())

@@ -5,7 +5,17 @@ import pytest
 import tensorflow as tf
 
 from tltool.tasks.losses.in_numpy import Softmax, Squared, mean_loss
-from tltool.training.linear_solver import STRENGTHS, LinearRows, solve_linear
+from tltool.training.linear_solver import (
+    ENOUGH,
+    FOLDS,
+    STRENGTHS,
+    LinearRows,
+    choose_strength,
+    drawn_folds,
+    fit_linear,
+    held_out_parts,
+    solve_linear,
+)
 
 
 def class_rows(count=200, seed=0, smoothing=0.1):
@@ -87,3 +97,83 @@ def test_constant_features_and_few_rows_are_no_trouble():
     shares = (rows.targets * rows.weights[:, None]).sum(0) / rows.weights.sum()
     odds = np.exp(solved.outputs(constant.features)[0])
     np.testing.assert_allclose(odds / odds.sum(), shares, atol=1e-3)
+
+
+def numbered(count):
+    """Rows whose feature is their number."""
+    features = np.arange(count, dtype="float32")[:, None]
+    return LinearRows(features, features, np.ones(count, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "parts"),
+    [
+        (40, 20, [20, 8, 8, 8, 8, 8]),  # few rows: all of them are held out in turn
+        (40, 0, [8, 8, 8, 8, 8]),
+        (40, ENOUGH, [ENOUGH]),
+        (1000, 150, [150, 200, 200]),
+        (5000, 0, [1000]),
+        (9, 5, [5]),  # too few for folds
+    ],
+)
+def test_folds_join_the_validation_rows_until_enough_are_held_out(train, held_out, parts):
+    rows, others = numbered(train), numbered(held_out) if held_out else None
+    found = held_out_parts(rows, others, drawn_folds(train, seed=0))
+    assert [len(measured) for _, measured in found] == parts
+    measured = []
+    for fitted, out in found[bool(held_out) :]:
+        assert not set(fitted.features.ravel()) & set(out.features.ravel())
+        assert len(fitted) + len(out) == train
+        measured += out.features.ravel().tolist()
+    assert len(set(measured)) == len(measured), "no row is measured twice"
+    assert len(found) <= FOLDS + bool(held_out)
+
+
+def ridge_rows(count, seed):
+    """A number of two dozen noisy channels: how strong the penalty must be is not obvious."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, 24)).astype("float32")
+    kernel = np.random.default_rng(9).normal(size=(24, 1)) / 5
+    targets = (features @ kernel + rng.normal(size=(count, 1))).astype("float32")
+    return LinearRows(features, targets, np.ones(count, "float32"))
+
+
+def test_few_validation_rows_do_not_decide_alone():
+    """The penalty that eight rows would choose by themselves is often a bad one."""
+    unseen = ridge_rows(4000, seed=1000)
+
+    def error(train, held_out, folds):
+        layer = solve_linear(train, held_out, Squared(), folds=folds)
+        return float(np.mean((layer.outputs(unseen.features) - unseen.targets) ** 2))
+
+    alone, joined = [], []
+    for seed in range(0, 40, 2):
+        train, held_out = ridge_rows(60, seed), ridge_rows(8, seed + 1)
+        alone.append(error(train, held_out, folds=()))
+        joined.append(error(train, held_out, folds=None))
+    assert np.mean(joined) < np.mean(alone) - 0.01
+
+
+def test_the_rows_held_out_are_predicted_by_layers_that_were_fitted_on_others():
+    rows = ridge_rows(50, seed=0)
+    parts = held_out_parts(rows, None, drawn_folds(50, seed=0))
+    choice = choose_strength(parts, Squared(), standardised=True)
+    assert choice.l2 in STRENGTHS
+    for (fitted, out), outputs in zip(parts, choice.outputs, strict=True):
+        layer = fit_linear(fitted, Squared(), choice.l2, standardised=True)
+        np.testing.assert_allclose(outputs, layer.outputs(out.features), atol=1e-4)
+    assert not choose_strength([], Squared()).outputs
+
+
+@pytest.mark.parametrize("loss", [Softmax(), Squared()])
+def test_standardised_channels_may_have_any_scale_and_one_may_be_constant(loss):
+    rows = class_rows(80)
+    scale = np.geomspace(1e-3, 1e3, 10).astype("float32")
+    scaled = LinearRows(rows.features * scale + 5 * scale, rows.targets, rows.weights)
+    plain, layer = (fit_linear(r, loss, 0.01, standardised=True) for r in (rows, scaled))
+    expected = plain.outputs(rows.features)
+    np.testing.assert_allclose(layer.outputs(scaled.features), expected, atol=2e-3)
+    constant = np.c_[rows.features, np.full(80, 7.1, "float32")]
+    layer = fit_linear(LinearRows(constant, rows.targets, rows.weights), loss, 0.01,
+                       standardised=True)  # fmt: skip
+    np.testing.assert_allclose(layer.outputs(constant), expected, atol=2e-3)

@@ -32,7 +32,7 @@ from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.table import TASKS, Task
-from tltool.training.best_weights import BestWeights
+from tltool.training.best_weights import BestWeights, Rule
 from tltool.training.data import BatchedData
 from tltool.training.phase import weight_bytes
 from tltool.training.trainer import train
@@ -154,7 +154,7 @@ def test_the_best_epochs_batch_norm_statistics_are_put_back(tmp_path):
 
 def test_of_two_equally_good_epochs_the_earlier_one_is_kept(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    best = BestWeights(model, tmp_path / "best.safetensors", "val_accuracy", True)
+    best = BestWeights(model, tmp_path / "best.safetensors", Rule("val_accuracy", True))
     best.begin_phase([v.path for v in model.variables])
     for epoch, accuracy in enumerate((0.5, 0.75, 0.75, 0.5), start=1):
         model.set_weights([np.full((1, 1), epoch), np.zeros(1)])

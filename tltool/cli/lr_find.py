@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "tltool lr-find quickstart",
-    "tltool lr-find my_recipe.yaml --phase 2 --output rates.png",
+    "tltool lr-find my_recipe.yaml --phase 2 --output rates/",
 )
 
 _TABLE_ROWS = 14
@@ -45,8 +45,14 @@ def lr_find(
         float, typer.Option("--to", callback=finite, help="The last learning rate.")
     ] = 10.0,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The curve: a .png or a .csv file.")
-    ] = Path("lr_find.png"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            file_okay=False,
+            help="A folder for the curve, as picture and table; without it none is written.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     _: OfflineOption = False,
     _trust: TrustOption = False,
@@ -56,8 +62,11 @@ def lr_find(
 
     from tltool.recipe.recipe import Recipe
 
-    if output.suffix not in {".png", ".csv"}:
-        raise typer.BadParameter(f"{output} must end with .png or .csv", param_hint="--output")
+    if output is not None and output.suffix in {".png", ".csv"}:
+        raise typer.BadParameter(
+            f"{output} is the name of a file; name a folder, such as {output.with_suffix('')}",
+            param_hint="--output",
+        )
     checked = Recipe.load(recipe, overrides or ())
 
     from tltool.support.quiet import load_tensorflow
@@ -75,12 +84,14 @@ def lr_find(
         last_rate=last_rate,
         progress=terminal_progress(),
     )
-    _write(result, output)
+    if output is not None:
+        _write(result, output)
     if as_json:
         print_json(asdict(result))
     else:
         _print(result, named=isinstance(checked.schedule, str))
-    typer.echo(f"curve written to {output}", err=True)
+    if output is not None:
+        typer.echo(f"curve written to {output}", err=True)
 
 
 def _print(result: RateTest, *, named: bool) -> None:
@@ -108,10 +119,14 @@ def _print(result: RateTest, *, named: bool) -> None:
         typer.echo("No rate made the loss fall: there is no suggestion.")
         return
     field = f"schedule.{result.phase - 1}.learning_rate"
-    typer.echo(
-        f"suggestion: {field}={result.suggestion:.1e} (a tenth of the rate of the lowest loss, "
-        f"{result.lowest:.1e}; the loss falls fastest at {result.steepest:.1e})"
+    why = (
+        f"a tenth of the rate of the lowest loss, {result.lowest:.1e}; the loss falls fastest "
+        f"at {result.steepest:.1e}"
+        if result.rises is None
+        else f"a tenth of the rate from which on the loss rises, {result.rises:.1e}; no rate makes "
+        "it fall"
     )
+    typer.echo(f"suggestion: {field}={result.suggestion:.1e} ({why})")
     if named:
         typer.echo("To use it, write the recipe's schedule as a list of phases.")
 
@@ -121,19 +136,20 @@ def _marks(result: RateTest) -> dict[str, float]:
         "suggestion": result.suggestion,
         "steepest": result.steepest,
         "lowest loss": result.lowest,
+        "rises from": result.rises,
     }
     return {name: rate for name, rate in found.items() if rate is not None}
 
 
-def _write(result: RateTest, path: Path) -> None:
-    if path.suffix == ".png":
-        from tltool.report.plots import rate_curve
-
-        rate_curve(result.rates, result.losses, result.smoothed, _marks(result), path)
-        return
+def _write(result: RateTest, folder: Path) -> None:
+    """Writes the curve as a picture and as a table."""
+    from tltool.report.plots import rate_curve
     from tltool.support.files import atomic_path
 
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    folder.mkdir(parents=True, exist_ok=True)
+    picture, table = (folder / f"lr_find.{suffix}" for suffix in ("png", "csv"))
+    rate_curve(result.rates, result.losses, result.smoothed, _marks(result), picture)
+    with atomic_path(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["learning_rate", "loss", "smoothed_loss"])
         writer.writerows(zip(result.rates, result.losses, result.smoothed, strict=True))

@@ -1,4 +1,4 @@
-"""Simple models on the same rows, to see what the pretrained weights are worth.
+"""Simple models on the same rows, to see what fine-tuning is worth.
 
 A baseline is worth its name when it is a strong one: the regularisation is
 chosen by cross-validation on the training rows wherever that is affordable.
@@ -30,21 +30,16 @@ from tltool.tasks.target import Target
 _PICTURES = 32
 FOLDS = 3
 # Values tried for C, the inverse strength of the penalty; the middle one is
-# taken where cross-validation is too dear. Standardised features are larger
-# than TF-IDF's unit vectors and need a stronger penalty.
-_TEXT_STRENGTHS = (1.0, 10.0, 100.0)
-_FEATURE_STRENGTHS = (1e-3, 1e-2, 1e-1)
+# taken where cross-validation is too dear.
+_STRENGTHS = (1.0, 10.0, 100.0)
 # Multiplications of one pass over the data (stored values x outputs) up to
-# which ten fits take some 10 s on one core. Dense products are about 20 times
-# faster than sparse ones (measured: 77 classes, 35,000 sparse columns).
-_SPARSE_BUDGET = 2e7
-_DENSE_BUDGET = 4e8
+# which ten fits take some 10 s on one core.
+_BUDGET = 2e7
 # Of a fit at most; its coefficients and the outputs of all rows are float64.
 _MOST_BYTES = 8_000_000_000
 _ROW_COPIES = 3
 
 Matrix = Any  # a dense array or a scipy.sparse matrix of shape (rows, columns)
-Rows = tuple[Matrix, np.ndarray]  # features and encoded targets
 
 
 @dataclass(frozen=True)
@@ -52,16 +47,20 @@ class BaselineResult:
     """The score of a simple model on the test rows.
 
     Attributes:
-        name: For people, such as "TF-IDF + logistic regression".
+        title: A short name for people, such as "TF-IDF".
+        name: What it is, such as "TF-IDF + logistic regression".
         value: The task's main metric (`TaskSpec.metric`); None where the test rows have none.
         metrics: Everything measured, as the kind of target measures it.
+        outputs: What was measured.
         setting: The regularisation used and how it was chosen.
         seconds: Time taken, fitting and choosing included.
     """
 
+    title: str
     name: str
     value: float | None
     metrics: Mapping[str, Any]
+    outputs: np.ndarray
     setting: str
     seconds: float
 
@@ -92,18 +91,14 @@ def text_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult
         raise EvaluationError("The TF-IDF baseline needs a training text that is not blank.")
     vectorizer = _tfidf()
     vectors = [vectorizer.fit_transform(texts), vectorizer.transform(texts_of(test.inputs))]
-    fitted, measured = (
+    fitted, reading = (
         _compared(found.tocsr()) if train.modality == "text_pair" else found.tocsr()
         for found in vectors
     )
-    metrics, setting = _fit_and_score(
-        (fitted, task.target.truth(train.targets, train.origins)),
-        (measured, task.target.truth(test.targets, test.origins)),
-        task,
-        _TEXT_STRENGTHS,
-        train.groups,
-    )
-    return _result(f"TF-IDF + {task.target.linear_model}", metrics, setting, task, started)
+    truth = task.target.truth(train.targets, train.origins)
+    outputs, setting = _fitted_outputs(fitted, truth, reading, task.target, train.groups)
+    name = f"TF-IDF + {task.target.linear_model}"
+    return measured("TF-IDF", name, outputs, test, task, setting, started)
 
 
 def kind_baseline(
@@ -128,8 +123,24 @@ def kind_baseline(
     if found is None:
         return None
     name, outputs, setting = found
-    metrics = task.target.metrics(outputs, task.target.truth(test.targets, test.origins))
-    return _result(name, metrics, setting, task, started)
+    return measured("Baseline", name, outputs, test, task, setting, started)
+
+
+def constant_baseline(train: Examples, test: Examples, task: Task) -> BaselineResult | None:
+    """What one answer for all rows is worth; None for kinds that have none.
+
+    Args:
+        train: The labelled rows that say which answer is best.
+        test: The labelled rows to score.
+        task: With its target.
+    """
+    started = time.perf_counter()
+    guess = task.target.constant_guess(task.target.truth(train.targets, train.origins))
+    if guess is None:
+        return None
+    name, row = guess
+    outputs = np.broadcast_to(row, (len(test), *row.shape))
+    return measured("Constant guess", name, outputs, test, task, "nothing is fitted", started)
 
 
 def _pictures(inputs: Sequence[Any], contract: ImagePreprocessing) -> Iterator[np.ndarray]:
@@ -138,44 +149,6 @@ def _pictures(inputs: Sequence[Any], contract: ImagePreprocessing) -> Iterator[n
 
     for start in range(0, len(inputs), _PICTURES):
         yield from resized_images(inputs[start : start + _PICTURES], contract)
-
-
-def features_baseline(
-    train_features: np.ndarray,
-    train_targets: Sequence[Any],
-    test_features: np.ndarray,
-    test_targets: Sequence[Any],
-    task: Task,
-    *,
-    name: str = "untrained backbone",
-    groups: Sequence[str] = (),
-) -> BaselineResult:
-    """A linear model on standardised features, such as an untrained backbone's.
-
-    Args:
-        train_features, test_features: (rows, features), finite.
-        train_targets, test_targets: As in `Examples.targets`.
-        task: Labels and kind of task.
-        name: What made the features; the linear model's name is added.
-        groups: What each training row belongs to that folds do not divide, where it is known.
-
-    Raises:
-        EvaluationError: No rows, features that are not finite or do not fit the
-            targets, fewer than two classes, or too many for the memory.
-        DataError: Labels that do not fit the task.
-    """
-    started = time.perf_counter()
-    train = _features(train_features, train_targets)
-    test = _features(test_features, test_targets)
-    scaler = StandardScaler().fit(train)
-    metrics, setting = _fit_and_score(
-        (scaler.transform(train), task.target.truth(train_targets, _rows("training", train))),
-        (scaler.transform(test), task.target.truth(test_targets, _rows("test", test))),
-        task,
-        _FEATURE_STRENGTHS,
-        groups,
-    )
-    return _result(f"{name} + {task.target.linear_model}", metrics, setting, task, started)
 
 
 def as_they_come(features: np.ndarray, test: Examples, task: Task) -> BaselineResult:
@@ -187,11 +160,8 @@ def as_they_come(features: np.ndarray, test: Examples, task: Task) -> BaselineRe
         task: With its target.
     """
     started = time.perf_counter()
-    target = task.target
-    truth = target.truth(test.targets, test.origins)
-    metrics = target.metrics(target.outputs(features), truth)
-    name = "the backbone's features as they come"
-    return _result(name, metrics, "nothing is fitted", task, started)
+    outputs, name = task.target.outputs(features), "the backbone's features as they come"
+    return measured("Backbone alone", name, outputs, test, task, "nothing is fitted", started)
 
 
 def _tfidf() -> FeatureUnion:
@@ -226,51 +196,60 @@ def _check_counts(train: int, test: int) -> None:
         )
 
 
-def _features(features: np.ndarray, targets: Sequence[Any]) -> np.ndarray:
-    features = np.asarray(features, dtype=np.float32)
-    if features.ndim != 2 or len(features) != len(targets) or not len(features):
-        raise EvaluationError(
-            f"Features of shape ({len(targets)}, features) are needed. Received: {features.shape}."
-        )
-    if not np.isfinite(features).all():
-        raise EvaluationError("The features hold values that are not finite numbers.")
-    return features
-
-
-def _rows(called: str, features: np.ndarray) -> list[str]:
-    return [f"{called} row {i + 1}" for i in range(len(features))]
-
-
-def _result(
-    name: str, metrics: Mapping[str, Any], setting: str, task: Task, started: float
+def measured(
+    title: str,
+    name: str,
+    outputs: np.ndarray,
+    test: Examples,
+    task: Task,
+    setting: str,
+    started: float,
 ) -> BaselineResult:
+    """The result of a simple model.
+
+    Args:
+        title, name, setting: As of `BaselineResult`.
+        outputs: What a user reads of the test rows, or what `Target.kept` leaves of it.
+        test: The labelled rows.
+        task: With its target.
+        started: `time.perf_counter()` at the start.
+    """
+    target = task.target
+    metrics = target.metrics(outputs, target.truth(test.targets, test.origins))
     return BaselineResult(
+        title=title,
         name=name,
         value=metrics[task.spec.metric],
         metrics=metrics,
+        outputs=outputs,
         setting=setting,
         seconds=time.perf_counter() - started,
     )
 
 
-def _fit_and_score(
-    train: Rows, test: Rows, task: Task, strengths: tuple[float, ...], groups: Sequence[str]
-) -> tuple[dict[str, Any], str]:
-    """Metrics on the test rows, and what was chosen."""
-    (features, truth), (test_features, test_truth) = train, test
-    target = task.target
-    _check_size(features, target)
+def _fitted_outputs(
+    features: Matrix, truth: np.ndarray, others: Matrix, target: Target, groups: Sequence[str]
+) -> tuple[np.ndarray, str]:
+    """What a linear model says of other rows, and what was chosen."""
+    check_size(features, target)
     with warnings.catch_warnings():
         # A fit that stops at max_iter is still a fair baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        strength, how = _choose(features, truth, target, strengths, groups)
+        strength, how = _choose(features, truth, target, groups)
         predict = target.fit_linear(features, truth, strength)
-    metrics = target.metrics(predict(test_features), test_truth)
-    return metrics, f"{target.linear_setting(strength)}, {how}"
+    return predict(others), f"{target.linear_setting(strength)}, {how}"
 
 
-def _check_size(features: Matrix, target: Target) -> None:
-    """Raises EvaluationError where a fit would take more than `_MOST_BYTES`."""
+def check_size(features: Matrix, target: Target) -> None:
+    """Looks whether a linear model can be fitted.
+
+    Args:
+        features: (rows, columns), dense or sparse.
+        target: What it is fitted to.
+
+    Raises:
+        EvaluationError: It would take more memory than there may be.
+    """
     (rows, columns), outputs = features.shape, target.num_outputs
     needed = 8 * outputs * (target.linear_copies * columns + _ROW_COPIES * rows)
     if needed > _MOST_BYTES:
@@ -281,22 +260,18 @@ def _check_size(features: Matrix, target: Target) -> None:
 
 
 def _choose(
-    features: Matrix,
-    truth: np.ndarray,
-    target: Target,
-    strengths: tuple[float, ...],
-    groups: Sequence[str],
+    features: Matrix, truth: np.ndarray, target: Target, groups: Sequence[str]
 ) -> tuple[float, str]:
-    """The best of `strengths` by cross-validation, or the middle one where that is no option."""
-    middle = strengths[len(strengths) // 2]
+    """The best strength by cross-validation, or the middle one where that is no option."""
+    middle = _STRENGTHS[len(_STRENGTHS) // 2]
     if min(target.rows_of_rarest(truth), len(set(groups)) or FOLDS) < FOLDS:
         return middle, "the default: too few rows to cross-validate"
-    if _work(features, target.num_outputs) > 1:
+    if features.nnz * target.num_outputs > _BUDGET:
         return middle, "the default: too many rows to cross-validate quickly"
     folds = target.folds_of(truth, FOLDS, 0, groups)
-    scores = cross_validated(features, truth, target, strengths, folds)
+    scores = cross_validated(features, truth, target, _STRENGTHS, folds)
     best = best_strength(scores, target)
-    return strengths[best], f"chosen by {FOLDS}-fold cross-validation"
+    return _STRENGTHS[best], f"chosen by {FOLDS}-fold cross-validation"
 
 
 def cross_validated(
@@ -334,10 +309,3 @@ def best_strength(scores: np.ndarray, target: Target) -> int:
     """The number of the strength with the best mean score, the first of equals."""
     means = scores.mean(axis=1)
     return int(np.argmax(means if target.headline().higher_is_better else -means))
-
-
-def _work(train: Matrix, outputs: int) -> float:
-    """Cost of one pass over the data, as a share of the budget."""
-    if hasattr(train, "nnz"):
-        return float(train.nnz * outputs / _SPARSE_BUDGET)
-    return float(train.size * outputs / _DENSE_BUDGET)

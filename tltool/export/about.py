@@ -33,18 +33,24 @@ class About:
     version: str = ""
 
 
-def about_run(recipe: Recipe, version: str, best: Mapping[str, Any] | None = None) -> About:
+def about_run(
+    recipe: Recipe, version: str, best: Mapping[str, Any] | None = None, *, linear: bool = False
+) -> About:
     """What a recipe and the card of its backbone say of the model that was trained.
 
     Args:
         recipe: The run's.
         version: Number of the run.
         best: The history row of the epoch whose weights the model has.
+        linear: Whether it is the pretrained model with a linear head, and not a fine-tuned one.
     """
     backbone = recipe.backbone
     card = find_card(backbone.name)
     said = recipe.description and f"{recipe.description.removesuffix('.')}."
-    made = f"Fine-tuned with tltool {__version__} from {card.title if card else backbone.name}."
+    title = card.title if card else backbone.name
+    made = f"Fine-tuned with tltool {__version__} from {title}."
+    if linear:
+        made = f"A linear model on the features of {title}, made with tltool {__version__}."
     weights = "" if best is None else weights_words(best)
     author, licences = "", []
     # The card speaks for the weights that it names, and for no others.

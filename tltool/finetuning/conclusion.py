@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,49 @@ from tltool.support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from tltool.evaluation.baseline import BaselineResult
+    from tltool.evaluation.comparison import Comparison
     from tltool.evaluation.evaluate import Evaluation
     from tltool.export.gate.report import GateReport
+    from tltool.finetuning.keep import Kept
+    from tltool.finetuning.linear_model import LinearModel
     from tltool.report.content import Artifact, Phase, RunSummary
     from tltool.runs.run import Run
     from tltool.tasks.table import Modality
+    from tltool.tasks.target import Target
     from tltool.training.preparation import Prepared
     from tltool.training.trainer import TrainingResult
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave, and which model is kept of it.
+
+    Attributes:
+        run: With the model that is kept.
+        result: Of the training.
+        first: With the model that has not learnt from validation rows: `run`, or where it was
+            trained again on all rows, what the first training gave.
+        validation: Gives what `first` says of the validation rows, as `Run.outputs`; once.
+        linear: The linear model on the frozen features, or None.
+        kept: Which of the two `run` has, and why.
+    """
+
+    run: Run
+    result: TrainingResult
+    first: Run
+    validation: Callable[[], Any]
+    linear: LinearModel | None
+    kept: Kept
+
+    @property
+    def best(self) -> Mapping[str, Any] | None:
+        """The history row of the epoch whose weights the model has; None where it is linear."""
+        return None if self.kept.linear else self.result.best
+
+    @property
+    def refit_rows(self) -> int | None:
+        """Rows of the second training that the model is of; None where there was none."""
+        return None if self.kept.linear else self.result.refit_rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +74,8 @@ class _Measured:
         examples: The rows.
         outputs: What the model says of them.
         evaluation: Metrics and mistakes.
-        baseline: The simple model's result on the same rows, or None.
+        baselines: Simple models on the same rows, first the one that training has to beat.
+        gain: How much better than the first the model is; None where it is that one itself.
         by: The run whose model said it.
     """
 
@@ -45,14 +83,14 @@ class _Measured:
     examples: Examples
     outputs: Any
     evaluation: Evaluation
-    baseline: BaselineResult | None
+    baselines: tuple[BaselineResult, ...]
+    gain: Comparison | None
     by: Run
 
 
 def conclude(
-    run: Run,
+    trained: Trained,
     prepared: Prepared,
-    result: TrainingResult,
     *,
     started: float,
     progress: Progress,
@@ -62,9 +100,8 @@ def conclude(
     """Measures, exports and documents a trained run, and sets `run.summary`.
 
     Args:
-        run: Its folder gets every file; its manifest is closed as finished.
+        trained: The folder of its run gets every file; the manifest is closed as finished.
         prepared: Data, task and backbone.
-        result: What training gave.
         started: `time.perf_counter()` at the start of the whole run.
         progress: Is told what happens.
         keep_failed: Keep an exported artifact that differs too much.
@@ -74,20 +111,20 @@ def conclude(
         GateError: An artifact differs too much; metrics and predictions are
             written all the same.
     """
-    clock = clock or Stopwatch()
+    clock, run = clock or Stopwatch(), trained.run
     stopping.check()
-    held_out, warnings = _held_out(prepared, result)
+    held_out, warnings = _held_out(prepared, trained.refit_rows)
     progress.stage(f"Evaluation on the {held_out} examples")
     with clock.measure("evaluation"):
-        measured = _measure(run, prepared, result, held_out, progress, clock)
+        measured = _measure(trained, prepared, held_out, progress, clock)
     stopping.check()
     with clock.measure("report"):
-        picture = _draw(run, result, measured)
+        picture = _draw(trained, measured)
     with clock.measure("export"):
         training = prepared.examples.split("train")
         reports = _export(run, measured.examples, training, progress, keep_failed)
     write_json(run.folder.timings, {k: round(v, 3) for k, v in clock.seconds.items()})
-    summary = _summary(run, prepared, result, measured, reports)
+    summary = _summary(trained, prepared, measured, reports)
     run.summary = replace(
         summary,
         warnings=[*warnings, *_resumed(run), *prepared.data_summary["warnings"]],
@@ -110,12 +147,12 @@ def _resumed(run: Run) -> list[str]:
     ]
 
 
-def _held_out(prepared: Prepared, result: TrainingResult) -> tuple[Split, list[str]]:
+def _held_out(prepared: Prepared, refit_rows: int | None) -> tuple[Split, list[str]]:
     """The split to measure on: test, or the next best there is, with a warning."""
     counts = {split: len(prepared.examples.split(split)) for split in SPLITS}
     if counts["test"]:
         return "test", []
-    if counts["validation"] and result.refit_rows is not None:
+    if counts["validation"] and refit_rows is not None:
         return "validation", [
             "There is no test split: what is told of the validation rows is of the first training, "
             "whose best epoch they chose. The model itself has learnt from them since, and is "
@@ -133,95 +170,109 @@ def _held_out(prepared: Prepared, result: TrainingResult) -> tuple[Split, list[s
 
 
 def _measure(
-    run: Run,
-    prepared: Prepared,
-    result: TrainingResult,
-    held_out: Split,
-    progress: Progress,
-    clock: Stopwatch,
+    trained: Trained, prepared: Prepared, held_out: Split, progress: Progress, clock: Stopwatch
 ) -> _Measured:
     """Evaluates the validation and the held-out split, writes metrics and predictions."""
-    from tltool.evaluation.evaluate import (
-        PredictionRows,
-        evaluate_outputs,
-        with_units,
-        write_predictions,
-    )
+    from tltool.evaluation.evaluate import PredictionRows, evaluate_outputs, write_predictions
 
+    run = trained.run
     settings = run.recipe.evaluation
     metrics: dict[str, Any] = {}
     validation = prepared.examples.split("validation")
-    first = run if result.refit_rows is None else _of_first_training(run)
     if len(validation) and held_out != "validation":
-        outputs = first.outputs(validation)
-        metrics["validation"] = evaluate_outputs(outputs, validation, run.task).metrics
+        metrics["validation"] = evaluate_outputs(trained.validation(), validation, run.task).metrics
     examples = prepared.examples.split(held_out)
-    by = first if held_out == "validation" else run
-    outputs = by.outputs(examples)
+    by = trained.first if held_out == "validation" else run
+    outputs = trained.validation() if held_out == "validation" else run.outputs(examples)
     evaluation = evaluate_outputs(outputs, examples, run.task, mistakes=settings.mistakes)
     metrics[held_out] = evaluation.metrics
     write_predictions(PredictionRows(outputs, examples, run.task), run.folder.predictions)
-    with clock.measure("baseline"):
-        baseline = _baseline(run, prepared, held_out, progress) if settings.baseline else None
-    if baseline is not None:
-        told = with_units(baseline.metrics, run.task.target)
-        metrics["baseline"] = {"name": baseline.name, "split": held_out, **told}
-    if result.refit_rows is not None:
-        metrics["refit"] = {"rows": result.refit_rows, "validation": "of the first training"}
+    baselines: tuple[BaselineResult, ...] = ()
+    gain = None
+    if settings.baseline:
+        with clock.measure("baseline"):
+            baselines = tuple(_baselines(trained, prepared, held_out, progress))
+            gain = _gain(trained, baselines, outputs, examples)
+    metrics |= _told_of_baselines(trained, baselines, gain, held_out)
+    if trained.refit_rows is not None:
+        metrics["refit"] = {"rows": trained.refit_rows, "validation": "of the first training"}
     write_json(run.folder.metrics, metrics)
-    return _Measured(held_out, examples, outputs, evaluation, baseline, by)
+    return _Measured(held_out, examples, outputs, evaluation, baselines, gain, by)
 
 
-def _of_first_training(run: Run) -> Run:
-    """The run with the model that chose the epochs, which has not learnt from validation rows."""
-    from tltool.runs.run import Run
+def _gain(
+    trained: Trained, baselines: Sequence[BaselineResult], outputs: Any, examples: Examples
+) -> Comparison | None:
+    """How much better the model is than the first baseline; None where it is that one itself."""
+    from tltool.evaluation.comparison import compare
 
-    return Run(run.folder, run.recipe, run.task, run.preprocessing, run.best_model())
-
-
-def _baseline(
-    run: Run, prepared: Prepared, held_out: Split, progress: Progress
-) -> BaselineResult | None:
-    """A simple model on the same rows: what the pretrained weights have to beat.
-
-    None where there can be none, which is told.
-    """
-    try:
-        return _fitted_baseline(run, prepared, held_out)
-    except EvaluationError as error:
-        progress.note(f"warning: there is no baseline: {error.message}")
+    if trained.kept.linear or not baselines:
         return None
+    target = trained.run.task.target
+    truth = target.truth(examples.targets, examples.origins)
+    return compare(outputs, baselines[0].outputs, truth, target)
 
 
-def _fitted_baseline(run: Run, prepared: Prepared, held_out: Split) -> BaselineResult:
-    from tltool.backbones.load import load_backbone
-    from tltool.evaluation.baseline import features_baseline, kind_baseline, text_baseline
-    from tltool.evaluation.inference import raw_outputs
+def _told_of_baselines(
+    trained: Trained,
+    baselines: Sequence[BaselineResult],
+    gain: Comparison | None,
+    split: Split,
+) -> dict[str, Any]:
+    """What `metrics.json` says of baselines; of all but the first only their scores."""
+    from tltool.evaluation.evaluate import with_units
 
+    if not baselines:
+        return {}
+    (first, *others), target = baselines, trained.run.task.target
+    told: dict[str, Any] = {
+        "baseline": {"name": first.name, "split": split, **with_units(first.metrics, target)}
+    }
+    if others:
+        told["other_baselines"] = [
+            {"name": other.name, "split": split, **_scores(other.metrics, target)}
+            for other in others
+        ]
+    told["gain"] = gain and {"over": first.name, "split": split, **gain.to_json()}
+    if trained.linear is not None:
+        told["kept"] = trained.kept.to_json()
+    return told
+
+
+def _scores(metrics: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    return {score.key: metrics[score.key] for score in target.scores if score.key in metrics}
+
+
+def _baselines(
+    trained: Trained, prepared: Prepared, held_out: Split, progress: Progress
+) -> Iterator[BaselineResult]:
+    """Simple models on the same rows, first the one that fine-tuning has to beat.
+
+    One that cannot be fitted is told of and left out.
+    """
+    from tltool.evaluation.baseline import constant_baseline, kind_baseline, text_baseline
+    from tltool.finetuning.linear_model import has_linear_model
+
+    run = trained.run
+    task, linear = run.task, trained.linear
     train, test = prepared.examples.split("train"), prepared.examples.split(held_out)
-    contract = prepared.backbone.preprocessing
-    if (own := kind_baseline(train, test, run.task, contract)) is not None:
-        return own
-    if run.task.target.baseline_features:
-        return _pretrained_features(run, test)
-    if run.task.spec.modality != "image":
-        return text_baseline(train, test, run.task)
-    section = run.recipe.backbone
-    untrained = load_backbone(
-        section.name,
-        modality="image",
-        image_size_px=section.image_size_px,
-        image_fit=run.recipe.spec.target.image_fit or section.image_fit,
-        weights="random",
-    )
-    return features_baseline(
-        raw_outputs(untrained.model, train, untrained.preprocessing),
-        train.targets,
-        raw_outputs(untrained.model, test, untrained.preprocessing),
-        test.targets,
-        run.task,
-        groups=train.groups,
-    )
+    ways: list[Callable[[], BaselineResult | None]] = [
+        lambda: None if linear is None else linear.result(test, held_out, task),
+        lambda: kind_baseline(train, test, task, prepared.backbone.preprocessing),
+    ]
+    if task.target.baseline_features:
+        ways.append(lambda: _pretrained_features(run, test))
+    elif task.spec.modality != "image" and has_linear_model(task.target):
+        ways.append(lambda: text_baseline(train, test, task))
+    ways.append(lambda: constant_baseline(train, test, task))
+    for way in ways:
+        try:
+            found = way()
+        except EvaluationError as error:
+            progress.note(f"warning: a baseline is left out: {error.message}")
+            continue
+        if found is not None:
+            yield found
 
 
 def _pretrained_features(run: Run, test: Examples) -> BaselineResult:
@@ -234,13 +285,14 @@ def _pretrained_features(run: Run, test: Examples) -> BaselineResult:
     return as_they_come(raw_outputs(model, test, run.preprocessing), test, run.task)
 
 
-def _draw(run: Run, result: TrainingResult, measured: _Measured) -> str:
+def _draw(trained: Trained, measured: _Measured) -> str:
     """Draws the curves of training and what the held-out rows gave; returns what that shows."""
     from tltool.report.plots import draw, learning_curves
 
+    run, history = trained.run, trained.result.history
     target = run.task.target
     learning_curves(
-        result.history, run.folder.curves, target.headline(), target.training_units, result.best
+        history, run.folder.curves, target.headline(), target.training_units, trained.best
     )
     truth = target.truth(measured.examples.targets)
     picture = target.picture(measured.outputs, truth, measured.evaluation.metrics)
@@ -284,34 +336,36 @@ def _export(
 
 
 def _summary(
-    run: Run,
+    trained: Trained,
     prepared: Prepared,
-    result: TrainingResult,
     measured: _Measured,
     reports: tuple[GateReport, ...],
 ) -> RunSummary:
-    from tltool.report.content import RunSummary
+    from tltool.report.content import Baseline, RunSummary
 
-    baseline = measured.baseline
+    run, linear = trained.run, trained.kept.linear
     return RunSummary(
         name=run.recipe.name,
         task=run.recipe.task,
         backbone=run.recipe.backbone.name,
         counts={name: n for name in SPLITS if (n := len(prepared.examples.split(name)))},
         given=prepared.data_summary["given_splits"],
-        phases=_phases(prepared, result),
+        phases=_phases(prepared, trained.result),
         split=measured.split,
         evaluation=measured.evaluation,
-        baseline=(baseline.name, baseline.value) if baseline else None,
+        # The linear model is no baseline of itself.
+        baselines=[Baseline(b.title, b.name, b.value) for b in measured.baselines[linear:]],
+        gain=measured.gain,
+        linear_kept=trained.kept.comparison if linear else None,
         artifacts=_artifacts(run, reports),
         run_dir=str(run.path),
         seconds=0.0,
         next_commands=_next_commands(run),
         skipped=len(prepared.examples.skipped),
         text_length=prepared.text_length,
-        best=result.best,
-        refit_rows=result.refit_rows,
-        training_notes=result.notes,
+        best=trained.result.best,
+        refit_rows=trained.refit_rows,
+        training_notes=() if linear else trained.result.notes,
         backbone_licence=prepared.backbone.licence,
         backbone_source=prepared.backbone.source,
         **_data_source(run),
@@ -416,7 +470,8 @@ def _headline(measured: _Measured) -> dict[str, Any]:
     """The few numbers that `tltool runs list` shows, kept in the manifest."""
     numbers, scores = measured.evaluation.metrics, measured.evaluation.target.scores
     headline = {score.key: numbers[score.key] for score in scores[:_HEADLINES]}
-    return {**headline, "baseline": measured.baseline.value if measured.baseline else None}
+    first = next(iter(measured.baselines), None)
+    return {**headline, "baseline": None if first is None else first.value}
 
 
 def _write_card(run: Run, summary: RunSummary, picture: str) -> None:

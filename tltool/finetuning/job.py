@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,10 @@ from tltool.training.preparation import Prepared, prepare, with_head
 from tltool.training.workers import Workers, examples_digest, joined
 
 if TYPE_CHECKING:
+    import keras
+
+    from tltool.finetuning.conclusion import Trained
+    from tltool.finetuning.linear_model import LinearModel
     from tltool.model.freezing import PhasePlan
     from tltool.runs.run import Run
     from tltool.search.few_examples import Choice
@@ -333,14 +337,14 @@ def _train_and_conclude(job: _Job, folder: RunFolder, begin: _Begin) -> Run:
             lambda: folder.is_own,
         )
     try:
-        run, result = _train(job, folder, checkpoints, begin)
-        if not result.interrupted:
+        trained = _train(job, folder, checkpoints, begin)
+        run = trained.run
+        if not trained.result.interrupted:
             from tltool.finetuning.conclusion import conclude
 
             conclude(
-                run,
+                trained,
                 job.prepared,
-                result,
                 started=job.started,
                 progress=job.progress,
                 keep_failed=job.keep_failed,
@@ -467,15 +471,27 @@ def _describe(folder: RunFolder, recipe: Recipe, prepared: Prepared) -> None:
     write_json(folder.data_summary, prepared.data_summary)
 
 
-def _train(
-    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin
-) -> tuple[Run, TrainingResult]:
+def _train(job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin) -> Trained:
+    linear = _fit_linear_model(job)
     with stopping.in_steps():
         result = _fit(job, folder, checkpoints, begin)
         if result.interrupted:  # a system that asked for it may not wait for the model
             folder.record("interrupted")
         with job.clock.measure("saving"):
-            return _save_model(job, folder, result), result
+            trained = _save_model(job, folder, result, linear)
+    return trained if result.interrupted else _keep_better(job, trained)
+
+
+def _fit_linear_model(job: _Job) -> LinearModel | None:
+    """What the trained model is compared with, while the backbone is as it was pretrained."""
+    from tltool.finetuning.linear_model import fit_linear_model
+
+    if not job.recipe.evaluation.baseline:
+        return None
+    with job.clock.measure("baseline"):
+        return fit_linear_model(
+            job.recipe, job.prepared, job.progress, spread=job.spread, workers=job.workers
+        )
 
 
 def _fit(
@@ -569,12 +585,15 @@ def _fit_once(
     return result
 
 
-def _save_model(job: _Job, folder: RunFolder, result: TrainingResult) -> Run:
+def _save_model(
+    job: _Job, folder: RunFolder, result: TrainingResult, linear: LinearModel | None
+) -> Trained:
+    from tltool.finetuning.conclusion import Trained
+    from tltool.finetuning.keep import Kept
     from tltool.model.joining import to_float32
     from tltool.model.lora import merge_adapters
     from tltool.report.history import write_history
     from tltool.runs.run import Run
-    from tltool.support.files import atomic_path
 
     recipe, prepared = job.recipe, job.prepared
     merge_adapters(prepared.transfer.model)
@@ -582,24 +601,66 @@ def _save_model(job: _Job, folder: RunFolder, result: TrainingResult) -> Run:
     # Of a second training that was interrupted nothing is kept: the run has the first one's model.
     whole = result.best is not None and not (result.interrupted and folder.first_training.is_file())
     if whole:
-        try:
-            with atomic_path(folder.model) as temporary:
-                model.save(temporary)
-        except OSError as error:
-            raise RunError(
-                f"The trained model can't be written to {folder.model}: {first_line(error)}.",
-                hint=_what_is_kept(folder),
-            ) from error
+        _write_model(folder, model)
     write_history(result.history, folder.history, folder.events)
     # What several workers trained is of all of them: the chief goes on with the file's model.
-    first = result.best is not None and not whole
-    own = None if first or (job.workers.are_several and whole) else model
+    own = model if result.best is None or (whole and not job.workers.are_several) else None
     run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, own)
+    first = run if result.refit_rows is None else _of_first_training(run)
+    validation = prepared.examples.split("validation")
+    trained = Trained(run, result, first, cache(lambda: first.outputs(validation)), linear, Kept())
     if result.best is not None:
-        _settle(run, prepared)
+        _settle(trained, prepared)
     status: Status = "interrupted" if result.interrupted else "running"
     folder.record(status, task=recipe.task, backbone=recipe.backbone.name, best=result.best)
-    return run
+    return trained
+
+
+def _of_first_training(run: Run) -> Run:
+    """The run with the model that chose the epochs, which has not learnt from validation rows."""
+    from tltool.runs.run import Run
+
+    return Run(run.folder, run.recipe, run.task, run.preprocessing, run.best_model())
+
+
+def _write_model(folder: RunFolder, model: keras.Model) -> None:
+    from tltool.support.files import atomic_path
+
+    try:
+        with atomic_path(folder.model) as temporary:
+            model.save(temporary)
+    except OSError as error:
+        raise RunError(
+            f"The trained model can't be written to {folder.model}: {first_line(error)}.",
+            hint=_what_is_kept(folder),
+        ) from error
+
+
+def _keep_better(job: _Job, trained: Trained) -> Trained:
+    """Puts the linear model into the trained one's place where that is no better."""
+    from tltool.finetuning.keep import choose
+    from tltool.runs.run import Run
+
+    prepared, linear, run = job.prepared, trained.linear, trained.run
+    validation = prepared.examples.split("validation")
+    solved = all(plan.phase.solver == "exact" for plan in prepared.plans)
+    with job.clock.measure("evaluation"):
+        kept = choose(job.recipe, run.task.target, validation, linear, trained.validation, solved)
+    if linear is None:
+        return trained
+    model = "the linear model" if kept.linear else "the fine-tuned network"
+    job.progress.note(f"{model} is kept: {kept.reason}")
+    trained = replace(trained, kept=kept)
+    if kept.linear:
+        with job.clock.measure("saving"):
+            network = linear.network(job.recipe, prepared)
+            _write_model(run.folder, network)
+        own = Run(run.folder, job.recipe, prepared.task, run.preprocessing, network)
+        said = cache(lambda: own.outputs(validation))
+        trained = replace(trained, run=own, first=own, validation=said)
+        _settle(trained, prepared)
+    run.folder.record("running", best=trained.best, kept=kept.to_json())
+    return trained
 
 
 def _what_is_kept(folder: RunFolder) -> str:
@@ -614,18 +675,18 @@ def _what_is_kept(folder: RunFolder) -> str:
     )
 
 
-def _settle(run: Run, prepared: Prepared) -> None:
+def _settle(trained: Trained, prepared: Prepared) -> None:
     """Chooses what the target leaves open until the model is trained, and keeps it."""
     from tltool.data.labels import save_task
 
-    held_out = prepared.examples.split("validation")
+    held_out, run = prepared.examples.split("validation"), trained.run
     target = run.task.target
 
     def measured() -> tuple[Any, Any]:
-        return run.outputs(held_out), target.truth(held_out.targets, held_out.origins)
+        return trained.validation(), target.truth(held_out.targets, held_out.origins)
 
     thresholds = run.recipe.evaluation.thresholds
     settled = target.settled(thresholds, measured if len(held_out) else None)
     if settled != target:
-        run.task = replace(run.task, target=settled)
+        run.task = trained.first.task = replace(run.task, target=settled)
         save_task(run.task, run.folder.labels, prepared.examples)

@@ -21,6 +21,9 @@ HEAD = "head"
 # Steps that a contrastive phase of the known strategies takes at least: with few rows more epochs.
 CONTRASTIVE_STEPS = 60
 
+# Share of a phase: what is left must be long enough to train at the full rate.
+_LONGEST_WARMUP = 0.5
+
 WeightKind = Literal["weight", "batch_norm", "adapter", "statistic"]
 
 
@@ -61,7 +64,7 @@ class PhasePlan:
     Attributes:
         number: Counted from 1.
         title: For people, such as "head" or "last 2 groups".
-        phase: The phase as the recipe gives it.
+        phase: The phase as the recipe gives it, its warm-up settled.
         trainable: Paths of the weights that learn.
         rate_factors: For each group that learns, the factor on the phase's
             learning rate.
@@ -114,7 +117,24 @@ def plan_phases(
         if isinstance(schedule, str)
         else schedule
     )
-    return tuple(_plan(number, phase, groups) for number, phase in enumerate(phases, start=1))
+    solved = [False, *(phase.solver == "exact" for phase in phases)]
+    return tuple(
+        _plan(number, _warmed_up(phase, after_solved=after), groups)
+        for number, (phase, after) in enumerate(zip(phases, solved, strict=False), start=1)
+    )
+
+
+def _warmed_up(phase: PhaseSection, *, after_solved: bool) -> PhaseSection:
+    """The phase with a warm-up, where it says none of its own.
+
+    A solved head is at its optimum, which the first steps at the full rate, of an optimizer that
+    knows no moments yet, would leave far behind; fine-tuning is to start from it (Kumar et al.
+    2022, arXiv:2202.10054).
+    """
+    if phase.warmup_fraction is not None:
+        return phase
+    first_epoch = min(1 / phase.epochs, _LONGEST_WARMUP)
+    return phase.model_copy(update={"warmup_fraction": first_epoch if after_solved else 0.0})
 
 
 def expand_schedule(
@@ -155,7 +175,9 @@ def expand_schedule(
             return (PhaseSection(train="head", epochs=3, learning_rate=3e-3), everything)
         case "linear_probe_then_fine_tune":
             probe = PhaseSection(train="head", solver="exact")
-            return (probe, everything.model_copy(update={"learning_rate": full_rate / 2}))
+            # Without a warm-up of its own: that after a solved head is longer.
+            gently = {"learning_rate": full_rate / 2, "warmup_fraction": None}
+            return (probe, everything.model_copy(update=gently))
         case "contrastive" | "few_examples":
             drawing = PhaseSection(
                 train="all",

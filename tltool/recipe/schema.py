@@ -226,14 +226,18 @@ class PhaseSection(Section):
             and falls by `plateau_factor` where the monitored value has not got better for
             `plateau_patience` epochs; it needs validation rows.
         warmup_fraction: Share of the phase's steps with a linearly rising rate; of
-            "one_cycle" those of its rise, where 0 stands for 0.25.
+            "one_cycle" those of its rise, where 0 and null stand for 0.25. Null is
+            otherwise 0, but in a phase after one that was solved exactly its first
+            epoch (of a single one the first half), since a sudden full rate would
+            throw the solved head off.
         plateau_factor: What is left of the rate each time it falls.
         plateau_patience: Epochs of the phase without a better value before it does.
         solver: "gradient" trains step by step. "exact" computes the best linear
-            head on the frozen features at once, with an L2 penalty chosen on
-            the validation rows (L-BFGS for classes, the closed form for
-            numbers); it needs `train: head` and a head of one linear layer,
-            and does not use the phase's other fields.
+            head on the frozen features at once (L-BFGS for classes, the closed form
+            for numbers), with an L2 penalty chosen on the validation rows and, where
+            they are fewer than 500, by five folds of the training rows too; it needs
+            `train: head` and a head of one linear layer, and does not use the phase's
+            other fields.
         objective: "task" trains what the task asks. "contrastive" trains the
             backbone alone, so that its features of rows with equal classes come
             near (supervised contrastive loss, Khosla et al. 2020,
@@ -251,7 +255,7 @@ class PhaseSection(Section):
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0), _NOT_BOOL] = 1e-3
     group_decay: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 1.0
     curve: Literal["constant", "cosine", "linear", "one_cycle", "plateau"] = "cosine"
-    warmup_fraction: Fraction = 0.0
+    warmup_fraction: Fraction | None = None
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] = 0.5
     plateau_patience: Annotated[int, Field(ge=1), _NOT_BOOL] = 2
     solver: Literal["gradient", "exact"] = "gradient"
@@ -356,7 +360,13 @@ class TrainingSection(Section):
             the learning rate that those epochs had, and keep that model (docs/training.md).
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
-        monitor: The value that decides which epoch is best.
+        monitor: The value that decides which epoch is best; of epochs with equal
+            metrics the one with the lower loss.
+        keep: Which model the run keeps. "best" takes the best epoch, but the linear
+            model on the frozen features (see `evaluation.baseline`) where the
+            fine-tuned network is no better than it on the validation rows; with
+            fewer than 40 of these only where it is surely worse. "trained" takes
+            the best epoch in any case, "last" the last one.
         jit: Compile steps with XLA: "auto" does so on one GPU, and not on CPUs,
             where it was measured not to pay (benchmarks/jit.py), nor on several
             devices; a TPU always does.
@@ -401,6 +411,7 @@ class TrainingSection(Section):
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["loss", "metric"] = "loss"
+    keep: Literal["best", "last", "trained"] = "best"
     jit: Literal["auto", "always", "never"] = "auto"
     static_shapes: Literal["auto", "always", "never"] = "auto"
     steps_per_execution: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000), _NOT_BOOL] = (
@@ -479,9 +490,10 @@ class EvaluationSection(Section):
     """What is measured after training.
 
     Attributes:
-        baseline: Also fit and score a simple model on the same rows, to see
-            what the pretrained weights are worth: TF-IDF for texts, features
-            of the same backbone with random weights for images.
+        baseline: Also fit and score simple models on the same rows, to see what
+            fine-tuning is worth: a linear model on the frozen pretrained features,
+            TF-IDF with a linear model for texts, and one answer for all rows.
+            Without it, `training.keep: best` has nothing to choose from.
         mistakes: How many of the most confident mistakes are listed.
         thresholds: Probability from which on a label is given, where a row
             can have several: "auto" chooses the one of each label with the

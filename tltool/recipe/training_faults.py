@@ -27,6 +27,8 @@ def training_faults(
         yield from _plateau_faults(values, place, phase)
     if training.get("refit") is True:
         yield from _refit_faults(values, spec)
+    if training.get("keep") == "last":
+        yield from _last_faults(training)
     if training.get("sampling", "natural") != "natural":
         yield from _sampling_faults(values, phases, spec)
     if training.get("gradient_accumulation_steps", 1) != 1:
@@ -163,6 +165,21 @@ def _refit_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[
             hint="give evaluation.thresholds numbers, such as 0.5 or those that a run without "
             "refit has chosen (labels.json)",
         )
+
+
+def _last_faults(training: Phase) -> Iterator[Fault]:
+    """What chooses among epochs of which the last one is to be kept."""
+    for key, chooses in (
+        ("refit", "trains again for as many epochs as were best"),
+        ("average_epochs", "keeps the mean of several epochs"),
+    ):
+        if training.get(key):
+            yield Fault(
+                "training.keep",
+                f"keeps the last epoch, and training.{key} {chooses}",
+                repr("last"),
+                hint=f"leave out training.{key}, or use training.keep=trained",
+            )
 
 
 def _section(values: Mapping[str, Any], key: str) -> Phase:

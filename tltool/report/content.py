@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tltool.data.texts.text_length import TextLength
+from tltool.evaluation.comparison import Comparison
 from tltool.evaluation.evaluate import Evaluation, Mistake
 from tltool.report.history import weights_words
 from tltool.support.files import size_text
@@ -16,6 +17,9 @@ from tltool.tasks.table import TASKS
 
 NAMES_SHOWN = 20
 MISTAKES_SHOWN = 5
+_LINEAR, _HEAD = "Linear model", "head"
+_FEW_ROWS = 2_000
+"""Training rows below which more of them are the likeliest help."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,21 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A simple model on the same rows.
+
+    Attributes:
+        title: A short name for people, such as "Linear model".
+        name: What it is, such as "logistic regression on the frozen features".
+        value: Its main metric; None where these rows have none.
+    """
+
+    title: str
+    name: str
+    value: float | None
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """All that the summary and the model card say about a run.
 
@@ -81,7 +100,11 @@ class RunSummary:
         given: Splits that the data itself names; the others were drawn.
         phases: In order; empty when nothing was trained.
         evaluation: Metrics and mistakes on `split`.
-        baseline: Name and main metric of the simple model, or None.
+        baselines: Simple models on the same rows, first the one that training has to beat.
+        gain: How much better than the first of them the model is; None where they were not
+            compared.
+        linear_kept: Of the fine-tuned network with the linear model on validation rows, where the
+            latter is what the run keeps; else None.
         artifacts: Exported models.
         run_dir: The run folder, as the user would type it.
         seconds: Wall time of the whole run.
@@ -91,7 +114,8 @@ class RunSummary:
         split: Where `evaluation` was measured; another one than "test" only
             for want of it.
         text_length: How many tokens of a text the model reads; None for images.
-        best: The history row of the epoch whose weights the model has; None if it was not trained.
+        best: The history row of the epoch whose weights the network has; None if it was not
+            trained.
         refit_rows: Rows of the second training that the model is of; None where there was one.
         training_notes: Sentences on what the model is, where that is not plain from `best`.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
@@ -105,7 +129,9 @@ class RunSummary:
     evaluation: Evaluation
     run_dir: str
     seconds: float
-    baseline: tuple[str, float | None] | None = None
+    baselines: Sequence[Baseline] = ()
+    gain: Comparison | None = None
+    linear_kept: Comparison | None = None
     artifacts: Sequence[Artifact] = ()
     next_commands: Sequence[tuple[str, str]] = ()
     skipped: int = 0
@@ -139,6 +165,13 @@ class RunSummary:
         return None if found is None else (found[0], found[1])
 
     @property
+    def weights(self) -> str:
+        """Which weights the model has, in a sentence; empty if it was not trained."""
+        if self.linear_kept is not None:
+            return "The model is the pretrained backbone with the linear model as its head."
+        return "" if self.best is None else weights_words(self.best)
+
+    @property
     def unit(self) -> str:
         """What one example is: "text", "image" or "text pair"."""
         return TASKS[self.task].modality.replace("_", " ")
@@ -158,9 +191,12 @@ def headline(summary: RunSummary) -> str:
     what = f"Tested {summary.backbone}"
     if phases:
         examples = count(summary.refit_rows or summary.counts.get("train", 0), summary.unit)
-        what = f"Fine-tuned {summary.backbone} on {examples}{classes} ({phases}) and tested it"
-    weights = "" if summary.best is None else f" {weights_words(summary.best)}"
-    return f"{what} on {summary.measured}, in {duration(summary.seconds)}.{weights}"
+        tested = "it" if summary.linear_kept is None else "a linear model in its place"
+        what = (
+            f"Fine-tuned {summary.backbone} on {examples}{classes} ({phases}) and tested {tested}"
+        )
+    sentence = f"{what} on {summary.measured}, in {duration(summary.seconds)}."
+    return f"{sentence} {summary.weights}".rstrip()
 
 
 def notes(summary: RunSummary) -> list[str]:
@@ -186,18 +222,37 @@ def notes(summary: RunSummary) -> list[str]:
 
 
 def result_lines(summary: RunSummary) -> list[tuple[str, str]]:
-    """Pairs of a short label and a text: the main metric, the baseline, the difference."""
+    """Pairs of a short label and a text: the main metric, baselines, what training gained."""
     score = summary.score
     value = score.text(summary.value)
     unit = summary.evaluation.target.unit(score.key)
     facts = f"{unit}, " * bool(unit) + _interval_words(summary) + summary.measured
     lines = [(score.title, f"{value} ({facts})")]
-    if summary.baseline:
-        other, other_value = summary.baseline
-        lines.append(("Baseline", f"{score.text(other_value)} ({other}, same rows)"))
-        if summary.value is not None and other_value is not None:
-            lines.append(("Difference", _difference(summary, summary.value, other, other_value)))
+    lines += [(b.title, f"{score.text(b.value)} ({b.name}, same rows)") for b in summary.baselines]
+    if gained := gain_words(summary):
+        lines.append(("Gain", gained))
     return lines
+
+
+def gain_words(summary: RunSummary) -> str:
+    """What fine-tuning gained over the first of the baselines, and what to try where it did not.
+
+    Empty where they were not compared.
+    """
+    if (kept := summary.linear_kept) is not None:
+        values = " against ".join(map(summary.score.text, (kept.value, kept.other)))
+        rows = count(kept.rows, f"validation {summary.unit}")
+        found = f"{summary.score.title} {values} on {rows}, {_amount(kept, summary.score)}"
+        return f"no better than the linear model, which is kept: {found}. {_next_step(summary)}"
+    if summary.gain is None or not summary.baselines:
+        return ""
+    first = summary.baselines[0]
+    other = "the linear model" if first.title == _LINEAR else first.name
+    found = _amount(summary.gain, summary.score)
+    if summary.gain.is_better:
+        return f"{found}, over {other}"
+    doubt = "not clearly better" if summary.gain.gain > 0 else "no better"
+    return f"{doubt} than {other}: {found}. {_next_step(summary)}"
 
 
 def tables(summary: RunSummary) -> list[Table]:
@@ -246,23 +301,35 @@ def _interval_words(summary: RunSummary) -> str:
     return f"95 % interval {low} to {high}, "
 
 
-def _difference(summary: RunSummary, value: float, other: str, other_value: float) -> str:
-    gain = value - other_value
-    if summary.score.higher_is_better:
-        over = "over" if gain >= 0 else "against"
-        better = gain > 0
-        words = f"{100 * gain:+.1f} points {over}" if summary.score.share else f"{gain:+.3f} {over}"
-    elif other_value == 0:
-        better, words = False, "no smaller error than"
-    else:
-        better = gain < 0
-        change = percent(abs(gain) / other_value)
-        words = f"{change} {'smaller' if gain < 0 else 'larger'} error than"
-    if not better:
-        return f"{words} {other}: the pretrained model brings nothing here yet"
-    low, high = summary.interval or (other_value, other_value)
-    doubt = "; the baseline is within the interval" if low <= other_value <= high else ""
-    return f"{words} {other}{doubt}"
+def _amount(gain: Comparison, score: Score) -> str:
+    """`+3.6 points (95 % interval +1.5 to +5.8, paired)`; of errors how much smaller they are."""
+
+    def signed(value: float) -> str:
+        # Without the minus of a zero that was rounded.
+        return f"{round(100 * value, 1) + 0.0:+.1f}" if score.share else f"{value + 0.0:+.3g}"
+
+    what, of = f"{signed(gain.gain)} points" if score.share else signed(gain.gain), ""
+    if not score.higher_is_better:
+        size = f"{abs(gain.gain):.3g}"
+        part = f" or {percent(abs(gain.gain) / gain.other)}" if gain.other else ""
+        what = f"error {size}{part} {'smaller' if gain.gain >= 0 else 'larger'}"
+        of = " of the reduction"
+    if gain.interval is None:
+        return what
+    low, high = map(signed, gain.interval)
+    return f"{what} (95 % interval{of} {low} to {high}, paired)"
+
+
+def _next_step(summary: RunSummary) -> str:
+    """What is likeliest to help where fine-tuning brings nothing, as a sentence."""
+    if all(phase.trained == _HEAD for phase in summary.phases):
+        return "Next, train the backbone too: schedule=fine_tune"
+    epochs = sum(phase.epochs for phase in summary.phases)
+    if summary.best is not None and summary.best["total_epoch"] == epochs:
+        return "Next, train longer: its last epoch was its best"
+    if summary.counts.get("train", 0) < _FEW_ROWS:
+        return "Next, label more rows, or try another backbone: tltool rank"
+    return "Next, try another backbone (tltool rank) or another learning rate (tltool lr-find)"
 
 
 def _mistake_line(mistake: Mistake, words: Callable[[Any], str]) -> str:

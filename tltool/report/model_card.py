@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tltool.report.content import RunSummary, check_words, headline, notes, remarks, tables
-from tltool.report.history import weights_words
+from tltool.report.content import (
+    RunSummary,
+    check_words,
+    gain_words,
+    headline,
+    notes,
+    remarks,
+    tables,
+)
 from tltool.report.summary import markdown_table
 from tltool.report.wording import code, markdown, table
 from tltool.support.files import size_text
@@ -116,8 +123,8 @@ def _training(summary: RunSummary, recipe: Mapping[str, Any], curves: str | None
     ]
     header = ("Phase", "Trained", "Parameters", "Epochs", "Learning rate", "Warm-up")
     parts = [table(header, rows, right=(2, 3, 4, 5))]
-    if summary.best is not None:
-        parts.append(markdown(weights_words(summary.best)))
+    if summary.weights:
+        parts.append(markdown(summary.weights))
     if curves:
         parts.append(f"![Learning curves](<{curves}>)")
     if augment := {key: value for key, value in (recipe.get("augment") or {}).items() if value}:
@@ -132,13 +139,16 @@ def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
     metrics = summary.evaluation.metrics
     target = summary.evaluation.target
     rows = [_metric_row(s, target.unit(s.key), metrics) for s in target.scores if s.key in metrics]
-    if summary.baseline:
-        name, value = summary.baseline
-        rows.append([f"Baseline: {markdown(name)}", summary.score.text(value), "–"])
+    rows += [
+        [f"{b.title}: {markdown(b.name)}", summary.score.text(b.value), "–"]
+        for b in summary.baselines
+    ]
     parts = [
         f"On {summary.measured}.",
         table(("Metric", "Value", "95 % interval"), rows, right=(1, 2)),
     ]
+    if gained := gain_words(summary):
+        parts.append(f"Gain of fine-tuning: {markdown(gained)}.")
     parts += [markdown_table(found.header, found.rows) for found in tables(summary)]
     parts += [f"{title}:\n\n{_bullets(lines)}" for title, lines in remarks(summary) if lines]
     if plot:

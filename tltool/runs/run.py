@@ -416,12 +416,15 @@ class Run:
     def _about(self) -> About:
         from tltool.export.about import about_run
 
-        best = self.folder.manifest().get("best")
-        if best is None and self.folder.checkpoint.is_file():
+        manifest = self.folder.manifest()
+        best = manifest.get("best")
+        # A run that was killed has not come to say what it keeps.
+        if best is None and "kept" not in manifest and self.folder.checkpoint.is_file():
             from tltool.training.best_weights import best_row
 
             best = best_row(self.folder.checkpoint)
-        return about_run(self.recipe, self.path.name, best)
+        linear = bool(manifest.get("kept", {}).get("linear"))
+        return about_run(self.recipe, self.path.name, best, linear=linear)
 
     def _labelled(self, data: Any, section: DataSection) -> Examples:
         """Labelled rows of a folder, a table or Python objects, all splits together."""

@@ -45,8 +45,12 @@ _DIVERGED = 4.0
 _SHARE = 0.1
 # The slope is measured over so many steps, since that of one is mostly noise.
 _SLOPE_STEPS = 8
-# A loss that falls by less than this share from that of the lowest rates has not been learnt from.
+# A loss that falls by less than this share from that of the lowest rates has not been learnt from;
+# nor has one that falls by less than so many standard deviations of the running mean.
 _LEARNT = 0.02
+_NOISE = 2.0
+# Share of the steps whose rates are too low to change anything: what varies there is noise.
+_STILL = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,11 @@ class RateTest:
             `group_decay` had their share of it.
         losses: Training loss of each step's batch, before its update.
         smoothed: Their exponential running mean, corrected for its start.
-        suggestion: A tenth of `lowest`; None where nothing was learnt.
+        suggestion: A tenth of `lowest`, or of `rises`; None where there is neither.
         steepest: The rate at which the smoothed loss falls fastest.
-        lowest: The rate of the lowest smoothed loss.
+        lowest: The rate of the lowest smoothed loss; None where nothing was learnt.
+        rises: The rate from which on the smoothed loss rises, where earlier phases have learnt
+            what there is and none makes it fall; else None.
         diverged: Whether the test ended early, by the loss.
         seconds: Time of the steps.
     """
@@ -75,6 +81,7 @@ class RateTest:
     suggestion: float | None
     steepest: float | None
     lowest: float | None
+    rises: float | None
     diverged: bool
     seconds: float
 
@@ -181,7 +188,7 @@ def range_test(
         for variable, value in zip(transfer.model.variables, before, strict=True):
             variable.assign(value)
     rates = np.geomspace(first_rate, last_rate, steps)[: len(recorder.losses)]
-    return _result(plan, rates, recorder, time.perf_counter() - started)
+    return _result(plan, rates, steps, recorder, time.perf_counter() - started)
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -215,31 +222,50 @@ class _Recorder(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-def _result(plan: PhasePlan, rates: np.ndarray, recorder: _Recorder, seconds: float) -> RateTest:
-    lowest = steepest = None
+def _result(
+    plan: PhasePlan, rates: np.ndarray, steps: int, recorder: _Recorder, seconds: float
+) -> RateTest:
+    lowest = steepest = rises = None
     smoothed = np.array(recorder.smoothed)
     if len(smoothed) > 2:
         at = int(smoothed.argmin())
         # What the loss is before anything is learnt: that of the lowest rates.
-        start = float(np.median(smoothed[: max(1, len(smoothed) // 10)]))
-        if start - smoothed[at] > _LEARNT * abs(start):
+        still = recorder.losses[: max(2, round(_STILL * steps))]
+        start, noise = float(np.mean(still)), _noise(still)
+        if start - smoothed[at] > max(_LEARNT * abs(start), noise):
             lowest = float(rates[at])
             # The steps are equal on the logarithmic axis, so that the largest fall is the steepest.
             apart = min(_SLOPE_STEPS, at)
             falls = smoothed[: at + 1 - apart] - smoothed[apart : at + 1]
             steepest = float(rates[int(falls.argmax()) + apart // 2])
+        elif plan.number > 1:
+            limit = start + max(_LEARNT * abs(start), noise)
+            flat = np.flatnonzero(smoothed <= limit)
+            if len(flat) and flat[-1] + 1 < len(smoothed):
+                rises = float(rates[flat[-1] + 1])
+    found = rises if lowest is None else lowest
     return RateTest(
         phase=plan.number,
         title=plan.title,
         rates=tuple(map(float, rates)),
         losses=tuple(recorder.losses),
         smoothed=tuple(recorder.smoothed),
-        suggestion=None if lowest is None else _SHARE * lowest,
+        suggestion=None if found is None else _SHARE * found,
         steepest=steepest,
         lowest=lowest,
+        rises=rises,
         diverged=recorder.diverged,
         seconds=seconds,
     )
+
+
+def _noise(losses: Sequence[float]) -> float:
+    """How far the running mean of such losses strays from their mean by chance.
+
+    The variance of an exponential running mean is (1 - s) / (1 + s) of that of its terms.
+    """
+    share = (1 - _SMOOTHING) / (1 + _SMOOTHING)
+    return _NOISE * float(np.std(losses)) * math.sqrt(share)
 
 
 def _check(steps: int, first_rate: float, last_rate: float) -> None:

@@ -355,6 +355,19 @@ class ClassSetTarget(LabelledTarget):
 
         return class_set_metrics(outputs, truth, self.labels, self.thresholds)
 
+    def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
+        """Mean average precision over the labels that a draw has rows of."""
+        from tltool.tasks.metrics.class_sets import mean_average_precisions
+
+        if type(self).score is not ClassSetTarget.score:
+            return super().resampled(outputs, truth, counts)
+        return mean_average_precisions(outputs, truth, counts)
+
+    def constant_guess(self, truth: Array) -> tuple[str, Array]:
+        """The share of the rows that have each label."""
+        shares: Array = truth.mean(axis=0)
+        return "the share of each label", shares
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """The rows with the most wrong labels, and of those the ones that were surest of them."""
         import numpy as np

@@ -306,14 +306,25 @@ class ClassTarget(LabelledTarget):
 
         return classification_metrics(outputs, truth, self.labels)
 
+    def right(self, outputs: Array, truth: Array) -> Array | None:
+        """Where the most probable class is the true one."""
+        if type(self).score is not ClassTarget.score:
+            return None
+        found: Array = _best(outputs)[0] == truth
+        return found
+
+    def constant_guess(self, truth: Array) -> tuple[str, Array]:
+        """The most frequent class, with the shares of all."""
+        import numpy as np
+
+        shares = np.bincount(truth, minlength=len(self.labels)) / len(truth)
+        return f"always {excerpt(self.labels[int(shares.argmax())], 60)}", shares
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """The most confident wrong ones first."""
         import numpy as np
 
-        if outputs.dtype.names:
-            best, confidence = outputs["classes"][:, 0], outputs["probabilities"][:, 0]
-        else:
-            best, confidence = outputs.argmax(axis=1), outputs.max(axis=1)
+        best, confidence = _best(outputs)
         wrong = np.flatnonzero(best != truth)
         return wrong[np.argsort(-confidence[wrong], kind="stable")]
 
@@ -509,6 +520,13 @@ class ClassTarget(LabelledTarget):
             if probabilities.max(axis=1).mean() <= _CONFIDENCE:
                 return float(temperature)
         return 1.0
+
+
+def _best(outputs: Array) -> tuple[Array, Array]:
+    """The most probable class of each row and its probability, of what `kept` gives."""
+    if outputs.dtype.names:
+        return outputs["classes"][:, 0], outputs["probabilities"][:, 0]
+    return outputs.argmax(axis=1), outputs.max(axis=1)
 
 
 def _label_of(cell: Any) -> str:

@@ -321,6 +321,22 @@ class NumbersTarget(Target):
 
         return numbers_metrics(outputs, truth, self.names)
 
+    def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
+        """The mean absolute error, mean over the numbers."""
+        import numpy as np
+
+        if type(self).score is not NumbersTarget.score:
+            return super().resampled(outputs, truth, counts)
+        errors = np.abs(_like(outputs, truth) - truth).reshape(len(truth), -1).mean(axis=1)
+        means: Array = counts @ errors / counts.sum(axis=1)
+        return means
+
+    def constant_guess(self, truth: Array) -> tuple[str, Array]:
+        """The median, which has the least absolute error."""
+        import numpy as np
+
+        return "always the median", np.atleast_1d(np.median(truth, axis=0))
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """The largest errors first, in standard deviations where there are several numbers."""
         import numpy as np

@@ -656,6 +656,43 @@ class Target(ABC):
     def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Picture:
         """What the report draws."""
 
+    def right(self, outputs: Array, truth: Array) -> Array | None:
+        """Which rows are right, bool (m,), where the headline is their share; None where not.
+
+        Args:
+            outputs: As `kept` gives them.
+            truth: Of the n rows, of which m can be right.
+        """
+        return None
+
+    def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
+        """The headline score of draws of the rows with replacement, (draws,).
+
+        Args:
+            outputs: As `kept` gives them.
+            truth: Of the n rows.
+            counts: How often each row was drawn, whole numbers (draws, n).
+
+        Returns:
+            NaN where a draw has no score.
+        """
+        import numpy as np
+
+        rows = np.arange(len(truth))
+        drawn = (np.repeat(rows, one.astype(np.int64)) for one in counts)
+        return np.array([self.score(outputs[some], truth[some]) for some in drawn])
+
+    def constant_guess(self, truth: Array) -> tuple[str, Array] | None:
+        """The best answer that is the same for all inputs; None where there is none worth a look.
+
+        Args:
+            truth: Of the training rows.
+
+        Returns:
+            What it is, in words, and one row of `outputs`.
+        """
+        return None
+
     def baseline(
         self,
         train: tuple[Sequence[Any], Sequence[Any]],

@@ -33,18 +33,24 @@ class Rule:
         monitor: Key of the history row that decides.
         higher_is_better: Its direction.
         min_delta: Smallest change that counts as better.
+        loss: Key of the history row whose lower value decides between epochs that are equal by
+            `monitor`; None takes the first of these.
     """
 
     monitor: str
     higher_is_better: bool
     min_delta: float = 0.0
+    loss: str | None = None
 
     def is_better(self, row: HistoryRow, than: HistoryRow | None) -> bool:
         """Whether an epoch is better than the best before it; None is that there was none."""
         value = self._value(row)
         if than is None:
             return value > -math.inf
-        return value > self._value(than) + self.min_delta
+        best = self._value(than)
+        if value == best and self.loss is not None:
+            return float(row[self.loss] or 0.0) < float(than[self.loss] or 0.0)
+        return value > best + self.min_delta
 
     def best_of(self, rows: Iterable[HistoryRow]) -> HistoryRow | None:
         """The epoch that is kept of several in order; None of none."""
@@ -69,31 +75,27 @@ class BestWeights:
         model: The whole model.
         path: The file (`.safetensors`), replaced atomically; its tensors are
             named by the paths of the variables. None keeps them in memory alone.
-        monitor: Key of the history row that decides.
-        higher_is_better: Direction of `monitor`.
-        min_delta: Smallest change that counts as better.
+        rule: Which of two epochs is better.
         progress: Is told where the file cannot be written.
-        latest: Whether each epoch counts as better than those before it.
+        newest: Keep the weights of the newest epoch, whichever is best.
     """
 
     def __init__(
         self,
         model: keras.Model,
         path: Path | None,
-        monitor: str,
-        higher_is_better: bool,
-        min_delta: float = 0.0,
+        rule: Rule,
         progress: Progress | None = None,
         *,
-        latest: bool = False,
+        newest: bool = False,
     ) -> None:
         self.path = path
-        self.monitor = monitor
         self.row: HistoryRow | None = None
+        self.leader: HistoryRow | None = None
         self._variables = {v.path: v for v in model.variables}
         self._kept: dict[str, np.ndarray] = {}
-        self._rule = Rule(monitor, higher_is_better, min_delta)
-        self._latest = latest
+        self.rule = rule
+        self._newest = newest
         self._progress = progress or Progress()
         self._unwritten = False
 
@@ -103,11 +105,13 @@ class BestWeights:
             self._kept.setdefault(path, self._variables[path].numpy())
 
     def offer(self, row: HistoryRow) -> bool:
-        """Keeps the model's weights if this epoch is better than all before it."""
-        if not (self._latest or self._rule.is_better(row, self.row)):
-            return False
-        self.keep(row)
-        return True
+        """Keeps an epoch's weights where they are to be kept; whether it is the best so far."""
+        better = self.rule.is_better(row, self.leader)
+        if better:
+            self.leader = row
+        if better or self._newest:
+            self.keep(row)
+        return better
 
     def keep(self, row: HistoryRow) -> None:
         """Keeps the model's weights, however good they are, as those of a row.
@@ -141,14 +145,18 @@ class BestWeights:
         return {p: self._kept[path] for p, path in enumerate(self._variables) if path in self._kept}
 
     def take_back(
-        self, places: Sequence[int], kept: Mapping[int, np.ndarray], row: HistoryRow | None
+        self,
+        places: Sequence[int],
+        kept: Mapping[int, np.ndarray],
+        row: HistoryRow | None,
+        leader: HistoryRow | None,
     ) -> None:
-        """Goes on from what `places`, `kept` and `row` were in another process."""
+        """Goes on from what `places`, `kept`, `row` and `leader` were in another process."""
         paths = list(self._variables)
         self._kept = {
             paths[p]: kept[p] if p in kept else self._variables[paths[p]].numpy() for p in places
         }
-        self.row = row
+        self.row, self.leader = row, leader
         if row is not None:
             self._try_to_write(row)
 

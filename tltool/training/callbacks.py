@@ -176,7 +176,7 @@ class EpochEnd(keras.callbacks.Callback):
             return
         if self._stopping is not None and self._waited >= self._stopping.patience:
             self._progress.note(
-                f"stopped early: {self._best.monitor} has not improved for "
+                f"stopped early: {self._best.rule.monitor} has not improved for "
                 f"{in_epochs(self._waited)}"
             )
             self.model.stop_training = True

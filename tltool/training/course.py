@@ -122,7 +122,11 @@ class Course:
         facts = {
             "averaged": epochs,
             "history": list(self._history),
-            "best": {"row": self._best.row, "places": self._best.places},
+            "best": {
+                "row": self._best.row,
+                "leader": self._best.leader,
+                "places": self._best.places,
+            },
             "epoch": dict(epoch),
             "random": _random_states(),
             "features": self._features,
@@ -148,13 +152,15 @@ class Course:
         """
         for place, variable in enumerate(self._variables):
             _assign(f"model/{place}", variable, state.tensors, needed=False)
+        best = state.facts["best"]
         kept = {
             place: state.tensors.get(f"best/{place}", state.tensors.get(f"model/{place}/0"))
-            for place in state.facts["best"]["places"]
+            for place in best["places"]
         }
-        row = state.facts["best"]["row"]
         known = {place: value for place, value in kept.items() if value is not None}
-        self._best.take_back(state.facts["best"]["places"], {} if row is None else known, row)
+        self._best.take_back(
+            best["places"], {} if best["row"] is None else known, best["row"], best["leader"]
+        )
         self._history[:] = state.facts["history"]
         if self._average is not None:
             self._average.take_back(state.tensors, state.facts["averaged"])

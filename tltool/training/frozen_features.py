@@ -40,10 +40,12 @@ class FrozenFeatures:
             the order of `prepared.examples.split("train")`.
         validation: float32 (m, channels), in the order of its validation split;
             m may be 0.
+        test: Likewise; empty unless it was asked for.
     """
 
     train: np.ndarray
     validation: np.ndarray
+    test: np.ndarray
 
 
 def frozen_features(
@@ -53,8 +55,10 @@ def frozen_features(
     *,
     store: FeatureStore | None = None,
     spread: Spread | None = None,
+    test: bool = False,
+    surely: bool = False,
 ) -> FrozenFeatures:
-    """Pooled features of a recipe's training and validation rows; test rows are not touched.
+    """Pooled features of a recipe's training and validation rows, and maybe of its test rows.
 
     Features are those of the images as they are, without `augment`. They are
     read from the store, computed and stored where they are missing, and only
@@ -66,6 +70,9 @@ def frozen_features(
         progress: Is told where the features come from.
         store: Where entries are kept; None takes the cache folder.
         spread: Where they are computed; None takes this process.
+        test: Whether those of test rows are needed, which are not touched else.
+        surely: Store them wherever the recipe allows it, without measuring whether it pays: they
+            are the same then, to the bit, when they are asked for again.
 
     Raises:
         EvaluationError: The task's kind of target reads other features.
@@ -81,23 +88,33 @@ def frozen_features(
     if is_apart(contract):
         backbone = replace(backbone, preprocessing=contract.one_text)
         examples = examples.texts()
-    parts = [examples.split("train"), examples.split("validation")]
     with prepared.strategy.scope():
         cut = _cut(backbone)
-    served = None
-    if cut is not None:
-        cache = FeatureCache(
-            recipe.cache,
-            examples.where(lambda row: examples.splits[row] != "test"),
-            backbone.preprocessing,
-            about={"backbone": recipe.backbone.name, "data": recipe.data.train},
-            progress=progress,
-            store=store,
-            spread=spread,
-        )
-        served = cache.serve(Boundary(cut, backbone.groups[-1].name, epochs=1))
-    found = [_pooled(backbone, cut, served, part) for part in parts]
-    return FrozenFeatures(*(map(compared, found) if apart else found))
+
+    def features(rows: Examples, parts: Sequence[Examples]) -> list[np.ndarray]:
+        """Of parts of some rows, whose features are stored together."""
+        served = None
+        if cut is not None and any(map(len, parts)):
+            cache = FeatureCache(
+                recipe.cache,
+                rows,
+                backbone.preprocessing,
+                about={"backbone": recipe.backbone.name, "data": recipe.data.train},
+                progress=progress,
+                store=store,
+                spread=spread,
+            )
+            boundary = Boundary(cut, backbone.groups[-1].name, epochs=1)
+            served = cache.serve(boundary, decided=surely or None)
+        found = [_pooled(backbone, cut, served, part) for part in parts]
+        return [*map(compared, found)] if apart else found
+
+    held_out = examples.where(lambda row: test and examples.splits[row] == "test")
+    trained = examples.where(lambda row: examples.splits[row] != "test")
+    return FrozenFeatures(
+        *features(trained, [examples.split("train"), examples.split("validation")]),
+        *features(held_out, [held_out]),
+    )
 
 
 def compared(vectors: np.ndarray) -> np.ndarray:

@@ -49,12 +49,15 @@ class HeadData:
         cut: Where the frozen part ends, or None.
         stored: Whether batches hold what crosses the cut in place of the model's inputs.
         train, validation: Batches of (inputs, targets[, weights]).
+        grouped: Whether rows belong to groups, which folds of rows would divide: then the
+            validation rows alone choose the penalty, where there are any.
     """
 
     cut: Cut | None
     stored: bool
     train: tf.data.Dataset
     validation: tf.data.Dataset | None
+    grouped: bool = False
 
 
 def check_solvable(plans: Sequence[PhasePlan], transfer: TransferModel) -> None:
@@ -142,6 +145,7 @@ def solve_head(
         None if validation is None else _smoothed(validation, task, smoothing),
         task.target.row_loss,
         seed=training.seed,
+        folds=() if data.grouped and validation is not None else None,
     )
     if agreed is not None:
         layer = replace(layer, kernel=agreed(layer.kernel), bias=agreed(layer.bias))

@@ -8,24 +8,35 @@ backbone. The strength is the one with the lowest loss on held-out rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.optimize import minimize
 from sklearn.model_selection import KFold
 
 from tltool.tasks.losses.in_numpy import RowLoss, mean_loss
 
+FOLDS = 5
+"""Of a cross-validation."""
+ENOUGH = 500
+"""Rows held out from which on no more are: their loss tells one strength from the next."""
 # From strong to weak: each solution is a good start for the next.
-STRENGTHS = tuple(float(f"{10 ** (-exponent / 2):.0e}") for exponent in range(13))
-_FOLDS = 3
+STRENGTHS = tuple(float(f"{10 ** (-exponent / 2):.0e}") for exponent in range(-2, 13))
 _MIDDLE = 1e-3
+# Weaker ones are not tried once the loss has risen so often: it falls, then rises, but for noise.
+_RISES = 2
 # While the strength is chosen, its loss is needed to three digits only.
 _ROUGH, _FINE = 1e-5, 1e-10
 _MAX_ITERATIONS = 1000
+# Of the mean of a channel, what float32 leaves of equal values.
+_ROUNDING = 1e-6
 
 Matrix = np.ndarray
+Folds = Iterable[tuple[Matrix, Matrix]]
+"""Numbers of the rows to fit and of those held out."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,20 @@ class LinearRows:
         return LinearRows(self.features[rows], self.targets[rows], self.weights[rows])
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The strength of a penalty, and what it was chosen by.
+
+    Attributes:
+        l2: The strength; a middle one where no rows were held out.
+        outputs: Raw outputs (m, outputs) of the rows of each part that were held out, by the layer
+            of this strength that was fitted on the others.
+    """
+
+    l2: float
+    outputs: Sequence[Matrix] = ()
+
+
 def solve_linear(
     train: LinearRows,
     held_out: LinearRows | None,
@@ -76,71 +101,118 @@ def solve_linear(
     *,
     l2: float | None = None,
     seed: int = 0,
+    folds: Folds | None = None,
 ) -> LinearLayer:
     """Solves a linear layer.
 
     Args:
         train: Rows to fit.
-        held_out: Rows that choose the strength of the penalty; None or none
-            cross-validates it on the training rows.
+        held_out: Rows that choose the strength of the penalty; where they are fewer than `ENOUGH`,
+            together with those of folds of the training rows.
         loss: The training loss.
         l2: The strength, if it is known.
         seed: Of the folds.
+        folds: In place of those that are drawn; none leaves the choice to `held_out`.
     """
     if l2 is None:
-        parts = [(train, held_out)] if held_out is not None and len(held_out) else None
-        l2 = _choose(parts or _parts(train, seed), loss)
-    fit = _Fit(train, loss)
+        drawn = drawn_folds(len(train), seed) if folds is None else folds
+        l2 = choose_strength(held_out_parts(train, held_out, drawn), loss).l2
+    return fit_linear(train, loss, l2)
+
+
+def fit_linear(
+    train: LinearRows, loss: RowLoss, l2: float, *, standardised: bool = False
+) -> LinearLayer:
+    """Solves a layer of a known strength.
+
+    Args:
+        train: Rows to fit.
+        loss: The training loss.
+        l2: The strength.
+        standardised: Whether each channel is divided by its own standard deviation, and not all by
+            one root mean square; the layer is one for features as they are in any case.
+    """
+    fit = _Fit(train, loss, standardised)
     # Start from stronger penalties, as in the choice: a cold start takes longer.
     start = None
-    for stronger in [s for s in STRENGTHS if s > 1.5 * l2][::2]:
+    for stronger in [] if loss.closed_form else [s for s in STRENGTHS if s > 1.5 * l2][::2]:
         start = fit.solve(stronger, start, _ROUGH)
     return fit.layer(fit.solve(l2, start, _FINE), l2)
 
 
-def _parts(train: LinearRows, seed: int) -> list[tuple[LinearRows, LinearRows]]:
-    if len(train) < 2 * _FOLDS:
-        return []
-    folds = KFold(_FOLDS, shuffle=True, random_state=seed).split(train.features)
-    return [(train.take(rows), train.take(others)) for rows, others in folds]
+def drawn_folds(count: int, seed: int) -> Folds:
+    """Random folds of so many rows; none of too few."""
+    if count < 2 * FOLDS:
+        return ()
+    folds: Folds = KFold(FOLDS, shuffle=True, random_state=seed).split(np.empty(count))
+    return folds
 
 
-def _choose(parts: Sequence[tuple[LinearRows, LinearRows]], loss: RowLoss) -> float:
-    """The strength with the lowest mean held-out loss; weaker ones are not tried once it rises."""
+def held_out_parts(
+    train: LinearRows, held_out: LinearRows | None, folds: Folds
+) -> list[tuple[LinearRows, LinearRows]]:
+    """Rows to fit and rows to measure: those given, and folds until `ENOUGH` are held out."""
+    parts = [(train, held_out)] if held_out is not None and len(held_out) else []
+    measured = sum(len(rows) for _, rows in parts)
+    for rows, others in folds:
+        if measured >= ENOUGH:
+            break
+        parts.append((train.take(rows), train.take(others)))
+        measured += len(others)
+    return parts
+
+
+def choose_strength(
+    parts: Sequence[tuple[LinearRows, LinearRows]], loss: RowLoss, *, standardised: bool = False
+) -> Choice:
+    """The strength with the lowest mean loss over all rows that are held out.
+
+    Args:
+        parts: Rows to fit and rows to measure.
+        loss: The training loss.
+        standardised: As for `fit_linear`.
+    """
     if not parts:
-        return _MIDDLE
-    fits = [_Fit(train, loss) for train, _ in parts]
+        return Choice(_MIDDLE)
+    fits = [_Fit(train, loss, standardised) for train, _ in parts]
+    sizes = [len(held_out) for _, held_out in parts]
     solved: list[Matrix | None] = [None] * len(fits)
-    best, lowest = _MIDDLE, np.inf
+    best, lowest, rises = Choice(_MIDDLE), np.inf, 0
     for strength in STRENGTHS:
         solved = [
             fit.solve(strength, start, _ROUGH) for fit, start in zip(fits, solved, strict=True)
         ]
-        losses = [
-            mean_loss(
-                loss,
-                fit.layer(found, strength).outputs(held_out.features),
-                held_out.targets,
-                held_out.weights,
-            )
+        outputs = [
+            fit.layer(found, strength).outputs(held_out.features)
             for fit, found, (_, held_out) in zip(fits, solved, parts, strict=True)
             if found is not None
         ]
-        mean = float(np.mean(losses))
-        if mean > lowest:
+        losses = [
+            mean_loss(loss, values, held_out.targets, held_out.weights)
+            for values, (_, held_out) in zip(outputs, parts, strict=True)
+        ]
+        mean = float(np.average(losses, weights=sizes))
+        if mean < lowest:
+            best, lowest, rises = Choice(strength, outputs), mean, 0
+        else:
+            rises += 1
+        if rises == _RISES:
             break
-        best, lowest = strength, mean
     return best
 
 
 class _Fit:
     """Solves for one set of rows and any strength; solutions are (channels + 1, outputs)."""
 
-    def __init__(self, rows: LinearRows, loss: RowLoss) -> None:
+    def __init__(self, rows: LinearRows, loss: RowLoss, standardised: bool) -> None:
         self._rows = rows
         self._centre = rows.features.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = rows.features - self._centre
-        self._scale = np.float32(np.sqrt(np.mean(centred.astype(np.float64) ** 2)) or 1.0)
+        squares = np.square(centred, dtype=np.float64).mean(axis=0)
+        spread = np.sqrt(squares if standardised else squares.mean(keepdims=True))
+        # What is constant but for rounding says nothing: it is not made larger.
+        least = _ROUNDING * (np.abs(self._centre) if standardised else np.abs(self._centre).max())
+        self._scale = np.where(spread > least, spread, 1.0).astype(np.float32)
         self._scaled = centred / self._scale
         self._loss = loss
         self._solver = self._ridge if loss.closed_form else self._descend
@@ -151,7 +223,7 @@ class _Fit:
 
     def layer(self, solved: Matrix, l2: float) -> LinearLayer:
         """The layer for features as they are."""
-        kernel = solved[:-1] / self._scale
+        kernel = solved[:-1] / self._scale[:, None]
         bias = solved[-1] - self._centre @ kernel
         return LinearLayer(kernel.astype(np.float32), bias.astype(np.float32), l2)
 
@@ -174,12 +246,17 @@ class _Fit:
 
     def _ridge(self, l2: float, start: Matrix | None, tolerance: float) -> Matrix:
         """The normal equations; the features are centred, so the bias is the mean target."""
+        gram, moments, mean = self._normal
+        kernel = solve(gram + l2 * np.eye(len(gram)), moments, assume_a="pos" if l2 else "sym")
+        return np.concatenate([kernel, mean[None]])
+
+    @cached_property
+    def _normal(self) -> tuple[Matrix, Matrix, Matrix]:
+        """What the normal equations of all strengths share: x'x / n, x'y / n, the mean of y."""
         x = self._scaled.astype(np.float64)
         x -= x.mean(axis=0)
         mean = self._rows.targets.mean(axis=0, dtype=np.float64)
-        gram = x.T @ x / len(x) + l2 * np.eye(x.shape[1])
-        kernel = np.linalg.solve(gram, x.T @ (self._rows.targets - mean) / len(x))
-        return np.concatenate([kernel, mean[None]])
+        return x.T @ x / len(x), x.T @ (self._rows.targets - mean) / len(x), mean
 
 
 def _objective(

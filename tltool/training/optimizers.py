@@ -113,7 +113,10 @@ class ExponentialRise(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(phase: PhaseSection, steps_per_epoch: int) -> WarmupThenDecay:
-    """The learning-rate schedule of a phase of `steps_per_epoch * phase.epochs` steps."""
+    """The learning-rate schedule of a phase of `steps_per_epoch * phase.epochs` steps.
+
+    A warm-up that is null is none: `tltool.model.freezing.plan_phases` settles it.
+    """
     total = steps_per_epoch * phase.epochs
     kind = Plateau if phase.curve == "plateau" else WarmupThenDecay
     return kind(phase.learning_rate, total, round(phase.warmup_share * total), phase.curve)

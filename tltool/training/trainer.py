@@ -38,7 +38,7 @@ from tltool.training.callbacks import (
 )
 from tltool.training.checkpoint import Checkpoints, Position, State, steps_between
 from tltool.training.course import Course
-from tltool.training.data import TrainingData
+from tltool.training.data import ExampleData, TrainingData
 from tltool.training.epoch_average import EpochAverage
 from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
@@ -131,10 +131,8 @@ def train(
     """
     training = training.model_copy(update={"early_stopping": None}) if settled else training
     rule = rule_of(training, task, validated=validation is not None)
-    best = BestWeights(
-        transfer.model, checkpoint, rule.monitor, rule.higher_is_better, rule.min_delta, progress,
-        latest=settled,
-    )  # fmt: skip
+    newest = settled or training.keep == "last"
+    best = BestWeights(transfer.model, checkpoint, rule, progress, newest=newest)
     workers = workers or Workers()
     history: list[HistoryRow] = []
     average = _epoch_average(transfer, plans[-1], training, rule)
@@ -217,7 +215,7 @@ def rule_of(training: TrainingSection, task: Task, *, validated: bool) -> Rule:
     if training.monitor == "loss":
         return Rule(f"{prefix}loss", False, min_delta)
     score = task.target.headline()
-    return Rule(f"{prefix}{score.key}", score.higher_is_better, min_delta)
+    return Rule(f"{prefix}{score.key}", score.higher_is_better, min_delta, f"{prefix}loss")
 
 
 @dataclass(frozen=True)
@@ -274,7 +272,8 @@ class _Job:
             self._fit(phase, plan, steps, state, compiled)
 
     def _solve(self, phase: Phase, plan: PhasePlan) -> None:
-        rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation)
+        grouped = isinstance(self.data, ExampleData) and bool(self.data.examples.groups)
+        rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation, grouped)
         solve_head(
             self.transfer, plan, self.task, self.training, rows, self.history, self.best,
             self.progress, lambda array: chiefs(array, self.workers),

@@ -279,6 +279,12 @@ class EmbeddingTarget(Target):
 
         return retrieval_metrics(outputs, truth)
 
+    def right(self, outputs: Array, truth: Array) -> Array | None:
+        """Of rows that can ask, where the nearest other is of their class."""
+        from tltool.tasks.metrics.retrieval import nearest_is_alike
+
+        return nearest_is_alike(outputs, truth)
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Rows with a wrong neighbour that is nearer than any of their own, by how much."""
         from tltool.tasks.metrics.retrieval import nearest_wrong

@@ -226,6 +226,12 @@ class PairTarget(EmbeddingTarget):
 
         return pair_metrics(outputs, truth)
 
+    def right(self, outputs: Array, truth: Array) -> Array | None:
+        """Of anchors, where the nearest positive is one of their own."""
+        from tltool.tasks.metrics.retrieval import nearest_is_own
+
+        return nearest_is_own(outputs, truth)
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Anchors to which another text is nearer than any of their own, by how much."""
         from tltool.tasks.metrics.retrieval import nearest_other
@@ -344,6 +350,24 @@ class ScoredPairTarget(PairTarget):
         interval = rank_correlation_interval(found["spearman"], found["n"])
         kept = {score.key: found[score.key] for score in self.scores}
         return {"n": len(outputs), "pairs": found["n"], **kept, "spearman_interval": interval}
+
+    def right(self, outputs: Array, truth: Array) -> None:
+        """A correlation is of no single rows."""
+
+    def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
+        """Spearman's correlation of the pairs, each drawn as often as its first text."""
+        import numpy as np
+        from scipy.stats import rankdata
+
+        from tltool.tasks.metrics.retrieval import cosines_of
+
+        places, cosines, numbers = cosines_of(outputs, truth)
+        pairs, found = np.arange(len(places)), []
+        for times in counts[:, places].astype(np.int64):
+            ranks = [rankdata(v[np.repeat(pairs, times)]) for v in (cosines, numbers)]
+            varied = all(np.ptp(some) for some in ranks) if times.sum() > 1 else False
+            found.append(np.corrcoef(*ranks)[0, 1] if varied else np.nan)
+        return np.array(found)
 
     def worst(self, outputs: Array, truth: Array) -> Array:
         """First texts of pairs, by how far the rank of their cosine is from that of the number."""

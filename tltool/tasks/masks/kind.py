@@ -377,6 +377,14 @@ class MaskTarget(LabelledTarget):
 
         return mask_metrics(self._kept(outputs, truth), self.labels)
 
+    def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
+        """The mean IoU."""
+        from tltool.tasks.metrics.masks import mean_ious
+
+        if type(self).score is not MaskTarget.score:
+            return super().resampled(outputs, truth, counts)
+        return mean_ious(self._kept(outputs, truth), counts)
+
     def _kept(self, outputs: Array, truth: Sequence[Any] | Array) -> Array:
         return outputs if outputs.dtype.names else self.kept(outputs, list(truth))
 

@@ -94,10 +94,24 @@ def given_labels(probabilities: Array, thresholds: Sequence[float]) -> Array:
 
 def mean_average_precision(probabilities: Array, truth: Array) -> float | None:
     """The mean over the labels that have rows; None where none has."""
-    average = _average_precisions(
-        np.asarray(probabilities, np.float64), np.asarray(truth, bool), np.ones((1, len(truth)))
-    )[0]
-    return _mean_of(average[np.asarray(truth, bool).any(axis=0)])
+    if not np.any(truth):
+        return None
+    return float(mean_average_precisions(probabilities, truth, np.ones((1, len(truth))))[0])
+
+
+def mean_average_precisions(probabilities: Array, truth: Array, counts: Array) -> Array:
+    """The same of draws of the rows, (draws,); NaN where no label has rows.
+
+    Args:
+        probabilities, truth: (n, labels).
+        counts: How often each row was drawn, (draws, n).
+    """
+    truth = np.asarray(truth, bool)
+    true = counts @ truth
+    means = _over_present(
+        _average_precisions(np.asarray(probabilities, np.float64), truth, counts), true
+    )
+    return np.where(true.any(axis=1), means, np.nan)
 
 
 def best_thresholds(probabilities: Array, truth: Array) -> list[float]:

@@ -184,6 +184,22 @@ def _class_row(kept: Array, number: int, label: str) -> dict[str, Any]:
     }
 
 
+def mean_ious(kept: Array, counts: Array) -> Array:
+    """The mean IoU of draws of the pictures, (draws,).
+
+    Args:
+        kept: As for `mask_metrics`, n of them.
+        counts: How often each was drawn, (draws, n).
+    """
+    hits, true, predicted = (counts @ kept[name] for name in ("hits", "true", "predicted"))
+    union = true + predicted - hits
+    there = union > 0
+    iou = np.where(there, hits, 0) / np.where(there, union, 1)
+    with np.errstate(invalid="ignore"):  # NaN where a draw has no known pixel
+        means: Array = iou.sum(axis=1) / there.sum(axis=1)
+    return means
+
+
 def picture_ious(kept: Array) -> Array:
     """The mean IoU of each picture over the classes that it has or was said to have, (n,)."""
     union = kept["true"] + kept["predicted"] - kept["hits"]

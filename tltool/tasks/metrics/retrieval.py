@@ -95,6 +95,29 @@ def pair_metrics(outputs: Array, truth: Array) -> dict[str, Any]:
     return {"n": len(outputs), "queries": len(asking), "candidates": len(searched), **found}
 
 
+def nearest_is_alike(outputs: Array, classes: Array) -> Array:
+    """Of each row that can ask, whether the nearest other is of its class, bool (queries,).
+
+    Args:
+        outputs, classes: As for `retrieval_metrics`.
+    """
+    asking = _asking(classes)
+    found = _among_rows(np.asarray(outputs, np.float32), np.asarray(classes), asking)
+    return _places(found, len(asking))[0] == 0
+
+
+def nearest_is_own(outputs: Array, truth: Array) -> Array:
+    """Of each anchor, whether the nearest positive is one of its own, bool (queries,).
+
+    Args:
+        outputs, truth: As for `pair_metrics`.
+    """
+    outputs, truth = np.asarray(outputs, np.float32), np.asarray(truth)
+    asking, searched, own = _pairs(truth)
+    found = _among_positives(outputs, truth, asking, searched, own)
+    return _places(found, len(asking))[0] == 0
+
+
 def cosines_of(outputs: Array, truth: Array) -> tuple[Array, Array, Array]:
     """Of each pair the place of its first text, the cosine of both and their number, (pairs,)."""
     rows, values = unit_rows(outputs), np.asarray(truth)
@@ -115,10 +138,16 @@ Search = Iterator[tuple[slice, Array, Array]]
 has the cosine -inf."""
 
 
-def _scores(search: Search, queries: int, *, mrr: bool = False) -> dict[str, Any]:
+def _places(search: Search, queries: int) -> tuple[Array, Array]:
+    """Of each query the rank of the first that is alike, from 0, and the average precision."""
     ranks, precisions = np.zeros(queries, np.int64), np.zeros(queries)
     for part, cosines, alike in search:
         ranks[part], precisions[part] = _ranked(cosines, alike)
+    return ranks, precisions
+
+
+def _scores(search: Search, queries: int, *, mrr: bool = False) -> dict[str, Any]:
+    ranks, precisions = _places(search, queries)
     within = {k: int(np.sum(ranks < k)) for k in NEAREST}
     recalls = {f"recall_at_{k}": within[k] / queries if queries else None for k in NEAREST}
     interval = list(wilson_interval(within[1], queries)) if queries else None

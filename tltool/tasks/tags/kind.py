@@ -468,6 +468,25 @@ class TagsTarget(LabelledTarget):
         measure = entity_metrics if self.entities else word_metrics
         return measure(true, predicted, self.types)
 
+    def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
+        """The F1 of entities, or the share of words that are right."""
+        import numpy as np
+
+        from tltool.tasks.metrics.tags import f1_of
+
+        if type(self).score is not TagsTarget.score:
+            return super().resampled(outputs, truth, counts)
+        found = []
+        for row, target in zip(outputs, truth, strict=True):
+            tags = self._tags(row, target)
+            if self.entities:
+                true, given = set(entities_of(target.tags)), set(entities_of(tags))
+                found.append((len(true & given), len(given), len(true)))
+            else:
+                hits = sum(a == b for a, b in zip(tags, target.tags, strict=True))
+                found.append((hits, len(tags), len(tags)))
+        return f1_of(counts @ np.array(found))
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Rows with most mistakes first."""
         import numpy as np
