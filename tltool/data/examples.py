@@ -125,6 +125,13 @@ class Examples:
             return self.take(self.splits.rows_with(name))
         return self.where(lambda i: self.splits[i] == name)
 
+    def of_splits(self, *names: Split) -> Examples:
+        """The examples of some splits, one split after the other."""
+        return self.take(
+            array("q", (row for name in names for row in range(len(self))
+                        if self.splits[row] == name))
+        )  # fmt: skip
+
 
 def texts_of(inputs: Iterable[Any]) -> list[str]:
     """Every text of texts or of pairs of them, in order."""

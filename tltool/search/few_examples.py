@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.data.splits import tied_rows
+from tltool.data.splits import fold_rows, tied_rows
 from tltool.evaluation.inference import raw_outputs
 from tltool.model.freezing import expand_schedule
 from tltool.recipe.recipe import Recipe
@@ -132,8 +132,7 @@ def _folds(
             f"{', and two groups,' if examples.groups else ''} to cross-validate.",
             hint="give more rows, or choose a schedule: contrastive",
         )
-    tied = list(map(str, ties.tolist())) if len(first) < len(examples) else ()
-    return target.folds_of(truth, folds, seed, tied)
+    return fold_rows(examples, target, folds, seed)
 
 
 def _score(
