@@ -23,6 +23,7 @@ from tltool.support.keras_settings import choose_backend
 if TYPE_CHECKING:
     from tltool.backbones.base import Features
     from tltool.export.artifact import Artifact, load_artifact
+    from tltool.finetuning.cross_validation import CrossValidation, cross_validate
     from tltool.finetuning.job import finetune, plan, resume
     from tltool.model.heads import register_head
     from tltool.recipe.recipe import Recipe
@@ -46,6 +47,8 @@ _LAZY = {
     "Artifact": "tltool.export.artifact",
     "load_artifact": "tltool.export.artifact",
     "Features": "tltool.backbones.base",
+    "CrossValidation": "tltool.finetuning.cross_validation",
+    "cross_validate": "tltool.finetuning.cross_validation",
     "finetune": "tltool.finetuning.job",
     "plan": "tltool.finetuning.job",
     "resume": "tltool.finetuning.job",
@@ -78,6 +81,7 @@ __all__ = [
     "Artifact",
     "ClassSetTarget",
     "ClassTarget",
+    "CrossValidation",
     "DataError",
     "EmbeddingTarget",
     "Features",
@@ -95,6 +99,7 @@ __all__ = [
     "TltoolError",
     "__version__",
     "build_index",
+    "cross_validate",
     "finetune",
     "load_artifact",
     "load_index",

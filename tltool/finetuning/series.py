@@ -1,0 +1,86 @@
+"""Several trainings that belong together: their folder, and going on with them.
+
+A cross-validation and a search over recipes keep what each training gave in one folder,
+`OUTPUT_DIR/NAME-KIND/1`, which stands among the runs but holds no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tltool.finetuning.resuming import Difference, check, differences, read_origin, write_origin
+from tltool.recipe.recipe import Recipe
+from tltool.runs.folder import RunFolder, environment, runs_of
+from tltool.support.errors import RecipeError
+from tltool.support.files import write_json, write_text
+from tltool.training.preparation import Prepared
+
+
+class SeriesFolder(RunFolder):
+    """The folder of such trainings; it is listed as a run, of which `tltool resume` knows nothing.
+
+    Each of its files is written whole or not at all, and one process at a time works in it.
+    """
+
+    @property
+    def origin(self) -> Path:
+        """What the trainings were started with (JSON)."""
+        return self.path / "origin.json"
+
+    @classmethod
+    def begun(cls, recipe: Recipe, kind: str, prepared: Prepared, facts: Mapping[str, Any]) -> Self:
+        """A new folder with what is known before anything is trained.
+
+        Args:
+            recipe: As it was given.
+            kind: What the trainings are for, the end of the folder's name.
+            prepared: Of all rows.
+            facts: What decides the result; see `go_on`.
+        """
+        folder = cls.create(recipe.output_dir, f"{recipe.name}-{kind}")
+        write_text(folder.recipe, recipe.to_yaml())
+        write_json(folder.environment, environment())
+        write_json(folder.data_summary, prepared.data_summary)
+        write_origin(folder, facts, prepared.strategy.num_replicas_in_sync)
+        folder.record("running", task=recipe.task, backbone=recipe.backbone.name)
+        return folder
+
+    @classmethod
+    def newest(cls, recipe: Recipe, kind: str) -> Self | None:
+        """The newest folder of a recipe's name that was begun; None where there is none."""
+        parent = Path(recipe.output_dir) / f"{recipe.name}-{kind}"
+        found = [cls(folder.path) for folder in runs_of(parent)] if parent.is_dir() else []
+        return next((folder for folder in reversed(found) if folder.origin.is_file()), None)
+
+    def go_on(
+        self, facts: Mapping[str, Any], *, anyway: bool = False, settled: tuple[str, ...] = ()
+    ) -> list[Difference]:
+        """Makes this process the one that works here, if what decides the result is the same.
+
+        Args:
+            facts: As the folder was begun with.
+            anyway: Also where something differs, but for what is `settled`.
+            settled: Facts that can't be others.
+
+        Returns:
+            What differs.
+
+        Raises:
+            RunError: Lists all that differs; or another process works here.
+        """
+        found = differences(read_origin(self), facts)
+        fixed = any(one.field.partition(".")[0] in settled for one in found)
+        check(self, found, anyway=anyway and not fixed)
+        self.take_over(error=None)
+        return found
+
+
+def refuse_several_workers(recipe: Recipe, command: str) -> None:
+    """Raises RecipeError where a recipe asks for several processes to train one model."""
+    if recipe.training.distribution == "multi_worker":
+        raise RecipeError(
+            f"training.distribution: {command} trains in one process. Received: multi_worker.",
+            hint="use training.distribution=auto",
+        )
