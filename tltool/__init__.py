@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tltool.export.artifact import Artifact, load_artifact
     from tltool.finetuning.cross_validation import CrossValidation, cross_validate
     from tltool.finetuning.job import finetune, plan, resume
+    from tltool.finetuning.tuning import TuningResult, tune
     from tltool.model.heads import register_head
     from tltool.recipe.recipe import Recipe
     from tltool.runs.nearest import Index, build_index, load_index
@@ -52,6 +53,8 @@ _LAZY = {
     "finetune": "tltool.finetuning.job",
     "plan": "tltool.finetuning.job",
     "resume": "tltool.finetuning.job",
+    "TuningResult": "tltool.finetuning.tuning",
+    "tune": "tltool.finetuning.tuning",
     "HeadSearchResult": "tltool.search.head_tuning",
     "tune_head": "tltool.search.head_tuning",
     "register_head": "tltool.model.heads",
@@ -97,6 +100,7 @@ __all__ = [
     "Target",
     "Task",
     "TltoolError",
+    "TuningResult",
     "__version__",
     "build_index",
     "cross_validate",
@@ -111,6 +115,7 @@ __all__ = [
     "register_target",
     "resume",
     "spread_over",
+    "tune",
     "tune_head",
 ]
 

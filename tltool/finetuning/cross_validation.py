@@ -29,7 +29,7 @@ from tltool.data.preprocessing import TextPreprocessing
 from tltool.data.splits import fold_rows, split_examples, undivided
 from tltool.finetuning.job import finetune_prepared, recording
 from tltool.finetuning.resuming import origin
-from tltool.finetuning.series import SeriesFolder, refuse_several_workers
+from tltool.finetuning.series import SeriesFolder, refuse_several_workers, shared_rows
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import runs_of
 from tltool.runs.run import Run, load_run
@@ -196,7 +196,7 @@ def cross_validate(
         if folder is None:
             folder = SeriesFolder.begun(recipe, KIND, plan.prepared, facts)
         else:
-            for one in folder.go_on(facts, anyway=resume_anyway, settled=("folds",)):
+            for one in folder.go_on(facts, anyway=resume_anyway):
                 progress.note(f"warning: {one}")
         score = plan.prepared.task.target.headline()
         with recording(folder, Workers()):
@@ -257,7 +257,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
         examples.split("test"),
         held_out,
         parts,
-        _pool(recipe, examples.of_splits("train", "validation")),
+        shared_rows(recipe, examples.of_splits("train", "validation")),
     )
 
 
@@ -282,18 +282,6 @@ def _part(recipe: Recipe, examples: Examples, rows: Examples, held: Array) -> Ex
         test_fraction=0.0,
         seed=recipe.data.split_seed,
     )
-
-
-def _pool(recipe: Recipe, examples: Examples) -> Examples:
-    """All rows as training and as validation rows: in some fold each is either.
-
-    They differ only where training images are changed.
-    """
-    if recipe.augment is None:
-        return examples
-    total = len(examples)
-    splits: list[Split] = [*["train"] * total, *["validation"] * total]  # type: ignore[list-item]
-    return replace(examples.take([*range(total), *range(total)]), splits=splits)
 
 
 def _check_enough(rows: Examples, task: Task, folds: int) -> None:

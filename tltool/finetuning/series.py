@@ -7,15 +7,20 @@ A cross-validation and a search over recipes keep what each training gave in one
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from tltool.data.examples import Examples
 from tltool.finetuning.resuming import Difference, check, differences, read_origin, write_origin
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment, runs_of
 from tltool.support.errors import RecipeError
 from tltool.support.files import write_json, write_text
 from tltool.training.preparation import Prepared
+
+# Facts of a series, beside those of a run, that can't be others when it goes on.
+_FIXED = ("folds", "space")
 
 
 class SeriesFolder(RunFolder):
@@ -55,14 +60,14 @@ class SeriesFolder(RunFolder):
         return next((folder for folder in reversed(found) if folder.origin.is_file()), None)
 
     def go_on(
-        self, facts: Mapping[str, Any], *, anyway: bool = False, settled: tuple[str, ...] = ()
+        self, facts: Mapping[str, Any], *, anyway: bool = False, ended_too: bool = False
     ) -> list[Difference]:
         """Makes this process the one that works here, if what decides the result is the same.
 
         Args:
             facts: As the folder was begun with.
-            anyway: Also where something differs, but for what is `settled`.
-            settled: Facts that can't be others.
+            anyway: Also where the recipe, its data or the machine differs.
+            ended_too: Also where all that was asked for is done.
 
         Returns:
             What differs.
@@ -71,10 +76,25 @@ class SeriesFolder(RunFolder):
             RunError: Lists all that differs; or another process works here.
         """
         found = differences(read_origin(self), facts)
-        fixed = any(one.field.partition(".")[0] in settled for one in found)
+        fixed = any(one.field.partition(".")[0] in _FIXED for one in found)
         check(self, found, anyway=anyway and not fixed)
+        if ended_too and self.status == "finished":
+            self.record("interrupted")
         self.take_over(error=None)
         return found
+
+
+def shared_rows(recipe: Recipe, examples: Examples) -> Examples:
+    """Rows of which features are stored for several trainings, in some of which each is validated.
+
+    They are there as training and as validation rows where training images are changed, since what
+    is stored then differs.
+    """
+    if recipe.augment is None:
+        return examples
+    total = len(examples)
+    twice = examples.take([*range(total), *range(total)])
+    return replace(twice, splits=["train"] * total + ["validation"] * total)
 
 
 def refuse_several_workers(recipe: Recipe, command: str) -> None:

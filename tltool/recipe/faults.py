@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixes, mixing_faults, unknown_layer
-from tltool.recipe.schema import HeadSection, ScheduleName
+from tltool.recipe.schema import HeadSection, RecipeFields, ScheduleName
+from tltool.recipe.tune_faults import tune_faults
 from tltool.support.errors import Fault, TargetError, did_you_mean
 from tltool.support.words import half_character, plural
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
@@ -217,6 +218,18 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _contrastive_faults(values)
     if head.get("search") is True:
         yield from _search_faults(values)
+    yield from tune_faults(values, _all_faults)
+
+
+def _all_faults(values: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with a recipe's values, its shorthands expanded, but for its section `tune`."""
+    own = {**values, "tune": {}}
+    found = list(cross_faults(own))
+    try:
+        RecipeFields.model_validate(own)
+    except ValidationError as error:
+        found += faults_from(error, RecipeFields)
+    return found
 
 
 def _text_faults(value: Any, path: str = "") -> Iterator[Fault]:
