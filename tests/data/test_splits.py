@@ -260,7 +260,8 @@ def held_out(examples: Examples, count=3, seed=0) -> list[list[int]]:
 
 def test_each_row_is_held_out_by_one_fold_of_every_kind():
     sets = [("a",), ("b",), ("a", "b"), ("c",), ()] * 12
-    tags = [Tagged(("w", "v"), pair) for pair in [("B-X", "O"), ("O", "O"), ("B-Y", "O")] * 20]
+    pairs = [("B-X", "O"), ("O", "O"), ("B-Y", "O")] * 20
+    tags = [Tagged((0, 2), (1, 3), pair) for pair in pairs]
     texts = [f"text {i}" for i in range(60)]
     for kind, targets in (
         (ClassTarget, list("abc") * 20),
@@ -274,7 +275,7 @@ def test_each_row_is_held_out_by_one_fold_of_every_kind():
 
 
 def test_folds_are_stratified_by_the_rarest_tag_where_rows_have_groups():
-    tags = [Tagged(("w",), ("B-X" if i < 6 else "B-Y",)) for i in range(60)]
+    tags = [Tagged((0,), (1,), ("B-X" if i < 6 else "B-Y",)) for i in range(60)]
     rows = table([f"text {i}" for i in range(60)], tags, kind=TagsTarget)
     rows = replace(rows, groups=[f"g{i // 2}" for i in range(60)])
     folds = held_out(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def predictions(path) -> list[dict[str, str]]:
 def test_each_row_is_predicted_once_in_the_order_of_the_data(done, recipe):
     found, _ = done
     rows = predictions(found.path)
-    with open(recipe.data.train, encoding="utf-8", newline="") as file:
+    with Path(recipe.data.train).open(encoding="utf-8", newline="") as file:
         data = list(csv.DictReader(file))
     assert [(row["input"], row["target"]) for row in rows] == [
         (row["text"], row["label"]) for row in data
@@ -151,8 +152,8 @@ def test_test_data_is_measured_by_the_model_of_each_fold(recipe, tmp_path):
 
 def test_groups_and_equal_texts_are_on_one_side(recipe, tmp_path):
     rows = [
-        {"text": f"good film {'!' * (i // 2 % 3)}" if i % 2 else f"bad food {i}", "who": f"p{i % 9}",
-         "label": ("negative", "positive")[i % 2]}
+        {"text": f"good film {'!' * (i // 2 % 3)}" if i % 2 else f"bad food {i}",
+         "who": f"p{i % 9}", "label": ("negative", "positive")[i % 2]}
         for i in range(90)
     ]  # fmt: skip
     file = tmp_path / "people.csv"
@@ -208,7 +209,7 @@ def test_what_can_t_be_is_refused_at_once(recipe, override, folds, message):
 def test_too_few_rows_of_a_class_are_told_before_anything_is_trained(tmp_path):
     file = write_recipe(tmp_path, "text")
     data = yaml.safe_load(file.read_text())["data"]["train"]
-    with open(data, "a", encoding="utf-8") as opened:
+    with Path(data).open("a", encoding="utf-8") as opened:
         opened.write("rare film,odd\nrare food,odd\nrare film,odd\n")
     failed = cli("finetune", file, "--folds", "3")
     assert failed.code == 2
@@ -224,7 +225,7 @@ def test_the_command_tells_what_it_found(tmp_path):
     options = ("name=told", "schedule.1.epochs=1", "evaluation.baseline=true", "--folds", "2")
     told = succeed("finetune", file, *options)
     for shown in ("2-fold cross-validation", "95 % interval", "standard deviation", "Baseline",
-                  "predictions.csv", "No model is kept", f"tltool finetune {file} name=told"):  # fmt: skip
+                  "predictions.csv", "No model is kept", f"finetune {file} name=told"):  # fmt: skip
         assert shown in told.out
     assert "Fold 2 of 2" in told.err
     found = succeed("finetune", file, *options, "--json").json()
