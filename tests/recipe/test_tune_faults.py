@@ -50,7 +50,7 @@ def test_a_file_and_an_override_give_the_same(tmp_path):
     [
         ({"training.wieght_decay": {"low": 0, "high": 1}},
          ("tune.training.wieght_decay.low: unknown key", "did you mean `weight_decay`?")),
-        ({"data.train": {"choices": ["a", "b"]}}, ("is no field that can be searched", "schedule.…")),
+        ({"data.train": {"choices": ["a", "b"]}}, ("no field that can be searched", "schedule.…")),
         ({"trainig.weight_decay": {"low": 0, "high": 1}}, ("did you mean `training`?",)),
         ({"training.seed": {"choices": [1, 2]}}, ("can't be searched: it is chance",)),
         ({"schedule.2.epochs": {"low": 1, "high": 3}}, ("no field of a phase", "schedule.1.…")),

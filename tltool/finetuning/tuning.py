@@ -319,7 +319,8 @@ class _Search:
             until: As `time.perf_counter` counts; None is no limit.
         """
         while (left := self._job.trials - len(self._ended())) > 0:
-            stopping.check()
+            if stopping.is_due():
+                return False
             if until is not None and time.perf_counter() >= until:
                 self._progress.note("the time is over")
                 break

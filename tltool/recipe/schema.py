@@ -432,7 +432,7 @@ class EvaluationSection(Section):
     thresholds: Literal["auto"] | _Threshold | dict[Label, _Threshold] = "auto"
 
 
-class TunedSection(Section):
+class TuneSection(Section):
     """Which values of a field `tltool tune` tries: those between two, or some.
 
     Attributes:
@@ -480,7 +480,7 @@ class RecipeFields(Section):
     cache: CacheSection = CacheSection()
     evaluation: EvaluationSection = EvaluationSection()
     export: ExportSection = ExportSection()
-    tune: dict[str, TunedSection] = Field(default_factory=dict)
+    tune: dict[str, TuneSection] = Field(default_factory=dict)
     output_dir: str = "runs"
 
 

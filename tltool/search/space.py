@@ -9,7 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from tltool.recipe.recipe import Recipe
-from tltool.recipe.schema import Last, PhaseSection, TunedSection
+from tltool.recipe.schema import Last, PhaseSection, TuneSection
 from tltool.recipe.tune_faults import candidates, put
 from tltool.support.errors import RecipeError
 
@@ -42,7 +42,7 @@ class Dimension:
     """
 
     field: str
-    section: TunedSection
+    section: TuneSection
     integral: bool = False
 
     def distribution(self) -> BaseDistribution:
@@ -164,7 +164,7 @@ class Space:
         }
 
 
-def _dimension(recipe: Recipe, field: str, section: TunedSection) -> Dimension:
+def _dimension(recipe: Recipe, field: str, section: TuneSection) -> Dimension:
     first = candidates(section.model_dump())[0][1]
     probe = Recipe.of(**put(recipe.to_values(), field, first))
     value = _value_at(probe.to_values(), field)
@@ -190,7 +190,7 @@ def shown_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def usual_space(recipe: Recipe, groups: int) -> dict[str, TunedSection]:
+def usual_space(recipe: Recipe, groups: int) -> dict[str, TuneSection]:
     """What is worth searching where a recipe does not say, its own values among it.
 
     Of the last phase that trains layers of the backbone (else of the last one that trains step by
@@ -229,7 +229,7 @@ def usual_space(recipe: Recipe, groups: int) -> dict[str, TunedSection]:
         space[f"schedule.{place}.train"] = {"choices": parts}
     if recipe.spec.modality == "image":
         space |= _changes(recipe)
-    return {field: TunedSection(**given) for field, given in space.items()}
+    return {field: TuneSection(**given) for field, given in space.items()}
 
 
 def _decays(own: float) -> dict[str, Any]:
