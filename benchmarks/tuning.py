@@ -3,10 +3,9 @@
     python benchmarks/tuning.py my_recipe.yaml data.train=reviews.csv
     python benchmarks/tuning.py my_recipe.yaml data.train=photos/ --trials 40 --search-folds 3
 
-Cross-validates the recipe (how well its test figure is known, and what the spread over folds is),
-searches the section `tune` of the recipe or the usual space, and trains the recipe and the best one
-that was found with several seeds, all measured on the same test rows, which the search does not see.
-Prints a Markdown table.
+Cross-validates the recipe (how well is its figure known?), searches the section `tune` of the
+recipe or the usual space, and trains the recipe and the best one that was found with several seeds,
+all measured on the same test rows, which the search does not see. Prints a Markdown table.
 """
 
 from __future__ import annotations

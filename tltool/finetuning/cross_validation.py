@@ -29,7 +29,7 @@ from tltool.data.preprocessing import TextPreprocessing
 from tltool.data.splits import fold_rows, split_examples, undivided
 from tltool.finetuning.job import finetune_prepared, recording
 from tltool.finetuning.resuming import origin
-from tltool.finetuning.series import SeriesFolder, refuse_several_workers, shared_rows
+from tltool.finetuning.series import SeriesFolder, check_labels, refuse_several_workers, shared_rows
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import runs_of
 from tltool.runs.run import Run, load_run
@@ -248,7 +248,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
         )
     parts = [_part(recipe, examples, rows, held) for held in held_out]
     for number, part in enumerate(parts, start=1):
-        _check_labels(prepared.task, make_task(recipe.spec, part), number)
+        check_labels(prepared.task, make_task(recipe.spec, part), number)
     one = {"export": export, **_length_of(recipe, prepared)}
     return _Plan(
         recipe.model_copy(update=one),
@@ -301,17 +301,6 @@ def _check_enough(rows: Examples, task: Task, folds: int) -> None:
         f"{listed(few)}.",
         hint=f"take {least} folds, or add rows" if least > 1 else "add rows, or leave it out",
     )
-
-
-def _check_labels(whole: Task, fold: Task, number: int) -> None:
-    """Raises DataError where a fold's training rows lack a label that others have."""
-    lacking = sorted(set(whole.target.labels) - set(fold.target.labels))
-    if lacking:
-        raise DataError(
-            f"Fold {number} would train without {listed(lacking)}: all rows that have it are "
-            "held out or drawn for validation.",
-            hint="take other folds or another data.split_seed, add rows, or leave it out",
-        )
 
 
 def _measure(

@@ -15,8 +15,10 @@ from tltool.data.examples import Examples
 from tltool.finetuning.resuming import Difference, check, differences, read_origin, write_origin
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment, runs_of
-from tltool.support.errors import RecipeError
+from tltool.support.errors import DataError, RecipeError
 from tltool.support.files import write_json, write_text
+from tltool.support.words import listed
+from tltool.tasks.table import Task
 from tltool.training.preparation import Prepared
 
 # Facts of a series, beside those of a run, that can't be others when it goes on.
@@ -95,6 +97,17 @@ def shared_rows(recipe: Recipe, examples: Examples) -> Examples:
     total = len(examples)
     twice = examples.take([*range(total), *range(total)])
     return replace(twice, splits=["train"] * total + ["validation"] * total)
+
+
+def check_labels(whole: Task, fold: Task, number: int) -> None:
+    """Raises DataError where a fold's training rows lack a label that others have."""
+    lacking = sorted(set(whole.target.labels) - set(fold.target.labels))
+    if lacking:
+        raise DataError(
+            f"Fold {number} would train without {listed(lacking)}: all rows that have it are "
+            "held out or drawn for validation.",
+            hint="take other folds or another data.split_seed, add rows, or leave it out",
+        )
 
 
 def refuse_several_workers(recipe: Recipe, command: str) -> None:

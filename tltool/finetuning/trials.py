@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import math
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +16,13 @@ import numpy as np
 from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
 from tltool.data.splits import fold_rows
-from tltool.finetuning.series import shared_rows
+from tltool.finetuning.series import check_labels, shared_rows
 from tltool.model.freezing import adapter_rank
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
 from tltool.support.errors import RecipeError, TrainingError, first_line
 from tltool.support.progress import Progress
+from tltool.tasks.table import Task
 from tltool.training.preparation import Prepared, assemble, prepare, with_head
 from tltool.training.pretrained import Pretrained
 
@@ -77,22 +80,16 @@ class Job:
             return HyperbandPruner(min_resource=1, max_resource=steps)
         return MedianPruner(n_startup_trials=_UNPRUNED_TRIALS)
 
-    def better(self, values: Sequence[float]) -> float:
-        """The best of some values."""
-        return max(values) if self.higher_is_better else min(values)
-
 
 @dataclass(frozen=True)
 class Item:
     """One trial to run.
 
     Attributes:
-        number: Its number.
         recipe: To train.
         others: Trials that have ended, for what they had come to at the same epoch.
     """
 
-    number: int
     recipe: Recipe
     others: tuple[FrozenTrial, ...]
 
@@ -152,16 +149,22 @@ class Ground:
     """Data and models that the trials of a process share.
 
     Args:
-        prepared: Of the recipe as it stands.
-        folds: Examples of each fold, its own rows as validation rows; without folds the recipe's.
-        pool: What features are stored of, or None for each training's own rows.
+        recipe: As it stands.
+        prepared: Of that recipe.
+        folds: Rows of each fold, its own as validation rows, with the task on them; None where
+            trials train and validate on the recipe's own rows.
+        pool: What features are stored of for all folds.
     """
 
     def __init__(
-        self, recipe: Recipe, prepared: Prepared, parts: Sequence[Examples], pool: Examples | None
+        self,
+        recipe: Recipe,
+        prepared: Prepared,
+        folds: Sequence[tuple[Examples, Task]] | None = None,
+        pool: Examples | None = None,
     ) -> None:
         self.prepared = prepared
-        self._parts = parts
+        self._folds = folds
         self._pool = pool
         self._built = _built_by(recipe)
         self._base = prepared
@@ -173,7 +176,7 @@ class Ground:
 
         Raises:
             RecipeError: There are neither validation rows nor folds.
-            DataError: There are too few rows for so many folds.
+            DataError: There are too few rows for so many folds, or one would lack a label.
         """
         prepared = prepare(recipe, data=data, progress=progress)
         examples = prepared.examples
@@ -183,7 +186,7 @@ class Ground:
                     "There are no validation rows to compare trials on.",
                     hint="set data.validation_fraction=0.1, or give --folds 5",
                 )
-            return cls(recipe, prepared, [examples], None)
+            return cls(recipe, prepared)
         rows = examples.of_splits("train", "validation")
         target, seed = prepared.task.target, recipe.data.split_seed
         parts = []
@@ -192,7 +195,10 @@ class Ground:
             splits: list[Split | None] = [
                 "validation" if row in own else "train" for row in range(len(rows))
             ]
-            parts.append(replace(rows, splits=splits))
+            part = replace(rows, splits=splits)
+            task = make_task(recipe.spec, part)
+            check_labels(prepared.task, task, len(parts) + 1)
+            parts.append((part, task))
         return cls(recipe, prepared, parts, shared_rows(recipe, rows))
 
     def trainings(self, recipe: Recipe) -> Iterator[Prepared]:
@@ -202,17 +208,12 @@ class Ground:
             self._base = assemble(recipe, base.examples, base.data_summary)
             self._pretrained = Pretrained(self._base.backbone.model)
             self._built = built
-        for part in self._parts:
+        if self._folds is None:
             self._pretrained.put_back()
-            if self._pool is None:
-                yield with_head(recipe, self._base)
-                continue
-            task = make_task(recipe.spec, part)
-            if task.target.labels != self._base.task.target.labels:
-                raise RecipeError(
-                    "folds: a fold would train without some of the labels.",
-                    hint="take fewer folds, or leave rare labels out",
-                )
+            yield with_head(recipe, self._base)
+            return
+        for part, task in self._folds:
+            self._pretrained.put_back()
             own = replace(self._base, examples=part, task=task, pool=self._pool)
             yield with_head(recipe, own)
 
@@ -257,6 +258,7 @@ def run_trial(job: Job, item: Item) -> Outcome:
         state = "pruned"
     except TrainingError as error:
         state, reason = "failed", error.message
+    gc.collect()  # a model holds itself in circles
     value = float(np.mean(values)) if state == "complete" else None
     seconds = round(time.perf_counter() - started, 2)
     return Outcome(state, value, watched.steps, watched.epochs, seconds, reason)
@@ -285,8 +287,8 @@ def _trained(job: Job, recipe: Recipe, prepared: Prepared, watched: _Watched) ->
     if result.interrupted:
         return None
     found = None if result.best is None else result.best.get(job.metric)
-    if found is None:
-        raise TrainingError(f"No epoch gave a {job.metric}.")
+    if not isinstance(found, int | float) or not math.isfinite(found):
+        raise TrainingError(f"The best epoch has no {job.metric} that is a number: {found}.")
     return float(found)
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +64,9 @@ _OF_THE_LOSS = (
 # Before so many trials have ended, the sampler draws at random.
 _RANDOM_TRIALS = 8
 
+# What tells the trial of the recipe as it was given.
+_OWN = "own"
+
 State = Literal["complete", "pruned", "failed"]
 
 
@@ -71,12 +75,13 @@ class Trial:
     """One recipe that was tried.
 
     Attributes:
-        number: From 0; the recipe as it stands is 0, where the space holds it.
+        number: From 0, in the order in which they ended.
         state: "pruned" ended early, as it was worse than others at the same epoch.
         value: Of the best epoch, or the mean over the folds; of a pruned one the last it came to.
         settings: Values by field.
         epochs: That ran, of all folds together.
         seconds: Its time.
+        own: Whether it is the recipe as it was given.
         reason: Why it failed, or None.
     """
 
@@ -86,6 +91,7 @@ class Trial:
     settings: Mapping[str, Any]
     epochs: int
     seconds: float
+    own: bool = False
     reason: str | None = None
 
 
@@ -123,7 +129,7 @@ class TuningResult:
     @property
     def own(self) -> Trial | None:
         """The trial of the recipe as it was given, where there is one that came to its end."""
-        found = (one for one in self.trials if one.number == 0 and one.state == "complete")
+        found = (one for one in self.trials if one.own and one.state == "complete")
         return next(found, None)
 
     def to_json(self) -> dict[str, Any]:
@@ -298,19 +304,28 @@ class _Search:
             load_if_exists=True,
         )
         for trial in self._trials():
-            if not trial.state.is_finished():  # of a process that is gone
-                self._fail(trial.number, "its process was stopped")
+            if trial.state.name == "RUNNING":  # of a process that is gone
+                self._put_off(trial)
         own = space.own()
         if own is None:
             progress.note("the recipe as it stands is not among what is tried")
         elif not self._trials():
-            self._study.enqueue_trial(own)
+            self._study.enqueue_trial(own, user_attrs={_OWN: True})
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
     def _ended(self) -> tuple[FrozenTrial, ...]:
-        return tuple(trial for trial in self._trials() if trial.state.is_finished())
+        """Those that came to an end of their own."""
+        return tuple(trial for trial in self._trials() if "seconds" in trial.user_attrs)
+
+    def _put_off(self, trial: FrozenTrial | Asked) -> None:
+        """Gives up a trial that was stopped, and has its values tried again first of all."""
+        from optuna.trial import TrialState
+
+        about = {name: True for name in trial.user_attrs if name == _OWN}
+        self._study.tell(trial.number, state=TrialState.FAIL)
+        self._study.enqueue_trial(trial.params, user_attrs=about)
 
     def run(self, until: float | None) -> bool:
         """Runs trials until there are enough, or the time is over; whether no stop came.
@@ -333,30 +348,27 @@ class _Search:
         self._study.sampler = self._sampler()
         distributions = self._space.distributions()
         asked = [self._study.ask(distributions) for _ in range(amount)]
-        waiting = [trial.number for trial in asked]
+        waiting = list(asked)
         others = self._ended()
         try:
             drawn = [self._space.settings(trial.params) for trial in asked]
-            items = [
-                Item(trial.number, self._space.recipe_with(settings), others)
-                for trial, settings in zip(asked, drawn, strict=True)
-            ]
+            items = [Item(self._space.recipe_with(settings), others) for settings in drawn]
             outcomes = self._spread.map(partial(run_trial, self._job), items, computes=True)
             for trial, settings, outcome in zip(asked, drawn, outcomes, strict=True):
                 if outcome.state == "stopped":
                     return False
                 self._tell(trial, settings, outcome)
-                waiting.remove(trial.number)
+                waiting.remove(trial)
         finally:
             for left in waiting:
-                self._fail(left, "it was stopped")
+                self._put_off(left)
         return True
 
     def _sampler(self) -> Any:
         """Drawn from anew for each draw, so that a search that was stopped goes on alike."""
         from optuna.samplers import TPESampler
 
-        number = len(self._trials())
+        number = len(self._ended())
         (seed,) = np.random.SeedSequence([self._job.recipe.training.seed, number]).generate_state(1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of options that are new in one version
@@ -365,16 +377,10 @@ class _Search:
                 constant_liar=True,
             )  # fmt: skip
 
-    def _fail(self, trial: int, reason: str) -> None:
-        from optuna.trial import TrialState
-
-        storage, key = self._study._storage, self._trials()[trial]._trial_id
-        storage.set_trial_user_attr(key, "reason", reason)
-        self._study.tell(trial, state=TrialState.FAIL)
-
     def _tell(self, trial: Asked, settings: Mapping[str, Any], outcome: Outcome) -> None:
         from optuna.trial import TrialState
 
+        place = len(self._ended())
         for step, value in outcome.steps.items():
             trial.report(value, step)
         for name in ("epochs", "seconds", "reason"):
@@ -390,7 +396,7 @@ class _Search:
             outcome.state, f"{self._job.metric} {number(outcome.value)}"
         )
         shown = ", ".join(f"{name}={shown_value(value)}" for name, value in settings.items())
-        self._progress.note(f"trial {trial.number}: {what} ({outcome.seconds:.1f} s; {shown})")
+        self._progress.note(f"trial {place}: {what} ({outcome.seconds:.1f} s; {shown})")
 
     def result(self, recipe: Recipe, seconds: float, *, finished: bool) -> TuningResult:
         """What all trials gave.
@@ -401,7 +407,7 @@ class _Search:
         sign = -1 if self._job.higher_is_better else 1
         ranks = ("complete", "pruned", "failed")
         trials = sorted(
-            map(_as_trial, self._ended()),
+            map(_as_trial, count(), self._ended()),
             key=lambda one: (ranks.index(one.state), sign * (one.value or 0.0), one.number),
         )
         if finished and trials and all(one.state == "failed" for one in trials):
@@ -432,19 +438,13 @@ class _Search:
         return {name: round(float(share), 4) for name, share in found.items()}
 
 
-def _as_trial(found: FrozenTrial) -> Trial:
+def _as_trial(number: int, found: FrozenTrial) -> Trial:
     states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned"}
     about = found.user_attrs
-    value = found.value
     return Trial(
-        found.number,
-        states.get(found.state.name, "failed"),
-        value,
-        about.get("settings", {}),
-        about.get("epochs", 0),
-        about.get("seconds", 0.0),
-        about.get("reason"),
-    )
+        number, states.get(found.state.name, "failed"), found.value, about["settings"],
+        about["epochs"], about["seconds"], bool(about.get(_OWN)), about["reason"],
+    )  # fmt: skip
 
 
 def _write(folder: SeriesFolder, result: TuningResult) -> None:
