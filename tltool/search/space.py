@@ -38,11 +38,13 @@ class Dimension:
     Attributes:
         field: Dotted.
         section: As the recipe gives it.
+        own: The recipe's value.
         integral: Whether its numbers are whole.
     """
 
     field: str
     section: TuneSection
+    own: Any = None
     integral: bool = False
 
     def distribution(self) -> BaseDistribution:
@@ -61,11 +63,11 @@ class Dimension:
         return FloatDistribution(low, high, log=self.section.log)
 
     def value(self, drawn: Any) -> Any:
-        """What a drawn value is in the recipe: numbers with three digits."""
+        """What a drawn value is in the recipe: numbers with three digits, but for its own."""
         if self.section.choices is not None:
             return self._choices()[drawn]
-        if self.integral:
-            return int(drawn)
+        if self.integral or drawn == self.own:
+            return int(drawn) if self.integral else self.own
         low, high = self._bounds()
         return min(high, max(low, float(f"{drawn:.{_DIGITS}g}")))
 
@@ -142,8 +144,7 @@ class Space:
 
     def own(self) -> dict[str, Any] | None:
         """What is drawn for the recipe as it stands; None where that is not in the space."""
-        values = self.recipe.to_values()
-        drawn = {one.field: one.drawn(_value_at(values, one.field)) for one in self.dimensions}
+        drawn = {one.field: one.drawn(one.own) for one in self.dimensions}
         return None if None in drawn.values() else drawn
 
     def extremes(self) -> Iterator[Recipe]:
@@ -166,9 +167,9 @@ class Space:
 
 def _dimension(recipe: Recipe, field: str, section: TuneSection) -> Dimension:
     first = candidates(section.model_dump())[0][1]
-    probe = Recipe.of(**put(recipe.to_values(), field, first))
-    value = _value_at(probe.to_values(), field)
-    return Dimension(field, section, isinstance(value, int))
+    values = recipe.to_values()
+    tried = _value_at(Recipe.of(**put(values, field, first)).to_values(), field)
+    return Dimension(field, section, _value_at(values, field), isinstance(tried, int))
 
 
 def _value_at(values: Any, field: str) -> Any:
