@@ -66,8 +66,10 @@ class Dimension:
         """What a drawn value is in the recipe: numbers with three digits, but for its own."""
         if self.section.choices is not None:
             return self._choices()[drawn]
-        if self.integral or drawn == self.own:
-            return int(drawn) if self.integral else self.own
+        if self.integral:
+            return int(drawn)
+        if drawn == self.own:
+            return self.own
         low, high = self._bounds()
         return min(high, max(low, float(f"{drawn:.{_DIGITS}g}")))
 
