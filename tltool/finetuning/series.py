@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from tltool.data.examples import Examples
+from tltool.data.examples import Examples, Split
 from tltool.finetuning.resuming import Difference, check, differences, read_origin, write_origin
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment, runs_of
@@ -95,8 +95,9 @@ def shared_rows(recipe: Recipe, examples: Examples) -> Examples:
     if recipe.augment is None:
         return examples
     total = len(examples)
+    both: tuple[Split, Split] = ("train", "validation")
     twice = examples.take([*range(total), *range(total)])
-    return replace(twice, splits=["train"] * total + ["validation"] * total)
+    return replace(twice, splits=[split for split in both for _ in range(total)])
 
 
 def check_labels(whole: Task, fold: Task, number: int) -> None:

@@ -189,7 +189,7 @@ class Ground:
             return cls(recipe, prepared)
         rows = examples.of_splits("train", "validation")
         target, seed = prepared.task.target, recipe.data.split_seed
-        parts = []
+        parts: list[tuple[Examples, Task]] = []
         for _, held in fold_rows(rows, target, folds, seed):
             own = set(held.tolist())
             splits: list[Split | None] = [

@@ -119,7 +119,8 @@ def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[
         elif "discriminator" in node:
             node = {"$ref": node["discriminator"]["mapping"][part]}
         elif not _is_branch(part):
-            node = node["properties"].get(part, {})
+            free = node.get("additionalProperties")
+            node = node.get("properties", {}).get(part, free if isinstance(free, dict) else {})
     return list(_resolved(node, schema).get("properties", {}))
 
 

@@ -199,7 +199,7 @@ class MaskTarget(LabelledTarget):
 
     def alike(self, truth: Array) -> Array:
         """The rarest of a mask's classes; see `Target.alike`."""
-        return stratum_numbers(self.strata(truth))
+        return stratum_numbers(self.strata(list(truth)))
 
     def most_folds(self, truth: Array) -> int:
         """There are none of a linear model; see `fit_linear`."""

@@ -212,7 +212,7 @@ class TagsTarget(LabelledTarget):
 
     def alike(self, truth: Array) -> Array:
         """The rarest of a row's types; see `Target.alike`."""
-        return stratum_numbers(self.strata(truth))
+        return stratum_numbers(self.strata(list(truth)))
 
     def most_folds(self, truth: Array) -> int:
         """None of a linear model: see `fit_linear`."""
