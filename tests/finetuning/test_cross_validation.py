@@ -47,7 +47,8 @@ class Notes(Progress):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Recipe:
-    return Recipe.load(write_recipe(tmp_path_factory.mktemp("folds"), "text"))
+    short = ["schedule.0.epochs=1", "schedule.1.epochs=1"]
+    return Recipe.load(write_recipe(tmp_path_factory.mktemp("folds"), "text"), short)
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +122,9 @@ def test_no_model_is_kept(done):
         listed.predict(["good film"])
 
 
-@pytest.mark.parametrize("epochs", [1, 6])
+@pytest.mark.parametrize("epochs", [1, 4])
 def test_a_stopped_one_goes_on_and_ends_as_one_that_never_stopped(recipe, done, epochs):
-    """The stop comes in the first fold, and in the second one's second phase."""
+    """The stop comes in the first fold, and at the end of the second one's second phase."""
     own = recipe.model_copy(update={"name": f"stopped-{epochs}"})
     first = tltool.cross_validate(own, folds=FOLDS, progress=Notes(stop_after=epochs))
     assert not first.finished
@@ -132,7 +133,7 @@ def test_a_stopped_one_goes_on_and_ends_as_one_that_never_stopped(recipe, done, 
     progress = Notes()
     second = tltool.cross_validate(own, folds=FOLDS, resume=True, progress=progress)
     assert second.path == first.path
-    assert sum("done before" in note for note in progress.notes) == epochs // 4
+    assert sum("done before" in note for note in progress.notes) == epochs // 3
     assert second.metrics == done[0].metrics
     assert predictions(second.path) == predictions(done[0].path)
     assert not [*second.path.glob("fold-*/2")]
@@ -140,7 +141,7 @@ def test_a_stopped_one_goes_on_and_ends_as_one_that_never_stopped(recipe, done, 
 
 def test_test_data_is_measured_by_the_model_of_each_fold(recipe, tmp_path):
     other = write_texts(tmp_path / "test.csv", 20)
-    own = recipe.with_overrides(f"data.test={other}", "name=tested", "schedule.1.epochs=1")
+    own = recipe.with_overrides(f"data.test={other}", "name=tested")
     found = tltool.cross_validate(own, folds=2)
     assert found.metrics["test"]["n"] == 20
     values = [fold["accuracy"] for fold in found.metrics["test"]["per_fold"]]
@@ -222,7 +223,14 @@ def test_too_few_rows_of_a_class_are_told_before_anything_is_trained(tmp_path):
 
 def test_the_command_tells_what_it_found(tmp_path):
     file = write_recipe(tmp_path, "text")
-    options = ("name=told", "schedule.1.epochs=1", "evaluation.baseline=true", "--folds", "2")
+    options = (
+        "name=told",
+        "schedule.0.epochs=1",
+        "schedule.1.epochs=1",
+        "evaluation.baseline=true",
+        "--folds",
+        "2",
+    )
     told = succeed("finetune", file, *options)
     for shown in ("2-fold cross-validation", "95 % interval", "standard deviation", "Baseline",
                   "predictions.csv", "No model is kept", f"finetune {file} name=told"):  # fmt: skip

@@ -29,7 +29,13 @@ from tltool.data.preprocessing import TextPreprocessing
 from tltool.data.splits import fold_rows, split_examples, undivided
 from tltool.finetuning.job import finetune_prepared, recording
 from tltool.finetuning.resuming import origin
-from tltool.finetuning.series import SeriesFolder, check_labels, refuse_several_workers, shared_rows
+from tltool.finetuning.series import (
+    Base,
+    SeriesFolder,
+    check_labels,
+    refuse_several_workers,
+    shared_rows,
+)
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import runs_of
 from tltool.runs.run import Run, load_run
@@ -41,7 +47,7 @@ from tltool.support.spread import Spread
 from tltool.support.stopwatch import Stopwatch
 from tltool.support.words import count, duration, listed
 from tltool.tasks.table import Task
-from tltool.training.preparation import Prepared, assemble, prepare
+from tltool.training.preparation import Prepared, prepare
 from tltool.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -115,8 +121,9 @@ class _Plan:
         rows: Those that folds are of, in the order of the data.
         test: Rows that the data itself names so; maybe none.
         held_out: The numbers of each fold's rows in `rows`, ascending.
-        parts: Each fold's training, validation and (as test) own rows.
+        parts: Each fold's training, validation and (as test) own rows, with the task on them.
         pool: What frozen features are stored of.
+        base: What each fold's training begins with.
     """
 
     recipe: Recipe
@@ -124,8 +131,9 @@ class _Plan:
     rows: Examples
     test: Examples
     held_out: list[Array]
-    parts: list[Examples]
+    parts: list[tuple[Examples, Task]]
     pool: Examples
+    base: Base
 
 
 @dataclass(frozen=True)
@@ -246,18 +254,22 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
             f"Groups are so uneven that {folds - len(held_out)} of {folds} folds have no rows.",
             hint=f"take {len(held_out)} folds or fewer" if len(held_out) > 1 else None,
         )
-    parts = [_part(recipe, examples, rows, held) for held in held_out]
-    for number, part in enumerate(parts, start=1):
-        check_labels(prepared.task, make_task(recipe.spec, part), number)
+    parts = []
+    for number, held in enumerate(held_out, start=1):
+        part = _part(recipe, examples, rows, held)
+        parts.append((part, make_task(recipe.spec, part)))
+        check_labels(prepared.task, parts[-1][1], number)
     one = {"export": export, **_length_of(recipe, prepared)}
+    own = recipe.model_copy(update=one)
     return _Plan(
-        recipe.model_copy(update=one),
+        own,
         prepared,
         rows,
         examples.split("test"),
         held_out,
         parts,
         shared_rows(recipe, examples.of_splits("train", "validation")),
+        Base(own, prepared, saved=True),
     )
 
 
@@ -308,12 +320,12 @@ def _measure(
 ) -> list[_Measured]:
     """Trains and measures what is not done yet; nothing where a stop was asked for."""
     measured = []
-    for number, part in enumerate(plan.parts, start=1):
+    for number, (part, task) in enumerate(plan.parts, start=1):
         progress.stage(f"Fold {number} of {len(plan.parts)}")
         stopping.check()
         run = _done(folder, number)
         if run is None:
-            run = _trained(plan, folder, number, part, progress, spread, anyway)
+            run = _trained(plan, folder, number, (part, task), progress, spread, anyway)
         else:
             progress.note(f"done before: {run.path}")
         if run.status != "finished":
@@ -342,16 +354,15 @@ def _trained(
     plan: _Plan,
     folder: SeriesFolder,
     number: int,
-    part: Examples,
+    fold: tuple[Examples, Task],
     progress: Progress,
     spread: Spread | None,
     anyway: bool,
 ) -> Run:
     own = {"name": _name(number), "output_dir": str(folder.path)}
     recipe, clock = plan.recipe.model_copy(update=own), Stopwatch()
-    summary = {**describe(part, recipe.task), "given_splits": []}
-    prepared = assemble(recipe, part, summary, clock=clock)
-    prepared = replace(prepared, pool=plan.pool)
+    summary = {**plan.prepared.data_summary, **describe(fold[0], recipe.task), "given_splits": []}
+    prepared = replace(plan.base.training(recipe, fold, plan.pool), data_summary=summary)
     return finetune_prepared(
         recipe, prepared, progress=progress, clock=clock, spread=spread, resume=True, anyway=anyway
     )

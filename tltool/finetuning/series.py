@@ -13,13 +13,15 @@ from typing import Any, Self
 
 from tltool.data.examples import Examples, Split
 from tltool.finetuning.resuming import Difference, check, differences, read_origin, write_origin
+from tltool.model.freezing import adapter_rank
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment, runs_of
 from tltool.support.errors import DataError, RecipeError
 from tltool.support.files import write_json, write_text
 from tltool.support.words import listed
 from tltool.tasks.table import Task
-from tltool.training.preparation import Prepared
+from tltool.training.preparation import Prepared, assemble, with_head
+from tltool.training.pretrained import Pretrained
 
 # Facts of a series, beside those of a run, that can't be others when it goes on.
 _FIXED = ("folds", "space")
@@ -84,6 +86,61 @@ class SeriesFolder(RunFolder):
             self.record("interrupted")
         self.take_over(error=None)
         return found
+
+
+class Base:
+    """A model that several trainings begin with, its weights pretrained again for each.
+
+    Args:
+        recipe: That of a training.
+        prepared: Of that recipe, and untrained.
+        saved: Whether trainings save their model, which turns adapters (LoRA) into weights.
+    """
+
+    def __init__(self, recipe: Recipe, prepared: Prepared, *, saved: bool) -> None:
+        self._saved = saved
+        self._first = prepared
+        self._take(recipe, prepared)
+
+    def _take(self, recipe: Recipe, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._built, self._adapted = _built_by(recipe), False
+        self._pretrained = Pretrained(prepared.backbone.model)
+
+    def training(
+        self,
+        recipe: Recipe,
+        fold: tuple[Examples, Task] | None = None,
+        pool: Examples | None = None,
+    ) -> Prepared:
+        """What a training needs; that of before can't be gone on with.
+
+        Args:
+            recipe: Another backbone is loaded where the recipe has one.
+            fold: Split rows and the task on them, in place of all rows.
+            pool: As in `Prepared`.
+        """
+        if _built_by(recipe) != self._built or self._adapted:
+            first = self._first
+            self._take(recipe, assemble(recipe, first.examples, first.data_summary))
+        self._adapted = self._saved and adapter_rank(recipe.schedule) is not None
+        self._pretrained.put_back()
+        if fold is None:
+            return with_head(recipe, self._prepared)
+        examples, task = fold
+        own = replace(self._prepared, examples=examples, task=task, pool=pool)
+        return with_head(recipe, own)
+
+
+def _built_by(recipe: Recipe) -> tuple[Any, ...]:
+    """What decides the backbone and how data is read for it."""
+    return (
+        recipe.backbone.model_dump_json(),
+        recipe.training.precision,
+        adapter_rank(recipe.schedule),
+        recipe.head.name,
+        recipe.head.dimensions,
+    )
 
 
 def shared_rows(recipe: Recipe, examples: Examples) -> Examples:

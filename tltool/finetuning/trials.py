@@ -16,15 +16,13 @@ import numpy as np
 from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
 from tltool.data.splits import fold_rows
-from tltool.finetuning.series import check_labels, shared_rows
-from tltool.model.freezing import adapter_rank
+from tltool.finetuning.series import Base, check_labels, shared_rows
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
 from tltool.support.errors import RecipeError, TrainingError, first_line
 from tltool.support.progress import Progress
 from tltool.tasks.table import Task
-from tltool.training.preparation import Prepared, assemble, prepare, with_head
-from tltool.training.pretrained import Pretrained
+from tltool.training.preparation import Prepared, prepare
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -166,9 +164,7 @@ class Ground:
         self.prepared = prepared
         self._folds = folds
         self._pool = pool
-        self._built = _built_by(recipe)
-        self._base = prepared
-        self._pretrained = Pretrained(prepared.backbone.model)
+        self._base = Base(recipe, prepared, saved=False)
 
     @classmethod
     def of(cls, recipe: Recipe, data: Any, folds: int | None, progress: Progress) -> Ground:
@@ -203,30 +199,11 @@ class Ground:
 
     def trainings(self, recipe: Recipe) -> Iterator[Prepared]:
         """What each training of a trial needs, with pretrained weights."""
-        if (built := _built_by(recipe)) != self._built:
-            base = self.prepared
-            self._base = assemble(recipe, base.examples, base.data_summary)
-            self._pretrained = Pretrained(self._base.backbone.model)
-            self._built = built
         if self._folds is None:
-            self._pretrained.put_back()
-            yield with_head(recipe, self._base)
+            yield self._base.training(recipe)
             return
-        for part, task in self._folds:
-            self._pretrained.put_back()
-            own = replace(self._base, examples=part, task=task, pool=self._pool)
-            yield with_head(recipe, own)
-
-
-def _built_by(recipe: Recipe) -> tuple[Any, ...]:
-    """What decides the backbone and how data is read for it."""
-    return (
-        recipe.backbone.model_dump_json(),
-        recipe.training.precision,
-        adapter_rank(recipe.schedule),
-        recipe.head.name,
-        recipe.head.dimensions,
-    )
+        for fold in self._folds:
+            yield self._base.training(recipe, fold, self._pool)
 
 
 # By the token of a search: a process runs trials of one search at a time.
