@@ -153,7 +153,7 @@ def test_test_data_is_measured_by_the_model_of_each_fold(recipe, tmp_path):
 
 def test_groups_and_equal_texts_are_on_one_side(recipe, tmp_path):
     rows = [
-        {"text": f"good film {'!' * (i // 2 % 3)}" if i % 2 else f"bad food {i}",
+        {"text": "good film" if i % 2 else f"bad food {i}",
          "who": f"p{i % 9}", "label": ("negative", "positive")[i % 2]}
         for i in range(90)
     ]  # fmt: skip
@@ -163,8 +163,8 @@ def test_groups_and_equal_texts_are_on_one_side(recipe, tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     own = recipe.with_overrides(f"data.train={file}", "data.group_column=who")
-    # Equal texts tie the people who wrote them: all positive rows are one group.
-    with pytest.raises(DataError, match=r"groups|train without"):
+    # A text that all of them wrote ties all people together.
+    with pytest.raises(DataError, match="3 folds need 3 groups of rows"):
         cross_validation._planned(own, 3, None, Progress())
     for i, row in enumerate(rows):
         row["text"] += f" {i}"

@@ -16,6 +16,7 @@ pytest.importorskip("optuna")
 import tltool
 from tltool.finetuning import trials as trials_module
 from tltool.finetuning.trials import Item, Job, _PrunedError, _Watched
+from tltool.finetuning.tuning import importance_of
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
 from tltool.support.errors import BackboneError, RecipeError, RunError, TrainingError
@@ -47,7 +48,8 @@ class Notes(Progress):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Recipe:
-    found = Recipe.load(write_recipe(tmp_path_factory.mktemp("tune"), "text"))
+    short = ["schedule.0.epochs=1"]
+    found = Recipe.load(write_recipe(tmp_path_factory.mktemp("tune"), "text"), short)
     return Recipe.of(**found.to_values() | {"tune": SPACE})
 
 
@@ -97,12 +99,27 @@ def test_the_folder_has_a_study_and_the_table(found):
     told = json.loads((found.path / "tune.json").read_text())
     assert told["best"]["value"] == found.best.value
     assert len(told["trials"]) == 4
-    assert sum(told["importance"].values()) == pytest.approx(1, abs=0.01)
     with sqlite3.connect(found.path / "study.db") as study:
         ((count,),) = study.execute("select count(*) from trials")
     study.close()
     assert count == 4
     assert not [*found.path.rglob("*.keras"), *found.path.rglob("*.safetensors")]
+
+
+def test_what_decides_is_told_from_what_does_not():
+    import optuna
+
+    study = optuna.create_study()
+    for place in range(20):
+        space = {name: optuna.distributions.FloatDistribution(0, 1) for name in ("rate", "idle")}
+        params = {"rate": place / 20, "idle": place % 3 / 3}
+        study.add_trial(
+            optuna.create_trial(params=params, distributions=space, value=params["rate"] ** 2)
+        )
+    shares = importance_of(study, 0)
+    assert shares["rate"] > 0.9
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert importance_of(optuna.create_study(), 0) == {}
 
 
 def test_a_stopped_search_goes_on_and_tries_what_one_that_never_stopped_does(found, recipe):
@@ -231,7 +248,7 @@ def test_a_trial_worse_than_the_median_is_ended(recipe):
 def test_a_trial_is_not_ended_at_its_last_epoch_nor_before_others_have_ended(recipe):
     watched(recipe, ended([0.9, 0.9])).end_epoch(row(1, val_accuracy=0.1))
     others = ended([0.9] * 5)
-    watched(recipe, others).end_epoch(row(4, val_accuracy=0.1))  # of four epochs
+    watched(recipe, others).end_epoch(row(3, val_accuracy=0.1))  # of three epochs
     watched(recipe, others).end_epoch(row(1, loss=0.5))  # a contrastive one measures nothing
 
 

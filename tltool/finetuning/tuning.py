@@ -421,21 +421,33 @@ class _Search:
             best = best.model_copy(update={"export": recipe.export})
         return TuningResult(
             self._folder.path, self._job.metric, self._job.higher_is_better, self._job.folds,
-            tuple(trials), best, self._importance(), seconds, finished,
+            tuple(trials), best, importance_of(self._study, self._job.recipe.training.seed),
+            seconds, finished,
         )  # fmt: skip
 
-    def _importance(self) -> dict[str, float]:
-        """How much of the differences each field explains (fANOVA, Hutter et al. 2014)."""
-        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-        evaluator = FanovaImportanceEvaluator(seed=self._job.recipe.training.seed)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = get_param_importances(self._study, evaluator=evaluator)
-        except (RuntimeError, ValueError):  # too few trials, or all alike
-            return {}
-        return {name: round(float(share), 4) for name, share in found.items()}
+def importance_of(study: Study, seed: int) -> dict[str, float]:
+    """How much of the differences between trials each field explains.
+
+    By the variance over a random forest of the trials (fANOVA, Hutter et al. 2014, "An Efficient
+    Approach for Assessing Hyperparameter Importance", ICML).
+
+    Args:
+        study: With its trials.
+        seed: Of the forest.
+
+    Returns:
+        Shares, together 1, the largest first; empty where trials are too few, or all alike.
+    """
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+    except (RuntimeError, ValueError):
+        return {}
+    return {name: round(float(share), 4) for name, share in found.items()}
 
 
 def _as_trial(number: int, found: FrozenTrial) -> Trial:
