@@ -173,13 +173,12 @@ def test_groups_and_equal_texts_are_on_one_side(recipe, tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     plan = cross_validation._planned(own, 3, None, Progress())
-    for part in plan.parts:
-        sides = [
-            {g for g, s in zip(part.groups, part.splits, strict=True) if (s == "test") == held}
-            for held in (True, False)
-        ]
-        assert sides[0]
-        assert not sides[0] & sides[1]
+    for part, _ in plan.parts:
+        sides = {}
+        for group, split in zip(part.groups, part.splits, strict=True):
+            sides.setdefault(group, set()).add(split)
+        assert all(len(splits) == 1 for splits in sides.values())
+        assert set().union(*sides.values()) == {"train", "validation", "test"}
 
 
 def test_images_with_changes_share_their_features_too(tmp_path):
