@@ -7,15 +7,18 @@ import json
 import signal
 from pathlib import Path
 
+import mask_data
 import numpy as np
 import pytest
+import tiny
 import yaml
 from command import cli, succeed
-from presets import write_texts
+from presets import write_image_preset, write_text_preset, write_texts
 from together import write_recipe
 
 import tltool
 from tltool.finetuning import cross_validation
+from tltool.finetuning.series import SeriesFolder
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
 from tltool.support.errors import DataError, RecipeError, RunError
@@ -240,3 +243,69 @@ def test_the_command_tells_what_it_found(tmp_path):
     assert found["mean"].keys() >= {"accuracy", "macro_f1"}
     listed = succeed("runs", "list", "--runs", tmp_path / "runs").out
     assert "told-folds/1" in listed
+
+
+def write_kind(folder, kind) -> dict[str, object]:
+    """Data of a kind of target in a file, and the recipe's fields that read it."""
+    texts, sides = tiny.texts(48)
+    lines = []
+    for text, side in zip(texts, sides, strict=True):
+        words = text.split()
+        labels = [word for word in ("film", "food") if word in words] + [side]
+        lines.append({
+            "tags": {"words": words, "tags": ["B-X" if w in {"film", "food"} else "O"
+                                              for w in words]},
+            "sets": {"text": text, "label": labels},
+            "numbers": {"text": text, "label": len(words) + 10.0 * (side == "positive")},
+        }[kind])  # fmt: skip
+    file = folder / f"{kind}.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    tasks = {"tags": "token-classification", "sets": "text-multi-label",
+             "numbers": "text-regression"}  # fmt: skip
+    return {
+        "task": tasks[kind],
+        "data": {"train": str(file), "validation_fraction": 0.2},
+        "backbone": str(write_text_preset(folder / "bert")),
+    }
+
+
+def write_masks(folder) -> dict[str, object]:
+    classes = {name: number for number, name in enumerate(mask_data.CLASSES)}
+    return {
+        "task": "image-segmentation",
+        "data": {"train": str(mask_data.write_folders(folder / "data")), "mask_classes": classes},
+        "backbone": {"name": str(write_image_preset(folder / "resnet")), "image_size_px": 64},
+    }
+
+
+@pytest.mark.parametrize("kind", ["tags", "sets", "numbers", "masks"])
+def test_every_kind_of_target_but_vectors_has_folds(tmp_path, kind):
+    fields = write_masks(tmp_path) if kind == "masks" else write_kind(tmp_path, kind)
+    recipe = Recipe.of(
+        **fields,
+        schedule=[{"train": "head", "epochs": 1, "learning_rate": 0.01}],
+        evaluation={"baseline": False},
+        output_dir=str(tmp_path / "runs"),
+    )
+    found = tltool.cross_validate(recipe, folds=2)
+    score = recipe.spec.target.headline().key
+    assert found.metrics["out_of_fold"][score] is not None
+    assert found.metrics["mean"][score] == pytest.approx(
+        np.mean([fold[score] for fold in found.metrics["per_fold"]])
+    )
+    rows = predictions(found.path)
+    assert len(rows) == (24 if kind == "masks" else 48)
+    assert {row["fold"] for row in rows} == {"1", "2"}
+    assert found.lines()
+
+
+def test_adapters_that_a_fold_added_to_the_weights_are_not_in_the_next_ones(recipe):
+    lora = ["schedule=[{train: lora, rank: 2, epochs: 1, learning_rate: 0.05}]", "name=lora"]
+    own = recipe.with_overrides(*lora)
+    found = tltool.cross_validate(own, folds=2)
+    plan = cross_validation._planned(own, 2, None, Progress())
+    second = cross_validation._trained(
+        plan, SeriesFolder(found.path / "alone"), 2, plan.parts[1], Progress(), None, False
+    )
+    assert second.metrics["test"]["accuracy"] == found.metrics["per_fold"][1]["accuracy"]
+    assert second.metrics["test"]["log_loss"] == found.metrics["per_fold"][1]["log_loss"]
