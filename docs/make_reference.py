@@ -62,6 +62,9 @@ TOP_LEVEL = {
     "cache": "See [cache](#cache) and [the store of frozen features](cache.md).",
     "evaluation": "See [evaluation](#evaluation).",
     "export": "See [export](#export).",
+    "tune": "What `tltool tune` tries: [values](#tune) by dotted field, such as "
+    "`head.dropout: {low: 0, high: 0.5}`; without any a "
+    "[usual space](tuning.md#everything-else-tltool-tune).",
     "output_dir": "The folder that holds the runs.",
 }
 

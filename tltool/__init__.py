@@ -23,7 +23,9 @@ from tltool.support.keras_settings import choose_backend
 if TYPE_CHECKING:
     from tltool.backbones.base import Features
     from tltool.export.artifact import Artifact, load_artifact
+    from tltool.finetuning.cross_validation import CrossValidation, cross_validate
     from tltool.finetuning.job import finetune, plan, resume
+    from tltool.finetuning.tuning import TuningResult, tune
     from tltool.model.heads import register_head
     from tltool.recipe.recipe import Recipe
     from tltool.runs.nearest import Index, build_index, load_index
@@ -46,9 +48,13 @@ _LAZY = {
     "Artifact": "tltool.export.artifact",
     "load_artifact": "tltool.export.artifact",
     "Features": "tltool.backbones.base",
+    "CrossValidation": "tltool.finetuning.cross_validation",
+    "cross_validate": "tltool.finetuning.cross_validation",
     "finetune": "tltool.finetuning.job",
     "plan": "tltool.finetuning.job",
     "resume": "tltool.finetuning.job",
+    "TuningResult": "tltool.finetuning.tuning",
+    "tune": "tltool.finetuning.tuning",
     "HeadSearchResult": "tltool.search.head_tuning",
     "tune_head": "tltool.search.head_tuning",
     "register_head": "tltool.model.heads",
@@ -78,6 +84,7 @@ __all__ = [
     "Artifact",
     "ClassSetTarget",
     "ClassTarget",
+    "CrossValidation",
     "DataError",
     "EmbeddingTarget",
     "Features",
@@ -93,8 +100,10 @@ __all__ = [
     "Target",
     "Task",
     "TltoolError",
+    "TuningResult",
     "__version__",
     "build_index",
+    "cross_validate",
     "finetune",
     "load_artifact",
     "load_index",
@@ -106,6 +115,7 @@ __all__ = [
     "register_target",
     "resume",
     "spread_over",
+    "tune",
     "tune_head",
 ]
 

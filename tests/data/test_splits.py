@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from tltool.data.examples import Examples
-from tltool.data.splits import limit_examples, split_examples
+from tltool.data.splits import fold_rows, limit_examples, split_examples, undivided
 from tltool.support.errors import DataError
+from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
+from tltool.tasks.tags.kind import TagsTarget
+from tltool.tasks.tags.tagged import Tagged
 
 
 def table(texts, targets, splits=None, modality="text", kind=ClassTarget) -> Examples:
@@ -245,3 +248,52 @@ def test_a_large_set_is_split_in_a_second():
     start = time.process_time()
     divide(examples)
     assert time.process_time() - start < 3
+
+
+# Folds --------------------------------------------------------------------------------------
+
+
+def held_out(examples: Examples, count=3, seed=0) -> list[list[int]]:
+    target = examples.kind.fit(examples.targets)
+    return [held.tolist() for _, held in fold_rows(examples, target, count, seed)]
+
+
+def test_each_row_is_held_out_by_one_fold_of_every_kind():
+    sets = [("a",), ("b",), ("a", "b"), ("c",), ()] * 12
+    pairs = [("B-X", "O"), ("O", "O"), ("B-Y", "O")] * 20
+    tags = [Tagged((0, 2), (1, 3), pair) for pair in pairs]
+    texts = [f"text {i}" for i in range(60)]
+    for kind, targets in (
+        (ClassTarget, list("abc") * 20),
+        (NumbersTarget, [float(i) for i in range(60)]),
+        (ClassSetTarget, sets),
+        (TagsTarget, tags),
+    ):
+        folds = held_out(table(texts, targets, kind=kind))
+        assert [len(fold) for fold in folds] == [20, 20, 20]
+        assert sorted(row for fold in folds for row in fold) == list(range(60))
+
+
+def test_folds_are_stratified_by_the_rarest_tag_where_rows_have_groups():
+    tags = [Tagged((0,), (1,), ("B-X" if i < 6 else "B-Y",)) for i in range(60)]
+    rows = table([f"text {i}" for i in range(60)], tags, kind=TagsTarget)
+    rows = replace(rows, groups=[f"g{i // 2}" for i in range(60)])
+    folds = held_out(rows)
+    assert [sum(row < 6 for row in fold) for fold in folds] == [2, 2, 2]
+    for fold in folds:
+        assert all(row ^ 1 in fold for row in fold)
+
+
+def test_folds_divide_neither_duplicates_nor_what_groups_tie_to_them():
+    rows = table([f"text {i // 3}" for i in range(36)], list("ab") * 18)
+    assert undivided(rows)[0] == undivided(rows)[2] != undivided(rows)[3]
+    rows = replace(rows, groups=[f"g{i % 12}" for i in range(36)])
+    for fold in held_out(rows, 2):
+        texts, groups = ({column[row] for row in fold} for column in (rows.inputs, rows.groups))
+        others = set(range(36)) - set(fold)
+        assert not texts & {rows.inputs[row] for row in others}
+        assert not groups & {rows.groups[row] for row in others}
+
+
+def test_rows_that_all_differ_are_tied_to_nothing():
+    assert undivided(many(10)) == ()

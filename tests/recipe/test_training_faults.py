@@ -22,6 +22,15 @@ REFUSED = {
         "training.average_epochs",
         "leave out one",
     ),
+    "the last of refit": (
+        IMAGES, ["training.refit=true", "training.keep=last"], "training.keep", "keep=trained",
+    ),
+    "the last of a mean": (
+        IMAGES,
+        ["training.average_epochs.last=3", "training.keep=last"],
+        "training.keep",
+        "average_epochs",
+    ),
     "mean of one": (
         IMAGES, ["training.average_epochs={last: 1}"], "training.average_epochs", None,
     ),

@@ -146,6 +146,24 @@ def test_features_heads_and_ranking_are_those_of_one_machine(spread, tmp_path, m
     assert answers["here"] == answers["there"]
 
 
+def test_trials_of_a_search_run_beside_each_other(spread, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    import together
+
+    import tltool
+
+    monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path / "cache"))
+    recipe = tltool.Recipe.load(
+        together.write_recipe(tmp_path, "text"),
+        ["schedule.1.epochs=1", 'tune={"schedule.1.learning_rate": {low: 1e-4, high: 1e-2}}'],
+    )
+    found = tltool.tune(recipe, trials=spread.width + 1, spread=spread)
+    assert [trial.state for trial in found.trials] == ["complete"] * (spread.width + 1)
+    assert len({trial.settings["schedule.1.learning_rate"] for trial in found.trials}) > 2
+    here = tltool.tune(recipe, trials=1)
+    assert found.own.value == pytest.approx(here.own.value, rel=1e-3)
+
+
 def test_predictions_are_those_of_one_machine(spread, tmp_path, monkeypatch):
     monkeypatch.setattr("tltool.runs.predict.BATCH_ROWS", 8)
     keras.utils.set_random_seed(3)

@@ -572,3 +572,10 @@ def test_sets_are_kept_as_bits_and_encoded_a_batch_at_a_time(labels):
     found = encode(tf.constant(kept)).numpy()
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, target.encode(truth))
+
+
+def test_outputs_of_several_models_are_judged_by_the_mean_of_their_thresholds():
+    first, second = (ClassSetTarget(("a", "b"), pair) for pair in [(0.2, 0.5), (0.4, 0.9)])
+    pooled = first.pooled([first, second])
+    assert pooled.thresholds == pytest.approx((0.3, 0.7))
+    assert pooled.labels == ("a", "b")

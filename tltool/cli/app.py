@@ -38,6 +38,7 @@ from tltool.cli import (
     runs,
     search,
     serve,
+    tune,
     tune_head,
     validate,
 )
@@ -94,6 +95,7 @@ app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("launch", epilog=launch.EXAMPLES)(launch.launch)
 app.command("resume", epilog=resume.EXAMPLES)(resume.resume)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
+app.command("tune", epilog=tune.EXAMPLES)(tune.tune)
 app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)

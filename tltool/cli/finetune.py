@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +20,12 @@ from tltool.cli.output import (
     TrustOption,
     examples,
     print_json,
+    tell,
 )
 from tltool.support.files import own_temporary_files
 
 if TYPE_CHECKING:
+    from tltool.finetuning.cross_validation import CrossValidation
     from tltool.runs.run import Run
     from tltool.support.stopwatch import Stopwatch
 
@@ -32,6 +35,7 @@ EXAMPLES = examples(
     "tltool finetune my_recipe.yaml training.seed=1 name=second-try",
     "tltool finetune my_recipe.yaml --profile",
     "tltool finetune my_recipe.yaml --resume",
+    "tltool finetune my_recipe.yaml --folds 5",
 )
 
 
@@ -43,6 +47,14 @@ def finetune(
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time went, on stderr.")
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Train once for each of so many folds of the rows, measure each on its own, and "
+            "keep no model.",
+        ),
+    ] = None,
     ray: RayOption = None,
     resume: Annotated[
         bool,
@@ -60,6 +72,9 @@ def finetune(
     """Fine-tune a model, measure it, export it and check the exports."""
     from tltool.recipe.recipe import Recipe
 
+    for name, given in {"--profile": profile, "--keep-failed": keep_failed}.items():
+        if folds is not None and given:
+            raise typer.BadParameter(f"{name} is not for --folds, which exports nothing")
     checked = Recipe.load(recipe, overrides or ())
 
     from tltool.support.quiet import load_tensorflow
@@ -77,6 +92,18 @@ def finetune(
     progress = terminal_progress()
     # Ray first: the names of its sockets are too long for the folder of temporary files.
     with spread_over(ray, progress) as spread, own_temporary_files():
+        if folds is not None:
+            from tltool.finetuning.cross_validation import cross_validate
+
+            found = cross_validate(
+                checked,
+                folds=folds,
+                progress=progress,
+                spread=spread,
+                resume=resume,
+                resume_anyway=resume_anyway,
+            )
+            return _tell_of_folds(found, [recipe, *(overrides or ())], as_json=as_json)
         run = run_finetune(
             checked,
             progress=progress,
@@ -90,6 +117,25 @@ def finetune(
     if checked.training.distribution == "multi_worker" and not need_place().is_chief:
         return 0  # the chief tells of the run
     return tell_of_run(run, clock, profile=profile, as_json=as_json)
+
+
+def _tell_of_folds(found: CrossValidation, words: list[str], *, as_json: bool) -> int:
+    """Tells what a cross-validation gave; returns the exit code."""
+    command = shlex.join(["tltool", "finetune", *words])
+    if not found.finished:
+        again = f"{command} --folds {found.folds} --resume"
+        tell(f"The cross-validation {found.path} was interrupted; to go on: {again}")
+        return 130
+    if as_json:
+        print_json({"folder": str(found.path), **found.metrics})
+        return 0
+    for line in found.lines():
+        typer.echo(line)
+    typer.echo(
+        f"\nFiles\n  {found.path}/metrics.json\n  {found.path}/predictions.csv\n\n"
+        f"No model is kept. To train one on the recipe's own split:\n  {command}"
+    )
+    return 0
 
 
 def tell_of_run(run: Run, clock: Stopwatch, *, profile: bool, as_json: bool) -> int:

@@ -121,9 +121,16 @@ class Examples:
 
     def split(self, name: Split) -> Examples:
         """The examples of one split (possibly none)."""
+        return self.take(self._rows_of(name))
+
+    def of_splits(self, *names: Split) -> Examples:
+        """The examples of some splits, one split after the other."""
+        return self.take(array("q", (int(row) for name in names for row in self._rows_of(name))))
+
+    def _rows_of(self, name: Split) -> Numbers:
         if isinstance(self.splits, CodedColumn):
-            return self.take(self.splits.rows_with(name))
-        return self.where(lambda i: self.splits[i] == name)
+            return self.splits.rows_with(name)
+        return array("q", (row for row, split in enumerate(self.splits) if split == name))
 
 
 def texts_of(inputs: Iterable[Any]) -> list[str]:

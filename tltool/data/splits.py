@@ -7,13 +7,17 @@ import logging
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tltool.data.checks.fingerprints import each_duplicate_digest, number_of
 from tltool.data.examples import SPLITS, Examples
 from tltool.data.packed import CodedColumn
 from tltool.support.errors import DataError
 from tltool.support.words import listed, natural_key
+from tltool.tasks.target import Target
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 5
@@ -104,6 +108,43 @@ def tied_rows(examples: Examples) -> Any:
 
     content = np.unique(_numbers(0, examples)[0], return_inverse=True)[1]
     return _joined(content, examples.groups, examples.kind.linked(examples.inputs))
+
+
+def undivided(examples: Examples) -> tuple[str, ...]:
+    """The name of what each row belongs to that no fold divides; empty where each is by itself.
+
+    Texts of one row of the data that stand by themselves (`Examples.as_inputs`) are kept together
+    by their kind of target.
+    """
+    if examples.kind.of_texts and examples.modality == "text":
+        return tuple(examples.groups)
+    ties = tied_rows(examples).tolist()
+    return () if len(set(ties)) == len(ties) else tuple(map(str, ties))
+
+
+def fold_rows(
+    examples: Examples, target: Target, count: int, seed: int
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """The folds of a cross-validation: stratified, and dividing neither groups nor duplicates.
+
+    This is the one rule of all cross-validations of rows.
+
+    Args:
+        examples: All rows that take part, labelled.
+        target: Knows all their labels.
+        count: Folds, at least 2.
+        seed: Of the draw; equal rows, seeds and counts give equal folds.
+
+    Returns:
+        Of each fold the numbers of the rows to train on and of those that it holds out,
+        ascending; each row is held out once. Fewer folds than asked for where groups are so
+        uneven that one would be empty.
+
+    Raises:
+        DataError: There are too few rows or groups for so many folds.
+    """
+    truth = target.truth(examples.targets, examples.origins)
+    return target.folds_of(truth, count, seed, undivided(examples))
 
 
 def limit_examples(examples: Examples, max_examples: int | None, seed: int) -> Examples:

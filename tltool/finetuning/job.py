@@ -214,6 +214,48 @@ def _finetune(
     )
     if not workers.is_chief:
         return _help(replace(job, spread=None))
+    return _lead(job, folder, audit, anyway)
+
+
+def finetune_prepared(
+    recipe: Recipe,
+    prepared: Prepared,
+    *,
+    progress: Progress,
+    clock: Stopwatch | None = None,
+    spread: Spread | None = None,
+    resume: bool = False,
+    anyway: bool = False,
+) -> Run:
+    """One of several trainings in this process, of data that is read and a model that is built.
+
+    Args:
+        recipe: The recipe, which asks for one worker.
+        prepared: Of that recipe, with pretrained weights.
+        progress, clock, spread: As for `finetune`.
+        resume: Go on with the newest run of the recipe's name that has not come to its end.
+        anyway: As `resume_anyway` of `finetune`.
+
+    Returns:
+        As `finetune` does.
+
+    Raises:
+        TltoolError: As in `finetune`.
+    """
+    folder = unfinished(recipe.output_dir, recipe.name) if resume else None
+    if folder is not None:
+        folder.check_stopped()
+    started = time.perf_counter()
+    job = _Job(
+        recipe, prepared, progress, clock or Stopwatch(), Workers(), started, False, spread, None
+    )
+    return _lead(job, folder, audit=False, anyway=anyway)
+
+
+def _lead(job: _Job, folder: RunFolder | None, audit: bool, anyway: bool) -> Run:
+    """What the chief does once all is prepared: a new run, or the rest of one that stopped."""
+    recipe, prepared = job.recipe, job.prepared
+    workers, clock, progress = job.workers, job.clock, job.progress
     if audit:
         with clock.measure("audit"):
             _audit(recipe, prepared, progress)
@@ -235,7 +277,7 @@ def _finetune(
     _check_room(job)
     folder = _open_folder(job)
     _tell_helpers(workers, folder, _Begin())
-    with _recording(folder, workers):
+    with recording(folder, workers):
         if search is not None:
             search.write(folder.head_search)
         if choice is not None:
@@ -272,14 +314,14 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     earlier = folder.manifest().get("resumed", [])
     folder.take_over(error=None, resumed=[*earlier, {"at": position, "changes": changes}])
     _tell_helpers(job.workers, folder, begin)
-    with _recording(folder, job.workers):
+    with recording(folder, job.workers):
         _describe(folder, recipe, job.prepared)
         write_origin(folder, facts, devices)
         return _train_and_conclude(job, folder, begin)
 
 
 @contextmanager
-def _recording(folder: RunFolder, workers: Workers) -> Iterator[None]:
+def recording(folder: RunFolder, workers: Workers) -> Iterator[None]:
     """While open, the run goes on; notes how it ended where it didn't come to its end."""
     try:
         with folder.beating():

@@ -27,6 +27,7 @@ _WITHOUT_EFFECT = (
     "output_dir",
     "evaluation",
     "export",
+    "tune",
     "cache.max_gb",
     "training.barrier_seconds",
     "training.checkpoint",

@@ -11,8 +11,9 @@ from pydantic_core import ErrorDetails
 
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixes, mixing_faults, unknown_layer
-from tltool.recipe.schema import HeadSection, ScheduleName
+from tltool.recipe.schema import HeadSection, RecipeFields, ScheduleName
 from tltool.recipe.training_faults import training_faults
+from tltool.recipe.tune_faults import tune_faults
 from tltool.support.errors import Fault, TargetError, did_you_mean
 from tltool.support.words import half_character, plural
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
@@ -124,7 +125,8 @@ def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[
         elif "discriminator" in node:
             node = {"$ref": node["discriminator"]["mapping"][part]}
         elif not _is_branch(part):
-            node = node["properties"].get(part, {})
+            free = node.get("additionalProperties")
+            node = node.get("properties", {}).get(part, free if isinstance(free, dict) else {})
     return list(_resolved(node, schema).get("properties", {}))
 
 
@@ -224,6 +226,18 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from training_faults(values, _phases(values), spec)
     if head.get("search") is True:
         yield from _search_faults(values)
+    yield from tune_faults(values, _all_faults)
+
+
+def _all_faults(values: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with a recipe's values, its shorthands expanded, but for its section `tune`."""
+    own = {**values, "tune": {}}
+    found = list(cross_faults(own))
+    try:
+        RecipeFields.model_validate(own)
+    except ValidationError as error:
+        found += faults_from(error, RecipeFields)
+    return found
 
 
 def _text_faults(value: Any, path: str = "") -> Iterator[Fault]:

@@ -506,6 +506,21 @@ class EvaluationSection(Section):
     thresholds: Literal["auto"] | _Threshold | dict[Label, _Threshold] = "auto"
 
 
+class TuneSection(Section):
+    """Which values of a field `tltool tune` tries: those between two, or some.
+
+    Attributes:
+        low, high: The smallest and the largest value of a number, both included.
+        log: Draw by the logarithm, as fits rates, which span magnitudes.
+        choices: Values to choose among, in place of `low` and `high`.
+    """
+
+    low: Annotated[float, _NOT_BOOL] | None = None
+    high: Annotated[float, _NOT_BOOL] | None = None
+    log: bool = False
+    choices: Annotated[tuple[Any, ...], Field(min_length=2)] | None = None
+
+
 def _known_task(name: str) -> str:
     if name not in TASKS:
         raise ValueError("unknown task")
@@ -539,6 +554,7 @@ class RecipeFields(Section):
     cache: CacheSection = CacheSection()
     evaluation: EvaluationSection = EvaluationSection()
     export: ExportSection = ExportSection()
+    tune: dict[str, TuneSection] = Field(default_factory=dict)
     output_dir: str = "runs"
 
 

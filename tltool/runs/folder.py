@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ValidationError
 
@@ -85,7 +85,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, output_dir: str | Path, name: str) -> RunFolder:
+    def create(cls, output_dir: str | Path, name: str) -> Self:
         """Makes the next numbered folder of that name and marks it as running.
 
         Safe for runs started at the same time: each gets a number of its own.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.data.splits import tied_rows
+from tltool.data.splits import fold_rows, tied_rows
 from tltool.evaluation.inference import raw_outputs
 from tltool.model.freezing import expand_schedule
 from tltool.recipe.recipe import Recipe
@@ -28,6 +28,7 @@ from tltool.tasks.table import Modality
 from tltool.tasks.target import Target
 from tltool.training.inputs import example_data
 from tltool.training.preparation import Prepared, steps_per_epoch, with_head
+from tltool.training.pretrained import Pretrained
 from tltool.training.trainer import train
 
 SCHEDULE = "few_examples"
@@ -98,7 +99,7 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
     task, examples = prepared.task, prepared.examples.split("train")
     truth = task.target.truth(examples.targets, examples.origins)
     parts = _folds(task.target, examples, truth, recipe.training.seed)
-    pretrained = [(v, v.trainable, v.numpy()) for v in prepared.backbone.model.variables]
+    pretrained = Pretrained(prepared.backbone.model)
     scores: dict[str, tuple[float, ...]] = {}
     ways = candidates(recipe.spec.backbone_modality, steps_per_epoch(recipe, prepared.examples))
     for name, phases in ways.items():
@@ -106,10 +107,7 @@ def choose_schedule(recipe: Recipe, prepared: Prepared, progress: Progress) -> C
         found = []
         for rows, held_out in parts:
             found.append(_score(own, prepared, examples, rows, held_out, truth))
-            for variable, learns, value in pretrained:
-                # One that no longer learns would be taken for a statistic.
-                variable.trainable = learns
-                variable.assign(value)
+            pretrained.put_back()
         scores[name] = tuple(found)
         progress.note(f"{name}: {task.spec.metric} {np.mean(found):.4f} over {len(parts)} folds")
     sign = 1 if task.target.headline().higher_is_better else -1
@@ -132,8 +130,7 @@ def _folds(
             f"{', and two groups,' if examples.groups else ''} to cross-validate.",
             hint="give more rows, or choose a schedule: contrastive",
         )
-    tied = list(map(str, ties.tolist())) if len(first) < len(examples) else ()
-    return target.folds_of(truth, folds, seed, tied)
+    return fold_rows(examples, target, folds, seed)
 
 
 def _score(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from tltool.data.splits import undivided
 from tltool.model.freezing import PhasePlan
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import PhaseSection
@@ -198,12 +199,10 @@ def _problem(
     spread: Spread | None,
 ) -> SearchProblem:
     found = frozen_features(recipe, prepared, progress, spread=spread)
-    parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
-    targets = [target for part in parts for target in part.targets]
-    origins = [origin for part in parts for origin in part.origins]
-    training = recipe.training
+    examples = prepared.examples.of_splits("train", "validation")
+    target, training = prepared.task.target, recipe.training
     shared = FitSettings(
-        target=prepared.task.target,
+        target=target,
         activation=recipe.head.activation,
         l2=recipe.head.l2,
         batch_size=training.rows_per_update,
@@ -213,12 +212,12 @@ def _problem(
 
     return SearchProblem(
         features=np.concatenate([found.train, found.validation]),
-        truth=prepared.task.target.truth(targets, origins),
-        weights=prepared.task.target.weights(targets, training.class_weights),
+        truth=target.truth(examples.targets, examples.origins),
+        weights=target.weights(examples.targets, training.class_weights),
         shared=shared,
-        monitor=prepared.task.target.search_scores[0 if training.monitor == "loss" else 1],
+        monitor=target.search_scores[0 if training.monitor == "loss" else 1],
         seed=training.seed,
-        groups=[group for part in parts for group in part.groups],
+        groups=undivided(examples),
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tltool.data.examples import Examples
+from tltool.data.splits import undivided
 from tltool.recipe.recipe import HeadSection, Recipe
 from tltool.support.errors import BackboneError, HeadError
 from tltool.support.items import items_of
@@ -158,7 +159,7 @@ def _frozen(
 ) -> _Frozen:
     prepared = _assemble(recipe, name, examples, summary, progress)
     features, truth = _features(_renamed(recipe, name), prepared, progress, store, spread)
-    parts = [prepared.examples.split("train"), prepared.examples.split("validation")]
+    examples = prepared.examples.of_splits("train", "validation")
     parameters = sum(group.num_parameters for group in prepared.backbone.groups)
     measured = RankedBackbone(
         backbone=name,
@@ -168,8 +169,7 @@ def _frozen(
         size_mb=parameters * _FLOAT32_BYTES / 1e6,
         examples_per_second=_speed(prepared),
     )
-    groups = tuple(group for part in parts for group in part.groups)
-    return _Frozen(measured, features, truth, prepared.task, groups)
+    return _Frozen(measured, features, truth, prepared.task, undivided(examples))
 
 
 def _scored(frozen: _Frozen) -> RankedBackbone:

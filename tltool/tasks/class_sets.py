@@ -12,7 +12,7 @@ from tltool.support.words import count, excerpt, listed, percent, short
 from tltool.tasks.label_cells import array_width, found_separator, labels_of, marked, values_of
 from tltool.tasks.labelled import LabelledTarget, checked_labels
 from tltool.tasks.reports import Bars, Score
-from tltool.tasks.stratify import over_label_sets
+from tltool.tasks.stratify import label_set_folds, over_label_sets
 from tltool.tasks.target import (
     ClassWeights,
     HeldOut,
@@ -164,17 +164,15 @@ class ClassSetTarget(LabelledTarget):
         """By iterative stratification, in an order of the seed."""
         import numpy as np
 
-        if not 2 <= count <= len(truth):
-            raise DataError(
-                f"{count} folds need {count} rows, and 2 at least; there are {len(truth)}."
-            )
-        order = np.random.default_rng(seed).permutation(len(truth))
-        sets = [[self.labels[i] for i in np.flatnonzero(truth[row])] for row in order]
-        shares = {str(fold): 1 / count for fold in range(count)}
-        parts = np.array(over_label_sets(sets, [1] * len(order), shares))
-        held_out = [np.sort(order[parts == fold]) for fold in shares]
-        rows = np.arange(len(truth))
-        return [(np.setdiff1d(rows, part), part) for part in held_out]
+        sets = [[self.labels[i] for i in np.flatnonzero(row)] for row in truth]
+        return label_set_folds(sets, count, seed)
+
+    def pooled(self, others: Sequence[Self]) -> Self:
+        """With the mean of their thresholds."""
+        import numpy as np
+
+        means = np.mean([other.thresholds for other in others], axis=0)
+        return replace(self, thresholds=tuple(means.tolist()))
 
     def most_folds(self, truth: Array) -> int:
         """One row a fold."""

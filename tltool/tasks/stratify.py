@@ -206,6 +206,35 @@ def _too_few_groups(part: str, number: int, shares: Mapping[str, float]) -> Data
     )
 
 
+def label_set_folds(
+    label_sets: Sequence[Sequence[str]], count: int, seed: int
+) -> list[tuple[Array, Array]]:
+    """Folds of a cross-validation by iterative stratification, in an order of the seed.
+
+    Args:
+        label_sets: Of each row; may be empty.
+        count: Folds.
+        seed: Of the order.
+
+    Returns:
+        Row numbers to fit on and to score, of each fold.
+
+    Raises:
+        DataError: There are fewer rows than folds.
+    """
+    import numpy as np
+
+    total = len(label_sets)
+    if not 2 <= count <= total:
+        raise DataError(f"{count} folds need {count} rows, and 2 at least; there are {total}.")
+    order = np.random.default_rng(seed).permutation(total)
+    shares = {str(fold): 1 / count for fold in range(count)}
+    drawn = over_label_sets([label_sets[row] for row in order], [1] * total, shares)
+    parts, rows = np.array(drawn), np.arange(total)
+    held_out = [np.sort(order[parts == fold]) for fold in shares]
+    return [(np.setdiff1d(rows, part), part) for part in held_out]
+
+
 def group_folds(
     truth: Array, groups: Sequence[str], count: int, seed: int
 ) -> list[tuple[Array, Array]]:
@@ -243,6 +272,13 @@ def group_folds(
         warnings.simplefilter("ignore", UserWarning)
         folds = list(splitter.split(rows, strata.reshape(-1), list(groups)))
     return [(fitted, scored) for fitted, scored in folds if len(fitted) and len(scored)]
+
+
+def stratum_numbers(strata: Sequence[str]) -> Array:
+    """The number of each row's stratum, int64 (n,), in the order of their names."""
+    import numpy as np
+
+    return np.unique(np.array(strata, object), return_inverse=True)[1]
 
 
 def in_turns(strata: Sequence[str], count: int) -> list[int]:

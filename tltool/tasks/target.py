@@ -401,8 +401,20 @@ class Target(ABC):
     ) -> list[tuple[Array, Array]]:
         """As `folds`; where rows have groups, with all rows of one on one side."""
         if groups:
-            return group_folds(truth, groups, count, seed)
+            return group_folds(self.alike(truth), groups, count, seed)
         return self.folds(truth, count, seed)
+
+    def alike(self, truth: Array) -> Array:
+        """Values (n, …) by which folds of groups are stratified: equal ones are alike."""
+        return truth
+
+    def pooled(self, others: Sequence[Self]) -> Self:
+        """What measures the outputs of several models together, such as those of all folds.
+
+        Args:
+            others: The targets of these models, of the same names.
+        """
+        return self
 
     @abstractmethod
     def most_folds(self, truth: Array) -> int:

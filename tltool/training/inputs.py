@@ -86,13 +86,13 @@ def make_feature_cache(
     progress: Progress,
     spread: Spread | None = None,
 ) -> FeatureCache:
-    """The store of frozen features for a recipe's training and validation examples."""
+    """The store of frozen features for a recipe's training and validation examples, or the pool."""
+    rows = prepared.pool
+    if rows is None:
+        rows = prepared.examples.where(lambda row: prepared.examples.splits[row] != "test")
     return FeatureCache(
         recipe.cache,
-        _read(
-            prepared.examples.where(lambda row: prepared.examples.splits[row] != "test"),
-            data.contract,
-        ),
+        _read(rows, data.contract),
         data.contract,
         augment=data.augment,
         seed=recipe.training.seed,

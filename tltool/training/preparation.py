@@ -44,6 +44,8 @@ class Prepared:
         plans: What each phase trains.
         strategy: The distribution strategy the model was built in.
         text_length: How many tokens of a text the model reads; None for images.
+        pool: Rows that features are stored of where several trainings share them, its own
+            training and validation rows among them; None stores those alone.
     """
 
     examples: Examples
@@ -54,6 +56,7 @@ class Prepared:
     plans: tuple[PhasePlan, ...]
     strategy: tf.distribute.Strategy
     text_length: TextLength | None = None
+    pool: Examples | None = None
 
 
 def prepare(

@@ -13,7 +13,7 @@ from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.labelled import LabelledTarget, checked_labels
 from tltool.tasks.masks.files import ClassTable, Code, Mask, MaskReader, check_size, code_of, told
 from tltool.tasks.reports import Bars, Score, Table
-from tltool.tasks.stratify import evenly_spaced
+from tltool.tasks.stratify import evenly_spaced, label_set_folds, stratum_numbers
 from tltool.tasks.target import (
     ClassWeights,
     LabelColumns,
@@ -194,11 +194,15 @@ class MaskTarget(LabelledTarget):
         return ClassSetTarget.divide([target.present for target in targets], sizes, shares)
 
     def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
-        """There are none; see `fit_linear`."""
-        _no_linear_model()
+        """By iterative stratification over the classes in each mask."""
+        return label_set_folds([target.present for target in truth], count, seed)
+
+    def alike(self, truth: Array) -> Array:
+        """The rarest of a mask's classes; see `Target.alike`."""
+        return stratum_numbers(self.strata(list(truth)))
 
     def most_folds(self, truth: Array) -> int:
-        """There are none; see `fit_linear`."""
+        """There are none of a linear model; see `fit_linear`."""
         _no_linear_model()
 
     # ---- encoding and training ---------------------------------------------------------------

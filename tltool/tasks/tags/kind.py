@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError, EvaluationError
 from tltool.support.words import count, excerpt, listed, short
 from tltool.tasks.labelled import FEW_ROWS, LabelledTarget, checked_labels
 from tltool.tasks.reports import Bars, Score, Table
-from tltool.tasks.stratify import over_label_sets
+from tltool.tasks.stratify import label_set_folds, over_label_sets, stratum_numbers
 from tltool.tasks.tags.cells import TaggedCell, cell_of, tagged_of, text_of
 from tltool.tasks.tags.schemes import (
     OUTSIDE,
@@ -206,12 +206,16 @@ class TagsTarget(LabelledTarget):
         """Iterative stratification over the types in each row; see `Target.divide`."""
         return over_label_sets([cls.names_in(target) for target in targets], sizes, shares)
 
-    def folds(self, encoded: Array, count: int, seed: int) -> NoReturn:
-        """There are none: see `fit_linear`."""
-        raise _no_linear_model()
+    def folds(self, truth: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+        """By iterative stratification over the types in each row."""
+        return label_set_folds([self.names_in(target) for target in truth], count, seed)
 
-    def most_folds(self, encoded: Array) -> int:
-        """None: see `fit_linear`."""
+    def alike(self, truth: Array) -> Array:
+        """The rarest of a row's types; see `Target.alike`."""
+        return stratum_numbers(self.strata(list(truth)))
+
+    def most_folds(self, truth: Array) -> int:
+        """None of a linear model: see `fit_linear`."""
         return 0
 
     # ---- encoding and training ---------------------------------------------------------------
