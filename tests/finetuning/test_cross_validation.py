@@ -184,6 +184,7 @@ def test_groups_and_equal_texts_are_on_one_side(recipe, tmp_path):
         assert set().union(*sides.values()) == {"train", "validation", "test"}
 
 
+@pytest.mark.slow
 def test_images_with_changes_share_their_features_too(tmp_path):
     recipe = Recipe.load(
         write_recipe(tmp_path, "image"), ["augment.views=2", "schedule.1.epochs=1"]
@@ -299,6 +300,7 @@ def test_every_kind_of_target_but_vectors_has_folds(tmp_path, kind):
     assert found.lines()
 
 
+@pytest.mark.slow
 def test_adapters_that_a_fold_added_to_the_weights_are_not_in_the_next_ones(recipe):
     lora = ["schedule=[{train: lora, rank: 2, epochs: 1, learning_rate: 0.05}]", "name=lora"]
     own = recipe.with_overrides(*lora)

@@ -305,6 +305,7 @@ def test_the_command_prints_a_table_and_how_to_train_the_best(tmp_path):
     assert "did you mean `dropout`" in failed.err
 
 
+@pytest.mark.slow
 def test_another_backbone_is_loaded_for_the_trials_that_ask_for_it(recipe):
     own = recipe.with_overrides(
         "name=rates", 'tune={"backbone.dropout": {choices: [0.0, 0.5]}}', "schedule.1.epochs=1"
