@@ -598,11 +598,13 @@ def test_the_store_of_features_is_listed_and_cleared(place, tmp_path, monkeypatc
         "name=stored",
     )
     listed = succeed("cache", "list", "--json").json()
-    (entry,) = listed["entries"]
-    assert (entry["backbone"], entry["up_to"]) == (str(place / "tiny_bert"), "pooler")
-    assert listed["bytes"] == entry["bytes"] > 0
+    # Of the rows that train and validate, and of those that the linear model is tested on.
+    for entry in listed["entries"]:
+        assert (entry["backbone"], entry["up_to"]) == (str(place / "tiny_bert"), "pooler")
+    assert [entry["rows"] for entry in listed["entries"]] == [96, 24]
+    assert listed["bytes"] == sum(entry["bytes"] for entry in listed["entries"])
     shown = succeed("cache", "list").out
-    for word in (entry["key"][:8], str(place / "texts.csv"), "pooler", "1 entry", str(tmp_path)):
+    for word in (entry["key"][:8], str(place / "texts.csv"), "pooler", "2 entries", str(tmp_path)):
         assert word in shown
     assert succeed("doctor", "--json").json()["cache"]["frozen features"] != "0 B"
     kept = succeed("cache", "clear", "--older-than", 1, "--json").json()

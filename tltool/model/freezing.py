@@ -131,10 +131,10 @@ def _warmed_up(phase: PhaseSection, *, after_solved: bool) -> PhaseSection:
     knows no moments yet, would leave far behind; fine-tuning is to start from it (Kumar et al.
     2022, arXiv:2202.10054).
     """
-    if phase.warmup_fraction is not None:
+    if phase.warmup_fraction is not None or not after_solved:
         return phase
     first_epoch = min(1 / phase.epochs, _LONGEST_WARMUP)
-    return phase.model_copy(update={"warmup_fraction": first_epoch if after_solved else 0.0})
+    return phase.model_copy(update={"warmup_fraction": first_epoch})
 
 
 def expand_schedule(

@@ -238,22 +238,23 @@ def _recipe_with(recipe: Recipe, plans: Sequence[PhasePlan], found: HeadSettings
         weight_decay=found.weight_decay, label_smoothing=found.label_smoothing
     )
     values["schedule"] = [
-        phase.model_dump(mode="json", by_alias=True) for phase in _phases_with(plans, found)
+        phase.model_dump(mode="json", by_alias=True) for phase in _phases_with(recipe, plans, found)
     ]
     return Recipe.of(**values)
 
 
-def _phases_with(plans: Sequence[PhasePlan], found: HeadSettings) -> list[PhaseSection]:
+def _phases_with(
+    recipe: Recipe, plans: Sequence[PhasePlan], found: HeadSettings
+) -> list[PhaseSection]:
     """The phases of a schedule, those that train the head alone at the rate found."""
     rate = {"learning_rate": found.learning_rate}
-    return [
-        plan.phase.model_copy(update=rate) if plan.phase.train == "head" else plan.phase
-        for plan in plans
-    ]
+    schedule = recipe.schedule
+    phases = [plan.phase for plan in plans] if isinstance(schedule, str) else schedule
+    return [phase.model_copy(update=rate) if phase.train == "head" else phase for phase in phases]
 
 
 def _overrides(recipe: Recipe, plans: Sequence[PhasePlan], found: HeadSettings) -> tuple[str, ...]:
-    phases = _phases_with(plans, found)
+    phases = _phases_with(recipe, plans, found)
     if isinstance(recipe.schedule, str):
         # A name has no phases to override one by one.
         schedule = [f"schedule={json.dumps([phase_values(phase) for phase in phases])}"]
