@@ -15,6 +15,7 @@ from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.training import callbacks
+from tltool.training.best_weights import Rule
 from tltool.training.callbacks import (
     EpochEnd,
     Keeping,
@@ -51,7 +52,7 @@ class Told(Progress):
 class Best:
     """Takes the epochs of the lowest loss for the best ones."""
 
-    monitor = "val_loss"
+    rule = Rule("val_loss", False)
 
     def __init__(self):
         self.lowest = math.inf
