@@ -125,6 +125,7 @@ def test_no_model_is_kept(done):
         listed.predict(["good film"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_a_stopped_one_goes_on_and_ends_as_one_that_never_stopped(recipe, done, epochs):
     """The stop comes in the first fold, and at the end of the second one's second phase."""
@@ -142,6 +143,7 @@ def test_a_stopped_one_goes_on_and_ends_as_one_that_never_stopped(recipe, done, 
     assert not [*second.path.glob("fold-*/2")]
 
 
+@pytest.mark.slow
 def test_test_data_is_measured_by_the_model_of_each_fold(recipe, tmp_path):
     other = write_texts(tmp_path / "test.csv", 20)
     own = recipe.with_overrides(f"data.test={other}", "name=tested")
@@ -224,6 +226,7 @@ def test_too_few_rows_of_a_class_are_told_before_anything_is_trained(tmp_path):
     assert cli("finetune", file, "--folds", "3", "--profile").code == 2
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_it_found(tmp_path):
     file = write_recipe(tmp_path, "text")
     options = (

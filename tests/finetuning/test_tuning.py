@@ -122,6 +122,7 @@ def test_what_decides_is_told_from_what_does_not():
     assert importance_of(optuna.create_study(), 0) == {}
 
 
+@pytest.mark.slow
 def test_a_stopped_search_goes_on_and_tries_what_one_that_never_stopped_does(found, recipe):
     own = recipe.model_copy(update={"name": "stopped"})
     first = tltool.tune(own, trials=4, progress=Notes(stop_after=2))
@@ -141,6 +142,7 @@ def test_a_stopped_search_goes_on_and_tries_what_one_that_never_stopped_does(fou
     assert len(more.trials) == 5
 
 
+@pytest.mark.slow
 def test_a_stop_within_a_trial_leaves_it_for_the_next_time(found, recipe, monkeypatch):
     own = recipe.model_copy(update={"name": "within"})
     end_epoch = _Watched.end_epoch
@@ -177,6 +179,7 @@ def test_trials_are_measured_by_the_mean_over_folds(recipe, monkeypatch):
     assert found.best.value == pytest.approx(sum(rows[2] for rows in measured) / 3)
 
 
+@pytest.mark.slow
 def test_a_trial_whose_training_fails_is_told_and_the_search_goes_on(recipe, monkeypatch):
     trained = trials_module._trained
 
@@ -287,6 +290,7 @@ def test_without_optuna_the_extra_is_named(recipe, monkeypatch):
     assert "tltool[tune]" in error.value.hint
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_how_to_train_the_best(tmp_path):
     file = write_recipe(tmp_path, "text")
     tuned = 'tune={"head.dropout": {low: 0.0, high: 0.5}}'
