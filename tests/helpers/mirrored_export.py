@@ -36,8 +36,8 @@ def distance(model) -> float:
 class Watched(trainer.BestWeights):
     """Takes down how far the devices are apart before the best epoch is restored."""
 
-    def __init__(self, model, *options):
-        super().__init__(model, *options)
+    def __init__(self, model, *options, **named):
+        super().__init__(model, *options, **named)
         self.watched = model
 
     def restore(self):
