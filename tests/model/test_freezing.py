@@ -133,7 +133,7 @@ def test_known_strategies_are_the_published_ones(modality, rate):
 )
 def test_a_phase_after_a_solved_head_warms_up_unless_it_says_how(phases, warmups):
     plans = plan_phases([PhaseSection(**phase) for phase in phases], GROUPS, "text")
-    assert [plan.phase.warmup_fraction for plan in plans] == warmups
+    assert [plan.phase.warmup_share for plan in plans] == warmups
 
 
 @pytest.mark.parametrize(
