@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.data.splits import tied_rows
+from tltool.data.splits import fold_rows, tied_rows
 from tltool.evaluation.baseline import BaselineResult, check_size, measured
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import EvaluationError
@@ -188,8 +188,7 @@ def _folds(target: Target, train: Examples, truth: Array, seed: int) -> list[tup
     if len(train) > _MANY:
         fold = np.random.default_rng(seed).permutation(different)[ties] % folds
         return [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(folds)]
-    tied = list(map(str, ties.tolist())) if different < len(train) else ()
-    return target.folds_of(truth, folds, seed, tied)
+    return fold_rows(train, target, folds, seed)
 
 
 def _score(target: Target, truth: Array, raw: Any, folds: list[tuple[Array, Array]]) -> float:
