@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,30 @@ def test_the_cpu_cannot_be_split_once_tensorflow_is_in_use():
 
 def test_only_a_training_has_several_workers():
     assert "only `tltool finetune`" in refused(distribution="multi_worker").message
+
+
+@pytest.mark.parametrize("device", ["cpu:0", "cpu:1"])
+def test_one_device_reads_without_an_iterator_of_several(device, tmp_path):
+    """Which now and then ends the process. In one of its own: the processor is split."""
+    code = (
+        "import pathlib, sys\n"
+        "from tensorflow.python.data.ops import multi_device_iterator_ops\n"
+        "from tltool.recipe.schema import CacheSection, TrainingSection\n"
+        "from tltool.training.distribution import make_strategy\n"
+        "multi_device_iterator_ops.OwnedMultiDeviceIterator = None\n"
+        "strategy = make_strategy(TrainingSection(batch_size=8, devices=(sys.argv[1],)))\n"
+        "import cached_fit\n"
+        "phases = [{'train': 'all', 'epochs': 2}]\n"
+        "weights, rows, _, _ = cached_fit.fit('bert', pathlib.Path(sys.argv[2]), phases,\n"
+        "    CacheSection(use='never'), strategy=strategy)\n"
+        "print(len(rows))\n"
+    )
+    paths = [str(Path(__file__).parents[1] / "helpers"), str(Path(__file__).parents[2])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run([sys.executable, "-c", code, device, str(tmp_path)], env=environment,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["2"]
 
 
 @pytest.fixture

@@ -117,7 +117,17 @@ def _strategy(distribution: str, devices: list[str] | None) -> tf.distribute.Str
 
 
 def _single(devices: list[str]) -> tf.distribute.Strategy:
-    return tf.distribute.OneDeviceStrategy(devices[0]) if devices else tf.distribute.get_strategy()
+    """One device: that which TensorFlow takes by itself needs no strategy.
+
+    Another gets its batches as they are. `OneDeviceStrategy` would fetch them by an iterator of
+    several devices, whose buffer ended the process now and then as an epoch ended (a
+    segmentation fault of TensorFlow 2.21: it still reads from what was freed).
+    """
+    if not devices or devices[0] == (_names("GPU") or _names("CPU"))[0]:
+        return tf.distribute.get_strategy()
+    strategy = tf.distribute.OneDeviceStrategy(devices[0])
+    strategy.experimental_distribute_dataset = lambda dataset, options=None: dataset
+    return strategy
 
 
 def _mirrored(devices: list[str]) -> tf.distribute.Strategy:
