@@ -35,7 +35,7 @@ from tltool.tasks.table import TASKS, Task
 from tltool.training.best_weights import BestWeights, Rule
 from tltool.training.data import BatchedData
 from tltool.training.phase import weight_bytes
-from tltool.training.trainer import train
+from tltool.training.trainer import monitored, train
 
 TASK = Task(TASKS["image-classification"], ClassTarget(("a", "b")))
 
@@ -295,6 +295,29 @@ def test_every_kind_of_target_learns_and_is_monitored_by_its_headline(tmp_path, 
     assert result.best["epoch"] == values.index(best) + 1
     assert values[-1] > 0.9 if score.higher_is_better else values[-1] < 0.5 * values[0]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
+
+
+@pytest.mark.parametrize("monitor", ["auto", "metric"])
+def test_an_order_that_is_trained_is_monitored_by_the_correlation(tmp_path, monitor):
+    task = Task(TASKS["image-regression"], NumbersTarget(("a", "b"), (0, 0), (1.0, 50.0)))
+    _, result, _ = fit(
+        tmp_path,
+        {"train": "all", "epochs": 5, "learning_rate": 0.01, "curve": "constant"},
+        task=task,
+        data=kinds_data(task.target),
+        monitor=monitor,
+        ranking=1.0,
+    )
+    values = [row["val_pearson"] for row in result.history]
+    assert result.best["epoch"] == values.index(max(values)) + 1
+    assert values[-1] > 0.8
+
+
+@pytest.mark.parametrize(("monitor", "found"), [("auto", None), ("loss", None), ("metric", "mae")])
+def test_without_an_order_the_loss_is_monitored(monitor, found):
+    task = Task(TASKS["image-regression"], NumbersTarget(("a",), (0.0,), (1.0,)))
+    score = monitored(TrainingSection(monitor=monitor), task)
+    assert (score and score.key) == found
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])

@@ -43,6 +43,7 @@ from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.words import number
 from tltool.training.preparation import Prepared
+from tltool.training.trainer import monitored
 from tltool.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -257,10 +258,12 @@ def _monitored(recipe: Recipe, prepared: Prepared, space: Space) -> tuple[str, b
     The value that decides which epoch is best; where that is the loss, and the loss itself is
     among what is tried, the task's main metric.
     """
-    loss_differs = any(one.field in _OF_THE_LOSS for one in space.dimensions)
-    if recipe.training.monitor == "loss" and not loss_differs:
+    differing = {one.field for one in space.dimensions}
+    score = monitored(recipe.training, prepared.task)
+    if score is None and differing.isdisjoint(_OF_THE_LOSS):
         return "val_loss", False
-    score = prepared.task.target.headline()
+    if score is None or "training.ranking" in differing:
+        score = prepared.task.target.headline()
     return f"val_{score.key}", score.higher_is_better
 
 

@@ -361,7 +361,10 @@ class TrainingSection(Section):
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
         monitor: The value that decides which epoch is best; of epochs with equal
-            metrics the one with the lower loss.
+            metrics the one with the lower loss. "auto" is the loss, but the correlation where
+            an order is trained (`ranking`, or embeddings of pairs with numbers): that loss may
+            rise while the order gets better. "metric" is the task's main metric, or that
+            correlation.
         keep: Which model the run keeps. "best" takes the best epoch, but the linear
             model on the frozen features (see `evaluation.baseline`) where the
             fine-tuned network is no better than it on the validation rows; with
@@ -410,7 +413,7 @@ class TrainingSection(Section):
     refit: bool = False
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     early_stopping: EarlyStoppingSection | None = None
-    monitor: Literal["loss", "metric"] = "loss"
+    monitor: Literal["auto", "loss", "metric"] = "auto"
     keep: Literal["best", "last", "trained"] = "best"
     jit: Literal["auto", "always", "never"] = "auto"
     static_shapes: Literal["auto", "always", "never"] = "auto"

@@ -215,7 +215,7 @@ def _problem(
         truth=target.truth(examples.targets, examples.origins),
         weights=target.weights(examples.targets, training.class_weights),
         shared=shared,
-        monitor=target.search_scores[0 if training.monitor == "loss" else 1],
+        monitor=target.search_scores[1 if training.monitor == "metric" else 0],
         seed=training.seed,
         groups=undivided(examples),
     )

@@ -227,8 +227,11 @@ class NumbersTarget(Target):
             return RankedSquaredError(ranking)
         return keras.losses.MeanSquaredError()
 
-    def training_metrics(self) -> list[keras.metrics.Metric]:
-        """Mean absolute error in the target's own units, mean over the numbers."""
+    def training_metrics(self, *, ranking: float = 0.0) -> list[keras.metrics.Metric]:
+        """Mean absolute error in the target's own units, mean over the numbers.
+
+        Where their order is trained, Pearson's correlation too.
+        """
         import keras
         from keras import ops
 
@@ -238,7 +241,17 @@ class NumbersTarget(Target):
             distance = ops.abs(ops.cast(truth, "float32") - ops.cast(raw, "float32"))
             return ops.mean(distance * ops.convert_to_tensor(scale, "float32"), -1)
 
-        return [keras.metrics.MeanMetricWrapper(error, name="mae")]
+        metrics: list[keras.metrics.Metric] = [keras.metrics.MeanMetricWrapper(error, name="mae")]
+        if ranking:
+            from tltool.tasks.metrics.training_pearson import Pearson
+
+            metrics.append(Pearson(len(self.names)))
+        return metrics
+
+    @classmethod
+    def order_score(cls, ranking: float) -> Score | None:
+        """Pearson's correlation, if the order is trained."""
+        return next(score for score in cls.scores if score.key == "pearson") if ranking else None
 
     @property
     def training_units(self) -> str:

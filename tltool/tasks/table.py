@@ -30,6 +30,11 @@ INPUT_COLUMNS: dict[Modality, tuple[str, ...]] = {
 """The columns of a table that hold a row's input where nothing else is said."""
 
 
+def _set(options: Mapping[str, float]) -> dict[str, float]:
+    """Those that only some kinds of target have are given to these alone."""
+    return {name: value for name, value in options.items() if value}
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """A row of `TASKS`.
@@ -270,12 +275,16 @@ class Task:
 
         `options` are those that only some kinds of target have; they are given where they are set.
         """
-        given = {name: value for name, value in options.items() if value}
-        return self.target.loss(label_smoothing=label_smoothing, focal_gamma=focal_gamma, **given)
+        return self.target.loss(
+            label_smoothing=label_smoothing, focal_gamma=focal_gamma, **_set(options)
+        )
 
-    def training_metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics shown while training; the full report comes from evaluation."""
-        return self.target.training_metrics()
+    def training_metrics(self, **options: float) -> list[keras.metrics.Metric]:
+        """The metrics shown while training; the full report comes from evaluation.
+
+        `options` as in `loss`.
+        """
+        return self.target.training_metrics(**_set(options))
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` restores it from: JSON values."""

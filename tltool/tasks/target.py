@@ -627,6 +627,21 @@ class Target(ABC):
         """The score that sums a model up."""
         return cls.scores[0]
 
+    @classmethod
+    def order_score(cls, ranking: float) -> Score | None:
+        """What tells a better epoch where the order of rows is trained, whose loss does not.
+
+        Such a loss may rise while the order gets better. The score is one of
+        `training_metrics`.
+
+        Args:
+            ranking: `training.ranking`; 0 trains no order but that which a kind always does.
+
+        Returns:
+            None where the loss tells.
+        """
+        return None
+
     def unit(self, key: str) -> str:
         """The unit of a score, in words such as "in the unit of price"; empty where it has none."""
         return ""

@@ -213,7 +213,7 @@ def compile_phase(
                 ranking=training.ranking,
             )
         ),
-        metrics=[] if is_contrastive(plan) else task.training_metrics(),
+        metrics=[] if is_contrastive(plan) else task.training_metrics(ranking=training.ranking),
         jit_compile=_jit(training, phase),
         steps_per_execution=min(_steps_per_execution(training, phase), steps),
     )

@@ -26,6 +26,7 @@ from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.tasks.table import Task
+from tltool.tasks.target import Score
 from tltool.training.best_weights import BestWeights, HistoryRow, Rule
 from tltool.training.callbacks import (
     EpochEnd,
@@ -208,13 +209,21 @@ def _size_of_batches(training: TrainingSection) -> str:
     )
 
 
+def monitored(training: TrainingSection, task: Task) -> Score | None:
+    """The score that `training.monitor` means; None is the loss."""
+    order = task.target.order_score(training.ranking)
+    if training.monitor == "loss" or (training.monitor == "auto" and order is None):
+        return None
+    return order or task.target.headline()
+
+
 def rule_of(training: TrainingSection, task: Task, *, validated: bool) -> Rule:
     """What decides which epoch of a training is best, with validation rows or without."""
     prefix = "val_" if validated else ""
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
-    if training.monitor == "loss":
+    score = monitored(training, task)
+    if score is None:
         return Rule(f"{prefix}loss", False, min_delta)
-    score = task.target.headline()
     return Rule(f"{prefix}{score.key}", score.higher_is_better, min_delta, f"{prefix}loss")
 
 

@@ -326,6 +326,11 @@ class ScoredPairTarget(PairTarget):
 
         return [ComparingMean(rank_correlation, name="spearman")]
 
+    @classmethod
+    def order_score(cls, ranking: float) -> Score | None:
+        """Spearman's correlation: the order is all that is trained."""
+        return cls.headline()
+
     @property
     def training_units(self) -> str:
         """Among what it compares."""
