@@ -230,7 +230,7 @@ class NumbersTarget(Target):
     def training_metrics(self, *, ranking: float = 0.0) -> list[keras.metrics.Metric]:
         """Mean absolute error in the target's own units, mean over the numbers.
 
-        Where their order is trained, Pearson's correlation too.
+        Where their order is trained, Spearman's correlation too.
         """
         import keras
         from keras import ops
@@ -243,15 +243,15 @@ class NumbersTarget(Target):
 
         metrics: list[keras.metrics.Metric] = [keras.metrics.MeanMetricWrapper(error, name="mae")]
         if ranking:
-            from tltool.tasks.metrics.training_pearson import Pearson
+            from tltool.tasks.metrics.training_spearman import Spearman
 
-            metrics.append(Pearson(len(self.names)))
+            metrics.append(Spearman(len(self.names)))
         return metrics
 
     @classmethod
     def order_score(cls, ranking: float) -> Score | None:
-        """Pearson's correlation, if the order is trained."""
-        return next(score for score in cls.scores if score.key == "pearson") if ranking else None
+        """Spearman's correlation, if the order is trained."""
+        return next(score for score in cls.scores if score.key == "spearman") if ranking else None
 
     @property
     def training_units(self) -> str:
