@@ -25,8 +25,8 @@ from tltool.support import stopping
 from tltool.support.errors import TrainingError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
+from tltool.tasks.reports import Score
 from tltool.tasks.table import Task
-from tltool.tasks.target import Score
 from tltool.training.best_weights import BestWeights, HistoryRow, Rule
 from tltool.training.callbacks import (
     EpochEnd,
