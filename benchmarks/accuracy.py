@@ -159,7 +159,7 @@ def measure(name: str, data: Path, seeds: int) -> str:
         )
         _, summary = load_data(recipe)
         found = [finetuned_metrics(recipe, seed, benchmark) for seed in range(seeds)]
-    return section(name, summary["rows"], found)
+    return section(name, summary["rows"], found, refitted=recipe.training.refit)
 
 
 def without_classes(paths: Mapping[str, Path], count: int, folder: Path) -> dict[str, Path]:
@@ -200,13 +200,15 @@ def score(metrics: Mapping[str, Any], key: str) -> float:
     return float(metrics[key])
 
 
-def section(name: str, counts: Mapping[str, int], found: Sequence[Mapping[str, Any]]) -> str:
+def section(
+    name: str, counts: Mapping[str, int], found: Sequence[Mapping[str, Any]], *, refitted: bool
+) -> str:
     """Title, table and conditions, of as many rows of each split as `counts` says."""
     benchmark, reference = BENCHMARKS[name], found[0]["baseline"]
     train, validation, test = (counts.get(split, 0) for split in SPLITS)
     rows_seen = (
         f"{train:,} published training rows, with the {validation:,} published validation rows to "
-        "choose by,"
+        f"choose by{', then once more on both together,' if refitted else ','}"
         if benchmark.validation
         else f"{train + validation:,} published training rows"
     )
