@@ -89,7 +89,7 @@ class LinearModel:
         return to_float32(transfer.model)
 
 
-def has_linear_model(target: Target) -> bool:
+def has_linear_model(target: Target | type[Target]) -> bool:
     """Whether a kind of target is answered by one linear layer on pooled features."""
     return target.solvable and target.reads == "pooled"
 
