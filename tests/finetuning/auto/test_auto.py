@@ -126,7 +126,7 @@ def test_with_time_a_backbone_is_trained_and_what_wins_is_trained_again(place, m
 
     def better(self, one, other):
         found = compare(self, one, other)
-        return found and type(found)(**(vars(found) | {"gain": 0.1, "interval": (-0.1, 0.3)}))
+        return replace(found, gain=0.1, interval=(0.01, 0.3))
 
     monkeypatch.setattr(workshop_module.Workshop, "compare", better)
     monkeypatch.setattr("tltool.finetuning.auto.candidates._LONGEST", 1)
@@ -138,8 +138,9 @@ def test_with_time_a_backbone_is_trained_and_what_wins_is_trained_again(place, m
     )  # fmt: skip
     (_, tuned) = found.trail
     assert tuned.name.endswith("last layers, 2 epochs")
-    assert (tuned.folds, tuned.rows) == (5, 134)
-    assert "not clearly" in tuned.why
+    assert tuned.folds == 1  # it was plain at once
+    assert 25 <= tuned.rows <= 28  # a fifth of those that are not for tests
+    assert tuned.verdict == "kept"
     assert found.recipe.schedule[1].epochs == 2
     assert found.run.recipe == found.recipe
     assert found.recipe.training.keep == "trained"

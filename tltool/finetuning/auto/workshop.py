@@ -26,7 +26,7 @@ from tltool.finetuning.series import Base, shared_rows
 from tltool.recipe.export_section import LiteRTPrecision
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
-from tltool.support.errors import BackboneError, DataError, ExportError
+from tltool.support.errors import BackboneError, DataError, ExportError, TrainingError
 from tltool.support.files import scratch_folder
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
@@ -139,7 +139,7 @@ class Workshop:
         target = self._task.target
         self._truth = target.truth(rows.targets, rows.origins)
         self._rows = len(rows)
-        self._parts = usual_folds(target, rows, self._truth, self._recipe.data.split_seed)
+        self._parts = usual_folds(target, rows, self._truth, self._recipe.training.seed)
         self.folds = len(self._parts)
         if self.folds < 2:
             raise DataError(
@@ -177,6 +177,11 @@ class Workshop:
 
     def open(self, backbone: str) -> str | None:
         """As `Work` has it."""
+        self._load(backbone)
+        return self._bounded(backbone) if self._bounds.are_any else None
+
+    def _load(self, backbone: str) -> None:
+        """Loads a backbone and measures its speed."""
         from tltool.search.ranking import forward_speed
 
         candidate = exact_head(self._recipe, backbone)
@@ -199,7 +204,6 @@ class Workshop:
             taken.seconds,
             speed,
         )
-        return self._bounded(backbone) if self._bounds.are_any else None
 
     def _bounded(self, backbone: str) -> str | None:
         """Measures the files of a backbone; why none of them can be taken, if so."""
@@ -221,8 +225,8 @@ class Workshop:
 
     def limit(self, seconds: float) -> None:
         """As `Work` has it; with some rows of each class at least."""
-        (backbone,) = self._opened
-        rows = int(seconds * self._opened[backbone].speed / _READING)
+        backbone, known = next(reversed(self._opened.items()))
+        rows = int(seconds * known.speed / _READING)
         rows = max(rows, _FEWEST_ROWS * max(1, len(self._task.target.labels)), 2 * FEW_ROWS)
         if rows >= self._rows:
             return
@@ -235,7 +239,12 @@ class Workshop:
         )
         self._base = None
         self._read()
-        self.open(backbone)
+        self._load(backbone)
+        again, export = self._opened[backbone], known.exact.recipe.export
+        again.exporting = known.exporting
+        again.exact = replace(
+            again.exact, recipe=again.exact.recipe.model_copy(update={"export": export})
+        )
 
     def solve(self, backbone: str) -> Measured:
         """As `Work` has it."""
@@ -497,7 +506,10 @@ class Workshop:
         recipe = candidate.recipe
         all_rows = self._opened[candidate.backbone].rows
         rows = all_rows.split("train")
-        part = fold_part(recipe, all_rows, rows, self._parts[fold][1])
+        try:
+            part = fold_part(recipe, all_rows, rows, self._parts[fold][1])
+        except DataError as error:
+            raise TrainingError(f"A fold can't be divided: {error.message}") from error
         prepared = self._prepared(candidate, part, shared_rows(recipe, all_rows))
         data = example_data(recipe, prepared, "train")
         validation = example_data(recipe, prepared, "validation")
