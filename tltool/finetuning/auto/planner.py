@@ -230,9 +230,11 @@ class Planner:
 
     def _too_long(self, name: str, seconds: float, what: str) -> None:
         self._short = True
-        left = max(0.0, self._budget.left)
-        self._told(name, "left out", f"{what} would take about {seconds:.0f} s of the "
-                   f"{left:.0f} s left")  # fmt: skip
+        left, kept = max(0.0, self._budget.left), self._reserve()
+        self._told(
+            name, "left out", f"{what} would take about {seconds:.0f} s; {left:.0f} s are left, "
+            f"of which the end of the best so far needs up to {kept:.0f} s",
+        )  # fmt: skip
 
     # ---- the steps ---------------------------------------------------------------------------
 
@@ -323,7 +325,8 @@ class Planner:
             self._unmeasured += [] if alone is None else [alone]
             shortest = candidate.with_epochs(candidate.least)
             seconds = work.folding(shortest) + work.finishing(shortest)
-            self._too_long(shortest.name, seconds, "measuring and training it")
+            what = "measuring it on a fold, training and exporting it"
+            self._too_long(shortest.name, seconds, what)
             return False
         measured = Measured(fitting, {})
         with self._telling_of_failure(measured):
