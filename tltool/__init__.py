@@ -23,6 +23,7 @@ from tltool.support.keras_settings import choose_backend
 if TYPE_CHECKING:
     from tltool.backbones.base import Features
     from tltool.export.artifact import Artifact, load_artifact
+    from tltool.finetuning.auto.job import AutoResult, auto
     from tltool.finetuning.cross_validation import CrossValidation, cross_validate
     from tltool.finetuning.job import finetune, plan, resume
     from tltool.finetuning.tuning import TuningResult, tune
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 _LAZY = {
     "Artifact": "tltool.export.artifact",
     "load_artifact": "tltool.export.artifact",
+    "AutoResult": "tltool.finetuning.auto.job",
+    "auto": "tltool.finetuning.auto.job",
     "Features": "tltool.backbones.base",
     "CrossValidation": "tltool.finetuning.cross_validation",
     "cross_validate": "tltool.finetuning.cross_validation",
@@ -82,6 +85,7 @@ _LAZY = {
 
 __all__ = [
     "Artifact",
+    "AutoResult",
     "ClassSetTarget",
     "ClassTarget",
     "CrossValidation",
@@ -102,6 +106,7 @@ __all__ = [
     "TltoolError",
     "TuningResult",
     "__version__",
+    "auto",
     "build_index",
     "cross_validate",
     "finetune",

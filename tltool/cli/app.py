@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from tltool._version import __version__
 from tltool.cli import (
+    auto,
     benchmark,
     cache,
     data,
@@ -92,6 +93,7 @@ def _options(
 
 
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
+app.command("auto", epilog=auto.EXAMPLES)(auto.auto)
 app.command("launch", epilog=launch.EXAMPLES)(launch.launch)
 app.command("resume", epilog=resume.EXAMPLES)(resume.resume)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)

@@ -256,7 +256,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
         )
     parts = []
     for number, held in enumerate(held_out, start=1):
-        part = _part(recipe, examples, rows, held)
+        part = fold_part(recipe, examples, rows, held)
         parts.append((part, make_task(recipe.spec, part)))
         check_labels(prepared.task, parts[-1][1], number)
     one = {"export": export, **_length_of(recipe, prepared)}
@@ -282,8 +282,16 @@ def _length_of(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
     return {"backbone": recipe.backbone.model_copy(update=update)}
 
 
-def _part(recipe: Recipe, examples: Examples, rows: Examples, held: Array) -> Examples:
-    """A fold's rows as test rows, with the others, of which validation rows are drawn."""
+def fold_part(recipe: Recipe, examples: Examples, rows: Examples, held: Array) -> Examples:
+    """A fold's rows as test rows, with the others, of which validation rows are drawn.
+
+    Args:
+        recipe: Says how many validation rows are drawn, and by which seed.
+        examples: All rows: those of the folds are `train`; given validation rows stay what they
+            are.
+        rows: Those of the folds, in order.
+        held: Numbers of the fold's rows in `rows`.
+    """
     others = examples.of_splits("validation")
     own = set(held.tolist())
     splits: list[Split | None] = ["test" if row in own else None for row in range(len(rows))]

@@ -89,7 +89,7 @@ class LinearModel:
         return to_float32(transfer.model)
 
 
-def has_linear_model(target: Target) -> bool:
+def has_linear_model(target: Target | type[Target]) -> bool:
     """Whether a kind of target is answered by one linear layer on pooled features."""
     return target.solvable and target.reads == "pooled"
 
@@ -152,7 +152,7 @@ def _fitted(
     truth = target.truth(train.targets, train.origins)
     weights = target.weights(train.targets, recipe.training.class_weights)
     rows = LinearRows(found.train, target.encode(truth), weights)
-    folds = _folds(target, train, truth, recipe.training.seed)
+    folds = usual_folds(target, train, truth, recipe.training.seed)
     choice = choose_strength(held_out_parts(rows, None, folds), target.row_loss, standardised=True)
     held_out = folds[: len(choice.outputs)]
     score, how = None, "too few rows to cross-validate"
@@ -178,8 +178,17 @@ def _of_one_worker(recipe: Recipe, prepared: Prepared) -> Prepared:
     return replace(prepared, backbone=backbone, strategy=tf.distribute.get_strategy())
 
 
-def _folds(target: Target, train: Examples, truth: Array, seed: int) -> list[tuple[Array, Array]]:
-    """Rows to fit and rows held out of each fold; none where there are too few rows."""
+def usual_folds(
+    target: Target, train: Examples, truth: Array, seed: int
+) -> list[tuple[Array, Array]]:
+    """Rows to fit and rows held out of each fold; none where there are too few rows.
+
+    Args:
+        target: Knows the labels.
+        train: The rows that are divided.
+        truth: Of these rows.
+        seed: Of the draw.
+    """
     ties = tied_rows(train)
     different = len(np.unique(ties))
     folds = min(FOLDS, target.most_folds(truth), different)

@@ -167,7 +167,7 @@ def _frozen(
         channels=features.shape[1],
         parameters=parameters,
         size_mb=parameters * _FLOAT32_BYTES / 1e6,
-        examples_per_second=_speed(prepared),
+        examples_per_second=forward_speed(prepared),
     )
     return _Frozen(measured, features, truth, prepared.task, undivided(examples))
 
@@ -228,8 +228,11 @@ def _features(
     return features, np.concatenate(truths)
 
 
-def _speed(prepared: Prepared) -> float:
-    """Examples a second of the backbone's forward pass on rows of the training split."""
+def forward_speed(prepared: Prepared) -> float:
+    """Examples a second of the backbone's forward pass on rows of the training split.
+
+    Preprocessing is left out: the best of a few passes over some rows.
+    """
     import tensorflow as tf
 
     from tltool.data.batches.pipeline import make_batches
