@@ -107,6 +107,27 @@ def test_mean_and_spread_are_those_of_the_folds(done):
     assert json.loads((found.path / "metrics.json").read_text()) == found.metrics
 
 
+@pytest.mark.parametrize("choosing", ["training.refit=true", "schedule.1.curve=plateau"])
+def test_validation_rows_that_choose_something_are_those_of_each_fold(recipe, choosing):
+    own = recipe.with_overrides(choosing)
+    plan = cross_validation._planned(own, FOLDS, None, Progress())
+    assert all("validation" in part.splits for part, _ in plan.parts)
+    without = own.with_overrides("data.validation_fraction=0")
+    with pytest.raises(RecipeError, match="validation rows"):
+        cross_validation._planned(without, FOLDS, None, Progress())
+
+
+def test_the_one_that_goes_on_is_the_newest_that_has_not_come_to_its_end(recipe, tmp_path):
+    own = recipe.with_overrides(f"output_dir={tmp_path}")
+    folders = []
+    for status in ("interrupted", "finished"):
+        folders.append(SeriesFolder.create(tmp_path, f"{own.name}-folds"))
+        folders[-1].origin.write_text("{}")
+        folders[-1].record(status)
+    assert SeriesFolder.newest(own, "folds") == folders[0]
+    assert SeriesFolder.newest(own, "folds", ended_too=True) == folders[1]
+
+
 def test_frozen_features_are_computed_for_all_folds_together(done):
     _, progress = done
     assert sum("computed once" in note for note in progress.notes) == 1
