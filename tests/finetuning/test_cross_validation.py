@@ -286,12 +286,14 @@ def write_kind(folder, kind) -> dict[str, object]:
     file = folder / f"{kind}.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     tasks = {"tags": "token-classification", "sets": "text-multi-label",
-             "numbers": "text-regression"}  # fmt: skip
+             "numbers": "text-regression", "several": "text-regression"}  # fmt: skip
+    columns = {"label_columns": ["words", "mood"]} if kind == "several" else {}
     return {
         "task": tasks[kind],
-        "data": {"train": str(file), "validation_fraction": 0.2},
+        "data": {"train": str(file), "validation_fraction": 0.2, **columns},
         "backbone": str(write_text_preset(folder / "bert")),
     }
+            "several": {"text": text, "words": len(words), "mood": float(side == "positive")},
 
 
 def write_masks(folder) -> dict[str, object]:
@@ -303,7 +305,7 @@ def write_masks(folder) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("kind", ["tags", "sets", "numbers", "masks"])
+@pytest.mark.parametrize("kind", ["tags", "sets", "numbers", "several", "masks"])
 def test_every_kind_of_target_but_vectors_has_folds(tmp_path, kind):
     fields = write_masks(tmp_path) if kind == "masks" else write_kind(tmp_path, kind)
     recipe = Recipe.of(

@@ -88,9 +88,10 @@ class CrossValidation:
         """What a person wants to know, short."""
         score, found = self.score, self.metrics
         pooled, key = found["out_of_fold"], score.key
-        interval = pooled.get(f"{key}_interval")
-        bounds = f"95 % interval {score.text(interval[0])} to {score.text(interval[1])}, "
-        facts = f"{bounds if interval else ''}{pooled['n']:,} rows, each by a model without it"
+        facts = f"{pooled['n']:,} rows, each by a model without it"
+        if interval := pooled.get(f"{key}_interval"):
+            low, high = map(score.text, interval)
+            facts = f"95 % interval {low} to {high}, {facts}"
         each = ", ".join(score.text(fold[key]) for fold in found["per_fold"])
         lines = [
             f"{self.folds}-fold cross-validation, {duration(self.seconds)}",
