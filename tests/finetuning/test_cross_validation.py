@@ -134,6 +134,16 @@ def test_frozen_features_are_computed_for_all_folds_together(done):
     assert sum("read from disk" in note for note in progress.notes) == FOLDS - 1
 
 
+def test_the_linear_model_of_each_fold_reads_the_features_of_all(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path))
+    progress = Notes()
+    own = recipe.with_overrides(
+        "name=compared", "evaluation.baseline=true", 'schedule=[{"train": "head"}]'
+    )
+    tltool.cross_validate(own, folds=2, progress=progress)
+    assert sum("computed once" in note for note in progress.notes) == 1
+
+
 def test_no_model_is_kept(done):
     found, _ = done
     kept = [
