@@ -58,6 +58,9 @@ def test_the_best_epochs_are_so_by_less_than_what_early_stopping_counts_as_bette
 
 def test_one_epoch_has_no_mean(tmp_path):
     assert averaged(LastEpochs(last=3), (0.5,)) == (None, 1.0)
+    phases = ({"train": "head", "epochs": 1, "learning_rate": 0.01},)
+    said = fit("cnn", tmp_path, phases, NEVER, average_epochs=LastEpochs(last=3))[2]
+    assert any("No mean of weights was taken" in line for line in said)
 
 
 def test_a_training_ends_with_the_mean_where_there_is_no_validation(tmp_path):
