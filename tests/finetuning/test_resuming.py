@@ -11,7 +11,9 @@ import pytest
 from tltool.cli.app import run as command
 from tltool.data.examples import Examples
 from tltool.finetuning import resuming
-from tltool.finetuning.job import finetune, resume
+from tltool.finetuning.job import _Begin, finetune, resume
+from tltool.finetuning.refitting import FirstTraining
+from tltool.finetuning.series import SeriesFolder
 from tltool.recipe.recipe import Recipe
 from tltool.runs import folder as folders
 from tltool.runs.folder import RunFolder
@@ -130,6 +132,13 @@ def test_a_run_that_cannot_go_on_says_why(tmp_path):
     with pytest.raises(RunError, match="There is no run"):
         resume(tmp_path / "nowhere")
 
+    folds = SeriesFolder.create(tmp_path, "mine-folds")
+    resuming.write_origin(folds, facts(), 1)
+    folds.record("interrupted")
+    for path in (folds.path, folds.path.parent):
+        with pytest.raises(RunError, match="several trainings") as error:
+            resume(path)
+        assert "--folds N --resume" in error.value.hint
 
 def test_a_process_on_another_machine_is_waited_for_until_it_is_silent(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "GONE_SECONDS", 0.0)
