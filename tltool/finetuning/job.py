@@ -290,7 +290,9 @@ def _lead(job: _Job, folder: RunFolder | None, audit: bool, anyway: bool) -> Run
 def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) -> Run:
     """Takes over a run that stopped, if it is the same one, and goes on from its checkpoint."""
     from tltool.training.checkpoint import Position
+    from tltool.support.files import write_text
 
+    from tltool.training.course import UnfitError
     progress = job.progress
     before = read_origin(folder)
     found = differences(before, facts)
@@ -316,8 +318,17 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     _tell_helpers(job.workers, folder, begin)
     with recording(folder, job.workers):
         _describe(folder, recipe, job.prepared)
+    described = (folder.recipe, folder.labels, folder.preprocessing, folder.environment,
+                 folder.data_summary, folder.origin)  # fmt: skip
+    as_it_was = {file: file.read_text(encoding="utf-8") for file in described if file.is_file()}
         write_origin(folder, facts, devices)
-        return _train_and_conclude(job, folder, begin)
+        try:
+            return _train_and_conclude(job, folder, begin)
+        except UnfitError:  # nothing was trained: the run can go on as it was started
+            for file, text in as_it_was.items():
+                write_text(file, text)
+            folder.record("failed", resumed=earlier)
+            raise
 
 
 @contextmanager
