@@ -292,6 +292,7 @@ def write_kind(folder, kind) -> dict[str, object]:
                                               for w in words]},
             "sets": {"text": text, "label": labels},
             "numbers": {"text": text, "label": len(words) + 10.0 * (side == "positive")},
+            "several": {"text": text, "words": len(words), "mood": float(side == "positive")},
         }[kind])  # fmt: skip
     file = folder / f"{kind}.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
@@ -303,7 +304,6 @@ def write_kind(folder, kind) -> dict[str, object]:
         "data": {"train": str(file), "validation_fraction": 0.2, **columns},
         "backbone": str(write_text_preset(folder / "bert")),
     }
-            "several": {"text": text, "words": len(words), "mood": float(side == "positive")},
 
 
 def write_masks(folder) -> dict[str, object]:

@@ -257,8 +257,8 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     parts = []
     for number, held in enumerate(held_out, start=1):
         part = _part(recipe, examples, rows, held)
-        parts.append((part, make_task(recipe.spec, part)))
         check_validation(recipe, part, prepared.plans)
+        parts.append((part, make_task(recipe.spec, part)))
         check_labels(prepared.task, parts[-1][1], number)
     one = {"export": export, **_length_of(recipe, prepared)}
     own = recipe.model_copy(update=one)
