@@ -241,7 +241,7 @@ def _assign(
 
 
 class UnfitError(RunError):
-    """A checkpoint is of another model or optimizer: nothing goes on from it."""
+    """A checkpoint is of another model, optimizer or features: nothing goes on from it."""
 
 
 def _unfit(what: str) -> UnfitError:
