@@ -107,10 +107,41 @@ def test_mean_and_spread_are_those_of_the_folds(done):
     assert json.loads((found.path / "metrics.json").read_text()) == found.metrics
 
 
+@pytest.mark.parametrize("choosing", ["training.refit=true", "schedule.1.curve=plateau"])
+def test_validation_rows_that_choose_something_are_those_of_each_fold(recipe, choosing):
+    own = recipe.with_overrides(choosing)
+    plan = cross_validation._planned(own, FOLDS, None, Progress())
+    assert all("validation" in part.splits for part, _ in plan.parts)
+    without = own.with_overrides("data.validation_fraction=0")
+    with pytest.raises(RecipeError, match="validation rows"):
+        cross_validation._planned(without, FOLDS, None, Progress())
+
+
+def test_the_one_that_goes_on_is_the_newest_that_has_not_come_to_its_end(recipe, tmp_path):
+    own = recipe.with_overrides(f"output_dir={tmp_path}")
+    folders = []
+    for status in ("interrupted", "finished"):
+        folders.append(SeriesFolder.create(tmp_path, f"{own.name}-folds"))
+        folders[-1].origin.write_text("{}")
+        folders[-1].record(status)
+    assert SeriesFolder.newest(own, "folds") == folders[0]
+    assert SeriesFolder.newest(own, "folds", ended_too=True) == folders[1]
+
+
 def test_frozen_features_are_computed_for_all_folds_together(done):
     _, progress = done
     assert sum("computed once" in note for note in progress.notes) == 1
     assert sum("read from disk" in note for note in progress.notes) == FOLDS - 1
+
+
+def test_the_linear_model_of_each_fold_reads_the_features_of_all(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path))
+    progress = Notes()
+    own = recipe.with_overrides(
+        "name=compared", "evaluation.baseline=true", 'schedule=[{"train": "head"}]'
+    )
+    tltool.cross_validate(own, folds=2, progress=progress)
+    assert sum("computed once" in note for note in progress.notes) == 1
 
 
 def test_no_model_is_kept(done):
@@ -261,14 +292,16 @@ def write_kind(folder, kind) -> dict[str, object]:
                                               for w in words]},
             "sets": {"text": text, "label": labels},
             "numbers": {"text": text, "label": len(words) + 10.0 * (side == "positive")},
+            "several": {"text": text, "words": len(words), "mood": float(side == "positive")},
         }[kind])  # fmt: skip
     file = folder / f"{kind}.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     tasks = {"tags": "token-classification", "sets": "text-multi-label",
-             "numbers": "text-regression"}  # fmt: skip
+             "numbers": "text-regression", "several": "text-regression"}  # fmt: skip
+    columns = {"label_columns": ["words", "mood"]} if kind == "several" else {}
     return {
         "task": tasks[kind],
-        "data": {"train": str(file), "validation_fraction": 0.2},
+        "data": {"train": str(file), "validation_fraction": 0.2, **columns},
         "backbone": str(write_text_preset(folder / "bert")),
     }
 
@@ -282,7 +315,7 @@ def write_masks(folder) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("kind", ["tags", "sets", "numbers", "masks"])
+@pytest.mark.parametrize("kind", ["tags", "sets", "numbers", "several", "masks"])
 def test_every_kind_of_target_but_vectors_has_folds(tmp_path, kind):
     fields = write_masks(tmp_path) if kind == "masks" else write_kind(tmp_path, kind)
     recipe = Recipe.of(

@@ -131,6 +131,40 @@ def test_a_second_training_that_is_interrupted_leaves_the_first_ones_model(recip
 
 
 @pytest.mark.slow
+def test_without_the_second_training_a_run_goes_on_to_the_first_ones_model(recipe):
+    def end(folder, row):
+        if "val_loss" not in row:
+            raise EndedError
+
+    own = recipe.with_overrides("name=once-after-all")
+    with pytest.raises(EndedError):
+        finetune(own, after_epoch=end)
+    once = finetune(recipe.with_overrides("training.refit=false", "name=once-at-once"))
+    path = RunFolder.open(f"{recipe.output_dir}/once-after-all/1").path
+    with pytest.raises(RunError, match="The schedule has 1 phase"):
+        resume(path, 'schedule=[{"train": "head"}]', anyway=True)
+    assert_equal(resume(path, "training.refit=false", anyway=True), once)
+
+
+@pytest.mark.slow
+def test_what_a_checkpoint_can_t_go_on_with_leaves_the_run_as_it_was(recipe):
+    def end(folder, row):
+        raise EndedError
+
+    plain = recipe.with_overrides("training.refit=false", "name=plain-at-once")
+    own = plain.with_overrides("name=tried")
+    with pytest.raises(EndedError):
+        finetune(own, after_epoch=end)
+    path = RunFolder.open(f"{recipe.output_dir}/tried/1").path
+    with pytest.raises(RunError, match="of another model or optimizer"):
+        resume(path, "training.optimizer=sgd", anyway=True)
+    done = finetune(own, resume=True)
+    assert done.path == path
+    assert [one["changes"] for one in done.folder.manifest()["resumed"]] == [[]]
+    assert_equal(done, finetune(plain))
+
+
+@pytest.mark.slow
 def test_without_test_rows_the_first_training_is_all_that_is_told(recipe):
     run = finetune(recipe.with_overrides("data.test_fraction=0", "name=no-test"))
     assert run.summary.split == "validation"

@@ -11,12 +11,15 @@ import pytest
 from tltool.cli.app import run as command
 from tltool.data.examples import Examples
 from tltool.finetuning import resuming
-from tltool.finetuning.job import finetune, resume
+from tltool.finetuning.job import _Begin, finetune, resume
+from tltool.finetuning.refitting import FirstTraining
+from tltool.finetuning.series import SeriesFolder
 from tltool.recipe.recipe import Recipe
 from tltool.runs import folder as folders
 from tltool.runs.folder import RunFolder
 from tltool.runs.run import Run
 from tltool.support.errors import RecipeError, RunError
+from tltool.training.checkpoint import Position, State
 
 GIVEN = Recipe.of(task="text-classification", backbone="x", name="mine", data={"train": "t.csv"})
 ELSEWHERE = "1-0-00000000"
@@ -129,6 +132,13 @@ def test_a_run_that_cannot_go_on_says_why(tmp_path):
         resume(without.path)
     with pytest.raises(RunError, match="There is no run"):
         resume(tmp_path / "nowhere")
+    folds = SeriesFolder.create(tmp_path, "mine-folds")
+    resuming.write_origin(folds, facts(), 1)
+    folds.record("interrupted")
+    for path in (folds.path, folds.path.parent):
+        with pytest.raises(RunError, match="several trainings") as error:
+            resume(path)
+        assert "--folds N --resume" in error.value.hint
 
 
 def test_a_process_on_another_machine_is_waited_for_until_it_is_silent(tmp_path, monkeypatch):
@@ -168,6 +178,18 @@ def test_checkpoints_are_no_files_of_the_run(tmp_path):
     (folder.path / "checkpoints" / "state-3.safetensors").write_bytes(b"x")
     folder.take_over()
     assert set(folder.manifest()["files"]) == {"checkpoints/origin.json"}
+
+
+def test_phases_that_were_trained_can_t_be_left_out():
+    begin = _Begin(State(Position(2, 1), {}, {}))
+    begin.check([None, None])
+    with pytest.raises(RunError, match="has 1 phase, and the run is in its phase 2"):
+        begin.check([None])
+    row = {"phase": "1 head", "epoch": 1}
+    second = _Begin(first=FirstTraining((row,), row, {1: 1, 2: 0}))
+    second.check([None, None])
+    with pytest.raises(RunError, match="has 3 phases, and the first training"):
+        second.check([None, None, None])
 
 
 def test_a_damaged_origin_is_an_error(tmp_path):

@@ -16,7 +16,7 @@ from tltool.model.joining import join
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import HeadSection, Last, PhaseSection, TrainingSection
 from tltool.search.lr_finder import range_test
-from tltool.support.errors import PlanError
+from tltool.support.errors import PlanError, TrainingError
 from tltool.support.progress import Progress
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
@@ -112,6 +112,14 @@ def test_each_step_has_the_loss_of_its_own_batch():
     assert found.suggestion is None, "nothing was learnt"
 
 
+def test_a_loss_that_is_no_number_from_the_first_step_on_is_an_error():
+    dataset = tf.data.Dataset.from_tensors((np.full((8, 32, 32, 3), np.nan), np.eye(2)[[0, 1] * 4]))
+    transfer, plans = model_and_plans(train="head")
+    with pytest.raises(TrainingError, match="not a number at the first step"):
+        range_test(transfer, plans, plans[0], TASK, TrainingSection(), BatchedData(dataset, 8),
+                   strategy=tf.distribute.get_strategy())  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("lr")
@@ -143,6 +151,15 @@ def test_a_later_phase_is_tested_where_the_earlier_ones_end(recipe, tmp_path):
     assert (first.phase, first.title, second.title) == (1, "head", "all")
     assert np.mean(second.losses[:5]) < 0.9 * np.mean(first.losses[:5])
     assert not (tmp_path / "runs").exists()
+
+
+def test_earlier_phases_end_with_an_epoch_and_no_mean_of_several(recipe):
+    own = recipe.with_overrides("data.validation_fraction=0", "schedule.0.epochs=3")
+    plain = tltool.lr_find(own, phase=2, steps=10)
+    mean = tltool.lr_find(
+        own.with_overrides("training.average_epochs={last: 3}"), phase=2, steps=10
+    )
+    assert mean.losses == plain.losses
 
 
 def test_after_a_solved_head_the_rate_is_one_that_leaves_it_where_it_is(recipe, tmp_path):

@@ -95,6 +95,12 @@ def test_what_is_drawn_becomes_a_recipe():
     assert found.tune == {}
 
 
+def test_a_choice_is_the_recipe_s_own_however_its_number_is_written():
+    tune = {"head.dropout": {"choices": [0, 0.2]}, "training.refit": {"choices": [True, False]}}
+    own = Space.of(recipe(head={"dropout": 0.0}, tune=tune), GROUPS).own()
+    assert own == {"head.dropout": "0", "training.refit": "false"}
+
+
 def test_a_recipe_outside_of_its_space_is_no_trial():
     own = recipe(tune={"head.dropout": {"low": 0.3, "high": 0.5}})
     assert Space.of(own, GROUPS).own() is None

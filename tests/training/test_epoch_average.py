@@ -19,17 +19,17 @@ PHASES = (
 )
 
 
-def averaged(which, losses):
+def averaged(which, losses, min_delta=0.0):
     """The row and the kernel of the mean of epochs whose kernels are their numbers."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    path = model.variables[0].path
-    average = EpochAverage(model, frozenset({path}), which, Rule("val_loss", False))
+    path, rule = model.variables[0].path, Rule("val_loss", False, min_delta)
+    average = EpochAverage(model, frozenset({path}), which, rule)
     for epoch, loss in enumerate(losses, start=1):
         model.set_weights([np.full((1, 1), float(epoch))])
         row = {"phase": "2 all", "epoch": epoch, "total_epoch": 3 + epoch, "val_loss": loss}
         average.offer(row)
         # As a training that goes on would have it.
-        again = EpochAverage(model, frozenset({path}), which, Rule("val_loss", False))
+        again = EpochAverage(model, frozenset({path}), which, rule)
         again.take_back(*average.state())
         average = again
     return average.mean_in(), model.get_weights()[0].item()
@@ -51,8 +51,16 @@ def test_of_equal_epochs_the_earlier_ones_are_kept():
     assert averaged(BestEpochs(best=2), (0.3, 0.2, 0.3, 0.3))[0]["averaged"] == "1 and 2"
 
 
-def test_one_epoch_has_no_mean():
+def test_the_best_epochs_are_so_by_less_than_what_early_stopping_counts_as_better():
+    row, _ = averaged(BestEpochs(best=2), (0.5, 0.4, 0.3, 0.2), min_delta=0.15)
+    assert row["averaged"] == "3 and 4"
+
+
+def test_one_epoch_has_no_mean(tmp_path):
     assert averaged(LastEpochs(last=3), (0.5,)) == (None, 1.0)
+    phases = ({"train": "head", "epochs": 1, "learning_rate": 0.01},)
+    said = fit("cnn", tmp_path, phases, NEVER, average_epochs=LastEpochs(last=3))[2]
+    assert any("No mean of weights was taken" in line for line in said)
 
 
 def test_a_training_ends_with_the_mean_where_there_is_no_validation(tmp_path):

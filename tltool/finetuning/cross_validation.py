@@ -47,7 +47,7 @@ from tltool.support.spread import Spread
 from tltool.support.stopwatch import Stopwatch
 from tltool.support.words import count, duration, listed
 from tltool.tasks.table import Task
-from tltool.training.preparation import Prepared, prepare
+from tltool.training.preparation import Prepared, check_validation, prepare
 from tltool.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ class CrossValidation:
         """What a person wants to know, short."""
         score, found = self.score, self.metrics
         pooled, key = found["out_of_fold"], score.key
-        interval = pooled.get(f"{key}_interval")
-        bounds = f"95 % interval {score.text(interval[0])} to {score.text(interval[1])}, "
-        facts = f"{bounds if interval else ''}{pooled['n']:,} rows, each by a model without it"
+        facts = f"{pooled['n']:,} rows, each by a model without it"
+        if interval := pooled.get(f"{key}_interval"):
+            low, high = map(score.text, interval)
+            facts = f"95 % interval {low} to {high}, {facts}"
         each = ", ".join(score.text(fold[key]) for fold in found["per_fold"])
         lines = [
             f"{self.folds}-fold cross-validation, {duration(self.seconds)}",
@@ -198,8 +199,7 @@ def cross_validate(
         folder = None
         if resume or resume_anyway:
             folder = SeriesFolder.newest(recipe, KIND)
-            if folder is None or folder.status == "finished":
-                folder = None
+            if folder is None:
                 progress.note(f"nothing to resume in {recipe.output_dir}/{recipe.name}-{KIND}")
         if folder is None:
             folder = SeriesFolder.begun(recipe, KIND, plan.prepared, facts)
@@ -242,7 +242,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     undrawn = recipe.data.model_copy(update={"validation_fraction": 0.0, "test_fraction": 0.0})
     export = recipe.export.model_copy(update={"formats": ()})
     whole = recipe.model_copy(update={"data": undrawn, "export": export})
-    prepared = prepare(whole, data=data, progress=progress)
+    prepared = prepare(whole, data=data, progress=progress, validated=False)
     examples = prepared.examples
     rows = examples.split("train")
     progress.note(f"{len(rows):,} rows take part in {folds} folds")
@@ -257,6 +257,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     parts = []
     for number, held in enumerate(held_out, start=1):
         part = fold_part(recipe, examples, rows, held)
+        check_validation(recipe, part, prepared.plans)
         parts.append((part, make_task(recipe.spec, part)))
         check_labels(prepared.task, parts[-1][1], number)
     one = {"export": export, **_length_of(recipe, prepared)}

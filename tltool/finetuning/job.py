@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -35,6 +35,7 @@ from tltool.support.files import probe_room, size_text
 from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.stopwatch import Stopwatch
+from tltool.support.words import count
 from tltool.training.preparation import Prepared, prepare, with_head
 from tltool.training.workers import Workers, examples_digest, joined
 
@@ -289,7 +290,9 @@ def _lead(job: _Job, folder: RunFolder | None, audit: bool, anyway: bool) -> Run
 
 def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) -> Run:
     """Takes over a run that stopped, if it is the same one, and goes on from its checkpoint."""
+    from tltool.support.files import write_text
     from tltool.training.checkpoint import Position
+    from tltool.training.course import UnfitError
 
     progress = job.progress
     before = read_origin(folder)
@@ -301,7 +304,8 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     stopping.check()
     sweep_leftovers(recipe.output_dir)
     _check_room(job)
-    begin = _Begin.of(folder, progress)
+    begin = _Begin.of(folder, recipe, progress)
+    begin.check(job.prepared.plans)
     position = str(Position(1) if begin.state is None else begin.state.position)
     if begin.first is not None:
         position += " of the training on all labelled rows"
@@ -314,10 +318,19 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     earlier = folder.manifest().get("resumed", [])
     folder.take_over(error=None, resumed=[*earlier, {"at": position, "changes": changes}])
     _tell_helpers(job.workers, folder, begin)
+    described = (folder.recipe, folder.labels, folder.preprocessing, folder.environment,
+                 folder.data_summary, folder.origin)  # fmt: skip
+    as_it_was = {file: file.read_text(encoding="utf-8") for file in described if file.is_file()}
     with recording(folder, job.workers):
         _describe(folder, recipe, job.prepared)
         write_origin(folder, facts, devices)
-        return _train_and_conclude(job, folder, begin)
+        try:
+            return _train_and_conclude(job, folder, begin)
+        except UnfitError:  # nothing was trained: the run can go on as it was started
+            for file, text in as_it_was.items():
+                write_text(file, text)
+            folder.record("failed", resumed=earlier)
+            raise
 
 
 @contextmanager
@@ -351,13 +364,29 @@ class _Begin:
     first: FirstTraining | None = None
 
     @classmethod
-    def of(cls, folder: RunFolder, progress: Progress | None = None) -> _Begin:
-        """What a stopped run kept."""
+    def of(cls, folder: RunFolder, recipe: Recipe, progress: Progress | None = None) -> _Begin:
+        """What a stopped run kept; without `refit`, of a second training nothing counts."""
         from tltool.training.checkpoint import Checkpoints
 
-        first = FirstTraining.read(folder)
+        first = FirstTraining.read(folder) if recipe.training.refit else None
         place = folder.origin.parent if first is None else refit_folder(folder)
         return cls(Checkpoints(place, progress=progress).newest(), first)
+
+    def check(self, plans: Sequence[PhasePlan]) -> None:
+        """Raises RunError where the schedule lacks phases that were trained, or their epochs."""
+        trained = 0 if self.state is None else self.state.position.phase
+        if trained > len(plans):
+            raise RunError(
+                f"The schedule has {count(len(plans), 'phase')}, and the run is in its phase "
+                f"{trained}.",
+                hint="leave the phases in the schedule, or train anew without --resume",
+            )
+        if self.first is not None and len(self.first.epochs) != len(plans):
+            raise RunError(
+                f"The schedule has {count(len(plans), 'phase')}, and the first training, whose "
+                f"epochs the second one repeats, had {len(self.first.epochs)}.",
+                hint="leave the schedule as it was, or train anew without --resume",
+            )
 
     def facts(self) -> dict[str, Any]:
         """What tells it from others, ready for JSON."""
@@ -417,7 +446,7 @@ def _help(job: _Job) -> Run:
     folder = RunFolder(Path(workers.told(_RUN_FOLDER)))
     begin = _Begin()
     if (wanted := workers.told(_CHECKPOINT)) != begin.facts():
-        begin = _Begin.of(folder)
+        begin = _Begin.of(folder, job.recipe)
         if begin.facts() != wanted:
             raise RunError(
                 f"The chief goes on from a checkpoint in {str(folder.path)!r}, and this worker "

@@ -57,11 +57,17 @@ class SeriesFolder(RunFolder):
         return folder
 
     @classmethod
-    def newest(cls, recipe: Recipe, kind: str) -> Self | None:
-        """The newest folder of a recipe's name that was begun; None where there is none."""
+    def newest(cls, recipe: Recipe, kind: str, *, ended_too: bool = False) -> Self | None:
+        """The newest folder of a recipe's name that was begun; None where there is none.
+
+        Args:
+            recipe, kind: As for `begun`.
+            ended_too: Also one where all that was asked for is done.
+        """
         parent = Path(recipe.output_dir) / f"{recipe.name}-{kind}"
         found = [cls(folder.path) for folder in runs_of(parent)] if parent.is_dir() else []
-        return next((folder for folder in reversed(found) if folder.origin.is_file()), None)
+        begun = (folder for folder in reversed(found) if folder.origin.is_file())
+        return next((one for one in begun if ended_too or one.status != "finished"), None)
 
     def go_on(
         self, facts: Mapping[str, Any], *, anyway: bool = False, ended_too: bool = False

@@ -174,7 +174,7 @@ class Ground:
             RecipeError: There are neither validation rows nor folds.
             DataError: There are too few rows for so many folds, or one would lack a label.
         """
-        prepared = prepare(recipe, data=data, progress=progress)
+        prepared = prepare(recipe, data=data, progress=progress, validated=folds is None)
         examples = prepared.examples
         if folds is None:
             if not len(examples.split("validation")):

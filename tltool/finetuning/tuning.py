@@ -271,7 +271,7 @@ def _opened(
     recipe: Recipe, prepared: Prepared, facts: Mapping[str, Any], progress: Progress
 ) -> SeriesFolder | None:
     """The search to go on with, taken over."""
-    folder = SeriesFolder.newest(recipe, KIND)
+    folder = SeriesFolder.newest(recipe, KIND, ended_too=True)
     if folder is None:
         progress.note(f"nothing to resume in {recipe.output_dir}/{recipe.name}-{KIND}")
         return None

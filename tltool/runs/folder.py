@@ -214,6 +214,12 @@ class RunFolder:
                 f"The run {str(self.path)!r} is finished: there is nothing left to do.",
                 hint="`tltool finetune` with its recipe trains another one",
             )
+        if not self.origin.is_file() and (self.path / "origin.json").is_file():
+            raise RunError(
+                f"{str(self.path)!r} is of several trainings, unknown to `tltool resume`.",
+                hint="go on as it was started: `tltool finetune RECIPE --folds N --resume`, or "
+                "`tltool tune RECIPE --resume`",
+            )
         if not self.origin.is_file():
             raise RunError(
                 f"The run {str(self.path)!r} ({manifest['status']}) kept nothing to go on from.",

@@ -23,7 +23,7 @@ from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import TrainingSection
-from tltool.support.errors import PlanError
+from tltool.support.errors import PlanError, TrainingError
 from tltool.support.files import scratch_folder
 from tltool.support.progress import Progress
 from tltool.tasks.table import Task
@@ -162,7 +162,7 @@ def range_test(
         steps, first_rate, last_rate: As for `lr_find`.
 
     Raises:
-        TrainingError: Memory ran out.
+        TrainingError: Memory ran out, or no step has a loss that is a number.
     """
     before = [variable.numpy() for variable in transfer.model.variables]
     recorder = _Recorder()
@@ -187,6 +187,11 @@ def range_test(
     finally:
         for variable, value in zip(transfer.model.variables, before, strict=True):
             variable.assign(value)
+    if not recorder.losses:
+        raise TrainingError(
+            f"The loss is not a number at the first step, at the rate {first_rate:g}.",
+            hint="Try `training.precision: float32`; look for extreme values in the data.",
+        )
     rates = np.geomspace(first_rate, last_rate, steps)[: len(recorder.losses)]
     return _result(plan, rates, steps, recorder, time.perf_counter() - started)
 
@@ -305,12 +310,14 @@ def _train_earlier(
     """Trains the phases before one, and leaves the model as that one would find it."""
     progress.stage("Training of the earlier phases" if phase > 2 else "Training of phase 1")
     validation = example_data(recipe, prepared, "validation")
+    # A mean of epochs is that of a run's last phase.
+    training = recipe.training.model_copy(update={"average_epochs": None})
     with scratch_folder("lr-find") as folder:
         result = train(
             prepared.transfer,
             prepared.plans[: phase - 1],
             prepared.task,
-            recipe.training,
+            training,
             examples,
             validation if validation.num_examples else None,
             strategy=prepared.strategy,

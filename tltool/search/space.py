@@ -76,9 +76,11 @@ class Dimension:
     def drawn(self, value: Any) -> Any:
         """What is drawn for a value of the recipe; None where it is none of these values."""
         if self.section.choices is not None:
-            text = json.dumps(value, sort_keys=True)
-            return next((name for name, choice in self._choices().items()
-                         if json.dumps(choice, sort_keys=True) == text), None)  # fmt: skip
+            alike = isinstance(value, bool)  # which is equal to 0 or 1
+            for name, choice in self._choices().items():
+                if choice == value and isinstance(choice, bool) == alike:
+                    return name
+            return None
         low, high = self._bounds()
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return value if number and low <= value <= high else None

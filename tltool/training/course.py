@@ -148,7 +148,7 @@ class Course:
         """Gives the whole model, the best weights and the history what they had.
 
         Raises:
-            RunError: The state is of another model.
+            UnfitError: The state is of another model.
         """
         for place, variable in enumerate(self._variables):
             _assign(f"model/{place}", variable, state.tensors, needed=False)
@@ -169,7 +169,7 @@ class Course:
         """Gives the compiled model's optimizer and all generators of random numbers their state.
 
         Raises:
-            RunError: The state is of another model or optimizer.
+            UnfitError: The state is of another model or optimizer.
         """
         if self._model is None:
             return
@@ -240,8 +240,12 @@ def _assign(
         part.assign(value)
 
 
-def _unfit(what: str) -> RunError:
-    return RunError(
+class UnfitError(RunError):
+    """A checkpoint is of another model, optimizer or features: nothing goes on from it."""
+
+
+def _unfit(what: str) -> UnfitError:
+    return UnfitError(
         f"The checkpoint is of another model or optimizer: {what}.",
         hint="go on with the recipe that the run was started with, or train anew",
     )

@@ -12,7 +12,7 @@ and the average is measured with those that it is kept with.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -53,7 +53,8 @@ class EpochAverage:
             if variable.path in changing and variable.dtype.startswith("float")
         }
         self._which = which
-        self._rule = rule
+        # By `min_delta`, which early stopping needs, the best ones would be those that came first.
+        self._rule = replace(rule, min_delta=0.0)
         self._epochs: list[_Epoch] = []
 
     def offer(self, row: HistoryRow) -> None:

@@ -111,10 +111,10 @@ def frozen_features(
 
     held_out = examples.where(lambda row: test and examples.splits[row] == "test")
     trained = examples.where(lambda row: examples.splits[row] != "test")
-    return FrozenFeatures(
-        *features(trained, [examples.split("train"), examples.split("validation")]),
-        *features(held_out, [held_out]),
-    )
+    parts = [examples.split("train"), examples.split("validation")]
+    if prepared.pool is not None:  # all rows take part in each training, and are stored together
+        return FrozenFeatures(*features(examples, [*parts, held_out]))
+    return FrozenFeatures(*features(trained, parts), *features(held_out, [held_out]))
 
 
 def compared(vectors: np.ndarray) -> np.ndarray:

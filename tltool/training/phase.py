@@ -25,6 +25,7 @@ from tltool.support.errors import RunError
 from tltool.tasks.table import Task
 from tltool.training.accumulation import AccumulatingModel
 from tltool.training.checkpoint import Position, State
+from tltool.training.course import UnfitError
 from tltool.training.data import ExampleData, TrainingData
 from tltool.training.distribution import divisible_batches
 from tltool.training.moving_average import MovingAverage
@@ -353,7 +354,7 @@ def _serve(
             shallower.append(_boundary(other, lower, other.epochs))
     served = cache.serve(_boundary(plan, cut, epochs), shallower, decided=decided)
     if before is not None and (served is None or served.digests != before):
-        raise RunError(
+        raise UnfitError(
             f"Phase {plan.number} ({plan.title}) was training on stored features, and "
             + ("they can't be stored again." if served is None else "what is stored now differs."),
             hint="see `tltool cache list` and the free disk; or train anew",

@@ -66,6 +66,7 @@ def prepare(
     progress: Progress | None = None,
     seed: bool = True,
     clock: Stopwatch | None = None,
+    validated: bool = True,
 ) -> Prepared:
     """Reads and checks the data, loads the backbone, builds the model and plans the phases.
 
@@ -75,9 +76,11 @@ def prepare(
         progress: Is told what happens.
         seed: Seed all random generators from the recipe.
         clock: Counts the time of imports, data and backbone.
+        validated: Whether the validation rows are among the data; False where folds make them.
 
     Raises:
-        RecipeError: A package that the recipe's layers or formats need is not installed.
+        RecipeError: A package that the recipe's layers or formats need is not installed, or
+            validation rows are to choose something, and there are none.
         DeviceError: This machine lacks a device that the recipe names.
     """
     clock = clock or Stopwatch()
@@ -93,7 +96,10 @@ def prepare(
     claim_devices(recipe.training)
     with clock.measure("data"):
         examples, summary = load_data(recipe, data=data, progress=progress)
-    return assemble(recipe, examples, summary, progress=progress, seed=seed, clock=clock)
+    prepared = assemble(recipe, examples, summary, progress=progress, seed=seed, clock=clock)
+    if validated:
+        check_validation(recipe, examples, prepared.plans)
+    return prepared
 
 
 def assemble(
@@ -146,7 +152,6 @@ def assemble(
             width = recipe.head.dimensions or int(backbone.features.pooled.shape[-1])
             task = replace(task, target=task.target.with_width(width))
         transfer, plans = _join(recipe, backbone, task, examples, seed=seed)
-    _check_validation(recipe, examples, plans)
     progress.note(
         f"{plans[0].num_total:,} weights in {len(transfer.groups)} groups: "
         + ", ".join(group.name for group in transfer.groups)
@@ -356,7 +361,7 @@ def _for_pairs(recipe: Recipe, backbone: Backbone) -> Backbone:
     return replace(backbone, preprocessing=contract.model_copy(update={"pair": form}))
 
 
-def _check_validation(recipe: Recipe, examples: Examples, plans: Sequence[PhasePlan]) -> None:
+def check_validation(recipe: Recipe, examples: Examples, plans: Sequence[PhasePlan]) -> None:
     """Raises RecipeError where validation rows are to choose something, and there are none."""
     if "validation" in examples.splits:
         return

@@ -347,6 +347,7 @@ class _Job:
         """Keeps the mean of several epochs' weights, if it is no worse than the best epoch."""
         row, best = average.mean_in(), self.best.row
         if row is None or best is None:
+            self._tell("No mean of weights was taken: the last phase has fewer than two epochs.")
             return
         if validation is not None:
             found = model.evaluate(validation, callbacks=[StopAsked()], verbose=0, return_dict=True)
