@@ -39,7 +39,11 @@ def teacher_faults(
             yield Fault("teacher", problem, hint=f"{_WITHOUT}, or take another schedule")
             break
     if _section(values, "head").get("search") is True:
-        yield Fault("teacher", "is not known to head.search", hint="leave out head.search")
+        yield Fault(
+            "teacher",
+            "is not known to head.search",
+            hint="search with teacher=null, and train with the head that was found",
+        )
     yield from _row_faults(values, teacher)
 
 
