@@ -210,8 +210,10 @@ def _finetune(
         folder.check_stopped()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
     workers.compare("the data", examples_digest(prepared.examples))
-    prepared = taught(recipe, prepared, progress=progress, spread=spread, clock=clock)
-    workers.compare("what the teacher says", facts_of(prepared))
+    if recipe.teacher is not None:
+        helped = spread if workers.is_chief else None
+        prepared = taught(recipe, prepared, progress=progress, spread=helped, clock=clock)
+        workers.compare("what the teacher says", facts_of(prepared))
     job = _Job(
         recipe, prepared, progress, clock, workers, started, keep_failed, spread, after_epoch
     )
@@ -500,7 +502,8 @@ def _check_room(job: _Job) -> None:
 def _open_folder(job: _Job) -> RunFolder:
     folder = RunFolder.create(job.recipe.output_dir, job.recipe.name)
     _describe(folder, job.recipe, job.prepared)
-    told = {"teacher": facts} if (facts := facts_of(job.prepared)) else {}
+    lessons = job.prepared.lessons
+    told = {} if lessons is None else {"teacher": {"by": lessons.title, **lessons.facts}}
     folder.record("running", **told)
     return folder
 

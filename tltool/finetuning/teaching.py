@@ -224,6 +224,8 @@ def _asked(
         raise RunError(
             f"teacher.run: {run.path} gives what is no finite number.", hint="train it again"
         )
+    # What is asked of them from now on is where a content stands.
+    rows = replace(rows, examples=replace(rows.examples, tokens=None).take([]))
     seconds = time.perf_counter() - started
     progress.note(f"asked about {count(len(raw), 'input')}, {seconds:.1f} s")
     return rows, raw, digest

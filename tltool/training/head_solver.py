@@ -22,7 +22,7 @@ from tltool.recipe.schema import TrainingSection
 from tltool.support import stopping
 from tltool.support.errors import PlanError
 from tltool.support.progress import Progress
-from tltool.tasks.losses.taught import Teaching
+from tltool.tasks.losses.taught import Teaching, is_taught
 from tltool.tasks.table import Task
 from tltool.training.best_weights import BestWeights, HistoryRow
 from tltool.training.linear_solver import LinearLayer, LinearRows, solve_linear
@@ -216,6 +216,8 @@ def _smoothed(rows: LinearRows, task: Task, training: TrainingSection) -> Linear
     """Rows with labels as the loss smooths them; what a teacher says stays as it is."""
     outputs = task.num_outputs
     labels = task.target.smoothed(rows.targets[:, :outputs], training.label_smoothing)
+    if not is_taught(rows.targets, outputs):
+        return replace(rows, targets=labels)
     targets = np.concatenate([labels, rows.targets[:, outputs:]], axis=1)
     return replace(rows, targets=targets, width=outputs)
 
