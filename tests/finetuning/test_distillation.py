@@ -263,7 +263,7 @@ def test_a_solved_head_minimises_the_same_loss(recipe, more, weight):
     data = example_data(own, prepared, "train")
     result = train(
         prepared.transfer, prepared.plans, prepared.task, own.training, data, None,
-        strategy=prepared.strategy, checkpoint=None,
+        strategy=prepared.strategy, checkpoint=None, progress=Progress(),
     )  # fmt: skip
     head = prepared.transfer.model.layers[-1]
     features = keras.Model(prepared.transfer.model.input, head.input)
@@ -362,7 +362,7 @@ def test_several_labels_of_pictures_with_views_of_another_size(tmp_path):
     )
     teacher = finetune(base)
     own = base.with_overrides(
-        "name=small", f"teacher={teacher.path}", "backbone.image_size_px=24", "augment.views=2",
+        "name=small", f"teacher={teacher.path}", "backbone.image_size_px=64", "augment.views=2",
         "augment.horizontal_flip=true", f"teacher.unlabelled={extra}",
         "training.class_weights=balanced",
     )  # fmt: skip
