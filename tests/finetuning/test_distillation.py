@@ -147,7 +147,7 @@ def test_rows_without_labels_join_but_for_those_that_the_data_has(recipe, teache
     assert data.num_examples == labelled + new
     assert not set(data.examples.inputs[labelled:]) & set(prepared.examples.inputs)
     assert any(line.startswith(f"{new} rows without labels") for line in notes.lines)
-    assert any("2 rows that the labelled data has too" in line and "1 row that come again" in line
+    assert any("2 rows of the labelled data" in line and "1 row given twice" in line
                for line in notes.lines)  # fmt: skip
     said = teacher.outputs(data.examples.take(range(labelled, labelled + new)))
     np.testing.assert_allclose(targets[labelled:, :2], said, atol=1e-5)

@@ -135,9 +135,9 @@ def _without_labels(
     left_out = [
         f"{count(rows, 'row')} {why}"
         for rows, why in (
-            (there, "that the labelled data has too (its validation and test rows among them)"),
-            (len(found) - len(new) - there, "that come again"),
-            (len(found.skipped), "that can't be used"),
+            (there, "of the labelled data (training, validation or test)"),
+            (len(found) - len(new) - there, "given twice"),
+            (len(found.skipped), "broken"),
         )
         if rows
     ]

@@ -123,11 +123,12 @@ def in_order(known: Sequence[str], wanted: Sequence[str], noun: str) -> tuple[in
     Raises:
         DataError: They are not the same names; lists those that only one of them has.
     """
+    places, needed = {name: place for place, name in enumerate(known)}, set(wanted)
     only = [
         f"only the {who} has {count(len(names), noun)}: {listed(names)}"
         for who, names in (
-            ("teacher", [name for name in known if name not in wanted]),
-            ("data", [name for name in wanted if name not in known]),
+            ("teacher", [name for name in known if name not in needed]),
+            ("data", [name for name in wanted if name not in places]),
         )
         if names
     ]
@@ -136,7 +137,7 @@ def in_order(known: Sequence[str], wanted: Sequence[str], noun: str) -> tuple[in
             f"The teacher tells other {plural(noun)} apart than the data: {'; '.join(only)}.",
             hint="take a teacher that was trained on these, or leave out `teacher`",
         )
-    return tuple(known.index(name) for name in wanted)
+    return tuple(places[name] for name in wanted)
 
 
 _FLAGS = ("labels", "sets", "vectors", "numbers", "masks", "offset", "tags")
