@@ -59,6 +59,8 @@ TOP_LEVEL = {
     "group at a time), `linear_probe_then_fine_tune` (head solved exactly, then all gently).",
     "training": "See [training](#training).",
     "augment": "See [augment](#augment); null changes nothing.",
+    "teacher": "The folder of a run, or a mapping: see [teacher](#teacher) and "
+    "[a small model taught by a large one](distillation.md); null learns from labels alone.",
     "cache": "See [cache](#cache) and [the store of frozen features](cache.md).",
     "evaluation": "See [evaluation](#evaluation).",
     "export": "See [export](#export).",

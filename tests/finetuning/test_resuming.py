@@ -32,7 +32,7 @@ def examples(texts=("good", "bad"), targets=("a", "b")) -> Examples:
 
 def facts(recipe=GIVEN, rows=None) -> dict:
     task = SimpleNamespace(to_json=lambda: {"labels": ["a", "b"]})
-    prepared = SimpleNamespace(examples=rows or examples(), task=task)
+    prepared = SimpleNamespace(examples=rows or examples(), task=task, lessons=None)
     return resuming.origin(recipe, prepared)
 
 

@@ -365,11 +365,19 @@ def _summary(
         text_length=prepared.text_length,
         best=trained.result.best,
         refit_rows=trained.refit_rows,
+        taught="" if linear else _taught(run, prepared),
         training_notes=() if linear else trained.result.notes,
         backbone_licence=prepared.backbone.licence,
         backbone_source=prepared.backbone.source,
         **_data_source(run),
     )
+
+
+def _taught(run: Run, prepared: Prepared) -> str:
+    """Who taught the network, in a sentence; empty without a teacher."""
+    if prepared.lessons is None or run.recipe.teacher is None:
+        return ""
+    return prepared.lessons.words(run.recipe.teacher, run.task.target)
 
 
 def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:

@@ -36,6 +36,7 @@ from tltool.finetuning.series import (
     refuse_several_workers,
     shared_rows,
 )
+from tltool.finetuning.teaching import taught
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import runs_of
 from tltool.runs.run import Run, load_run
@@ -243,6 +244,12 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     export = recipe.export.model_copy(update={"formats": ()})
     whole = recipe.model_copy(update={"data": undrawn, "export": export})
     prepared = prepare(whole, data=data, progress=progress, validated=False)
+    prepared = taught(whole, prepared, progress=progress)
+    if prepared.lessons is not None:
+        progress.note(
+            "warning: where the teacher was trained on these rows it knows those that a fold holds "
+            "out, and its students score higher than they will on new data"
+        )
     examples = prepared.examples
     rows = examples.split("train")
     progress.note(f"{len(rows):,} rows take part in {folds} folds")

@@ -27,6 +27,7 @@ from tltool.finetuning.resuming import (
     unfinished,
     write_origin,
 )
+from tltool.finetuning.teaching import facts_of, taught
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import MANIFEST, RunFolder, Status, environment, sweep_leftovers
 from tltool.support import stopping
@@ -210,6 +211,10 @@ def _finetune(
         folder.check_stopped()
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
     workers.compare("the data", examples_digest(prepared.examples))
+    if recipe.teacher is not None:
+        helped = spread if workers.is_chief else None
+        prepared = taught(recipe, prepared, progress=progress, spread=helped, clock=clock)
+        workers.compare("what the teacher says", facts_of(prepared))
     job = _Job(
         recipe, prepared, progress, clock, workers, started, keep_failed, spread, after_epoch
     )
@@ -526,7 +531,9 @@ def _check_room(job: _Job) -> None:
 def _open_folder(job: _Job) -> RunFolder:
     folder = RunFolder.create(job.recipe.output_dir, job.recipe.name)
     _describe(folder, job.recipe, job.prepared)
-    folder.record("running")
+    lessons = job.prepared.lessons
+    told = {} if lessons is None else {"teacher": {"by": lessons.title, **lessons.facts}}
+    folder.record("running", **told)
     return folder
 
 

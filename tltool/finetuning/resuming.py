@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltool.finetuning.teaching import facts_of
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment, runs_of
 from tltool.support.errors import RunError
@@ -29,6 +30,8 @@ _WITHOUT_EFFECT = (
     "export",
     "tune",
     "cache.max_gb",
+    # What it says is told apart by its weights, wherever it lies.
+    "teacher.run",
     "training.barrier_seconds",
     "training.checkpoint",
     # Another number of devices is told of by itself.
@@ -89,6 +92,7 @@ def origin(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
             **_data(prepared.examples),
             "labels": prepared.task.to_json().get("labels"),
         },
+        "teacher": dict(facts_of(prepared)),
         "versions": {
             "tltool": versions["tltool"],
             "python": versions["python"],

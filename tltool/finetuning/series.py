@@ -128,7 +128,8 @@ class Base:
         """
         if _built_by(recipe) != self._built or self._adapted:
             first = self._first
-            self._take(recipe, assemble(recipe, first.examples, first.data_summary))
+            other = assemble(recipe, first.examples, first.data_summary)
+            self._take(recipe, replace(other, lessons=first.lessons))
         self._adapted = self._saved and adapter_rank(recipe.schedule) is not None
         self._pretrained.put_back()
         if fold is None:

@@ -17,6 +17,7 @@ from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
 from tltool.data.splits import fold_rows
 from tltool.finetuning.series import Base, check_labels, shared_rows
+from tltool.finetuning.teaching import taught
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
 from tltool.support.errors import RecipeError, TrainingError, first_line
@@ -175,6 +176,7 @@ class Ground:
             DataError: There are too few rows for so many folds, or one would lack a label.
         """
         prepared = prepare(recipe, data=data, progress=progress, validated=folds is None)
+        prepared = taught(recipe, prepared, progress=progress)
         examples = prepared.examples
         if folds is None:
             if not len(examples.split("validation")):

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixes, mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, RecipeFields, ScheduleName
+from tltool.recipe.teacher_faults import teacher_faults
 from tltool.recipe.training_faults import training_faults
 from tltool.recipe.tune_faults import tune_faults
 from tltool.support.errors import Fault, TargetError, did_you_mean
@@ -224,6 +225,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _solver_faults(values)
     yield from _contrastive_faults(values)
     yield from training_faults(values, _phases(values), spec)
+    yield from teacher_faults(values, _phases(values), spec)
     if head.get("search") is True:
         yield from _search_faults(values)
     yield from tune_faults(values, _all_faults)

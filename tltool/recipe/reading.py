@@ -178,9 +178,9 @@ def _assign(target: Any, keys: list[str], value: Any, text: str, wanted: Any) ->
                 hint=f'a label with a point in it stands in quotes: "{label}"',
             )
         if rest and not isinstance(target.get(key), dict | list):
-            named = any(kind in SHORTHANDS.values() for kind in inner)
+            named = next((field for kind, field in SHORTHANDS.values() if kind in inner), None)
             word = target.get(key)
-            target[key] = {"name": word} if named and isinstance(word, str) else {}
+            target[key] = {named: word} if named and isinstance(word, str) else {}
     else:
         raise RecipeError(f"The override {text!r} goes below a plain value.")
     if rest:
@@ -282,7 +282,8 @@ def _below(wanted: Any, key: str) -> Any:
 
 def _is_text(wanted: Any) -> bool:
     """Whether a scalar there is a text: a section that a name stands for takes one too."""
-    return any(branch is str or branch in SHORTHANDS.values() for branch in _branches(wanted))
+    sections = [section for section, _ in SHORTHANDS.values()]
+    return any(branch is str or branch in sections for branch in _branches(wanted))
 
 
 def _at(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:

@@ -26,6 +26,7 @@ from tltool.recipe.schema import (
     HeadSection,
     PhaseSection,
     RecipeFields,
+    TeacherSection,
     TrainingSection,
 )
 from tltool.support.errors import Fault, RecipeError, did_you_mean
@@ -43,6 +44,7 @@ __all__ = [
     "HeadSection",
     "PhaseSection",
     "Recipe",
+    "TeacherSection",
     "TrainingSection",
     "recipe_schema",
 ]
@@ -134,11 +136,13 @@ def recipe_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "tltool recipe"
     schema["properties"]["task"]["enum"] = list(TASKS)
-    for key, section in SHORTHANDS.items():
-        described = schema["properties"][key].get("description", "")
+    for key, (section, field) in SHORTHANDS.items():
+        described = schema["properties"][key]
+        forms = [form for form in described.get("anyOf", ()) if form.get("type") == "null"]
         schema["properties"][key] = {
-            "anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{section.__name__}"}],
-            "description": described or f"A name, or the fields of {section.__name__}.",
+            "anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{section.__name__}"}, *forms],
+            "description": described.get("description")
+            or f"A {field}, or the fields of {section.__name__}.",
         }
     return schema
 
@@ -180,8 +184,8 @@ def _with_line(fault: Fault, lines: Mapping[str, int]) -> Fault:
 
 
 def _expand_shorthands(values: Values) -> dict[str, Any]:
-    """`backbone: NAME` and `head: NAME` stand for `{name: NAME}`."""
+    """`backbone: NAME` stands for `{name: NAME}`, and so on."""
     return {
-        key: {"name": value} if key in SHORTHANDS and isinstance(value, str) else value
+        key: {SHORTHANDS[key][1]: value} if key in SHORTHANDS and isinstance(value, str) else value
         for key, value in values.items()
     }

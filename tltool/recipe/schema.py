@@ -509,6 +509,28 @@ class EvaluationSection(Section):
     thresholds: Literal["auto"] | _Threshold | dict[Label, _Threshold] = "auto"
 
 
+class TeacherSection(Section):
+    """A trained run whose outputs the model learns beside the labels (docs/distillation.md).
+
+    Knowledge distillation: Hinton et al. 2015, arXiv:1503.02531.
+
+    Attributes:
+        run: Folder of a run of the same task and the same classes, or `runs/NAME` for the newest
+            one that has a model.
+        weight: Share of what the teacher says in the loss of a labelled row; the rest is that of
+            its label.
+        temperature: Divides the logits of both before they are compared, so that small
+            probabilities count more; null is 2, and of numbers there is none.
+        unlabelled: More inputs for training without labels: a folder, a table, a list or a
+            pattern, as `tltool predict` takes them. What the teacher says stands for their labels.
+    """
+
+    run: str
+    weight: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 0.7
+    temperature: Annotated[float, Field(gt=0.0, le=100.0), _NOT_BOOL] | None = None
+    unlabelled: str | None = None
+
+
 class TuneSection(Section):
     """Which values of a field `tltool tune` tries: those between two, or some.
 
@@ -554,6 +576,7 @@ class RecipeFields(Section):
     schedule: ScheduleName | Phases = "feature_extraction"
     training: TrainingSection = TrainingSection()
     augment: AugmentSection | None = None
+    teacher: TeacherSection | None = None
     cache: CacheSection = CacheSection()
     evaluation: EvaluationSection = EvaluationSection()
     export: ExportSection = ExportSection()
@@ -561,5 +584,9 @@ class RecipeFields(Section):
     output_dir: str = "runs"
 
 
-SHORTHANDS: dict[str, type[Section]] = {"backbone": BackboneSection, "head": HeadSection}
-"""Sections of a recipe for which their `name` alone may stand."""
+SHORTHANDS: dict[str, tuple[type[Section], str]] = {
+    "backbone": (BackboneSection, "name"),
+    "head": (HeadSection, "name"),
+    "teacher": (TeacherSection, "run"),
+}
+"""Sections of a recipe for which one of their fields alone may stand, and that field."""

@@ -9,10 +9,12 @@ from tltool.support.errors import Fault, did_you_mean
 
 Values = Mapping[str, Any]
 
-SEARCHED = ("backbone", "head", "schedule", "training", "augment")
+SEARCHED = ("backbone", "head", "schedule", "training", "augment", "teacher")
 """Sections whose fields can be searched: what decides the model, and not what it is measured on."""
 _FIXED = {
     "head.search": "is a search of its own",
+    "teacher.run": "says who teaches all trials",
+    "teacher.unlabelled": "says which rows all trials learn from",
     "training.checkpoint": "changes no result",
     "training.deterministic": "changes no result",
     "training.devices": "says where to train",

@@ -117,6 +117,7 @@ class RunSummary:
         best: The history row of the epoch whose weights the network has; None if it was not
             trained.
         refit_rows: Rows of the second training that the model is of; None where there was one.
+        taught: Who taught it, and how, in a sentence; empty without a teacher.
         training_notes: Sentences on what the model is, where that is not plain from `best`.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
     """
@@ -141,6 +142,7 @@ class RunSummary:
     text_length: TextLength | None = None
     best: Mapping[str, Any] | None = None
     refit_rows: int | None = None
+    taught: str = ""
     training_notes: Sequence[str] = ()
     backbone_licence: str = ""
     backbone_source: str = ""
@@ -201,7 +203,7 @@ def headline(summary: RunSummary) -> str:
 
 def notes(summary: RunSummary) -> list[str]:
     """What the user must know to read the result right."""
-    found = list(summary.training_notes)
+    found = [*filter(None, [summary.taught]), *summary.training_notes]
     if summary.skipped:
         what = "broken row or file was" if summary.skipped == 1 else "broken rows or files were"
         found.append(f"{summary.skipped:,} {what} left out (data.on_error: skip).")

@@ -213,7 +213,9 @@ class Predictions:
     ) -> list[dict[str, Any]]:
         from tltool.evaluation.evaluate import PredictionRows
 
-        found = list(PredictionRows(outputs, _examples(rows, self._task.spec.modality), self._task))
+        found = list(
+            PredictionRows(outputs, unlabelled(rows, self._task.spec.modality), self._task)
+        )
         for row, output in zip(found, outputs, strict=True):
             del row["target"]
             self._write_file(row, output)
@@ -299,13 +301,11 @@ class _Predict:
         return row
 
     def _row(self, item: Item) -> Row | Broken:
-        if isinstance(item, Path):
-            item = file_row(item, self.modality, encoding=self.encoding)
-        return usable(item, self.modality)
+        return row_of(item, self.modality, self.encoding)
 
     def _said(self, rows: Sequence[Row | Broken]) -> np.ndarray[Any, Any] | None:
         sound = [row for row in rows if isinstance(row, Row)]
-        return self.outputs(_examples(sound, self.modality)) if sound else None
+        return self.outputs(unlabelled(sound, self.modality)) if sound else None
 
     def _without_broken_pictures(self, rows: list[Row | Broken]) -> list[Row | Broken]:
         from tltool.data.checks.doctor import image_problems
@@ -321,7 +321,21 @@ class _Predict:
         ]
 
 
-def _examples(rows: Sequence[Row], modality: Modality) -> Examples:
+def row_of(item: Item, modality: Modality, encoding: str | None = None) -> Row | Broken:
+    """The row of an input, read now where it is a file; `Broken` where it cannot be used.
+
+    Args:
+        item: As `collect_inputs` gives it.
+        modality: What the model takes.
+        encoding: Of text files; None finds it out.
+    """
+    if isinstance(item, Path):
+        item = file_row(item, modality, encoding=encoding)
+    return usable(item, modality)
+
+
+def unlabelled(rows: Sequence[Row], modality: Modality) -> Examples:
+    """Examples of rows, without targets and splits."""
     unknown = [None] * len(rows)
     return Examples(
         modality=modality,

@@ -118,6 +118,8 @@ def lr_find(
     progress = progress or Progress()
     _check(steps, first_rate, last_rate)
     prepared = prepare(recipe, data=data, progress=progress)
+    if recipe.teacher is not None:
+        progress.note("the test trains on the labels alone, without the teacher")
     plan = _plan(prepared, phase)
     examples = example_data(recipe, prepared, "train")
     cache = make_feature_cache(recipe, prepared, examples, progress)

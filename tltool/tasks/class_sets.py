@@ -222,6 +222,11 @@ class ClassSetTarget(LabelledTarget):
 
         return np.packbits(truth, axis=1), unpacked
 
+    @classmethod
+    def teachable(cls) -> bool:
+        """Where outputs are a sigmoid of one logit a label, as here."""
+        return cls.outputs is ClassSetTarget.outputs and cls.encode is ClassSetTarget.encode
+
     @property
     def row_loss(self) -> RowLoss:
         """Binary cross-entropy of each label."""

@@ -181,6 +181,11 @@ class ClassTarget(LabelledTarget):
             return super().packed(truth)
         return truth, lambda rows: tf.one_hot(rows, len(self.labels))
 
+    @classmethod
+    def teachable(cls) -> bool:
+        """Where outputs are a softmax of one logit a class, as here."""
+        return cls.outputs is ClassTarget.outputs and cls.encode is ClassTarget.encode
+
     @property
     def row_loss(self) -> RowLoss:
         """Cross-entropy."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.words import count, excerpt, listed, plural
 from tltool.tasks.reports import Table
-from tltool.tasks.target import Target
+from tltool.tasks.target import Target, Translation, in_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +61,15 @@ class LabelledTarget(Target):
     def from_result(self, result: Array) -> Array:
         """The same: it is what a user reads."""
         return result
+
+    def translation(self, teacher: Self) -> Translation:
+        """Logits in the order of the own labels."""
+        order = in_order(teacher.labels, self.labels, self.noun)
+        return Translation(order, (1.0,) * len(order), (0.0,) * len(order))
+
+    def softened(self, raw: Any, temperature: float) -> Any:
+        """Probabilities of divided logits."""
+        return self.outputs(raw / temperature)
 
     def unknown(self, target: Any, row: int, origins: Sequence[str] | None) -> DataError:
         """The error for a target that is missing or none of the labels."""

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from tltool.support.errors import DataError
 from tltool.support.words import number, short
 from tltool.tasks.reports import Scatter, Score, Table
-from tltool.tasks.target import LabelColumns, Prediction, Program, Reader, Refusal, Target
+from tltool.tasks.target import (
+    LabelColumns,
+    Prediction,
+    Program,
+    Reader,
+    Refusal,
+    Target,
+    Translation,
+    in_order,
+)
 from tltool.tasks.values import BadValueError, finite_number
 
 if TYPE_CHECKING:
@@ -80,6 +89,9 @@ class NumbersTarget(Target):
         ),
         "augment.mixing": Refusal(
             "mixes classes, but the task is a regression", "leave the layer out"
+        ),
+        "teacher.temperature": Refusal(
+            "divides logits, but the task is a regression", "leave it out"
         ),
         "evaluation.thresholds": Refusal(
             "needs labels, but the task is a regression", "use evaluation.thresholds=auto"
@@ -207,6 +219,27 @@ class NumbersTarget(Target):
         columns = np.asarray(truth, np.float64).reshape(-1, len(self.names))
         scaled: Array = ((columns - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
         return scaled
+
+    @classmethod
+    def teachable(cls) -> bool:
+        """Where outputs are standardised numbers, as here."""
+        return cls.outputs is NumbersTarget.outputs and cls.encode is NumbersTarget.encode
+
+    def translation(self, teacher: Self) -> Translation:
+        """From numbers that the teacher standardised to the same in this target's scale."""
+        order: tuple[int, ...] = (0,)
+        if len(self.names) > 1 or len(teacher.names) > 1:  # a single one may have any name
+            order = in_order(teacher.names, self.names, self.noun)
+        pairs = list(zip(self.mean, self.std, order, strict=True))
+        return Translation(
+            order,
+            tuple(teacher.std[place] / std for _, std, place in pairs),
+            tuple((teacher.mean[place] - mean) / std for mean, std, place in pairs),
+        )
+
+    def softened(self, raw: Any, temperature: float) -> Any:
+        """The numbers themselves."""
+        return raw
 
     @property
     def row_loss(self) -> RowLoss:

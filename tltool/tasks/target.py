@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tltool.support.errors import DataError
-from tltool.support.words import count
+from tltool.support.words import count, listed, plural
 from tltool.tasks.reports import Picture, Score, Table
 from tltool.tasks.stratify import by_groups, by_strata, evenly_spaced, group_folds, in_turns
 
@@ -75,6 +75,20 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Translation:
+    """From the raw outputs of a teacher to those of its student: `raw[:, order] * scale + shift`.
+
+    Attributes:
+        order: Of each of the student's outputs, which of the teacher's it is.
+        scale, shift: Of each of them.
+    """
+
+    order: tuple[int, ...]
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why a field of a recipe does not apply to a kind, and what to write instead."""
 
@@ -96,6 +110,34 @@ class Prediction:
     value: Any
     confidence: float | None
     probabilities: dict[str, float]
+
+
+def in_order(known: Sequence[str], wanted: Sequence[str], noun: str) -> tuple[int, ...]:
+    """Where each of the names that a student tells apart stands among its teacher's.
+
+    Args:
+        known: The teacher's.
+        wanted: The student's.
+        noun: What one of them is.
+
+    Raises:
+        DataError: They are not the same names; lists those that only one of them has.
+    """
+    places, needed = {name: place for place, name in enumerate(known)}, set(wanted)
+    only = [
+        f"only the {who} has {count(len(names), noun)}: {listed(names)}"
+        for who, names in (
+            ("teacher", [name for name in known if name not in needed]),
+            ("data", [name for name in wanted if name not in places]),
+        )
+        if names
+    ]
+    if only:
+        raise DataError(
+            f"The teacher tells other {plural(noun)} apart than the data: {'; '.join(only)}.",
+            hint="take a teacher that was trained on these, or leave out `teacher`",
+        )
+    return tuple(places[name] for name in wanted)
 
 
 _FLAGS = ("labels", "sets", "vectors", "numbers", "masks", "offset", "tags")
@@ -552,6 +594,33 @@ class Target(ABC):
             DataError: The setting names what is none of the labels.
         """
         return self
+
+    # ---- a teacher ---------------------------------------------------------------------------
+
+    @classmethod
+    def teachable(cls) -> bool:
+        """Whether it can learn what another model says: `loss` takes what `softened` gives."""
+        return False
+
+    def translation(self, teacher: Self) -> Translation:
+        """What makes raw outputs of this target of a teacher's, where `teachable`.
+
+        Args:
+            teacher: The target of another model.
+
+        Raises:
+            DataError: It tells other names apart; says which.
+        """
+        raise NotImplementedError
+
+    def softened(self, raw: Any, temperature: float) -> Any:
+        """What a teacher of these raw outputs says, as `loss` takes targets; backend tensors.
+
+        Args:
+            raw: float32 (n, num_outputs).
+            temperature: Divides logits; 1 leaves them as they are.
+        """
+        raise NotImplementedError
 
     # ---- what a user reads -------------------------------------------------------------------
 

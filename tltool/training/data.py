@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ from tltool.data.images.mixing import BatchMixing, make_mixing
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.data.sharing import ALONE, Sharing
 from tltool.recipe.schema import AugmentSection
+from tltool.tasks.losses.taught import Teaching
 
 
 class TrainingData(Protocol):
@@ -27,6 +28,10 @@ class TrainingData(Protocol):
     @property
     def num_examples(self) -> int:
         """Examples in one pass."""
+
+    @property
+    def taught(self) -> Teaching | None:
+        """How targets are learnt that a teacher's are joined to; None where none are."""
 
     def batches(
         self,
@@ -61,6 +66,7 @@ class BatchedData:
 
     dataset: tf.data.Dataset
     num_examples: int
+    taught: ClassVar[None] = None
 
     def batches(
         self,
@@ -98,6 +104,7 @@ class ExampleData:
         sharing: Of decoding images and masks that are kept.
         sampling: Draws the rows of each epoch; None takes each once. Phases that compare rows
             with each other choose their own.
+        taught: How targets are learnt that a teacher's are joined to; None where none are.
     """
 
     examples: Examples
@@ -114,6 +121,7 @@ class ExampleData:
     static: bool = False
     sharing: Sharing = ALONE
     sampling: ClassSampling | None = None
+    taught: Teaching | None = None
 
     @property
     def num_examples(self) -> int:

@@ -22,9 +22,11 @@ from tltool.recipe.schema import TrainingSection
 from tltool.support import stopping
 from tltool.support.errors import PlanError
 from tltool.support.progress import Progress
+from tltool.tasks.losses.taught import Teaching, is_taught
 from tltool.tasks.table import Task
 from tltool.training.best_weights import BestWeights, HistoryRow
 from tltool.training.linear_solver import LinearLayer, LinearRows, solve_linear
+from tltool.training.phase import training_loss, training_metrics
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class HeadData:
         train, validation: Batches of (inputs, targets[, weights]).
         grouped: Whether rows belong to groups, which folds of rows would divide: then the
             validation rows alone choose the penalty, where there are any.
+        taught: How targets of `train` are learnt that a teacher's are joined to, or None.
     """
 
     cut: Cut | None
@@ -58,6 +61,7 @@ class HeadData:
     train: tf.data.Dataset
     validation: tf.data.Dataset | None
     grouped: bool = False
+    taught: Teaching | None = None
 
 
 def check_solvable(plans: Sequence[PhasePlan], transfer: TransferModel) -> None:
@@ -137,13 +141,16 @@ def solve_head(
     started = time.perf_counter()
     head = linear_head(transfer, plan)
     features = _feature_function(transfer, head, data)
-    smoothing = training.label_smoothing
     train = _rows(features, data.train)
     validation = None if data.validation is None else _rows(features, data.validation)
+    solved, row_loss = _smoothed(train, task, training), task.target.row_loss
+    if data.taught is not None:
+        targets = data.taught.solved(solved.targets, task.num_outputs, row_loss)
+        solved, row_loss = replace(solved, targets=targets), data.taught.row_loss(row_loss)
     layer = solve_linear(
-        _smoothed(train, task, smoothing),
-        None if validation is None else _smoothed(validation, task, smoothing),
-        task.target.row_loss,
+        solved,
+        None if validation is None else _smoothed(validation, task, training),
+        row_loss,
         seed=training.seed,
         folds=() if data.grouped and validation is not None else None,
     )
@@ -155,7 +162,7 @@ def solve_head(
         "phase": f"{plan.number} {plan.title}",
         "epoch": 1,
         "total_epoch": len(history) + 1,
-        **_values(head, layer, train, task, training, ""),
+        **_values(head, layer, train, task, training, "", data.taught),
         **({} if validation is None else _values(head, layer, validation, task, training, "val_")),
         "learning_rate": None,
     }
@@ -201,11 +208,18 @@ def _rows(features: Callable[[Any], Any], batches: tf.data.Dataset) -> LinearRow
         found.append(
             (values, np.asarray(targets), ones if weights is None else np.asarray(weights))
         )
-    return LinearRows(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    columns, targets, weights = map(np.concatenate, zip(*found, strict=True))
+    return LinearRows(columns, targets, weights)
 
 
-def _smoothed(rows: LinearRows, task: Task, smoothing: float) -> LinearRows:
-    return replace(rows, targets=task.target.smoothed(rows.targets, smoothing))
+def _smoothed(rows: LinearRows, task: Task, training: TrainingSection) -> LinearRows:
+    """Rows with labels as the loss smooths them; what a teacher says stays as it is."""
+    outputs = task.num_outputs
+    labels = task.target.smoothed(rows.targets[:, :outputs], training.label_smoothing)
+    if not is_taught(rows.targets, outputs):
+        return replace(rows, targets=labels)
+    targets = np.concatenate([labels, rows.targets[:, outputs:]], axis=1)
+    return replace(rows, targets=targets, width=outputs)
 
 
 def _values(
@@ -215,15 +229,16 @@ def _values(
     task: Task,
     training: TrainingSection,
     prefix: str,
+    taught: Teaching | None = None,
 ) -> dict[str, float]:
     """Loss and metric as Keras computes them at the end of an epoch of any phase."""
     outputs = tf.constant(layer.outputs(rows.features))
-    function = task.loss(training.label_smoothing, training.focal_gamma)
+    function = training_loss(task, training, taught)
     # Keras takes the rows for those of one of several devices, and divides their loss among them.
     devices = tf.distribute.get_strategy().num_replicas_in_sync
     loss = devices * float(function(rows.targets, outputs, sample_weight=rows.weights))
     values = {f"{prefix}loss": loss + sum(float(penalty) for penalty in head.layer.losses)}
-    for metric in task.training_metrics():
+    for metric in training_metrics(task, taught):
         metric.update_state(rows.targets, outputs)
         values[f"{prefix}{metric.name}"] = float(metric.result())
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.evaluation.inference import by_length
 from tltool.features.cache import FeatureCache
 from tltool.recipe.recipe import Recipe
+from tltool.recipe.schema import TeacherSection
 from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.training.data import ExampleData, at_first_tokens
+from tltool.training.lessons import Lessons, teaching
 from tltool.training.preparation import Prepared
 from tltool.training.static_shapes import has_static_shapes
 from tltool.training.worker_steps import sharing_of
@@ -27,6 +30,8 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
     """What the trainer reads of a split; only the training split is weighted and augmented."""
     training = split == "train"
     contract = prepared.backbone.preprocessing
+    if training and prepared.lessons is not None and recipe.teacher is not None:
+        return _taught(recipe, prepared, prepared.lessons, recipe.teacher)
     examples = _read(prepared.examples.split(split), contract)
     target = prepared.task.target
     truth = target.truth(examples.targets, examples.origins)
@@ -55,6 +60,27 @@ def example_data(recipe: Recipe, prepared: Prepared, split: Split) -> ExampleDat
         static=has_static_shapes(recipe.training, prepared.strategy),
         sharing=sharing_of(current()),
         sampling=ClassSampling(truth, sampling) if training and sampling != "natural" else None,
+    )
+
+
+def _taught(
+    recipe: Recipe, prepared: Prepared, lessons: Lessons, section: TeacherSection
+) -> ExampleData:
+    """The training rows with what a teacher says of them, and those without labels after them."""
+    plain = example_data(recipe, replace(prepared, lessons=None), "train")
+    target, examples = prepared.task.target, plain.examples
+    truth = target.truth(examples.targets, examples.origins)
+    rows = lessons.with_unlabelled(examples, plain.contract)
+    weights = np.asarray(plain.weights)
+    more = np.ones((len(rows) - len(examples), *weights.shape[1:]), weights.dtype)
+    return replace(
+        plain,
+        examples=rows,
+        targets=np.arange(len(rows)),
+        encode=lessons.encoding(section, target, truth, rows),
+        weights=np.concatenate([weights, more]),
+        together=None,
+        taught=teaching(section, target),
     )
 
 
@@ -90,6 +116,8 @@ def make_feature_cache(
     rows = prepared.pool
     if rows is None:
         rows = prepared.examples.where(lambda row: prepared.examples.splits[row] != "test")
+    if prepared.lessons is not None:
+        rows = prepared.lessons.with_unlabelled(rows, data.contract)
     return FeatureCache(
         recipe.cache,
         _read(rows, data.contract),

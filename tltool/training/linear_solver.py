@@ -66,18 +66,20 @@ class LinearRows:
         features: float32 (n, channels).
         targets: Encoded, float32 (n, outputs).
         weights: In the loss, float32: of each row (n,) or its outputs (n, outputs).
+        width: Number of outputs, where targets are of another; None where they are of that.
     """
 
     features: Matrix
     targets: Matrix
     weights: Matrix
+    width: int | None = None
 
     def __len__(self) -> int:
         return len(self.features)
 
     def take(self, rows: Matrix) -> LinearRows:
         """Some of the rows."""
-        return LinearRows(self.features[rows], self.targets[rows], self.weights[rows])
+        return LinearRows(self.features[rows], self.targets[rows], self.weights[rows], self.width)
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,8 @@ class _Fit:
         return LinearLayer(kernel.astype(np.float32), bias.astype(np.float32), l2)
 
     def _descend(self, l2: float, start: Matrix | None, tolerance: float) -> Matrix:
-        shape = (self._scaled.shape[1] + 1, self._rows.targets.shape[1])
+        outputs = self._rows.width or self._rows.targets.shape[1]
+        shape = (self._scaled.shape[1] + 1, outputs)
         first = np.zeros(shape) if start is None else start
         found = minimize(
             _objective(self._scaled, self._rows, self._loss, l2, shape),

@@ -22,6 +22,7 @@ from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel, apply_plan
 from tltool.recipe.schema import TrainingSection
 from tltool.support.errors import RunError
+from tltool.tasks.losses.taught import Teaching
 from tltool.tasks.table import Task
 from tltool.training.accumulation import AccumulatingModel
 from tltool.training.checkpoint import Position, State
@@ -54,6 +55,7 @@ class Phase:
         epochs: Which epoch `data` is read for.
         begin: Where the phase goes on.
         rest: The batches that are left of the epoch that it goes on within.
+        taught: How targets of `data` are learnt that a teacher's are joined to, or None.
     """
 
     model: keras.Model
@@ -69,6 +71,7 @@ class Phase:
     epochs: Epochs = field(default_factory=lambda: Epochs(1))
     begin: Position = field(default_factory=lambda: Position(1))
     rest: tf.data.Dataset | None = None
+    taught: Teaching | None = None
 
     def for_devices(self, training: TrainingSection, strategy: tf.distribute.Strategy) -> Phase:
         """The same with batches that all devices can share."""
@@ -170,6 +173,7 @@ def prepare_phase(
         epochs=epochs,
         begin=begin,
         rest=read(skipped=begin.step) if within else None,
+        taught=data.taught,
     )
 
 
@@ -207,20 +211,42 @@ def compile_phase(
         loss=(
             task.target.contrastive_loss()
             if is_contrastive(plan)
-            else task.loss(
-                training.label_smoothing,
-                training.focal_gamma,
-                dice=training.dice,
-                ranking=training.ranking,
-            )
+            else training_loss(task, training, phase.taught)
         ),
-        metrics=[] if is_contrastive(plan) else task.training_metrics(ranking=training.ranking),
+        metrics=[] if is_contrastive(plan) else training_metrics(task, training, phase.taught),
         jit_compile=_jit(training, phase),
         steps_per_execution=min(_steps_per_execution(training, phase), steps),
     )
     # Else the first step makes the optimizer's variables, and TensorFlow traces it a second time.
     phase.model.optimizer.build(phase.model.trainable_variables)
     return Compiled(schedule, average)
+
+
+def training_loss(
+    task: Task, training: TrainingSection, taught: Teaching | None = None
+) -> keras.losses.Loss:
+    """The loss of a phase that trains what the task asks.
+
+    Args:
+        task: Gives it.
+        training: Its settings.
+        taught: How a teacher is listened to; None where there is none.
+    """
+    labels = task.loss(
+        training.label_smoothing,
+        training.focal_gamma,
+        dice=training.dice,
+        ranking=training.ranking,
+    )
+    return labels if taught is None else taught.loss(labels, task.loss())
+
+
+def training_metrics(
+    task: Task, training: TrainingSection, taught: Teaching | None = None
+) -> list[keras.metrics.Metric]:
+    """The metrics of such a phase; arguments are those of `training_loss`."""
+    metrics = task.training_metrics(ranking=training.ranking)
+    return metrics if taught is None else taught.metrics(metrics)
 
 
 def _moving_average(

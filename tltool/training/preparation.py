@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tltool.data.texts.text_length import TextLength
     from tltool.model.freezing import PhasePlan
     from tltool.model.joining import TransferModel
+    from tltool.training.lessons import Lessons
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Prepared:
         text_length: How many tokens of a text the model reads; None for images.
         pool: Rows that features are stored of where several trainings share them, its own
             training and validation rows among them; None stores those alone.
+        lessons: What a teacher says of training rows; None without one.
     """
 
     examples: Examples
@@ -57,6 +59,7 @@ class Prepared:
     strategy: tf.distribute.Strategy
     text_length: TextLength | None = None
     pool: Examples | None = None
+    lessons: Lessons | None = None
 
 
 def prepare(

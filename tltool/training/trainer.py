@@ -282,7 +282,9 @@ class _Job:
 
     def _solve(self, phase: Phase, plan: PhasePlan) -> None:
         grouped = isinstance(self.data, ExampleData) and bool(self.data.examples.groups)
-        rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation, grouped)
+        rows = HeadData(
+            phase.cut, phase.stored, phase.data, phase.validation, grouped, phase.taught
+        )
         solve_head(
             self.transfer, plan, self.task, self.training, rows, self.history, self.best,
             self.progress, lambda array: chiefs(array, self.workers),
