@@ -60,6 +60,7 @@ TOP_LEVEL = {
     "training": "See [training](#training).",
     "augment": "See [augment](#augment); null changes nothing.",
     "cache": "See [cache](#cache) and [the store of frozen features](cache.md).",
+    "ensemble": "See [ensemble](#ensemble) and [several models as one](ensembles.md).",
     "evaluation": "See [evaluation](#evaluation).",
     "export": "See [export](#export).",
     "tune": "What `tltool tune` tries: [values](#tune) by dotted field, such as "

@@ -256,6 +256,15 @@ class EmbeddingTarget(Target):
 
         return unit(raw)
 
+    @classmethod
+    def averaged(cls, raw: Any) -> Any:
+        """The mean of unit vectors, to which `outputs` gives length 1 again."""
+        from keras import ops
+
+        from tltool.tasks.embeddings.losses import unit
+
+        return ops.mean(unit(raw), axis=0)
+
     def prediction(self, output: Any) -> Prediction:
         """The vector."""
         return Prediction([float(value) for value in output], None, {})
