@@ -118,7 +118,8 @@ def _called(layer: Any, node: Any, tensors: dict[int, Any]) -> list[Any]:
 
 
 def _input_like(tensor: Any) -> Any:
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+    name = tensor._keras_history.operation.name
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
 
 def _have_same_weights(layer: Any, other: Any) -> bool:

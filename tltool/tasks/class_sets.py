@@ -319,11 +319,11 @@ class ClassSetTarget(LabelledTarget):
         return ops.sigmoid(ops.cast(raw, "float32"))
 
     @classmethod
-    def averaged(cls, raw: Any) -> Any:
+    def averaged(cls, raws: Sequence[Any]) -> Any:
         """Logits of the mean of probabilities."""
         from tltool.tasks.mean_outputs import mean_of_sigmoids
 
-        return mean_of_sigmoids(raw)
+        return mean_of_sigmoids(raws)
 
     def given(self, output: Any) -> tuple[str, ...]:
         """The labels that one row's probabilities give, in the order of the labels."""

@@ -253,11 +253,11 @@ class ClassTarget(LabelledTarget):
         return ops.softmax(ops.cast(raw, "float32"), axis=-1)
 
     @classmethod
-    def averaged(cls, raw: Any) -> Any:
+    def averaged(cls, raws: Sequence[Any]) -> Any:
         """Logits of the mean of probabilities."""
         from tltool.tasks.mean_outputs import mean_of_softmaxes
 
-        return mean_of_softmaxes(raw)
+        return mean_of_softmaxes(raws)
 
     @property
     def _softmax_of_raw(self) -> bool:

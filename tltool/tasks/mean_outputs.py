@@ -7,6 +7,7 @@ mean of what the models would say. Everything that takes a model takes one of se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import keras
@@ -19,36 +20,57 @@ VIEW_AXES = {"horizontal_flip": 2, "vertical_flip": 1}
 """The axis of pictures (n, height, width, channels) that each view turns round."""
 
 
-def mean_of_softmaxes(raw: Any) -> Any:
+# What follows takes operations that LiteRT has in 8 bits, of tensors of the models' own rank:
+# `ops.log_softmax` would have steps of 1/16 there, and others are of newer runtimes.
+
+
+def mean_of(raws: Sequence[Any]) -> Any:
+    """The mean of tensors of one shape."""
+    return reduce(ops.add, raws) * (1.0 / len(raws))
+
+
+def mean_of_softmaxes(raws: Sequence[Any]) -> Any:
     """Logits whose softmax is the mean of those of several, computed without leaving logarithms.
 
     Args:
-        raw: Logits (members, …, classes).
+        raws: Logits of each model, (…, classes).
 
     Returns:
-        log(mean(softmax(raw))) but for one constant a row, (…, classes).
+        log(sum(softmax(raw))) over the models, (…, classes).
     """
-    # Not `ops.log_softmax`: as one operator of LiteRT its 8-bit form has steps of 1/16.
-    logarithms = raw - ops.logsumexp(raw, axis=-1, keepdims=True)
-    return ops.logsumexp(logarithms, axis=0)
+    return _log_of_sum([_log_softmax(raw) for raw in raws])
 
 
-def mean_of_sigmoids(raw: Any) -> Any:
+def mean_of_sigmoids(raws: Sequence[Any]) -> Any:
     """Logits whose sigmoid is the mean of those of several.
 
     Args:
-        raw: Logits (members, …).
+        raws: Logits of each model, (…).
 
     Returns:
         log(p / (1 - p)) of the mean p of sigmoid(raw), (…).
     """
-    yes, no = (ops.logsumexp(_log_sigmoid(side), axis=0) for side in (raw, -raw))
-    return yes - no
+    yes = [_log_sigmoid(raw) for raw in raws]
+    # sigmoid(-x) = sigmoid(x) / exp(x)
+    no = [one - raw for one, raw in zip(yes, raws, strict=True)]
+    return _log_of_sum(yes) - _log_of_sum(no)
 
 
-def _log_sigmoid(x: Any) -> Any:
-    # `ops.log_sigmoid` becomes log(1 + exp(-x)) in LiteRT, which overflows.
-    return ops.minimum(x, 0.0) - ops.log(1.0 + ops.exp(-ops.abs(x)))
+def _log_softmax(raw: Any) -> Any:
+    shifted = raw - ops.max(raw, axis=-1, keepdims=True)
+    return shifted - ops.log(ops.sum(ops.exp(shifted), axis=-1, keepdims=True))
+
+
+def _log_sigmoid(raw: Any) -> Any:
+    # min(x, 0) - max(x, 0) is -|x|, whose exponential overflows for no x.
+    low, high = ops.minimum(raw, 0.0), ops.maximum(raw, 0.0)
+    return low - ops.log(ops.exp(low - high) + 1.0)
+
+
+def _log_of_sum(logarithms: Sequence[Any]) -> Any:
+    """The logarithm of the sum of what these are logarithms of."""
+    highest = reduce(ops.maximum, logarithms)
+    return highest + ops.log(reduce(ops.add, [ops.exp(one - highest) for one in logarithms]))
 
 
 @keras.saving.register_keras_serializable(package="tltool")
@@ -105,7 +127,7 @@ class MeanOutputs(keras.layers.Layer):
             for raw in raws
             for view, part in self._by_view(ops.cast(raw, "float32"))
         ]
-        return self._kind.averaged(ops.stack(parts))
+        return self._kind.averaged(parts)
 
     def _by_view(self, raw: Any) -> list[tuple[str | None, Any]]:
         if not self._views:

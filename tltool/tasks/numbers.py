@@ -259,11 +259,11 @@ class NumbersTarget(Target):
         return self._squeezed(scaled + ops.convert_to_tensor(list(self.mean), "float32"))
 
     @classmethod
-    def averaged(cls, raw: Any) -> Any:
+    def averaged(cls, raws: Sequence[Any]) -> Any:
         """The mean: the scale is the same for all."""
-        from keras import ops
+        from tltool.tasks.mean_outputs import mean_of
 
-        return ops.mean(raw, axis=0)
+        return mean_of(raws)
 
     def _unscaled(self, raw: Array) -> Array:
         import numpy as np

@@ -560,13 +560,13 @@ class Target(ABC):
         """What a user reads, of raw outputs (n, *output_shape), NumPy or backend tensors."""
 
     @classmethod
-    def averaged(cls, raw: Any) -> Any:
+    def averaged(cls, raws: Sequence[Any]) -> Any:
         """Raw outputs whose `outputs` are the mean of those of several models, in the graph.
 
         A kind that defines `outputs` anew defines this too; without it, `can_average` is false.
 
         Args:
-            raw: Of the models on the same rows, a backend tensor (models, n, *output_shape).
+            raws: Of each model on the same rows, backend tensors (n, *output_shape), float32.
 
         Returns:
             (n, *output_shape).

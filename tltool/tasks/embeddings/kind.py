@@ -257,13 +257,12 @@ class EmbeddingTarget(Target):
         return unit(raw)
 
     @classmethod
-    def averaged(cls, raw: Any) -> Any:
+    def averaged(cls, raws: Sequence[Any]) -> Any:
         """The mean of unit vectors, to which `outputs` gives length 1 again."""
-        from keras import ops
-
         from tltool.tasks.embeddings.losses import unit
+        from tltool.tasks.mean_outputs import mean_of
 
-        return ops.mean(unit(raw), axis=0)
+        return mean_of([unit(raw) for raw in raws])
 
     def prediction(self, output: Any) -> Prediction:
         """The vector."""
