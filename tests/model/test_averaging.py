@@ -1,4 +1,4 @@
-"""One graph of several models and views: what it says is the mean, and what is equal is there once."""
+"""One graph of several models and views: it says their mean, and has what is equal once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tiny
 from keras import layers
 
 import tltool.backbones.networks.registered  # noqa: F401 - what a `.keras` file may name
+from tltool.graph.cut import nodes_of
 from tltool.model.averaging import averaging
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
@@ -116,7 +117,7 @@ def test_from_the_first_layer_on_that_differs_all_run_for_each_member():
     copied = {layer.name for layer in model.layers if layer.name.startswith("member2_")}
     assert copied == {"member2_stage2_conv", "member2_head_output"}
     # What follows it has no weights of its own, or the same ones, and is called a second time.
-    calls = [n for n in model._nodes if n.operation.name in ("stage2_bn", "pooled")]
+    calls = [n for n in nodes_of(model) if n.operation.name in ("stage2_bn", "pooled")]
     assert len(calls) == 4
 
 
@@ -141,7 +142,7 @@ def test_maps_are_turned_back_before_they_are_averaged():
     image = keras.Input((8, 6, 3), name="image")
     # One that sees to the left alone, so that it is another one of a mirrored picture.
     kernel = np.zeros((3, 3, 3, 2), "float32")
-    kernel[0, 0], kernel[1, 1] = 3.0, np.random.default_rng(1).normal(size=(3, 2))
+    kernel[0, 0, :, 0], kernel[1, 1] = 3.0, np.random.default_rng(1).normal(size=(3, 2))
     convolution = layers.Conv2D(2, 3, padding="same")
     model = keras.Model(image, convolution(image))
     convolution.set_weights([kernel, np.zeros(2)])
