@@ -522,8 +522,7 @@ class EnsembleSection(Section):
             of their numbers. It takes so many times the time to train and, but for the
             layers that are the same in all, to answer.
         test_time_augmentation: Answer with the mean over a picture as it is and each of
-            these views of it, in predictions, in measurements and in exports. It takes
-            the time of one picture more for each.
+            these views of it. It takes the time of one picture more for each.
     """
 
     seeds: Annotated[int, Field(ge=1, le=100), _NOT_BOOL] = 1
