@@ -84,6 +84,7 @@ def main() -> None:
 
 def measure(name: str, data: Path, seeds: int) -> list[Measured]:
     """Each member by itself, all together, and the same over the views of a set."""
+    from tltool.model.averaging import averaging
     from tltool.training.ensemble import member_recipe, rebuilt
 
     train, test, views = SETS[name]
@@ -100,23 +101,16 @@ def measure(name: str, data: Path, seeds: int) -> list[Measured]:
         )
         run = tltool.finetune(recipe, progress=terminal_progress())
         files, rows = run.folder.kept_weights(), run.examples("test")
-        found = []
+        ones = [
+            rebuilt(member_recipe(recipe, number), run.task, run.preprocessing, [file])
+            for number, file in enumerate(files, start=1)
+        ]
+        found, target = list[Measured](), type(run.task.target)
         for seen in [(), views] if views else [()]:
-            over = recipe.with_overrides(f"ensemble.test_time_augmentation={list(seen)}")
             flips = f", and {' and '.join(seen).replace('_', ' ')}" if seen else ""
-            ones = [
-                rebuilt(
-                    member_recipe(recipe, number).model_copy(
-                        update={"ensemble": over.ensemble.model_copy(update={"seeds": 1})}
-                    ),
-                    run.task,
-                    run.preprocessing,
-                    [file],
-                )
-                for number, file in enumerate(files, start=1)
-            ]
-            found.append(measured(f"one model{flips}", ones, run, rows))
-            together = rebuilt(over, run.task, run.preprocessing, files)
+            singles = [averaging([one], target, seen) for one in ones]
+            found.append(measured(f"one model{flips}", singles, run, rows))
+            together = averaging(ones, target, seen)
             found.append(measured(f"ensemble of {seeds}{flips}", [together], run, rows))
     return found
 
@@ -143,7 +137,7 @@ def section(found: dict[str, list[Measured]], seeds: int) -> str:
     lines = [
         "## Several models and views as one",
         "",
-        f"Test accuracy of single models (the mean of {seeds} training seeds, and in brackets their "
+        f"Test accuracy of single models (the mean of {seeds} seeds, and in brackets their "
         "sample standard deviation), of the ensemble of these, and over mirrored pictures; what "
         "each costs beside one model on one view: weights, computing, and the time for all test "
         "rows with the reading of them.",
