@@ -15,7 +15,7 @@ from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.embeddings.kind import EmbeddingTarget
 from tltool.tasks.masks.kind import MaskTarget
-from tltool.tasks.mean_outputs import mean_of_sigmoids, mean_of_softmaxes
+from tltool.graph.means import mean_of_sigmoids, mean_of_softmaxes
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.tags.kind import TagsTarget
 

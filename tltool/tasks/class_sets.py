@@ -321,7 +321,7 @@ class ClassSetTarget(LabelledTarget):
     @classmethod
     def averaged(cls, raws: Sequence[Any]) -> Any:
         """Logits of the mean of probabilities."""
-        from tltool.tasks.mean_outputs import mean_of_sigmoids
+        from tltool.graph.means import mean_of_sigmoids
 
         return mean_of_sigmoids(raws)
 

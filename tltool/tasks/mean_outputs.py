@@ -7,7 +7,6 @@ mean of what the models would say. Everything that takes a model takes one of se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import keras
@@ -18,59 +17,6 @@ from tltool.tasks.target import Target
 
 VIEW_AXES = {"horizontal_flip": 2, "vertical_flip": 1}
 """The axis of pictures (n, height, width, channels) that each view turns round."""
-
-
-# What follows takes operations that LiteRT has in 8 bits, of tensors of the models' own rank:
-# `ops.log_softmax` would have steps of 1/16 there, and others are of newer runtimes.
-
-
-def mean_of(raws: Sequence[Any]) -> Any:
-    """The mean of tensors of one shape."""
-    return reduce(ops.add, raws) * (1.0 / len(raws))
-
-
-def mean_of_softmaxes(raws: Sequence[Any]) -> Any:
-    """Logits whose softmax is the mean of those of several, computed without leaving logarithms.
-
-    Args:
-        raws: Logits of each model, (…, classes).
-
-    Returns:
-        log(sum(softmax(raw))) over the models, (…, classes).
-    """
-    return _log_of_sum([_log_softmax(raw) for raw in raws])
-
-
-def mean_of_sigmoids(raws: Sequence[Any]) -> Any:
-    """Logits whose sigmoid is the mean of those of several.
-
-    Args:
-        raws: Logits of each model, (…).
-
-    Returns:
-        log(p / (1 - p)) of the mean p of sigmoid(raw), (…).
-    """
-    yes = [_log_sigmoid(raw) for raw in raws]
-    # sigmoid(-x) = sigmoid(x) / exp(x)
-    no = [one - raw for one, raw in zip(yes, raws, strict=True)]
-    return _log_of_sum(yes) - _log_of_sum(no)
-
-
-def _log_softmax(raw: Any) -> Any:
-    shifted = raw - ops.max(raw, axis=-1, keepdims=True)
-    return shifted - ops.log(ops.sum(ops.exp(shifted), axis=-1, keepdims=True))
-
-
-def _log_sigmoid(raw: Any) -> Any:
-    # min(x, 0) - max(x, 0) is -|x|, whose exponential overflows for no x.
-    low, high = ops.minimum(raw, 0.0), ops.maximum(raw, 0.0)
-    return low - ops.log(ops.exp(low - high) + 1.0)
-
-
-def _log_of_sum(logarithms: Sequence[Any]) -> Any:
-    """The logarithm of the sum of what these are logarithms of."""
-    highest = reduce(ops.maximum, logarithms)
-    return highest + ops.log(reduce(ops.add, [ops.exp(one - highest) for one in logarithms]))
 
 
 @keras.saving.register_keras_serializable(package="tltool")

@@ -261,7 +261,7 @@ class NumbersTarget(Target):
     @classmethod
     def averaged(cls, raws: Sequence[Any]) -> Any:
         """The mean: the scale is the same for all."""
-        from tltool.tasks.mean_outputs import mean_of
+        from tltool.graph.means import mean_of
 
         return mean_of(raws)
 

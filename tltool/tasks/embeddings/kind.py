@@ -260,7 +260,7 @@ class EmbeddingTarget(Target):
     def averaged(cls, raws: Sequence[Any]) -> Any:
         """The mean of unit vectors, to which `outputs` gives length 1 again."""
         from tltool.tasks.embeddings.losses import unit
-        from tltool.tasks.mean_outputs import mean_of
+        from tltool.graph.means import mean_of
 
         return mean_of([unit(raw) for raw in raws])
 

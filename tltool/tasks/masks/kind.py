@@ -284,7 +284,7 @@ class MaskTarget(LabelledTarget):
     @classmethod
     def averaged(cls, raws: Sequence[Any]) -> Any:
         """Logits of the mean of probabilities."""
-        from tltool.tasks.mean_outputs import mean_of_softmaxes
+        from tltool.graph.means import mean_of_softmaxes
 
         return mean_of_softmaxes(raws)
 
