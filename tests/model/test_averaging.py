@@ -10,12 +10,12 @@ from keras import layers
 
 import tltool.backbones.networks.registered  # noqa: F401 - what a `.keras` file may name
 from tltool.graph.cut import nodes_of
+from tltool.graph.means import mean_of_sigmoids, mean_of_softmaxes
 from tltool.model.averaging import averaging
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.embeddings.kind import EmbeddingTarget
 from tltool.tasks.masks.kind import MaskTarget
-from tltool.graph.means import mean_of_sigmoids, mean_of_softmaxes
 from tltool.tasks.numbers import NumbersTarget
 from tltool.tasks.tags.kind import TagsTarget
 

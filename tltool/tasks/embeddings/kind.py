@@ -259,8 +259,8 @@ class EmbeddingTarget(Target):
     @classmethod
     def averaged(cls, raws: Sequence[Any]) -> Any:
         """The mean of unit vectors, to which `outputs` gives length 1 again."""
-        from tltool.tasks.embeddings.losses import unit
         from tltool.graph.means import mean_of
+        from tltool.tasks.embeddings.losses import unit
 
         return mean_of([unit(raw) for raw in raws])
 
