@@ -34,4 +34,4 @@ def test_every_precision_of_litert_holds_to_the_gate(made, tmp_path):
     assert all(report.passed for report in reports)
     assert max(report.max_difference for report in reports[:2]) < 1e-5
     # The runtime that recipes ask for has no logarithm in 8 bits.
-    assert reports[-1].kept_float.kinds == {"LOG": 1}
+    assert "LOG" in reports[-1].kept_float.kinds
