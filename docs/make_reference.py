@@ -62,6 +62,7 @@ TOP_LEVEL = {
     "teacher": "The folder of a run, or a mapping: see [teacher](#teacher) and "
     "[a small model taught by a large one](distillation.md); null learns from labels alone.",
     "cache": "See [cache](#cache) and [the store of frozen features](cache.md).",
+    "ensemble": "See [ensemble](#ensemble) and [several models as one](ensembles.md).",
     "evaluation": "See [evaluation](#evaluation).",
     "export": "See [export](#export).",
     "tune": "What `tltool tune` tries: [values](#tune) by dotted field, such as "

@@ -61,6 +61,22 @@ def test_layers_count_with_their_settings_names_inputs_and_order():
     assert len({layers_digest(nodes) for nodes in changed} | {digest}) == len(changed) + 1
 
 
+def test_a_model_that_is_built_again_is_the_same_one_whatever_keras_calls_its_layers():
+    def unnamed(second=keras.layers.ReLU):
+        inputs = keras.Input((4,))
+        first = keras.layers.Dense(3)(inputs)
+        both = keras.layers.Subtract()([first, second()(first)])
+        head = keras.layers.Dense(1)
+        cut = cut_model(keras.Model(inputs, head(both[:, ::-1])), {v.path for v in head.variables})
+        return [node.operation.name for node in cut.nodes], layers_digest(cut.nodes)
+
+    names, digest = unnamed()
+    other_names, same = unnamed()
+    assert names != other_names
+    assert same == digest
+    assert unnamed(keras.layers.Softmax)[1] != digest
+
+
 def test_layers_of_a_user_count_with_their_source_wherever_they_are(monkeypatch):
     digest = layers_digest(nodes_of(foreign=Doubled))
     assert layers_digest(nodes_of(foreign=Doubled)) == digest

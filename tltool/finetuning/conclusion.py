@@ -384,7 +384,9 @@ def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
     from tltool.report.content import Phase
 
     of = None if result.best is None else result.best.get("training")
-    epochs = [str(row["phase"]) for row in result.history if row.get("training") == of]
+    # Of an ensemble those of its first member.
+    own = [row for row in result.history if row.get("member") in (None, 1)]
+    epochs = [str(row["phase"]) for row in own if row.get("training") == of]
     return [
         Phase(
             trained=plan.title,

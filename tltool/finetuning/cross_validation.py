@@ -454,5 +454,6 @@ def _remove_models(folder: SeriesFolder, folds: int) -> None:
     for number in range(1, folds + 1):
         for found in runs_of(folder.path / _name(number)):
             found.model.unlink(missing_ok=True)
-            found.checkpoint.unlink(missing_ok=True)
+            for weights in found.kept_weights():
+                weights.unlink(missing_ok=True)
             found.record("finished")

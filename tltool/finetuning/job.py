@@ -6,6 +6,7 @@ data → backbone + head → plan → training → evaluation → export → rep
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 import time
@@ -16,6 +17,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltool.finetuning.members import (
+    Member,
+    read_members,
+    remove_states,
+    state_folder,
+    together,
+    write_members,
+)
 from tltool.finetuning.refitting import FirstTraining, refit_folder, remove_second
 from tltool.finetuning.resuming import (
     check,
@@ -37,7 +46,7 @@ from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.stopwatch import Stopwatch
 from tltool.support.words import count
-from tltool.training.preparation import Prepared, prepare, with_head
+from tltool.training.preparation import Prepared, assemble, prepare, with_head
 from tltool.training.workers import Workers, examples_digest, joined
 
 if TYPE_CHECKING:
@@ -77,6 +86,20 @@ class _Job:
     def with_recipe(self, recipe: Recipe) -> _Job:
         """The same with another head or schedule."""
         return replace(self, recipe=recipe, prepared=with_head(recipe, self.prepared))
+
+    def of_member(self, number: int) -> _Job:
+        """The training of a member of an ensemble, counted from 1: of another seed.
+
+        The first one has the model that is there; others get one of their own, so that each is,
+        to the bit, what a run with its seed would be.
+        """
+        from tltool.training.ensemble import member_recipe
+
+        recipe, prepared = member_recipe(self.recipe, number), self.prepared
+        if number > 1:
+            own = assemble(recipe, prepared.examples, prepared.data_summary)
+            prepared = replace(own, pool=prepared.pool, lessons=prepared.lessons)
+        return replace(self, recipe=recipe, prepared=prepared)
 
 
 def finetune(
@@ -314,6 +337,10 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     position = str(Position(1) if begin.state is None else begin.state.position)
     if begin.first is not None:
         position += " of the training on all labelled rows"
+    if 0 < len(begin.members) < recipe.ensemble.seeds:
+        position += f" of model {len(begin.members) + 1} of {recipe.ensemble.seeds}"
+    elif begin.members:
+        position = "the end of its training"
     progress.note(f"going on with {folder.path} at {position}")
     devices = job.prepared.strategy.num_replicas_in_sync
     notes = [note] if (note := replicas_note(before, devices)) is not None else []
@@ -363,10 +390,12 @@ class _Begin:
     Attributes:
         state: What it goes on from; None is the begin of the training.
         first: What the first of two trainings found, where the second one begins or goes on.
+        members: What members of an ensemble found that came to their end.
     """
 
     state: State | None = None
     first: FirstTraining | None = None
+    members: tuple[Member, ...] = ()
 
     @classmethod
     def of(cls, folder: RunFolder, recipe: Recipe, progress: Progress | None = None) -> _Begin:
@@ -374,8 +403,9 @@ class _Begin:
         from tltool.training.checkpoint import Checkpoints
 
         first = FirstTraining.read(folder) if recipe.training.refit else None
-        place = folder.origin.parent if first is None else refit_folder(folder)
-        return cls(Checkpoints(place, progress=progress).newest(), first)
+        members = read_members(folder)
+        place = state_folder(folder, len(members) + 1) if first is None else refit_folder(folder)
+        return cls(Checkpoints(place, progress=progress).newest(), first, members)
 
     def check(self, plans: Sequence[PhasePlan]) -> None:
         """Raises RunError where the schedule lacks phases that were trained, or their epochs."""
@@ -429,6 +459,7 @@ def _train_and_conclude(job: _Job, folder: RunFolder, begin: _Begin) -> Run:
             if checkpoints is not None:
                 checkpoints.remove()
             remove_second(folder)
+            remove_states(folder)
             folder.origin.unlink(missing_ok=True)
             folder.record("finished")
     finally:
@@ -471,10 +502,14 @@ def plan(recipe: Recipe | str | Path, *, data: Any = None) -> tuple[PhasePlan, .
 
 def _audit(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:
     from tltool.export.audit.audit import audit_export
+    from tltool.training.ensemble import mean_graph
 
     progress.stage("Audit: can it be exported?")
     found = audit_export(
-        prepared.transfer.model, prepared.task, prepared.backbone.preprocessing, recipe.export
+        mean_graph(prepared.transfer.model, recipe, prepared.task),
+        prepared.task,
+        prepared.backbone.preprocessing,
+        recipe.export,
     )
     found.raise_problems()
     for line in found.lines():
@@ -504,8 +539,10 @@ def _check_room(job: _Job) -> None:
 
     recipe, prepared = job.recipe, job.prepared
     model, changing = weight_bytes(prepared.transfer, prepared.plans)
+    others = (recipe.ensemble.seeds - 1) * changing
+    model += others
     # The weights of the best epoch are there twice while they are replaced.
-    sizes = [changing, changing, model, _ROOM_FOR_THE_REST]
+    sizes = [changing, changing, others, model, _ROOM_FOR_THE_REST]
     if recipe.training.checkpoint != "off":  # and so is a checkpoint
         sizes += 2 * [state_bytes(prepared.transfer, prepared.plans, recipe.training)]
     folder = Path(recipe.output_dir)
@@ -585,6 +622,8 @@ def _fit(
         checkpoints.announce(state_bytes(prepared.transfer, prepared.plans, training))
     if training.refit:
         return _fit_twice(job, folder, checkpoints, begin)
+    if job.recipe.ensemble.seeds > 1:
+        return _fit_members(job, folder, checkpoints, begin)
     return _fit_once(job, folder, checkpoints, begin.state)
 
 
@@ -623,6 +662,33 @@ def _fit_twice(
     return first.followed_by(second, rows)
 
 
+def _fit_members(
+    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin
+) -> TrainingResult:
+    """Trains the members of an ensemble one after the other, but for those that are done."""
+    done, state, seeds = list(begin.members), begin.state, job.recipe.ensemble.seeds
+    for number in range(len(done) + 1, seeds + 1):
+        own = job.of_member(number)
+        job.progress.stage(f"Model {number} of {seeds}, seed {own.recipe.training.seed}")
+        kept = checkpoints
+        if checkpoints is not None and number > 1:
+            kept = checkpoints.within(state_folder(folder, number))
+        try:
+            result = _fit_once(own, folder, kept, state, member=number)
+        finally:
+            if kept is not None:
+                kept.finish()
+        if result.interrupted or result.best is None:
+            return together(job.recipe, done, result)
+        done.append(Member(result.history, result.best, result.notes))
+        write_members(folder, done)
+        state = None
+        # A model holds itself in circles, and the next one needs its memory.
+        del own
+        gc.collect()
+    return together(job.recipe, done)
+
+
 def _fit_once(
     job: _Job,
     folder: RunFolder,
@@ -630,8 +696,12 @@ def _fit_once(
     begin: State | None,
     *,
     settled: bool = False,
+    member: int = 1,
 ) -> TrainingResult:
-    """Trains; where it is `settled`, as `train` has it, the file of the best weights stays."""
+    """Trains; where it is `settled`, as `train` has it, the file of the best weights stays.
+
+    `member` is the number of the one of an ensemble that is trained, whose file it is.
+    """
     from tltool.training.inputs import example_data, make_feature_cache
     from tltool.training.trainer import train
 
@@ -639,6 +709,8 @@ def _fit_once(
     data = example_data(recipe, prepared, "train")
     validation = example_data(recipe, prepared, "validation")
     cache = make_feature_cache(recipe, prepared, data, job.progress, job.spread)
+    kept = job.workers.is_chief and not settled
+    weights = folder.member_weights(member) if kept else None
     with stopping.in_steps():
         result = train(
             prepared.transfer,
@@ -648,7 +720,7 @@ def _fit_once(
             data,
             validation if validation.num_examples else None,
             strategy=prepared.strategy,
-            checkpoint=folder.checkpoint if job.workers.is_chief and not settled else None,
+            checkpoint=weights,
             progress=job.progress,
             cache=cache,
             clock=job.clock,
@@ -668,14 +740,12 @@ def _save_model(
 ) -> Trained:
     from tltool.finetuning.conclusion import Trained
     from tltool.finetuning.keep import Kept
-    from tltool.model.joining import to_float32
-    from tltool.model.lora import merge_adapters
     from tltool.report.history import write_history
     from tltool.runs.run import Run
 
     recipe, prepared = job.recipe, job.prepared
-    merge_adapters(prepared.transfer.model)
-    model = to_float32(prepared.transfer.model)
+    model, notes = _answering(job, folder, result)
+    result = replace(result, notes=(*result.notes, *notes))
     # Of a second training that was interrupted nothing is kept: the run has the first one's model.
     whole = result.best is not None and not (result.interrupted and folder.first_training.is_file())
     if whole:
@@ -692,6 +762,31 @@ def _save_model(
     status: Status = "interrupted" if result.interrupted else "running"
     folder.record(status, task=recipe.task, backbone=recipe.backbone.name, best=result.best)
     return trained
+
+
+def _answering(
+    job: _Job, folder: RunFolder, result: TrainingResult
+) -> tuple[keras.Model, list[str]]:
+    """The model that answers, in float32, and what to say of it."""
+    from tltool.model.joining import to_float32
+    from tltool.model.lora import merge_adapters
+    from tltool.training.ensemble import cost_note, mean_graph, rebuilt
+
+    recipe, prepared, members = job.recipe, job.prepared, 1
+    merge_adapters(prepared.transfer.model)
+    one = to_float32(prepared.transfer.model)
+    if recipe.ensemble.is_one or result.best is None:
+        return one, []
+    if recipe.ensemble.seeds > 1:
+        files = folder.kept_weights()
+        contract, members = prepared.backbone.preprocessing, len(files)
+        job.progress.stage(f"The mean of {count(members, 'model')}")
+        model = rebuilt(recipe, prepared.task, contract, files)
+    else:
+        model = mean_graph(one, recipe, prepared.task)
+    note = cost_note(model, one, members, recipe.ensemble.test_time_augmentation)
+    job.progress.note(note)
+    return model, [note]
 
 
 def _of_first_training(run: Run) -> Run:

@@ -26,6 +26,7 @@ _WITHOUT_EFFECT = (
     "name",
     "description",
     "output_dir",
+    "ensemble.test_time_augmentation",
     "evaluation",
     "export",
     "tune",

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tltool.recipe.ensemble_faults import ensemble_faults
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.layer_faults import mixes, mixing_faults, unknown_layer
 from tltool.recipe.schema import HeadSection, RecipeFields, ScheduleName
@@ -226,6 +227,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _contrastive_faults(values)
     yield from training_faults(values, _phases(values), spec)
     yield from teacher_faults(values, _phases(values), spec)
+    yield from ensemble_faults(values, _phases(values), spec)
     if head.get("search") is True:
         yield from _search_faults(values)
     yield from tune_faults(values, _all_faults)

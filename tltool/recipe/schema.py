@@ -22,6 +22,7 @@ from tltool.tasks.values import BadValueError
 OnError = Literal["stop", "skip"]
 Quoting = Literal["minimal", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+View = Literal["horizontal_flip", "vertical_flip"]
 ScheduleName = Literal[
     "feature_extraction",
     "fine_tune",
@@ -531,6 +532,33 @@ class TeacherSection(Section):
     unlabelled: str | None = None
 
 
+def _different(views: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(views)) < len(views):
+        raise ValueError("a view is there twice")
+    return views
+
+
+class EnsembleSection(Section):
+    """Of what the run's answers are the mean (docs/ensembles.md).
+
+    Attributes:
+        seeds: Train so many models that differ in the seed alone, member i with
+            `training.seed` + i - 1, and answer with the mean of their probabilities, or
+            of their numbers. It takes so many times the time to train and, but for the
+            layers that are the same in all, to answer.
+        test_time_augmentation: Answer with the mean over a picture as it is and each of
+            these views of it. It takes the time of one picture more for each.
+    """
+
+    seeds: Annotated[int, Field(ge=1, le=100), _NOT_BOOL] = 1
+    test_time_augmentation: Annotated[tuple[View, ...], AfterValidator(_different)] = ()
+
+    @property
+    def is_one(self) -> bool:
+        """Whether the answers are those of one model on the input as it is."""
+        return self.seeds == 1 and not self.test_time_augmentation
+
+
 class TuneSection(Section):
     """Which values of a field `tltool tune` tries: those between two, or some.
 
@@ -578,6 +606,7 @@ class RecipeFields(Section):
     augment: AugmentSection | None = None
     teacher: TeacherSection | None = None
     cache: CacheSection = CacheSection()
+    ensemble: EnsembleSection = EnsembleSection()
     evaluation: EvaluationSection = EvaluationSection()
     export: ExportSection = ExportSection()
     tune: dict[str, TuneSection] = Field(default_factory=dict)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tltool.support.files import atomic_path, write_text
 
 Row = Mapping[str, str | int | float | None]
-_NOT_MEASURED = {"training", "phase", "epoch", "total_epoch"}
+_NOT_MEASURED = {"training", "member", "phase", "epoch", "total_epoch"}
 
 
 def epoch_words(row: Row) -> str:
@@ -21,7 +21,15 @@ def epoch_words(row: Row) -> str:
 
 
 def weights_words(row: Row) -> str:
-    """Which weights a model has, in a sentence, from the row of their epoch."""
+    """Which weights a model has, in a sentence, from the row of their epoch or of an ensemble."""
+    if "members" in row:
+        if row["members"] == 1:
+            return f"It is the first model of an ensemble, trained with the seed {row['seed']}."
+        last = int(row["seed"] or 0) + int(row["members"] or 0) - 1
+        return (
+            f"It answers with the mean of {row['members']} models, trained with the seeds "
+            f"{row['seed']} to {last}."
+        )
     if "averaged" in row:
         return f"Its weights are the mean of those of {epoch_words(row)}."
     which = " of the training on all labelled rows" if row.get("training") == "refit" else ""

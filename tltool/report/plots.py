@@ -334,7 +334,7 @@ def _curves(
     axes.set_title(name, loc="left", fontsize=11, color=_INK, pad=20)
     _dress(axes, None, "Epoch")
     _mark_phases(axes, history, named=True)
-    if best is not None:
+    if best is not None and "total_epoch" in best:
         axes.axvline(best["total_epoch"], color=_INK, linewidth=1, label="weights of the model")
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, labelcolor=_INK)

@@ -41,6 +41,7 @@ GONE_SECONDS = 90.0
 _PASSING = (
     "checkpoints/state-*",
     "checkpoints/refit/*",
+    "checkpoints/member-*/*",
     "checkpoints/.*",
     "checkpoints/.*/*",
 )
@@ -373,6 +374,33 @@ class RunFolder:
     def first_training(self) -> Path:
         """What the first of two trainings found (JSON), where `training.refit` asks for both."""
         return self.path / "checkpoints" / "first.json"
+
+    @property
+    def members(self) -> Path:
+        """What members of an ensemble that came to their end found (JSON)."""
+        return self.path / "checkpoints" / "members.json"
+
+    def member_weights(self, number: int) -> Path:
+        """The best weights of a member of an ensemble, counted from 1; see `checkpoint`."""
+        if number == 1:
+            return self.checkpoint
+        return self.checkpoint.with_stem(f"{self.checkpoint.stem}-{number}")
+
+    def kept_weights(self) -> list[Path]:
+        """Files of the best weights, of each member that came to its end.
+
+        Where none has, and where one model was trained, the one of the best epoch so far.
+
+        Raises:
+            RunError: What says which came to their end is damaged.
+        """
+        count = 1
+        if self.members.is_file():
+            try:
+                count = max(1, len(read_json(self.members)))
+            except (OSError, ValueError, TypeError) as error:
+                raise RunError(f"{self.members} is damaged: {error}", hint=_TRAIN) from error
+        return [self.member_weights(number) for number in range(1, count + 1)]
 
     @property
     def history(self) -> Path:

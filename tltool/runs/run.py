@@ -144,13 +144,12 @@ class Run:
     def best_model(self) -> keras.Model:
         """The model of the best epoch, built anew from the weights that are kept while it trains.
 
+        Of an ensemble, the one of the members that came to their end.
+
         Raises:
             RunError: There are none, or they are damaged.
         """
-        from tltool.model.joining import to_float32
-        from tltool.model.lora import merge_adapters
-        from tltool.training.best_weights import load_best
-        from tltool.training.preparation import rebuild
+        from tltool.training.ensemble import rebuilt
 
         file = self.folder.checkpoint
         if not file.is_file():
@@ -158,10 +157,7 @@ class Run:
                 f"The run {str(self.path)!r} has no model (it is {self.status}).",
                 hint="It has not come to the end of its first epoch; train again.",
             )
-        model = rebuild(self.recipe, self.task, self.preprocessing).model
-        load_best(file, model)
-        merge_adapters(model)
-        return to_float32(model)
+        return rebuilt(self.recipe, self.task, self.preprocessing, self.folder.kept_weights())
 
     def resume(
         self,
@@ -443,10 +439,12 @@ class Run:
 
 
 def _epoch_kept(folder: RunFolder) -> str:
-    """The file of the best weights and the epoch they are of."""
+    """The file of the best weights and the epoch they are of, or how many files there are."""
     from tltool.report.history import epoch_words
     from tltool.training.best_weights import best_row
 
+    if len(files := folder.kept_weights()) > 1:
+        return f"the weights of {len(files)} models of an ensemble, which came to their end"
     file = folder.checkpoint
     return f"{file.relative_to(folder.path)}, {epoch_words(best_row(file))}"
 

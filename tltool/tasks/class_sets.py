@@ -323,6 +323,13 @@ class ClassSetTarget(LabelledTarget):
 
         return ops.sigmoid(ops.cast(raw, "float32"))
 
+    @classmethod
+    def averaged(cls, raws: Sequence[Any]) -> Any:
+        """Logits of the mean of probabilities."""
+        from tltool.graph.means import mean_of_sigmoids
+
+        return mean_of_sigmoids(raws)
+
     def given(self, output: Any) -> tuple[str, ...]:
         """The labels that one row's probabilities give, in the order of the labels."""
         from tltool.tasks.metrics.class_sets import given_labels

@@ -257,6 +257,13 @@ class ClassTarget(LabelledTarget):
 
         return ops.softmax(ops.cast(raw, "float32"), axis=-1)
 
+    @classmethod
+    def averaged(cls, raws: Sequence[Any]) -> Any:
+        """Logits of the mean of probabilities."""
+        from tltool.graph.means import mean_of_softmaxes
+
+        return mean_of_softmaxes(raws)
+
     @property
     def _softmax_of_raw(self) -> bool:
         """Whether `outputs` is this kind's own, and not that of one derived from it."""

@@ -304,6 +304,13 @@ class NumbersTarget(Target):
         scaled = ops.cast(raw, "float32") * ops.convert_to_tensor(list(self.std), "float32")
         return self._squeezed(scaled + ops.convert_to_tensor(list(self.mean), "float32"))
 
+    @classmethod
+    def averaged(cls, raws: Sequence[Any]) -> Any:
+        """The mean: the scale is the same for all."""
+        from tltool.graph.means import mean_of
+
+        return mean_of(raws)
+
     def _unscaled(self, raw: Array) -> Array:
         import numpy as np
 

@@ -628,6 +628,29 @@ class Target(ABC):
     def outputs(self, raw: Any) -> Any:
         """What a user reads, of raw outputs (n, *output_shape), NumPy or backend tensors."""
 
+    @classmethod
+    def averaged(cls, raws: Sequence[Any]) -> Any:
+        """Raw outputs whose `outputs` are the mean of those of several models, in the graph.
+
+        A kind that defines `outputs` anew defines this too; without it, `can_average` is false.
+
+        Args:
+            raws: Of each model on the same rows, backend tensors (n, *output_shape), float32.
+
+        Returns:
+            (n, *output_shape).
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def can_average(cls) -> bool:
+        """Whether several models, or several views of a picture, can answer as one."""
+        ours, outputs = (
+            next(kind for kind in cls.__mro__ if name in vars(kind))
+            for name in ("averaged", "outputs")
+        )
+        return ours is not Target and issubclass(ours, outputs)
+
     @property
     def row_shape(self) -> tuple[int | None, ...]:
         """Shape of one row of `outputs`, None for a size that differs from row to row."""

@@ -238,7 +238,7 @@ def _values(
     devices = tf.distribute.get_strategy().num_replicas_in_sync
     loss = devices * float(function(rows.targets, outputs, sample_weight=rows.weights))
     values = {f"{prefix}loss": loss + sum(float(penalty) for penalty in head.layer.losses)}
-    for metric in training_metrics(task, taught):
+    for metric in training_metrics(task, training, taught):
         metric.update_state(rows.targets, outputs)
         values[f"{prefix}{metric.name}"] = float(metric.result())
     return values

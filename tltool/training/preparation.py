@@ -166,7 +166,11 @@ def assemble(
 
 
 def rebuild(
-    recipe: Recipe, task: Task, contract: ImagePreprocessing | TextPreprocessing
+    recipe: Recipe,
+    task: Task,
+    contract: ImagePreprocessing | TextPreprocessing,
+    *,
+    seed: bool = False,
 ) -> TransferModel:
     """The model as `assemble` built it for a run, with its pretrained weights.
 
@@ -174,11 +178,16 @@ def rebuild(
         recipe: The run's resolved recipe.
         task: With its labels or target scale.
         contract: The run's preprocessing.
+        seed: Give the head the first weights that it had, too.
     """
+    import keras
+
     from tltool.model.joining import join, precision_scope
 
     with precision_scope(recipe.training.precision):
         backbone = _with_adapters(recipe, backbone_of(recipe))
+        if seed:
+            keras.utils.set_random_seed(recipe.training.seed)
         return join(replace(backbone, preprocessing=contract), recipe.head, task)
 
 

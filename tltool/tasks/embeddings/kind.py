@@ -256,6 +256,14 @@ class EmbeddingTarget(Target):
 
         return unit(raw)
 
+    @classmethod
+    def averaged(cls, raws: Sequence[Any]) -> Any:
+        """The mean of unit vectors, to which `outputs` gives length 1 again."""
+        from tltool.graph.means import mean_of
+        from tltool.tasks.embeddings.losses import unit
+
+        return mean_of([unit(raw) for raw in raws])
+
     def prediction(self, output: Any) -> Prediction:
         """The vector."""
         return Prediction([float(value) for value in output], None, {})

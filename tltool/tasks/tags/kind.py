@@ -331,6 +331,13 @@ class TagsTarget(LabelledTarget):
 
         return ops.softmax(ops.cast(raw, "float32"), axis=-1)
 
+    @classmethod
+    def averaged(cls, raws: Sequence[Any]) -> Any:
+        """Logits of the mean of probabilities."""
+        from tltool.graph.means import mean_of_softmaxes
+
+        return mean_of_softmaxes(raws)
+
     @property
     def row_shape(self) -> tuple[int | None, ...]:
         """A row is one object."""

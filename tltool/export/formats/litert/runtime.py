@@ -21,8 +21,8 @@ from tltool.support.errors import DamagedError
 NAME = "TensorFlow Lite"
 # The converter writes what `FindMinimumRuntimeVersionForOp` says of each operator's version:
 # tensorflow/lite/tools/versioning/runtime_version.cc. `make test-runtimes` found it to be right
-# but for these kernels, which came to 8 bits later and under the same version.
-_LATER_IN_8_BITS = {"DIV": "2.20"}
+# but for DIV, whose kernel came to 8 bits later and under the same version.
+_LATER_IN_8_BITS = {"DIV": "2.20", "LOG": "2.15"}
 NEWER_HINT = "set export.litert_runtime to that version, or write the layers otherwise"
 _WRITTEN = "min_runtime_version"
 
