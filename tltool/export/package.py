@@ -36,6 +36,8 @@ from tltool.tasks.table import Task
 if TYPE_CHECKING:
     import keras
 
+    from tltool.evaluation.inference import Forward
+
 README_FILE = "README.md"
 
 
@@ -51,6 +53,7 @@ def export_and_check(
     about: About | None = None,
     keep_failed: bool = False,
     calibration: Examples | None = None,
+    forward: Forward | None = None,
 ) -> tuple[GateReport, ...]:
     """As `export_outcomes`, for those who want every artifact or an error.
 
@@ -73,6 +76,7 @@ def export_and_check(
         about=about,
         keep_failed=keep_failed,
         calibration=calibration,
+        forward=forward,
     )
     reports = [found for found in outcomes.values() if isinstance(found, GateReport)]
     errors = [
@@ -96,6 +100,7 @@ def export_outcomes(
     about: About | None = None,
     keep_failed: bool = False,
     calibration: Examples | None = None,
+    forward: Forward | None = None,
 ) -> dict[ExportTarget, GateReport | ExportError]:
     """Exports every target of `section` to its own folder in `folder` and checks each.
 
@@ -112,6 +117,7 @@ def export_outcomes(
         keep_failed: Keep an artifact that the gate refuses.
         calibration: Training rows, of which `section.calibration_examples` and
             a third more are used where the precision is "int8".
+        forward: Of the model, where one has been traced.
 
     Returns:
         What the gate found of each, whether it passed or not, or why it cannot
@@ -134,7 +140,7 @@ def export_outcomes(
         calibration = balanced_rows(calibration, section.calibration_examples * 4 // 3)
     outcomes: dict[ExportTarget, GateReport | ExportError] = {}
     with FreshProcess() as process:
-        reference = reference_of(model, examples, task, preprocessing, section.gate)
+        reference = reference_of(model, examples, task, preprocessing, section.gate, forward)
         made = Exported(
             model,
             task,
