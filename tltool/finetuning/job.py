@@ -16,6 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltool.data.images.decoded import keeping_decoded
 from tltool.finetuning.refitting import FirstTraining, refit_folder, remove_second
 from tltool.finetuning.resuming import (
     check,
@@ -189,6 +190,7 @@ def _versions() -> dict[str, Any]:
     return {"tltool": found["tltool"], "python": found["python"], **found["packages"]}
 
 
+@keeping_decoded()
 def _finetune(
     recipe: Recipe,
     data: Any,
@@ -217,6 +219,7 @@ def _finetune(
     return _lead(job, folder, audit, anyway)
 
 
+@keeping_decoded()
 def finetune_prepared(
     recipe: Recipe,
     prepared: Prepared,
