@@ -16,6 +16,7 @@ import pytest
 import tiny
 import trained
 
+from tltool.evaluation.inference import Forward
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.base import ExportTarget
 from tltool.export.formats.table import FORMATS, export_targets
@@ -304,3 +305,30 @@ def test_golden_examples_hold_input_and_expected_output(exported):
         assert (image_folder / row["input"]).is_file()
         assert row["model_input"]["shape"] == [32, 32, 3]
         assert len(row["model_input"]["pixels"][0]["values"]) == 3
+
+
+def test_what_has_been_traced_says_the_reference():
+    made = trained.text_classifier()
+    parts = (made.model, made.held_out, made.task, made.preprocessing, DEFAULT)
+    forward = Forward(made.model, made.preprocessing)
+    forward(made.held_out)
+    spec, traced = forward._traced
+    reference = reference_of(*parts, forward)
+    np.testing.assert_array_equal(reference.outputs, reference_of(*parts).outputs)
+    assert forward._traced == (spec, traced)
+    assert traced.experimental_get_tracing_count() == 1
+
+
+def test_the_reference_of_a_mixed_model_is_in_float32_whatever_was_traced():
+    made = trained.text_classifier()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = keras.layers.Activation("linear")(made.model.output)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    copied = keras.Model(made.model.input, half)
+    parts = (copied, made.held_out, made.task, made.preprocessing, DEFAULT)
+    forward = Forward(copied, made.preprocessing)
+    given = reference_of(*parts, forward).outputs
+    np.testing.assert_array_equal(given, reference_of(*parts).outputs)
+    assert np.abs(given - made.task.outputs(forward(made.held_out))).max() > 0

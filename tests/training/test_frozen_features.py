@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from tltool.evaluation.inference import raw_outputs
+from tltool.features import frozen_layers
 from tltool.features.store import FeatureStore
 from tltool.recipe.recipe import Recipe
 from tltool.support.progress import Progress
@@ -112,3 +113,20 @@ def test_pooling_above_what_is_stored_is_completed(texts, tmp_path):
     doubled = frozen_features(texts, replace(prepared, backbone=backbone), store=store)
     plain = frozen_features(texts, prepared, store=store)
     np.testing.assert_allclose(doubled.train, 2 * plain.train, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["texts", "images"])
+def test_the_frozen_layers_are_traced_once_for_all_rows(kind, request, tmp_path, monkeypatch):
+    recipe = request.getfixturevalue(kind)
+    traced = []
+    fold = frozen_layers.fold_batch_norms
+    monkeypatch.setattr(
+        frozen_layers, "fold_batch_norms", lambda model: traced.append(model) or fold(model)
+    )
+    prepared, store = prepare(recipe), FeatureStore(tmp_path / "features")
+    found = frozen_features(recipe, prepared, store=store, test=True)
+    assert min(len(found.train), len(found.test)) > 0
+    assert len(traced) == 1
+    again = frozen_features(recipe, prepared, store=store, test=True)
+    assert len(traced) == 1  # what is stored needs none
+    np.testing.assert_array_equal(again.test, found.test)

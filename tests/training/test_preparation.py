@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from functools import partial
 
 import pytest
 from presets import write_text_preset
 from tiny import write_images
 
 from tltool.recipe.recipe import Recipe
+from tltool.training import preparation
 from tltool.training.inputs import example_data
 from tltool.training.preparation import _data_notes, load_data, prepare
 
@@ -49,3 +52,14 @@ def test_tagged_texts_can_all_be_trained_on(tmp_path):
     counts = {split: example_data(recipe, prepared, split).num_examples
               for split in ("train", "validation")}  # fmt: skip
     assert counts == {"train": 20, "validation": 0}
+
+
+def test_a_network_of_tltools_own_is_built_without_keras_hub(tmp_path, monkeypatch):
+    """Importing it takes a second."""
+    monkeypatch.setattr(preparation, "assemble", partial(preparation.assemble, weights="random"))
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    photos = write_images(tmp_path / "photos", per_class=4)
+    recipe = Recipe.of(
+        task="image-classification", backbone="efficientnet-lite0", data={"train": str(photos)}
+    )
+    assert prepare(recipe).backbone.name == "efficientnet-lite0"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -19,9 +22,10 @@ from tltool.export.contract import (
 from tltool.export.formats.base import Exported, ExportTarget
 from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.table import FORMATS, check_export_installed, export_targets
-from tltool.export.gate.check import Reference, Runner, compare, reference_of
+from tltool.export.gate.check import Reference, compare, reference_of
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
+from tltool.export.outputs import Outputs
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme
 from tltool.export.sidecars.snippets import write_snippets
@@ -35,6 +39,8 @@ from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
     import keras
+
+    from tltool.evaluation.inference import Forward
 
 README_FILE = "README.md"
 
@@ -51,6 +57,7 @@ def export_and_check(
     about: About | None = None,
     keep_failed: bool = False,
     calibration: Examples | None = None,
+    forward: Forward | None = None,
 ) -> tuple[GateReport, ...]:
     """As `export_outcomes`, for those who want every artifact or an error.
 
@@ -73,6 +80,7 @@ def export_and_check(
         about=about,
         keep_failed=keep_failed,
         calibration=calibration,
+        forward=forward,
     )
     reports = [found for found in outcomes.values() if isinstance(found, GateReport)]
     errors = [
@@ -96,6 +104,7 @@ def export_outcomes(
     about: About | None = None,
     keep_failed: bool = False,
     calibration: Examples | None = None,
+    forward: Forward | None = None,
 ) -> dict[ExportTarget, GateReport | ExportError]:
     """Exports every target of `section` to its own folder in `folder` and checks each.
 
@@ -112,6 +121,7 @@ def export_outcomes(
         keep_failed: Keep an artifact that the gate refuses.
         calibration: Training rows, of which `section.calibration_examples` and
             a third more are used where the precision is "int8".
+        forward: Of the model, where one has been traced.
 
     Returns:
         What the gate found of each, whether it passed or not, or why it cannot
@@ -132,9 +142,8 @@ def export_outcomes(
     if calibration is not None:
         # And a third more, to try on what the ranges were not measured on.
         calibration = balanced_rows(calibration, section.calibration_examples * 4 // 3)
-    outcomes: dict[ExportTarget, GateReport | ExportError] = {}
-    with FreshProcess() as process:
-        reference = reference_of(model, examples, task, preprocessing, section.gate)
+    with FreshProcess() as process, ExitStack() as unfinished:
+        reference = reference_of(model, examples, task, preprocessing, section.gate, forward)
         made = Exported(
             model,
             task,
@@ -145,17 +154,35 @@ def export_outcomes(
             section.litert_runtime,
             about,
         )
-        check = _Check(reference, section.gate, process.run, keep_failed)
-        for target in export_targets(section):
-            stopping.check()
-            try:
-                outcomes[target] = _export_one(made, target, folder / target.folder, check)
-            except _RefusedError as refused:
-                outcomes[target] = refused.report
-            except ExportError as error:
-                # What the others are like is worth knowing all the same.
-                outcomes[target] = error
-    return outcomes
+        check = _Check(reference, section.gate, process.start, keep_failed)
+        return _outcomes(made, export_targets(section), folder, check, unfinished)
+
+
+def _outcomes(
+    made: Exported,
+    targets: Sequence[ExportTarget],
+    folder: Path,
+    check: _Check,
+    unfinished: ExitStack,
+) -> dict[ExportTarget, GateReport | ExportError]:
+    """What came of each target: each is run by the gate while the next one is written."""
+    outcomes: dict[ExportTarget, GateReport | ExportError] = {}
+    running: _Running | None = None
+    for target in targets:
+        stopping.check()
+        begun = _begun(made, target, folder / target.folder, check)
+        if running is not None:
+            outcomes[running.target] = _finished(made, running, check)
+        running = None
+        if isinstance(begun, ExportError):
+            # What the others are like is worth knowing all the same.
+            outcomes[target] = begun
+        else:
+            running = begun
+            unfinished.push(running.publishing)
+    if running is not None:
+        outcomes[running.target] = _finished(made, running, check)
+    return {target: outcomes[target] for target in targets}
 
 
 def check_options(section: ExportSection, task: Task) -> None:
@@ -190,8 +217,29 @@ class _Check:
 
     reference: Reference
     gate: GateSection
-    run: Runner
+    start: Callable[[Path, Sequence[Any]], Future[Outputs]]
     keep_failed: bool
+
+
+@dataclass(frozen=True)
+class _Running:
+    """An artifact that is written, and that the gate runs.
+
+    Attributes:
+        target: Format and precision.
+        folder: Where it is until it has passed.
+        contract: What is in it.
+        kept_float: What it keeps in float, where that was decided.
+        outputs: Of the rows of the reference.
+        publishing: Gives the folder its name where it is left without an exception.
+    """
+
+    target: ExportTarget
+    folder: Path
+    contract: Contract
+    kept_float: KeptFloat | None
+    outputs: Future[Outputs]
+    publishing: ExitStack
 
 
 class _RefusedError(Exception):
@@ -202,31 +250,58 @@ class _RefusedError(Exception):
         self.report = report
 
 
-def _export_one(
+def _begun(
     made: Exported, target: ExportTarget, destination: Path, check: _Check
-) -> GateReport:
-    with atomic_path(destination) as folder:
-        folder.mkdir()
-        contract, kept_float = write_model(made, target, folder)
-        rows = check.reference.rows
-        outputs = check.run(folder / target.file, rows.inputs)
-        report = compare(
-            folder / target.file,
-            check.reference,
-            outputs,
-            precision=target.precision,
-            gate=check.gate,
-            resizes=contract.takes == "image",
-        )
-        report = replace(report, kept_float=kept_float)
-        write_json(folder / GATE_FILE, report.to_json())
-        write_text(folder / GATE_PAGE, report.to_markdown())
-        if not report.passed and not check.keep_failed:
-            raise _RefusedError(report)
-        golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
-        title = f"{made.task.spec.name}: {target.folder}"
-        origin = "" if made.about is None else made.about.description
-        write_guide(folder, contract, title=title, example=golden[0]["input"], origin=origin)
+) -> _Running | ExportError:
+    """Writes an artifact and has the gate begin to run it; or why it can't be made."""
+    try:
+        with ExitStack() as publishing:
+            folder = publishing.enter_context(atomic_path(destination))
+            folder.mkdir()
+            contract, kept_float = write_model(made, target, folder)
+            outputs = check.start(folder / target.file, check.reference.rows.inputs)
+            return _Running(target, folder, contract, kept_float, outputs, publishing.pop_all())
+    except ExportError as error:
+        return error
+
+
+def _finished(made: Exported, running: _Running, check: _Check) -> GateReport | ExportError:
+    """Waits for what an artifact says, compares it, and publishes the artifact if it passes."""
+    try:
+        with running.publishing:
+            return _compared(made, running, check)
+    except _RefusedError as refused:
+        return refused.report
+    except ExportError as error:
+        return error
+
+
+def _compared(made: Exported, running: _Running, check: _Check) -> GateReport:
+    """What the gate finds; completes the export folder.
+
+    Raises:
+        _RefusedError: The artifact differs too much.
+        ExportError: It cannot be loaded or run.
+    """
+    target, folder, contract = running.target, running.folder, running.contract
+    rows, outputs = check.reference.rows, running.outputs.result()
+    report = compare(
+        folder / target.file,
+        check.reference,
+        outputs,
+        precision=target.precision,
+        gate=check.gate,
+        resizes=contract.takes == "image",
+    )
+    report = replace(report, kept_float=running.kept_float)
+    write_json(folder / GATE_FILE, report.to_json())
+    write_text(folder / GATE_PAGE, report.to_markdown())
+    if not report.passed and not check.keep_failed:
+        raise _RefusedError(report)
+    golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
+    title = f"{made.task.spec.name}: {target.folder}"
+    origin = "" if made.about is None else made.about.description
+    write_guide(folder, contract, title=title, example=golden[0]["input"], origin=origin)
     return report
 
 

@@ -105,6 +105,8 @@ class FeatureCache:
         store: Where entries are kept; None takes the cache folder.
         spread: Where frozen layers run; where that is elsewhere, they are stored without asking
             whether it pays.
+        layers: The frozen ones, where it is asked for features of one boundary alone and others
+            have traced them; None traces them for each entry.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class FeatureCache:
         progress: Progress | None = None,
         store: FeatureStore | None = None,
         spread: Spread | None = None,
+        layers: FrozenLayers | None = None,
     ) -> None:
         self._section = section
         self._examples = examples
@@ -129,6 +132,7 @@ class FeatureCache:
         self._progress = progress or Progress()
         self._store = store or FeatureStore(max_bytes=int(section.max_gb * 10**9))
         self._spread = spread or Spread()
+        self._layers = layers
         self._known_sets: tuple[Rows, ...] = ()
         self._out_of_order = False
         self._surely = False
@@ -267,7 +271,8 @@ class FeatureCache:
                 else:
                     model, source = below or (boundary.cut.prefix, rows.source)
                     order = batch_order(rows.lengths, source.count)
-                    layers = FrozenLayers(model)
+                    known = self._layers if below is None else None
+                    layers = known or FrozenLayers(model)
                     for numbers, values in layers.batches(source, order):
                         writer.write(numbers, values)
                         meter.add(len(numbers), layers.seconds, writer)

@@ -50,17 +50,18 @@ def batch_order(lengths: np.ndarray | None, count: int) -> np.ndarray:
 
 
 class FrozenLayers:
-    """Frozen layers in inference mode, traced once.
+    """Frozen layers in inference mode, traced once, when they are first run.
 
     Args:
-        model: From what a source gives to the tensors that are stored.
+        model: From what a source gives to the tensors that are stored; its weights must stay as
+            they are.
 
     Attributes:
         seconds: That the last batch took, the making of its inputs left out.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._model = fold_batch_norms(model)
+        self._model = model
         self._traced: tuple[Any, Any] = (None, None)
         self.seconds = 0.0
 
@@ -81,10 +82,11 @@ class FrozenLayers:
 
     def _function(self, spec: Any) -> Any:
         if self._traced[0] != spec:
+            model = fold_batch_norms(self._model)
 
             @tf.function(input_signature=[spec], autograph=False)
             def run(inputs: Any) -> list[Any]:
-                found = tf.nest.flatten(self._model(inputs, training=False))
+                found = tf.nest.flatten(model(inputs, training=False))
                 return [_storable(tensor) for tensor in found]
 
             self._traced = spec, run

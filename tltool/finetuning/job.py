@@ -17,6 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltool.data.images.decoded import keeping_decoded
 from tltool.finetuning.members import (
     Member,
     read_members,
@@ -214,6 +215,7 @@ def _versions() -> dict[str, Any]:
     return {"tltool": found["tltool"], "python": found["python"], **found["packages"]}
 
 
+@keeping_decoded()
 def _finetune(
     recipe: Recipe,
     data: Any,
@@ -246,6 +248,7 @@ def _finetune(
     return _lead(job, folder, audit, anyway)
 
 
+@keeping_decoded()
 def finetune_prepared(
     recipe: Recipe,
     prepared: Prepared,

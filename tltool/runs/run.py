@@ -362,6 +362,7 @@ class Run:
                 about=self._about(),
                 keep_failed=keep_failed,
                 calibration=calibration,
+                forward=self._forward,
             )
         finally:
             self.folder.record(self.folder.status)
@@ -405,6 +406,7 @@ class Run:
                 limits=Limits(max_drop, max_latency_ms, threads),
                 calibration=self.examples("train"),
                 about=self._about(),
+                forward=self._forward,
             )
         finally:
             self.folder.record(self.folder.status)

@@ -20,6 +20,7 @@ from tltool.data.examples import Examples
 from tltool.data.preprocessing import is_apart
 from tltool.evaluation.inference import raw_outputs
 from tltool.features.cache import Boundary, FeatureCache, Served
+from tltool.features.frozen_layers import FrozenLayers
 from tltool.features.store import FeatureStore
 from tltool.graph.cut import Cut, cut_model
 from tltool.recipe.recipe import Recipe
@@ -90,6 +91,7 @@ def frozen_features(
         examples = examples.texts()
     with prepared.strategy.scope():
         cut = _cut(backbone)
+    layers = None if cut is None else FrozenLayers(cut.prefix)
 
     def features(rows: Examples, parts: Sequence[Examples]) -> list[np.ndarray]:
         """Of parts of some rows, whose features are stored together."""
@@ -103,6 +105,7 @@ def frozen_features(
                 progress=progress,
                 store=store,
                 spread=spread,
+                layers=layers,
             )
             boundary = Boundary(cut, backbone.groups[-1].name, epochs=1)
             served = cache.serve(boundary, decided=surely or None)

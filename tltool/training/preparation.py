@@ -92,7 +92,6 @@ def prepare(
     check_export_installed(recipe.export.formats)
     with clock.measure("imports"):
         import keras  # noqa: F401
-        import keras_hub  # noqa: F401
         import tensorflow  # noqa: F401
 
         from tltool.training.distribution import claim_devices

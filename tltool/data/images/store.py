@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tltool.data.images.decoded import decoded_now, key_of, resizing_of
 from tltool.data.images.preprocessor import (
     array_to_rgb,
     decode_one_of,
@@ -50,7 +51,8 @@ class ImageStore:
     def load_all(self, sharing: Sharing = ALONE) -> np.ndarray:
         """All images, uint8 (n, height, width, 3), decoded in as many threads as there are cores.
 
-        Many of them are in a mapped file; see `tltool.data.packed.new_array`.
+        Files that were decoded while `keeping_decoded` is open are not decoded again. Many images
+        are in a mapped file; see `tltool.data.packed.new_array`.
 
         Args:
             sharing: Of the decoding.
@@ -58,20 +60,31 @@ class ImageStore:
         Raises:
             DataError: An image cannot be read or decoded; names it and says why.
         """
-        resized = _Resizer(self._contract)
+        resized, kept = _Resizer(self._contract), decoded_now()
         loaded = new_array((len(self._images), *self.shape), np.uint8)
+        keeps, new = kept is not None and kept.has_room(loaded.nbytes), dict[Hashable, int]()
+        resizing = resizing_of(self._contract)
 
         def load(row: int) -> None:
+            image = self._images[row]
+            key = None if kept is None else key_of(image, resizing)
+            if kept and key and (found := kept.find(key)) is not None:
+                loaded[row] = found
+                return
             try:
-                loaded[row] = resized(self._images[row])
+                loaded[row] = resized(image)
             except tf.errors.OpError as error:
                 raise self._broken(row, plain_message(error)) from error
             except (DataError, TypeError) as error:
                 raise self._broken(row, str(error)) from error
+            if keeps and key is not None:
+                new[key] = row
 
         for _ in map_in_threads(load, sharing.own(self._images), os.cpu_count() or 1):
             pass
         sharing.summed("the decoded images", loaded)
+        if kept is not None:
+            kept.keep(new, loaded)
         return loaded
 
     def reader(self, sharing: Sharing = ALONE) -> Callable[[Any], tf.data.Dataset]:

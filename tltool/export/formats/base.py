@@ -6,7 +6,7 @@ import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tltool.recipe.export_section import (
     ExportFormat,
@@ -108,6 +108,7 @@ class Exported:
         int8: What the precision "int8" keeps in float.
         litert_runtime: The oldest TensorFlow Lite that LiteRT files must run in.
         about: Name, origin and licence.
+        once: What formats made for one target and can use for others.
     """
 
     model: keras.Model
@@ -118,6 +119,7 @@ class Exported:
     int8: Int8Section = field(default_factory=Int8Section)
     litert_runtime: str = LITERT_RUNTIME
     about: About | None = None
+    once: dict[Any, Any] = field(default_factory=dict, compare=False)
 
 
 class Format(ABC):

@@ -20,10 +20,13 @@ def main() -> None:
     # Native code writes to descriptor 1; the answers go out by another one.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
+        from tltool.data.images.decoded import keeping_decoded
         from tltool.support.quiet import load_tensorflow
 
         load_tensorflow()
-        _serve(answers)
+        # Artifacts are asked for the same pictures one after the other.
+        with keeping_decoded():
+            _serve(answers)
 
 
 def _serve(answers: IO[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.evaluation.inference import model_outputs
+from tltool.evaluation.inference import Forward
 from tltool.export.artifact import load_artifact
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.report import GateReport
@@ -57,6 +57,7 @@ def reference_of(
     task: Task,
     preprocessing: ImagePreprocessing | TextPreprocessing,
     gate: GateSection,
+    forward: Forward | None = None,
 ) -> Reference:
     """Runs the trained model, once for all of its artifacts.
 
@@ -68,6 +69,7 @@ def reference_of(
         task: Labels or target scale.
         preprocessing: Contract of the model.
         gate: Number of rows.
+        forward: Of the same model, where one has been traced.
 
     Raises:
         ExportError: There is no row to compare.
@@ -77,11 +79,15 @@ def reference_of(
             "The export gate needs held-out examples and there are none.",
             hint="set data.validation_fraction or data.test_fraction above 0",
         )
-    from tltool.model.joining import to_float32
+    import numpy as np
 
+    from tltool.model.joining import is_mixed, to_float32
+
+    if forward is None or is_mixed(model):
+        forward = Forward(to_float32(model), preprocessing)
     most = max(1, _MOST_NUMBERS // prod(size or 1 for size in model.output_shape[1:]))
     rows = examples.take(examples.kind.some(examples.targets, min(gate.examples, most)))
-    return Reference(task, rows, model_outputs(to_float32(model), rows, task, preprocessing))
+    return Reference(task, rows, np.asarray(task.outputs(forward(rows))))
 
 
 def check_artifact(

@@ -12,8 +12,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,6 +38,8 @@ class FreshProcess:
         self._stack = ExitStack()
         self._root = self._stack.enter_context(scratch_folder("gate"))
         self._log = self._stack.enter_context((self._root / "log").open("wb"))
+        self._thread = ThreadPoolExecutor(1, "gate")
+        self._lock, self._closed = Lock(), False
         self._process = self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -57,9 +61,16 @@ class FreshProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
+        with self._lock:
+            self._closed = True
+            self._process.kill()
+        self._thread.shutdown(cancel_futures=True)
         _end(self._process)
         self._stack.close()
+
+    def start(self, artifact_path: Path, inputs: Sequence[Any]) -> Future[Outputs]:
+        """Begins `run`, one after the other, while the caller goes on with work of its own."""
+        return self._thread.submit(self.run, artifact_path, inputs)
 
     def run(self, artifact_path: Path, inputs: Sequence[Any]) -> Outputs:
         """The artifact's outputs for raw inputs, as `Artifact.predict_with_labels` gives them.
@@ -81,8 +92,11 @@ class FreshProcess:
         }
         reply = self._ask(request)
         if reply is None:
-            code = _end(self._process)
-            self._process = self._started()
+            with self._lock:
+                if self._closed:
+                    raise ExportError(f"{artifact_path.name}: its check was stopped.")
+                code = _end(self._process)
+                self._process = self._started()
             raise ExportError(
                 f"{artifact_path.name} ended the process that ran it "
                 f"(exit code {code}). {self._last_words()}".rstrip(),

@@ -27,6 +27,8 @@ from tltool.tasks.table import Task
 if TYPE_CHECKING:
     import keras
 
+    from tltool.evaluation.inference import Forward
+
 SWEEP_FILE = "quantize.json"
 SWEEP_PLOT = "quantize.png"
 
@@ -69,6 +71,7 @@ def sweep_precisions(
     limits: Limits,
     calibration: Examples,
     about: About | None = None,
+    forward: Forward | None = None,
 ) -> Sweep:
     """Makes every LiteRT precision, checks and times it, and keeps those that pass.
 
@@ -86,6 +89,7 @@ def sweep_precisions(
         limits: For the choice.
         calibration: Training rows.
         about: Name, origin and licence for the metadata.
+        forward: Of the model, where one has been traced.
     """
     with scratch_folder("quantize", folder) as made:
         outcomes = export_outcomes(
@@ -99,6 +103,7 @@ def sweep_precisions(
             # Also of those that are refused one wants to know how fast they are.
             keep_failed=True,
             calibration=calibration,
+            forward=forward,
         )
         candidates = _timed(outcomes, made, examples, limits)
         sweep = Sweep(candidates, limits.max_drop, limits.max_latency_ms, limits.threads)

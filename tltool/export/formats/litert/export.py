@@ -17,6 +17,7 @@ from tltool.export.contract import IMAGE_INPUT
 from tltool.export.formats.base import LITERT_RUNTIME, LiteRTOptions
 from tltool.export.formats.kept_float import KeptFloat
 from tltool.export.formats.litert.calibration import calibration_inputs, without_probe
+from tltool.export.formats.litert.conversion import Conversions
 from tltool.export.formats.litert.dense import with_scales_outside
 from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.file import read_tflite
@@ -54,6 +55,7 @@ def export_litert(
     runtime: str = LITERT_RUNTIME,
     about: About | None = None,
     options: LiteRTOptions = _DEFAULT,
+    once: dict[Any, Any] | None = None,
 ) -> KeptFloat | None:
     """Writes a .tflite file whose `serving_default` signature takes one example.
 
@@ -84,6 +86,7 @@ def export_litert(
         runtime: The oldest TensorFlow Lite that must run the file.
         about: Name, origin and licence for the metadata.
         options: What goes in.
+        once: What earlier calls for the same model made that others can use, and this one adds to.
 
     Returns:
         What an "int8" file keeps in float; None for other precisions.
@@ -102,12 +105,15 @@ def export_litert(
         ranges, probed = (
             calibration_inputs(part, preprocessing, length, takes=takes) for part in (rows, probe)
         )
-    run, module = _graph(to_float32(model), task, preprocessing, precision, length, options)
+    levels = options.input == "uint8" and precision == "int8"
+    # What is kept holds the target, so that no other one gets its number.
+    once, key = {} if once is None else once, ("litert", id(task.target), length, options, levels)
+    if key not in once:
+        once[key] = _traced(to_float32(model), task, preprocessing, length, options, levels)
+    conversions: Conversions = once[key]
 
     def converter(*, one_scale: bool = False) -> Any:
-        made = tf.lite.TFLiteConverter.from_concrete_functions(
-            [run.get_concrete_function()], module
-        )
+        made = conversions.converter()
         _set_precision(made, precision, ranges)
         made._experimental_disable_per_channel_quantization_for_dense_layers = one_scale
         return made
@@ -135,47 +141,50 @@ def export_litert(
     return kept
 
 
-def _graph(
+def _traced(
     model: keras.Model,
     task: Task,
     preprocessing: ImagePreprocessing | TextPreprocessing,
-    precision: LiteRTPrecision,
     length: int | None,
     options: LiteRTOptions,
-) -> tuple[Any, tf.Module]:
-    """The function to convert, and the module that owns its weights."""
+    levels: bool,
+) -> Conversions:
+    """What converts the model; `levels` as `_image_input` has it."""
     module = tf.Module()
     module.model_weights = variables_of(model)
     if isinstance(preprocessing, TextPreprocessing):
         specs = input_specs(model, batch=1, length=None if options.length == "free" else length)
         prepare: Callable[[Any], Any] = _as_it_is
     else:
-        specs, prepare = _image_input(model, preprocessing, precision, options)
+        specs, prepare = _image_input(model, preprocessing, options, levels)
 
     @tf.function(input_signature=[specs], autograph=False)
     def run(inputs: Any) -> dict[str, Any]:
         return {task.target.result_name: inference_outputs(model, prepare(inputs), task)}
 
     module.run = run
-    return run, module
+    return Conversions(run.get_concrete_function(), module)
 
 
 def _image_input(
     model: keras.Model,
     contract: ImagePreprocessing,
-    precision: LiteRTPrecision,
     options: LiteRTOptions,
+    levels: bool,
 ) -> tuple[Any, Callable[[Any], Any]]:
-    """What goes in, and what the graph makes of it before the model."""
+    """What goes in, and what the graph makes of it before the model.
+
+    Args:
+        levels: Whether uint8 levels go in as float32 numbers: full 8-bit conversion makes uint8
+            of them, and then no operation is left that needs floats.
+    """
 
     def normalized(levels: Any) -> Any:
         return tf.nest.pack_sequence_as(model.input, [normalize(levels, contract)])
 
     match options.input:
         case "uint8":
-            # Full 8-bit conversion makes uint8 of a float input whose numbers are the levels:
-            # then no operation is left that needs floats.
-            dtype = tf.float32 if precision == "int8" else tf.uint8
+            dtype = tf.float32 if levels else tf.uint8
             return tf.TensorSpec((1, *contract.size_px, 3), dtype, IMAGE_INPUT), normalized
         case "uint8_any_size":
             spec = tf.TensorSpec((1, None, None, 3), tf.uint8, IMAGE_INPUT)

@@ -57,6 +57,7 @@ class LiteRTFormat(Format):
             runtime=made.litert_runtime,
             about=made.about,
             options=target.options,
+            once=made.once,
         )
 
     def fixed_length(self, made: Exported, target: ExportTarget) -> int | None:
