@@ -71,6 +71,12 @@ def test_names_of_pictures_without_folder_and_suffix(tmp_path):
     assert len(examples) == 30
 
 
+def test_texts_that_are_too_long_to_name_files(tmp_path):
+    rows = [f"{'word ' * 80}{i},{WORDS[i % 2]}" for i in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows, ""]))
+    assert found(tmp_path / "a.csv")[:2] == ("text-classification", {})
+
+
 TOKENS = [["Ann", "went", str(i)] for i in range(20)]
 TAGS = [["B-PER", "O", "O"]] * 20
 TAGGED = {

@@ -316,10 +316,18 @@ def _where(column: Column, table: Path, section: DataSection) -> dict[str, Any] 
         for suffix in ("", *IMAGE_SUFFIXES):
             paths = [Path(picture_in(text, folder, suffix)) for text in tried]
             known = all(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
-            if known and all(path.is_file() for path in paths):
+            if known and all(map(_is_file, paths)):
                 root = {} if folder == table.parent else {"image_root": str(folder)}
                 return root | ({"image_suffix": suffix} if suffix else {})
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; long texts name none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _split(columns: Sequence[Column], section: DataSection) -> str | None:
