@@ -76,6 +76,19 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
         load_index(tmp_path / "photos")
 
 
+def test_only_an_index_is_replaced(index, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.json").write_text("{}")
+    (tmp_path / "site" / "letters.txt").write_text("dear")
+    (index.folder / "notes.txt").write_text("mine")
+    for folder in (tmp_path / "site", index.folder):
+        with pytest.raises(DataError, match="is there and is no index, or holds other files"):
+            build_index(compass(), TEXTS, folder)
+    assert (tmp_path / "site" / "letters.txt").read_text() == "dear"
+    (index.folder / "notes.txt").unlink()
+    assert build_index(compass(), TEXTS[:2], index.folder)[0].rows == 2
+
+
 def test_a_model_that_gives_no_vectors_is_refused(tmp_path):
     class Classifier:
         task = Task(TASKS["text-pair-classification"], ClassTarget(("a", "b")))
