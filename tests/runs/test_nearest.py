@@ -52,6 +52,13 @@ def test_more_than_there_are_gives_all(index):
     assert [near.input for near in found[-2:]] == ["south", "west"] or found[-1].input == "west"
 
 
+def test_one_text_is_not_searched_for_letter_by_letter(index):
+    with pytest.raises(DataError, match="queries: several are asked for, received the str 'east'"):
+        index.search(compass(), "east")
+    with pytest.raises(DataError, match="top: one neighbour at least"):
+        index.nearest([[1.0, 0.0]], top=0)
+
+
 def test_vectors_of_another_width_are_refused(index):
     with pytest.raises(DataError, match=r"\(n, 2\) are needed. Received: \(1, 3\)"):
         index.nearest([[1.0, 0.0, 0.0]])

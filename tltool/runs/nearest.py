@@ -24,6 +24,7 @@ from tltool.runs.predict import Predictions, collect_inputs
 from tltool.runs.run import Run, load_run
 from tltool.support.errors import DataError, RunError
 from tltool.support.files import atomic_path, read_json, write_json
+from tltool.support.items import items_of
 from tltool.support.progress import Progress
 from tltool.support.sums import SUMS_FILE, changes_in, sum_of, write_sums
 from tltool.tasks.table import Task
@@ -251,7 +252,7 @@ class Index:
             top: How many of each.
 
         Raises:
-            DataError: Vectors of another width.
+            DataError: Vectors of another width, or `top` is less than 1.
         """
         import numpy as np
 
@@ -262,6 +263,8 @@ class Index:
             raise DataError(
                 f"Queries of shape (n, {self.width}) are needed. Received: {asked.shape}."
             )
+        if top < 1:
+            raise DataError(f"top: one neighbour at least is asked for. Received: {top}.")
         top = min(top, self.rows)
         if self.faiss:
             _, places = self._index.search(asked, top)
@@ -319,6 +322,7 @@ class Index:
         Raises:
             DataError: A query cannot be used, or another model made the index.
         """
+        queries = items_of(queries, "queries", DataError)
         embedder = Embedder.load(model, progress)
         if embedder.sum != self.sum:
             raise DataError(
