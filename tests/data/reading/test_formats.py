@@ -410,6 +410,17 @@ def test_other_data_needs_neither_splits_nor_groups(tmp_path):
     assert len(load_labelled(plain, section, TEXT)) == 2
 
 
+def test_nothing_is_measured_on_the_training_part_of_divided_data(tmp_path):
+    write_images(tmp_path / "train", ("blue", "red"), 2)
+    write_images(tmp_path / "val", ("blue", "red"), 2)
+    told = "is divided into train and validation, and no part is to test on"
+    with pytest.raises(DataError, match=told):
+        load_labelled(tmp_path, DataSection(), IMAGE)
+    table = write(tmp_path / "a.csv", "text,label,fold\na,x,train\nb,y,dev\n")
+    with pytest.raises(DataError, match=told):
+        load_labelled(table, DataSection(split_column="fold"), TEXT)
+
+
 def test_folders_and_held_out_shards_can_be_measured_on_alone(photos, tmp_path):
     section = DataSection(split_column="set", group_column="who")
     write_images(tmp_path / "folder", ("blue", "red"), 2)
