@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -238,6 +239,16 @@ def test_workbooks(tmp_path, caplog):
     assert "there is no column 'stars'" in refused(path, label_column="stars").message
     write(tmp_path / "b.xlsx", "x")
     assert "not a readable workbook" in refused(tmp_path / "b.xlsx").message
+    with ZipFile(path) as sound, ZipFile(tmp_path / "d.xlsx", "w") as cut:
+        for name in sound.namelist():
+            content = sound.read(name)
+            cut.writestr(name, content[:-99] if "sheet1.xml" in name else content)
+    assert "d.xlsx is not a readable workbook" in refused(tmp_path / "d.xlsx").message
+    content = bytearray(path.read_bytes())
+    place = content.index(b"xl/worksheets/sheet1.xml") + 60
+    content[place : place + 40] = b"\xff" * 40
+    (tmp_path / "e.xlsx").write_bytes(content)
+    assert "e.xlsx is not a readable workbook" in refused(tmp_path / "e.xlsx").message
     charts = type(book)()
     charts.create_chartsheet("chart")
     charts.remove(charts.active)
