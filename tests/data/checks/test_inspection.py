@@ -77,6 +77,24 @@ def test_texts_that_are_too_long_to_name_files(tmp_path):
     assert found(tmp_path / "a.csv")[:2] == ("text-classification", {})
 
 
+def test_what_is_wrong_with_the_first_row_is_told(tmp_path):
+    rows = [{"text": f"one {i}", "label": WORDS[i % 2]} for i in range(40)]
+    (tmp_path / "a.jsonl").write_text("{oops\n" + lines(*rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "text-classification"
+    assert "a.jsonl:1: not JSON" in result["problems"][0]
+    (tmp_path / "b.jsonl").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"no row that can be read: .*:1: not a JSON object"):
+        inspect_data(str(tmp_path / "b.jsonl"))
+
+
+def test_columns_without_a_name_of_their_own_are_not_read(tmp_path, caplog):
+    rows = [f"{i},one {i},{WORDS[i % 2]},{i},," for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,text,label,id,,", *rows, ""]))
+    assert found(tmp_path / "a.csv")[:2] == ("text-classification", {})
+    assert "columns of one name cannot be read: 'id'" in caplog.text
+
+
 TOKENS = [["Ann", "went", str(i)] for i in range(20)]
 TAGS = [["B-PER", "O", "O"]] * 20
 TAGGED = {

@@ -22,9 +22,8 @@ def json_rows(path: Path, text: str, columns: Columns) -> Iterator[Row | Broken]
 
 
 def json_names(path: Path, text: str) -> tuple[str, ...]:
-    """The keys of its first object; none where that cannot be read."""
-    _, first = next(_items(path, text), ("", ""))
-    return tuple(first) if isinstance(first, dict) else ()
+    """The keys of its first object that can be read."""
+    return next((tuple(item) for _, item in _items(path, text) if isinstance(item, dict)), ())
 
 
 def _items(path: Path, text: str) -> Iterator[Item]:
