@@ -113,6 +113,30 @@ def test_tagged_texts(tmp_path, name):
     assert len(examples) == 20
 
 
+def test_a_text_without_spans_does_not_hide_those_of_others(tmp_path):
+    rows = [{"text": f"Ann {i}", "spans": [[0, 3, "PER"]] if i else None} for i in range(20)]
+    (tmp_path / "a.jsonl").write_text(lines(*rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "token-classification"
+    assert result["problems"] == [f"{tmp_path}/a.jsonl:1: there are no tags"]
+
+
+CHOSEN = {"data": {"text": "a"}, "annotations": [{"result": [{"type": "choices", "value": {}}]}]}
+
+
+@pytest.mark.parametrize("content", [{"data": [{"text": "a", "label": "x"}] * 9}, [CHOSEN] * 9])
+def test_classes_of_texts_are_no_tags(tmp_path, content):
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"holds one object, not rows|no column looks like"):
+        inspect_data(str(tmp_path / "a.json"))
+
+
+def test_why_a_file_is_none_of_the_task_that_is_named(tmp_path):
+    (tmp_path / "a.xml").write_text("<annotations/>")
+    with pytest.raises(DataError, match="is no export of CVAT"):
+        inspect_data(str(tmp_path / "a.xml"), task="image-segmentation")
+
+
 def test_labels_beside_texts_are_no_tags(tmp_path):
     rows = [{"text": f"one {i}", "labels": ["a", "b"] if i % 3 else ["c"]} for i in range(40)]
     (tmp_path / "a.jsonl").write_text(lines(*rows))
