@@ -32,6 +32,12 @@ def target(examples):
     return MaskTarget.fit(examples.targets)
 
 
+def test_a_text_that_is_too_long_for_a_path_is_no_mask():
+    pictures = [np.zeros((4, 4, 3), np.uint8)] * 2
+    with pytest.raises(DataError, match=r"the mask cannot be read: .*File name too long"):
+        examples_from_python((pictures, ["word " * 80] * 2), SPEC)
+
+
 def test_classes_that_no_mask_has_are_told():
     masks = [np.eye(4, dtype=np.uint8) * number for number in (1, 2)]
     section = DataSection(mask_classes={"background": 0, "a": 1, "b": 2, "c": 3})
