@@ -214,6 +214,8 @@ def test_json_arrays_have_true_lines(tmp_path):
     assert list(load(path, on_error="skip").inputs) == ["a\n", "c"]
     lines = write(tmp_path / "lines.json", '{"text": "a", "label": "x"}\n{"text": "b", "label": 2}')
     assert list(load(lines).targets) == ["x", "2"]
+    message = refused(write(path, '[{"text": "a", "label": "x"}, {"text": "b"}]')).message
+    assert f"{path}: item 2: there is no 'label'" in message
     for number, text in ((1, "[{}, "), (2, '[{"a": 1},\n{"a": 1, "a": 2}]'), (3, "[\n\n{}]x")):
         assert f"a.json:{number}: not JSON" in refused(write(path, text)).message
     assert "holds one object" in refused(write(path, '{"data": []}')).message

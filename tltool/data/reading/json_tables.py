@@ -48,23 +48,25 @@ def _of_lines(path: Path, text: str) -> Iterator[Item]:
 
 
 def _of_array(path: Path, text: str) -> Iterator[Item]:
-    """The objects of an array with the lines they begin in.
+    """The objects of an array with the lines they begin in, or their numbers where all are on one.
 
     Raises:
         DataError: What is no JSON, by its line: where an object ends is not known then.
     """
     decoder = json.JSONDecoder(object_pairs_hook=distinct)
-    place, line, counted = _past_space(text, text.index("[") + 1), 1, 0
+    place, line, counted, number = _past_space(text, text.index("[") + 1), 1, 0, 0
+    in_lines = "\n" in text.strip()
     if text[place : place + 1] == "]":
         return
     while True:
-        line, counted = line + text.count("\n", counted, place), place
+        line, counted, number = line + text.count("\n", counted, place), place, number + 1
+        origin = f"{path}:{line}" if in_lines else f"{path}: item {number}"
         try:
             value, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             at = error.lineno if isinstance(error, json.JSONDecodeError) else line
             raise DataError(f"{path}:{at}: {_reason(error)}.") from error
-        yield f"{path}:{line}", value if isinstance(value, dict) else "not a JSON object"
+        yield origin, value if isinstance(value, dict) else "not a JSON object"
         place = _past_space(text, place)
         if text[place : place + 1] != ",":
             break

@@ -84,7 +84,8 @@ def read_table(
     Returns:
         One item a row, in file order: the values as written and the place,
         `file:line`, both counted from 1 (Parquet and Arrow: `file: row N`; TFRecord:
-        `file: record N`; tar: `file: key`); rows that cannot be read are `Broken`.
+        `file: record N`; tar: `file: key`; JSON on one line: `file: item N`); rows that cannot be
+        read are `Broken`.
 
     Raises:
         DataError: The file as a whole cannot be read, is empty, or lacks a column.
