@@ -52,6 +52,13 @@ def test_more_than_there_are_gives_all(index):
     assert [near.input for near in found[-2:]] == ["south", "west"] or found[-1].input == "west"
 
 
+def test_one_text_is_not_searched_for_letter_by_letter(index):
+    with pytest.raises(DataError, match="queries: several are asked for, received the str 'east'"):
+        index.search(compass(), "east")
+    with pytest.raises(DataError, match="top: one neighbour at least"):
+        index.nearest([[1.0, 0.0]], top=0)
+
+
 def test_vectors_of_another_width_are_refused(index):
     with pytest.raises(DataError, match=r"\(n, 2\) are needed. Received: \(1, 3\)"):
         index.nearest([[1.0, 0.0, 0.0]])
@@ -74,6 +81,19 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
         build_index(compass(), "x.csv", tmp_path / "photos")
     with pytest.raises(RunError, match="is no index"):
         load_index(tmp_path / "photos")
+
+
+def test_only_an_index_is_replaced(index, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.json").write_text("{}")
+    (tmp_path / "site" / "letters.txt").write_text("dear")
+    (index.folder / "notes.txt").write_text("mine")
+    for folder in (tmp_path / "site", index.folder):
+        with pytest.raises(DataError, match="is there and is no index, or holds other files"):
+            build_index(compass(), TEXTS, folder)
+    assert (tmp_path / "site" / "letters.txt").read_text() == "dear"
+    (index.folder / "notes.txt").unlink()
+    assert build_index(compass(), TEXTS[:2], index.folder)[0].rows == 2
 
 
 def test_a_model_that_gives_no_vectors_is_refused(tmp_path):

@@ -24,6 +24,7 @@ from tltool.runs.predict import Predictions, collect_inputs
 from tltool.runs.run import Run, load_run
 from tltool.support.errors import DataError, RunError
 from tltool.support.files import atomic_path, read_json, write_json
+from tltool.support.items import items_of
 from tltool.support.progress import Progress
 from tltool.support.sums import SUMS_FILE, changes_in, sum_of, write_sums
 from tltool.tasks.table import Task
@@ -136,7 +137,7 @@ def build_index(
     Args:
         model: A run or an exported model, or its path.
         data: A folder, a table, a file, or several of them.
-        folder: Where the index is kept; one that is there is replaced.
+        folder: Where the index is kept; one that is there alone is replaced.
         section: How tables are read; None as the run's own data was.
         on_error: "skip" leaves out what cannot be used; "stop" raises.
         faiss: The Faiss index to search by; see `tltool.runs.faiss_index.write_faiss`.
@@ -147,13 +148,14 @@ def build_index(
 
     Raises:
         DataError: The model gives no vectors, or no row can be used; or `folder` is
-            there and is no index; or Faiss can't make the one that is asked for.
+            there and is no index, or not that alone; or Faiss can't make the one that is asked for.
     """
     import numpy as np
 
     folder, progress = Path(folder), progress or Progress()
-    if folder.exists() and not (folder / _ABOUT).is_file():
-        raise DataError(f"{folder} is there and is no index.", hint="name another folder")
+    if folder.exists() and not _is_index_alone(folder):
+        raise DataError(f"{folder} is there and is no index, or holds other files too.",
+                        hint="name another folder")  # fmt: skip
     embedder = Embedder.load(model, progress)
     named = [str(data)] if isinstance(data, str | Path) else list(map(str, data))
     rows, broken = embedder.rows(named, section or embedder.section, on_error, progress)
@@ -179,6 +181,12 @@ def build_index(
         write_json(temporary / _ABOUT, about)
         write_sums(temporary)
     return load_index(folder), broken
+
+
+def _is_index_alone(folder: Path) -> bool:
+    """Whether a folder holds an index and nothing else, so that it can be replaced."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return {_ABOUT, SUMS_FILE} <= names <= {_ABOUT, _ROWS, _VECTORS, _FAISS, SUMS_FILE}
 
 
 def load_index(folder: Path | str) -> Index:
@@ -244,7 +252,7 @@ class Index:
             top: How many of each.
 
         Raises:
-            DataError: Vectors of another width.
+            DataError: Vectors of another width, or `top` is less than 1.
         """
         import numpy as np
 
@@ -255,6 +263,8 @@ class Index:
             raise DataError(
                 f"Queries of shape (n, {self.width}) are needed. Received: {asked.shape}."
             )
+        if top < 1:
+            raise DataError(f"top: one neighbour at least is asked for. Received: {top}.")
         top = min(top, self.rows)
         if self.faiss:
             _, places = self._index.search(asked, top)
@@ -312,6 +322,7 @@ class Index:
         Raises:
             DataError: A query cannot be used, or another model made the index.
         """
+        queries = items_of(queries, "queries", DataError)
         embedder = Embedder.load(model, progress)
         if embedder.sum != self.sum:
             raise DataError(

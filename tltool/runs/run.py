@@ -425,7 +425,7 @@ class Run:
         return about_run(self.recipe, self.path.name, best, linear=linear)
 
     def _labelled(self, data: Any, section: DataSection) -> Examples:
-        """Labelled rows of a folder, a table or Python objects, all splits together."""
+        """Labelled rows of a folder, a table or Python objects; see `load_labelled`."""
         from tltool.data.checks.doctor import check_examples
         from tltool.data.reading.in_memory import labelled_from_python
         from tltool.data.reading.sources import load_labelled

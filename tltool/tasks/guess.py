@@ -9,7 +9,7 @@ from typing import Any
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.label_cells import found_separator
 from tltool.tasks.table import TASKS, Modality, TaskSpec
-from tltool.tasks.values import BadValueError, choices_in, label_text
+from tltool.tasks.values import BadValueError, choices_in, is_missing, label_text
 
 _SEPARATED = 0.05
 """Share of cells with a separator from which it separates labels."""
@@ -53,11 +53,10 @@ def known_task(
 
 def _all_join(spec: TaskSpec, pairs: Sequence[tuple[Any, Any]]) -> bool:
     try:
-        for value, label in pairs:
-            spec.target.joined(value, label)
+        there = [spec.target.joined(*pair) for pair in pairs if not is_missing(pair[1])]
     except BadValueError:
         return False
-    return any(label is not None and len(label) for _, label in pairs)
+    return bool(there) and any(len(label) for _, label in pairs if not is_missing(label))
 
 
 def task_of_files(modality: Modality) -> str | None:

@@ -71,6 +71,30 @@ def test_names_of_pictures_without_folder_and_suffix(tmp_path):
     assert len(examples) == 30
 
 
+def test_texts_that_are_too_long_to_name_files(tmp_path):
+    rows = [f"{'word ' * 80}{i},{WORDS[i % 2]}" for i in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows, ""]))
+    assert found(tmp_path / "a.csv")[:2] == ("text-classification", {})
+
+
+def test_what_is_wrong_with_the_first_row_is_told(tmp_path):
+    rows = [{"text": f"one {i}", "label": WORDS[i % 2]} for i in range(40)]
+    (tmp_path / "a.jsonl").write_text("{oops\n" + lines(*rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "text-classification"
+    assert "a.jsonl:1: not JSON" in result["problems"][0]
+    (tmp_path / "b.jsonl").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"no row that can be read: .*:1: not a JSON object"):
+        inspect_data(str(tmp_path / "b.jsonl"))
+
+
+def test_columns_without_a_name_of_their_own_are_not_read(tmp_path, caplog):
+    rows = [f"{i},one {i},{WORDS[i % 2]},{i},," for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,text,label,id,,", *rows, ""]))
+    assert found(tmp_path / "a.csv")[:2] == ("text-classification", {})
+    assert "columns of one name cannot be read: 'id'" in caplog.text
+
+
 TOKENS = [["Ann", "went", str(i)] for i in range(20)]
 TAGS = [["B-PER", "O", "O"]] * 20
 TAGGED = {
@@ -87,6 +111,30 @@ def test_tagged_texts(tmp_path, name):
     task, _, examples = found(tmp_path / name)
     assert task == "token-classification"
     assert len(examples) == 20
+
+
+def test_a_text_without_spans_does_not_hide_those_of_others(tmp_path):
+    rows = [{"text": f"Ann {i}", "spans": [[0, 3, "PER"]] if i else None} for i in range(20)]
+    (tmp_path / "a.jsonl").write_text(lines(*rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "token-classification"
+    assert result["problems"] == [f"{tmp_path}/a.jsonl:1: there are no tags"]
+
+
+CHOSEN = {"data": {"text": "a"}, "annotations": [{"result": [{"type": "choices", "value": {}}]}]}
+
+
+@pytest.mark.parametrize("content", [{"data": [{"text": "a", "label": "x"}] * 9}, [CHOSEN] * 9])
+def test_classes_of_texts_are_no_tags(tmp_path, content):
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"holds one object, not rows|no column looks like"):
+        inspect_data(str(tmp_path / "a.json"))
+
+
+def test_why_a_file_is_none_of_the_task_that_is_named(tmp_path):
+    (tmp_path / "a.xml").write_text("<annotations/>")
+    with pytest.raises(DataError, match="is no export of CVAT"):
+        inspect_data(str(tmp_path / "a.xml"), task="image-segmentation")
 
 
 def test_labels_beside_texts_are_no_tags(tmp_path):

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -213,6 +214,8 @@ def test_json_arrays_have_true_lines(tmp_path):
     assert list(load(path, on_error="skip").inputs) == ["a\n", "c"]
     lines = write(tmp_path / "lines.json", '{"text": "a", "label": "x"}\n{"text": "b", "label": 2}')
     assert list(load(lines).targets) == ["x", "2"]
+    message = refused(write(path, '[{"text": "a", "label": "x"}, {"text": "b"}]')).message
+    assert f"{path}: item 2: there is no 'label'" in message
     for number, text in ((1, "[{}, "), (2, '[{"a": 1},\n{"a": 1, "a": 2}]'), (3, "[\n\n{}]x")):
         assert f"a.json:{number}: not JSON" in refused(write(path, text)).message
     assert "holds one object" in refused(write(path, '{"data": []}')).message
@@ -238,6 +241,16 @@ def test_workbooks(tmp_path, caplog):
     assert "there is no column 'stars'" in refused(path, label_column="stars").message
     write(tmp_path / "b.xlsx", "x")
     assert "not a readable workbook" in refused(tmp_path / "b.xlsx").message
+    with ZipFile(path) as sound, ZipFile(tmp_path / "d.xlsx", "w") as cut:
+        for name in sound.namelist():
+            content = sound.read(name)
+            cut.writestr(name, content[:-99] if "sheet1.xml" in name else content)
+    assert "d.xlsx is not a readable workbook" in refused(tmp_path / "d.xlsx").message
+    content = bytearray(path.read_bytes())
+    place = content.index(b"xl/worksheets/sheet1.xml") + 60
+    content[place : place + 40] = b"\xff" * 40
+    (tmp_path / "e.xlsx").write_bytes(content)
+    assert "e.xlsx is not a readable workbook" in refused(tmp_path / "e.xlsx").message
     charts = type(book)()
     charts.create_chartsheet("chart")
     charts.remove(charts.active)
@@ -408,6 +421,17 @@ def test_other_data_needs_neither_splits_nor_groups(tmp_path):
     assert list(load_labelled(path, section, TEXT).inputs) == ["d"]
     plain = write(tmp_path / "b.csv", "text,label\na,x\nb,y\n")
     assert len(load_labelled(plain, section, TEXT)) == 2
+
+
+def test_nothing_is_measured_on_the_training_part_of_divided_data(tmp_path):
+    write_images(tmp_path / "train", ("blue", "red"), 2)
+    write_images(tmp_path / "val", ("blue", "red"), 2)
+    told = "is divided into train and validation, and no part is to test on"
+    with pytest.raises(DataError, match=told):
+        load_labelled(tmp_path, DataSection(), IMAGE)
+    table = write(tmp_path / "a.csv", "text,label,fold\na,x,train\nb,y,dev\n")
+    with pytest.raises(DataError, match=told):
+        load_labelled(table, DataSection(split_column="fold"), TEXT)
 
 
 def test_folders_and_held_out_shards_can_be_measured_on_alone(photos, tmp_path):

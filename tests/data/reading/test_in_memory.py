@@ -111,3 +111,13 @@ def test_lists_need_no_tensorflow():
         "sys.exit(any(m in sys.modules for m in ('tensorflow', 'pandas', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_frames_name_images_as_tables_do(tmp_path):
+    write_images(tmp_path, ("red",), 2)
+    names = sorted(path.stem for path in (tmp_path / "red").iterdir())
+    frame = pd.DataFrame({"image": names, "label": ["a", "b"]})
+    suffix = next((tmp_path / "red").iterdir()).suffix
+    section = DataSection(image_root=str(tmp_path / "red"), image_suffix=suffix)
+    examples = examples_from_python(frame, TASKS["image-classification"], section)
+    assert list(examples.inputs) == [str(tmp_path / "red" / f"{name}{suffix}") for name in names]

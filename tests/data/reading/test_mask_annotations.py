@@ -356,6 +356,15 @@ def coco(file, *, images, annotations=()):
     file.write_text(json.dumps(content))
 
 
+def test_a_file_of_annotations_beside_a_folder_of_pictures_is_to_be_named(tmp_path):
+    for name in ("images/a.png", "annotations/instances_train.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(DataError, match=r"holds no masks but 'instances_train\.json'") as caught:
+        load(tmp_path)
+    assert str(tmp_path / "annotations" / "instances_train.json") in caught.value.hint
+
+
 def test_boxes_of_coco_are_no_masks(tmp_path):
     pytest.importorskip("pycocotools")
     picture = {"id": 1, "file_name": "a.png", "width": 4, "height": 4}

@@ -55,6 +55,15 @@ def test_folders_of_splits(folder, tmp_path, nested):
     assert len(load_labelled(tmp_path, DataSection(), SPEC)) == 2
 
 
+def test_a_picture_beside_the_folders_of_splits_does_not_undo_them(folder, tmp_path):
+    for number, place in enumerate(("train", "train", "test", "")):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / place).mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / kind / f"{number:03}.png", tmp_path / kind / place)
+    with pytest.raises(DataError, match=r"images/003\.png lies in no folder of a split"):
+        load(tmp_path)
+
+
 def test_tables_name_masks_beside_them(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "d")
     lines = [f"images/{n:03}.png,masks/{n:03}.png" for n in range(12)]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tltool.data.reading.in_memory import examples_from_python
-from tltool.recipe.recipe import Recipe
+from tltool.recipe.recipe import DataSection, Recipe
 from tltool.support.errors import DataError, RecipeError
 from tltool.tasks.losses.in_keras import PixelLoss
 from tltool.tasks.masks.files import IGNORED, MaskReader
@@ -30,6 +30,21 @@ def examples():
 @pytest.fixture(scope="module")
 def target(examples):
     return MaskTarget.fit(examples.targets)
+
+
+def test_a_text_that_is_too_long_for_a_path_is_no_mask():
+    pictures = [np.zeros((4, 4, 3), np.uint8)] * 2
+    with pytest.raises(DataError, match=r"the mask cannot be read: .*File name too long"):
+        examples_from_python((pictures, ["word " * 80] * 2), SPEC)
+
+
+def test_classes_that_no_mask_has_are_told():
+    masks = [np.eye(4, dtype=np.uint8) * number for number in (1, 2)]
+    section = DataSection(mask_classes={"background": 0, "a": 1, "b": 2, "c": 3})
+    pictures = [np.zeros((4, 4, 3), np.uint8)] * 2
+    targets = examples_from_python((pictures, masks), SPEC, section).targets
+    (remark,) = MaskTarget.remarks_on(targets, SPEC.name)
+    assert "No mask to train on has a pixel of 'c'" in remark
 
 
 def truth_at(numbers: np.ndarray, size: int = 24) -> np.ndarray:

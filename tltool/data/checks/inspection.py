@@ -101,13 +101,14 @@ def _own_form(
     """Data in a form that only the kind of target of one of some tasks has; None for others.
 
     Raises:
-        DataError: A folder is of such a form and cannot be used.
+        DataError: A folder, or a file for a task that is not guessed, is of such a form and
+            cannot be used.
     """
     if len(found) > 1:
         return None
     (path,) = found
     for spec in specs:
-        with suppress(*(() if path.is_dir() else (DataError,))):
+        with suppress(*(() if path.is_dir() or not guessed else (DataError,))):
             if own := own_form(path, section, spec, guessed=guessed):
                 return _Looked(spec.name, own, found)
     return None

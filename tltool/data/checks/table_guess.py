@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ from tltool.tasks.guess import (
 )
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, Modality, TaskSpec
 from tltool.tasks.values import BadValueError, as_text, is_missing
+
+_LOG = logging.getLogger(__name__)
 
 LOOKED_AT = 1000
 """Rows of a table, or files of a folder, that the guess is made from."""
@@ -133,11 +137,18 @@ def _is_number(text: str) -> bool:
 
 
 def columns_of(path: Path, section: DataSection) -> list[Column]:
-    """The columns of a table with the cells of its first rows."""
+    """The columns of a table that have a name of their own, with the cells of its first rows."""
     text = text_options(section)
-    names = column_names(path, **text)
+    written = column_names(path, **text)
+    if not written:  # what is wrong with the first row says why
+        told = next((f": {row}" for row in each_row(path, Columns(""), **text)), "")
+        raise DataError(f"{path} has no row that can be read{told}.")
+    counts = Counter(filter(None, written))
+    if twice := [name for name, number in counts.items() if number > 1]:
+        _LOG.warning("%s: columns of one name cannot be read: %s", path, listed(twice))
+    names = [name for name in counts if name not in twice]
     if not names:
-        raise DataError(f"{path} is empty, or its first row has no columns.")
+        raise DataError(f"{path}: no column has a name of its own.")
 
     def cells(*wanted: str) -> Iterator[tuple[Any, ...]]:
         columns = Columns(wanted[0], wanted[1:], several=True, picture=lambda cell: cell)
@@ -316,10 +327,18 @@ def _where(column: Column, table: Path, section: DataSection) -> dict[str, Any] 
         for suffix in ("", *IMAGE_SUFFIXES):
             paths = [Path(picture_in(text, folder, suffix)) for text in tried]
             known = all(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
-            if known and all(path.is_file() for path in paths):
+            if known and all(map(_is_file, paths)):
                 root = {} if folder == table.parent else {"image_root": str(folder)}
                 return root | ({"image_suffix": suffix} if suffix else {})
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; long texts name none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _split(columns: Sequence[Column], section: DataSection) -> str | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.columns import Columns
+from tltool.data.reading.columns import Columns, picture_in
 from tltool.data.reading.rows import (
     Broken,
     KeptRows,
@@ -175,7 +178,12 @@ def _check_keys(data: Mapping[Any, Any]) -> None:
 
 def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterator[Row | Broken]:
     if _is_frame(data):
-        yield from _frame_rows(data, named_columns(section, spec), noun)
+        columns = named_columns(section, spec)
+        if spec.modality == "image" and (section.image_root or section.image_suffix):
+            folder = Path(section.image_root or "").expanduser()
+            picture = partial(picture_in, folder=folder, suffix=section.image_suffix or "")
+            columns = replace(columns, picture=picture)
+        yield from _frame_rows(data, columns, noun)
         return
     for field in ("split_column", "group_column"):
         if column := getattr(section, field):

@@ -22,9 +22,8 @@ def json_rows(path: Path, text: str, columns: Columns) -> Iterator[Row | Broken]
 
 
 def json_names(path: Path, text: str) -> tuple[str, ...]:
-    """The keys of its first object; none where that cannot be read."""
-    _, first = next(_items(path, text), ("", ""))
-    return tuple(first) if isinstance(first, dict) else ()
+    """The keys of its first object that can be read."""
+    return next((tuple(item) for _, item in _items(path, text) if isinstance(item, dict)), ())
 
 
 def _items(path: Path, text: str) -> Iterator[Item]:
@@ -49,23 +48,25 @@ def _of_lines(path: Path, text: str) -> Iterator[Item]:
 
 
 def _of_array(path: Path, text: str) -> Iterator[Item]:
-    """The objects of an array with the lines they begin in.
+    """The objects of an array with the lines they begin in, or their numbers where all are on one.
 
     Raises:
         DataError: What is no JSON, by its line: where an object ends is not known then.
     """
     decoder = json.JSONDecoder(object_pairs_hook=distinct)
-    place, line, counted = _past_space(text, text.index("[") + 1), 1, 0
+    place, line, counted, number = _past_space(text, text.index("[") + 1), 1, 0, 0
+    in_lines = "\n" in text.strip()
     if text[place : place + 1] == "]":
         return
     while True:
-        line, counted = line + text.count("\n", counted, place), place
+        line, counted, number = line + text.count("\n", counted, place), place, number + 1
+        origin = f"{path}:{line}" if in_lines else f"{path}: item {number}"
         try:
             value, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             at = error.lineno if isinstance(error, json.JSONDecodeError) else line
             raise DataError(f"{path}:{at}: {_reason(error)}.") from error
-        yield f"{path}:{line}", value if isinstance(value, dict) else "not a JSON object"
+        yield origin, value if isinstance(value, dict) else "not a JSON object"
         place = _past_space(text, place)
         if text[place : place + 1] != ",":
             break

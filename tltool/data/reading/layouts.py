@@ -40,7 +40,8 @@ def own_layout(path: Path, spec: TaskSpec, known: Mapping[str, Any] | None) -> F
         known: The classes, as in `Layout`, where they are known.
 
     Raises:
-        DataError: Two folders are of one split, or their classes differ.
+        DataError: Two folders are of one split, or their classes differ; or some rows lie in
+            folders of splits, and others in none.
     """
     layout = spec.target.layout(path, known)
     if layout is not None:
@@ -69,8 +70,18 @@ def own_layout(path: Path, spec: TaskSpec, known: Mapping[str, Any] | None) -> F
 
 
 def _by_folder(layout: Layout) -> dict[Split, Sequence[Row | Broken]]:
-    """The rows by the split that their folder is named after, where all of them have one."""
+    """The rows by the split that their folder is named after, where all of them have one.
+
+    Raises:
+        DataError: Some lie in folders of several splits, and others in none.
+    """
     splits = [split_named(folder) for *_, folder in layout.rows]
+    named = {*splits} - {None}
+    if None in splits and "train" in named and len(named) > 1:
+        raise DataError(
+            f"{layout.rows[splits.index(None)][2]} lies in no folder of a split, as others do.",
+            hint="move all of them into train/, validation/ and test/, or none",
+        )
     if None in splits or "train" not in splits:
         return {"train": _rows(layout)}
     parts: dict[Split, list[Row | Broken]] = {}

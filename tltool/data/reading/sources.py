@@ -157,11 +157,17 @@ def load_labelled(source: str | Path, section: DataSection, spec: TaskSpec) -> E
         spec: The task.
 
     Raises:
-        DataError: It can't be found, read or used, or holds no usable row.
+        DataError: It can't be found, read or used, or holds no usable row; or it is divided,
+            and no part is to test on.
     """
     section = section.model_copy(update={"group_column": None})
     columns, parts = _read_source(str(source), section, spec, "data", splits_needed=False)
     _check_same_classes(str(source), columns.classes, section.mask_classes)
+    if "test" not in parts and len(parts) > 1:
+        raise DataError(
+            f"{source} is divided into {' and '.join(parts)}, and no part is to test on.",
+            hint="name one of its parts, or data that is not divided",
+        )
     rows = parts["test"] if "test" in parts else parts["train"]
     examples = join_rows({"test": rows}, spec, section.on_error, _labels(section, spec, columns))
     if not len(examples):

@@ -84,7 +84,8 @@ def read_table(
     Returns:
         One item a row, in file order: the values as written and the place,
         `file:line`, both counted from 1 (Parquet and Arrow: `file: row N`; TFRecord:
-        `file: record N`; tar: `file: key`); rows that cannot be read are `Broken`.
+        `file: record N`; tar: `file: key`; JSON on one line: `file: item N`); rows that cannot be
+        read are `Broken`.
 
     Raises:
         DataError: The file as a whole cannot be read, is empty, or lacks a column.
@@ -139,7 +140,7 @@ def column_names(
     encoding: str | None = None,
     quoting: Quoting | None = None,
 ) -> tuple[str, ...]:
-    """The names of a table's columns; those of the first row where each names its own.
+    """The names of a table's columns; those of the first sound row where each names its own.
 
     Args:
         path: As for `read_table`.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from tltool.support.errors import DataError, first_line
 _LOG = logging.getLogger(__name__)
 
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm")
+# openpyxl has no error of its own for some damage, nor for a workbook of charts alone.
+_DAMAGE = (
+    *(OSError, EOFError, BadZipFile, zlib.error),
+    *(KeyError, ValueError, SyntaxError, AttributeError),
+)
 
 
 def workbook_rows(path: Path, columns: Columns) -> Iterator[Row | Broken]:
@@ -59,17 +65,29 @@ def _lines(path: Path) -> Iterator[Iterator[Sequence[Any]]]:
             f"{path} is an Excel workbook, which openpyxl reads, and that is not installed.",
             hint="pip install 'tltool[xlsx]', or save the sheet as CSV (UTF-8)",
         ) from None
+    with ExitStack() as opened:
+        with _damage_told(path):
+            file = opened.enter_context(path.open("rb"))  # openpyxl leaves damaged ones open
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        opened.enter_context(closing(book))
+        if not book.worksheets:
+            raise DataError(f"{path} has no sheet of cells.")
+        first, *others = book.worksheets
+        if others:
+            number = len(others) + 1
+            _LOG.warning("%s has %d sheets; the first is read, %r", path, number, first.title)
+        first.reset_dimensions()  # what programs write there is often wrong
+        yield opened.enter_context(closing(_sound(path, first.iter_rows(values_only=True))))
+
+
+def _sound(path: Path, lines: Iterator[Sequence[Any]]) -> Generator[Sequence[Any], None, None]:
+    with _damage_told(path):
+        yield from lines
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    # openpyxl has no error of its own for some damage, nor for a workbook of charts alone.
-    except (OSError, BadZipFile, KeyError, ValueError, SyntaxError, AttributeError) as error:
+        yield
+    except _DAMAGE as error:
         raise DataError(f"{path} is not a readable workbook: {first_line(error)}.") from error
-    if not book.worksheets:
-        raise DataError(f"{path} has no sheet of cells.")
-    first, *others = book.worksheets
-    if others:
-        number = len(others) + 1
-        _LOG.warning("%s has %d sheets; the first is read, %r", path, number, first.title)
-    first.reset_dimensions()  # what programs write there is often wrong
-    with closing(book), closing(first.iter_rows(values_only=True)) as lines:
-        yield lines

@@ -408,10 +408,10 @@ def _values_of(source: str | bytes, coloured: bool) -> tuple[Array, bool]:
     import numpy as np
     from PIL import Image, ImageOps
 
-    if isinstance(source, str) and not Path(source).is_file():
-        raise BadValueError(f"{source}: there is no such mask")
     place = f"{source}: " if isinstance(source, str) else ""
     try:
+        if isinstance(source, str) and not Path(source).is_file():
+            raise BadValueError(f"{source}: there is no such mask")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             picture = ImageOps.exif_transpose(image)
             if picture.mode in {"LA", "1"}:

@@ -151,7 +151,7 @@ class MaskTarget(LabelledTarget):
 
     @classmethod
     def remarks_on(cls, targets: Sequence[Mask], task: str) -> list[str]:
-        """What was found in masks without a table of classes."""
+        """What was found in masks without a table of classes, and what no mask has."""
         table = targets[0].table
         remarks = []
         if table.found:
@@ -159,6 +159,11 @@ class MaskTarget(LabelledTarget):
             remarks.append(
                 f"The classes were found in the masks: {', '.join(pairs)}; data.mask_classes gives "
                 "them names."
+            )
+        present = {name for target in targets for name in target.present}
+        if absent := [name for name in table.names if name not in present]:
+            remarks.append(
+                f"No mask to train on has a pixel of {listed(absent)}: that cannot be learnt."
             )
         left_out = sum(target.size[0] * target.size[1] - sum(target.counts) for target in targets)
         if table.ignored is not None and left_out:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tltool.support.errors import DataError
 from tltool.support.files import is_of_system
-from tltool.support.words import natural_key
+from tltool.support.words import listed, natural_key
 from tltool.tasks.masks.boxes import BOXES_HINT, refuse_boxes
 from tltool.tasks.masks.cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
 from tltool.tasks.masks.label_studio import label_studio_layout
@@ -73,7 +73,14 @@ def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout 
         if len(found) > 1:
             names = ", ".join(f"{path.name}/" for path in found)
             raise DataError(f"{source} has several folders for {what}: {names}.")
-    refuse_boxes(sorted(masks[0].rglob("*")))
+    inside = sorted(masks[0].rglob("*"))
+    refuse_boxes(inside)
+    files = [path for path in inside if path.is_file() and not is_of_system(path.name)]
+    if files and all(path.suffix.lower() == ".json" for path in files):
+        raise DataError(
+            f"{masks[0]} holds no masks but {listed([path.name for path in files], 5)}.",
+            hint=f"name the file of annotations in place of the folder, such as {files[0]}",
+        )
     pairs = _pairs(images[0], masks[0])
     file = source / LABEL_MAP
     return replace(pairs, classes=label_map(file)) if file.is_file() and not classes else pairs

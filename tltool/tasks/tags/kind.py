@@ -111,6 +111,8 @@ class TagsTarget(LabelledTarget):
     @classmethod
     def likely_in(cls, labels: Sequence[Any]) -> bool:
         """Whether tags have prefixes, or are plain classes that come again in other sentences."""
+        if not any(labels) or any(isinstance(label, str) for label in labels):
+            return False  # of a classification, perhaps
         tags = [label for label in labels if label and all(isinstance(one, str) for one in label)]
         return not tags or are_likely(tags)
 
