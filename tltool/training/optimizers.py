@@ -183,48 +183,7 @@ class _GroupRates:
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
 
-class _FusedAdam(keras.optimizers.Adam):
-    """Adam whose update of a variable is one operation of TensorFlow's.
-
-    Keras makes it of some twenty, each of which is traced and optimised before the first step and
-    goes through the memory in every one. The numbers are the same but for rounding: here 1 - beta
-    is taken in float32, also where the bias is corrected, so that a step is up to 1e-5 of itself
-    longer or shorter. On several devices Keras' own operations find each device's variables.
-    """
-
-    _powers: tuple[Any, Any] | None = None
-
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """One update of all weights."""
-        if not tf.distribute.has_strategy():
-            step = tf.cast(self.iterations.value + 1, tf.float32)
-            self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
-        try:
-            super().apply(grads, trainable_variables)
-        finally:
-            self._powers = None
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One update of one variable."""
-        if self._powers is None or variable.dtype != tf.float32:
-            super().update_step(gradient, variable, learning_rate)
-            return
-        index, (first, second) = self._get_variable_index(variable), self._powers
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=first,
-            beta2_power=second,
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=tf.cast(tf.convert_to_tensor(gradient), tf.float32),
-        )
-
-
-class GroupRateAdam(_GroupRates, _FusedAdam):
+class GroupRateAdam(_GroupRates, keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015); with `decoupled_decay` it is AdamW."""
 
 
