@@ -68,7 +68,7 @@ class ImageStore:
         def load(row: int) -> None:
             image = self._images[row]
             key = None if kept is None else key_of(image, resizing)
-            if key is not None and (found := kept.find(key)) is not None:
+            if kept and key and (found := kept.find(key)) is not None:
                 loaded[row] = found
                 return
             try:

@@ -61,7 +61,7 @@ class Conversions:
         return self._folder
 
 
-class _Converter(tf.lite.TFLiteConverter):  # type: ignore[misc]
+class _Converter(tf.lite.TFLiteConverter):
     """TensorFlow's converter of functions, which asks `shared` for what is written.
 
     A TensorFlow without the method below writes the function for each conversion.
