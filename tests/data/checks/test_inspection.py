@@ -186,6 +186,19 @@ def test_texts_that_are_like_each_other(tmp_path, columns, task, fields):
     assert examples.inputs[1] == tuple(f"{name} 1" for name in texts)
 
 
+def test_lines_that_no_recipe_may_have_are_a_problem(tmp_path):
+    rows = [f"a {i},b {i},c {i},0.{i}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,c,n", *rows, ""]))
+    how = {"input_columns": ["a", "b", "c"], "label_columns": ["n"]}
+    result = inspect_data(str(tmp_path / "a.csv"), task="text-embedding", how=how)
+    assert result["summary"] is None
+    (problem,) = result["problems"]
+    assert problem.startswith("data.input_columns: a third column is for text-embedding without")
+    how = {"label_columns": ["b", "n"]}
+    result = inspect_data(str(tmp_path / "a.csv"), task="text-classification", how=how)
+    assert "data.label_columns: text-classification takes one column" in result["problems"][0]
+
+
 def test_both_readings_of_pairs_are_told(tmp_path):
     rows = [f"one {i},other {i},0.{i}" for i in range(40)]
     (tmp_path / "a.csv").write_text("\n".join(["one,other,like", *rows, ""]))

@@ -30,6 +30,7 @@ from tltool.data.reading.sources import (
 from tltool.data.reading.tables import table_suffix
 from tltool.data.reading.walk import files_below, subfolders
 from tltool.data.splits import split_examples
+from tltool.recipe.faults import cross_faults
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError
 from tltool.support.files import size_of
@@ -164,7 +165,12 @@ def _given(section: DataSection) -> dict[str, Any]:
 def _read(
     task: str, source: str, fields: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Reads, checks and divides the data as a training would; what cannot be used is told."""
+    """Reads, checks and divides the data as a training would; what cannot be used is told.
+
+    Fields that no recipe may have together are told alone: nothing reads by them.
+    """
+    if faults := list(cross_faults({"task": task, "data": {"train": source, **fields}})):
+        return None, [str(fault).replace("\n    ", "; ") for fault in faults]
     section = DataSection.model_validate({"train": source, **fields, "on_error": "skip"})
     inputs = section.input_columns
     spec = TASKS[task].for_columns(inputs, section.label_column).of_rows(inputs)
