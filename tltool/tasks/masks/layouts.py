@@ -124,7 +124,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 def _json(file: Path, classes: Mapping[str, Any] | None) -> Layout:
     """COCO's annotations, or a list of tasks of Label Studio."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read as JSON: {error}.") from error
     if isinstance(content, list):
