@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tarfile
 
 import mask_data
 import pyarrow as pa
@@ -86,6 +87,25 @@ def test_what_is_wrong_with_the_first_row_is_told(tmp_path):
     (tmp_path / "b.jsonl").write_text(json.dumps(rows))
     with pytest.raises(DataError, match=r"no row that can be read: .*:1: not a JSON object"):
         inspect_data(str(tmp_path / "b.jsonl"))
+
+
+def test_rows_that_lack_a_label_do_not_hide_those_of_others(tmp_path):
+    rows = [{"text": f"one {i}", "label": WORDS[i % 2]} for i in range(40)]
+    first = {"text": "one", "note": "odd"}
+    (tmp_path / "a.jsonl").write_text(lines(first, *rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "text-classification"
+    assert result["problems"] == [f"{tmp_path}/a.jsonl:1: there is no 'label'"]
+    told = {column["column"]: column["missing"] for column in result["columns"]}
+    assert told == {"text": 0, "note": 40, "label": 1}
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        for i in range(30):
+            for suffix in ("txt", "cls") if i else ("txt",):
+                member = tarfile.TarInfo(f"{i:03}.{suffix}")
+                content = (f"one {i}" if suffix == "txt" else WORDS[i % 2]).encode()
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    assert inspect_data(str(tmp_path / "b.tar"))["recipe"]["data"]["label_column"] == "cls"
 
 
 def test_columns_without_a_name_of_their_own_are_not_read(tmp_path, caplog):

@@ -151,7 +151,9 @@ def columns_of(path: Path, section: DataSection) -> list[Column]:
         raise DataError(f"{path}: no column has a name of its own.")
 
     def cells(*wanted: str) -> Iterator[tuple[Any, ...]]:
-        columns = Columns(wanted[0], wanted[1:], several=True, picture=lambda cell: cell)
+        columns = Columns(
+            wanted[0], wanted[1:], several=True, picture=lambda cell: cell, sparse=True
+        )
         for row in islice(each_row(path, columns, **text), LOOKED_AT):
             if isinstance(row, Row):
                 yield (row.input, *row.label)

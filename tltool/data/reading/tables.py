@@ -140,7 +140,7 @@ def column_names(
     encoding: str | None = None,
     quoting: Quoting | None = None,
 ) -> tuple[str, ...]:
-    """The names of a table's columns; those of the first sound row where each names its own.
+    """The names of a table's columns; those of the first sound rows where each names its own.
 
     Args:
         path: As for `read_table`.
