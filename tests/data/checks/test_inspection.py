@@ -89,6 +89,24 @@ def test_what_is_wrong_with_the_first_row_is_told(tmp_path):
         inspect_data(str(tmp_path / "b.jsonl"))
 
 
+@pytest.mark.parametrize("cells", [("{}.25", "NA"), ("{}", "n/a"), ('"0,{}5"', '"0,25"')])
+def test_cells_among_numbers_that_are_none_are_told(tmp_path, cells):
+    rows = [f"some text {i},{cells[0].format(i)}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,score", *rows, f"a text,{cells[1]}", ""]))
+    result = inspect_data(str(tmp_path / "a.csv"))
+    assert result["recipe"]["task"] == "text-regression"
+    assert "numbers" in {column["holds"] for column in result["columns"]}
+    told = cells[1].strip('"')
+    assert f":62: the label {told!r} is not a finite number" in "\n".join(result["problems"])
+
+
+@pytest.mark.parametrize("cells", [("{}", "other"), ("c{}", "1.5")])
+def test_words_among_whole_numbers_may_be_classes(tmp_path, cells):
+    rows = [f"some text {i},{cells[0].format(i % 40)}" for i in range(120)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,score", *rows, f"a text,{cells[1]}", ""]))
+    assert inspect_data(str(tmp_path / "a.csv"))["recipe"]["task"] == "text-classification"
+
+
 def test_rows_that_lack_a_label_do_not_hide_those_of_others(tmp_path):
     rows = [{"text": f"one {i}", "label": WORDS[i % 2]} for i in range(40)]
     first = {"text": "one", "note": "odd"}
