@@ -322,6 +322,15 @@ def test_boxes_are_no_task_of_tltool(tmp_path, places):
     assert "no task for boxes" in caught.value.hint
 
 
+def test_a_file_of_boxes_is_told_though_no_task_is_named(tmp_path):
+    content = {"images": [{"id": 1, "file_name": "a.png", "width": 4, "height": 4}],
+               "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]}],
+               "categories": [{"id": 1, "name": "a"}]}  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(content, indent=1))
+    with pytest.raises(DataError, match="holds boxes, no outlines"):
+        inspect_data(str(tmp_path / "a.json"))
+
+
 @pytest.mark.parametrize("content", ["a text of 5 words", "3 4 5 6 7", "0 0.5", ""])
 def test_other_texts_beside_pictures_are_no_boxes(tmp_path, content):
     for i in range(3):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -32,7 +31,7 @@ from tltool.data.reading.walk import files_below, subfolders
 from tltool.data.splits import split_examples
 from tltool.recipe.faults import cross_faults
 from tltool.recipe.recipe import DataSection
-from tltool.support.errors import DataError
+from tltool.support.errors import DataError, NoTaskError
 from tltool.support.files import size_of
 from tltool.tasks.guess import likely_task
 from tltool.tasks.table import TASKS, Modality, TaskSpec
@@ -103,15 +102,20 @@ def _own_form(
 
     Raises:
         DataError: A folder, or a file for a task that is not guessed, is of such a form and
-            cannot be used.
+            cannot be used; or no task reads its form.
     """
     if len(found) > 1:
         return None
     (path,) = found
     for spec in specs:
-        with suppress(*(() if path.is_dir() or not guessed else (DataError,))):
+        try:
             if own := own_form(path, section, spec, guessed=guessed):
                 return _Looked(spec.name, own, found)
+        except NoTaskError:
+            raise
+        except DataError:
+            if path.is_dir() or not guessed:
+                raise
     return None
 
 
