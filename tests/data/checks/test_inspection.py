@@ -372,6 +372,15 @@ def test_two_words_a_line_are_not_always_words_and_tags(tmp_path, content, likel
     assert inspect_data(str(file), task="token-classification")["format"].startswith("file of")
 
 
+def test_words_and_tags_in_a_tsv_are_no_table(tmp_path):
+    sentences = [f"Ada\tB-person\nsang\tO\n{i}\tO" for i in range(20)]
+    (tmp_path / "a.tsv").write_text("\n\n".join(sentences) + "\n")
+    assert found(tmp_path / "a.tsv")[0] == "token-classification"
+    rows = [f"one {i}\t{WORDS[i % 2]}\ntwo {i}\t{WORDS[i % 2]}" for i in range(20)]
+    (tmp_path / "b.tsv").write_text("\n\n".join(["text\tlabel", *rows]) + "\n")
+    assert found(tmp_path / "b.tsv")[0] == "text-classification"
+
+
 def test_where_no_row_can_be_used_each_says_why(tmp_path, caplog):
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()

@@ -26,7 +26,7 @@ from tltool.data.reading.sources import (
     reading,
     tables_at,
 )
-from tltool.data.reading.tables import table_suffix
+from tltool.data.reading.tables import CSV_SUFFIXES, table_suffix
 from tltool.data.reading.walk import files_below, subfolders
 from tltool.data.splits import split_examples
 from tltool.recipe.faults import cross_faults
@@ -58,8 +58,10 @@ def inspect_data(
     """
     section = reading(DataSection(train=source), **(how or {}))
     found = located(source, "data")
-    likely = TASKS.values() if len(found) == 1 and found[0].is_dir() else ()
-    looked = _own_form(found, section, [TASKS[task]] if task else likely, guessed=not task)
+    first = found[0]  # such as CoNLL's columns in a .tsv, which a table may have, too
+    likely = TASKS.values() if first.is_dir() or table_suffix(first) in CSV_SUFFIXES else ()
+    specs = [TASKS[task]] if task else likely
+    looked = _own_form(found, section, specs, guessed=not task, certain=not first.is_dir())
     if looked is None:
         try:
             looked = _looked_at(source, found, section, task)
@@ -96,7 +98,12 @@ class _Looked:
 
 
 def _own_form(
-    found: Sequence[Path], section: DataSection, specs: Iterable[TaskSpec], *, guessed: bool
+    found: Sequence[Path],
+    section: DataSection,
+    specs: Iterable[TaskSpec],
+    *,
+    guessed: bool,
+    certain: bool = False,
 ) -> _Looked | None:
     """Data in a form that only the kind of target of one of some tasks has; None for others.
 
@@ -109,7 +116,7 @@ def _own_form(
     (path,) = found
     for spec in specs:
         try:
-            if own := own_form(path, section, spec, guessed=guessed):
+            if own := own_form(path, section, spec, guessed=guessed, certain=certain):
                 return _Looked(spec.name, own, found)
         except NoTaskError:
             raise

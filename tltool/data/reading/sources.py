@@ -375,7 +375,9 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
     return located(source, field_name)
 
 
-def own_form(path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool) -> str:
+def own_form(
+    path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool, certain: bool = False
+) -> str:
     """What data is in a form that only the task's kind of target has, in words; else nothing.
 
     Args:
@@ -383,6 +385,7 @@ def own_form(path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool)
         section: How it is read.
         spec: The task.
         guessed: Nobody said that the data is for this task.
+        certain: No table may look like it.
 
     Raises:
         DataError: It looks like such data and cannot be used.
@@ -393,7 +396,9 @@ def own_form(path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool)
         return ""
     rows = _own_rows(path, named_columns(section, spec), section, spec.target) or []
     labels = [row.label for row in rows if isinstance(row, Row)]
-    fits = len(labels) * 2 > len(rows) and (not guessed or spec.target.likely_in(labels))
+    fits = len(labels) * 2 > len(rows) and (
+        not guessed or spec.target.likely_in(labels, certain=certain)
+    )
     return f"file of {spec.name} ({path.suffix})" if fits else ""
 
 
