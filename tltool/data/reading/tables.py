@@ -136,7 +136,7 @@ def each_row(
 def column_names(
     path: Path,
     *,
-    delimiter: str | None = ",",
+    delimiter: str | None = None,
     encoding: str | None = None,
     quoting: Quoting | None = None,
 ) -> tuple[str, ...]:
