@@ -159,8 +159,14 @@ def _path_text(cell: Any) -> str:
         raise BadValueError(f"the image path {error}") from None
 
 
-def check_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
-    """Raises DataError where a wanted column is not there, or there twice."""
+def check_columns(path: Path | str, names: Sequence[str], columns: Columns) -> None:
+    """Raises DataError where a wanted column of a file, or of what a text says, is not there once.
+
+    Args:
+        path: Whose columns they are, for messages.
+        names: Of all columns.
+        columns: Those that are wanted.
+    """
     if twice := [name for name in columns.names if names.count(name) > 1]:
         raise DataError(f"{path}: {names.count(twice[0])} columns are named {twice[0]!r}.")
     missing = [name for name in columns.names if name not in names]
@@ -170,10 +176,11 @@ def check_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
         fix = f"name the columns with {field}"
         if columns.labels:
             fix += " and data.label_column or data.label_columns"
+        first = "the first line holds the names; " if isinstance(path, Path) else ""
         raise DataError(
             f"{path}: there is no column {' and no column '.join(map(repr, missing))}; its columns "
             f"are {listed(names, 50)}.",
-            hint=f"{near} If so, {fix}" if near else f"the first line holds the names; {fix}",
+            hint=f"{near} If so, {fix}" if near else f"{first}{fix}",
         )
 
 

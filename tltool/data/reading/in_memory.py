@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.columns import Columns, picture_in
+from tltool.data.reading.columns import Columns, check_columns, picture_in
 from tltool.data.reading.rows import (
     Broken,
     KeptRows,
@@ -209,15 +209,7 @@ def _is_frame(data: Any) -> bool:
 
 def _frame_rows(frame: pd.DataFrame, columns: Columns, noun: str) -> Iterator[Row | Broken]:
     names = list(map(str, frame.columns))
-    for name in columns.names:
-        if names.count(name) != 1:
-            raise DataError(
-                f"The data frame has {names.count(name)} columns named {name!r}; its columns "
-                f"are {', '.join(map(repr, names))}.",
-                hint=did_you_mean(name, names)
-                or f"name the columns with data.input_column{'s' if columns.more else ''} and "
-                "data.label_column",
-            )
+    check_columns("The data frame", names, columns)
     cells = [frame[name].tolist() for name in columns.names]
     for i, values in enumerate(zip(*cells, strict=True)):
         yield columns.row(values, f"{noun} {i}")
