@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from tltool.data.reading.sources import load_examples
+from tltool.data.reading.sources import examples_from_python, load_examples
 from tltool.recipe.recipe import DataSection
 from tltool.runs.predict import collect_inputs
 from tltool.support.errors import DataError
@@ -88,6 +89,14 @@ def test_ranges_and_empty_nodes_of_conllu_are_no_words(tmp_path):
     assert named.tags == row.tags
     scores = read(tmp_path / "c.conll", "1\tA\n2-3\tB\n\n4-1\tB\n2\tA\n")
     assert scores.inputs == ["1 2-3", "4-1 2"]
+
+
+def test_a_data_frame_has_the_columns_of_files():
+    frame = pd.DataFrame({"id": [1, 2], "tokens": [["Ada", "saw"], ["Rome"]],
+                          "ner_tags": [["B-a", "O"], ["B-b"]]})  # fmt: skip
+    examples = examples_from_python(frame, SPEC)
+    assert list(examples.inputs) == ["Ada saw", "Rome"]
+    assert [target.tags for target in examples.targets] == [("B-a", "O"), ("B-b",)]
 
 
 def test_a_line_with_other_columns_is_named(tmp_path):
