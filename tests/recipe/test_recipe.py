@@ -106,6 +106,21 @@ def test_a_file_that_is_no_recipe_is_refused_without_a_traceback(text, tmp_path)
     assert error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("input_columns: [a]", "too few; received: ['a']; allowed: at least 2"),
+        ("input_columns: [a, b, c, d]",
+         "too many; received: ['a', 'b', 'c', 'd']; allowed: at most 3"),
+        ("label_separator: ''", "too few characters; received: ''; allowed: at least 1"),
+    ],
+)  # fmt: skip
+def test_how_many_are_allowed_is_told(field, told, tmp_path):
+    text = f"task: text-pair-classification\nbackbone: all-minilm-l6-v2\ndata: {{{field}}}\n"
+    found = faults(text, tmp_path)[f"data.{field.partition(':')[0]}"]
+    assert told in str(found).replace("\n    ", "; ")
+
+
 def test_a_key_given_twice_is_an_error_that_names_it(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text("task: text-classification\nbackbone: a\nbackbone: b\n")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tltool.data.examples import SPLITS, Examples
 from tltool.support.errors import COPY_RUN_AGAIN, DataError, RunError
 from tltool.support.files import read_json, write_json
 from tltool.tasks.table import Task, TaskSpec
 from tltool.tasks.values import sort_labels
-
-if TYPE_CHECKING:
-    pass
 
 MANIFEST_VERSION = 2
 

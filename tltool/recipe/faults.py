@@ -28,6 +28,16 @@ _TRAIN_FORMS = "head, all, {last: N}, {from: GROUP}, {fraction: F}, or a list of
 # What pydantic puts into the location of a fault for a branch of a union.
 _BRANCHES = {"constrained-str", "literal", "EverySteps", "LastEpochs", "BestEpochs"}
 
+_PROBLEMS = {
+    **dict.fromkeys(
+        ("greater_than", "greater_than_equal", "less_than", "less_than_equal"), "out of range"
+    ),
+    "too_short": "too few",
+    "too_long": "too many",
+    "string_too_short": "too few characters",
+    "string_too_long": "too many characters",
+}
+
 
 def faults_from(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     """Every fault of a failed validation, at most one for each field that is a union."""
@@ -145,7 +155,8 @@ def _allowed(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     if "expected" in context:
         return str(context["expected"])
-    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than",
+             "min_length": "at least", "max_length": "at most"}  # fmt: skip
     limits = [f"{words[key]} {context[key]}" for key in words if key in context]
     if limits:
         return ", ".join(limits)
@@ -163,8 +174,8 @@ def _allowed(detail: ErrorDetails) -> str:
 
 
 def _problem(detail: ErrorDetails) -> str:
-    if detail["type"] in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
-        return "out of range"
+    if (known := _PROBLEMS.get(detail["type"])) is not None:
+        return known
     if detail["type"] == "value_error":
         return str(detail.get("ctx", {}).get("error", detail["msg"]))
     return "of the wrong kind"

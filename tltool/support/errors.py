@@ -92,6 +92,10 @@ class DataError(TltoolError):
     """Files, rows, labels or splits that cannot be used."""
 
 
+class NoTaskError(DataError):
+    """Data in a form that is known, and that no task reads."""
+
+
 class BackboneError(TltoolError):
     """A pretrained model that cannot be had or cannot be loaded right."""
 

@@ -9,11 +9,14 @@ from typing import Any
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.label_cells import found_separator
 from tltool.tasks.table import TASKS, Modality, TaskSpec
-from tltool.tasks.values import BadValueError, choices_in, is_missing, label_text
+from tltool.tasks.values import BadValueError, choices_in, finite_number, is_missing, label_text
 
 _SEPARATED = 0.05
 """Share of cells with a separator from which it separates labels."""
 _TRIED = 20
+_ODD = 0.1
+"""Share of cells up to which those that are no numbers are faults among numbers."""
+_NO_VALUE = {"na", "n/a", "nan", "null", "none", "-", "?"}
 
 
 def likely_task(modality: Modality, cells: Sequence[Any]) -> str:
@@ -75,6 +78,28 @@ def are_numbers(cells: Sequence[Any]) -> bool:
     return _kind(cells) == "regression"
 
 
+def numbers_in(texts: Sequence[str]) -> list[float]:
+    """The numbers that nearly all of some texts are, a comma taken for a point; else none.
+
+    The others are then faults, such as `NA`. Among whole numbers, which may be classes, only words
+    for nothing are.
+    """
+    found = list(map(_number, texts))
+    numbers = [number for number in found if number is not None]
+    odd = [text for text, number in zip(texts, found, strict=True) if number is None]
+    if len(odd) > _ODD * len(texts):
+        return []
+    faults = all(text.strip().lower() in _NO_VALUE for text in odd)
+    return numbers if faults or not all(map(float.is_integer, numbers)) else []
+
+
+def _number(text: str) -> float | None:
+    try:
+        return finite_number(text.replace(",", ".", 1))
+    except BadValueError:
+        return None
+
+
 def paired(task: str) -> str | None:
     """The task for pairs of what a task reads one by one, where there is one."""
     spec = TASKS[task]
@@ -102,7 +127,8 @@ def _kind(cells: Sequence[Any]) -> str:
         parts = {part.strip() for text in texts for part in text.split(mark)}
         if len(parts) < len(set(texts)):
             return "multi-label"
-    return "regression" if texts and ClassTarget.remarks_on(texts, "") else "classification"
+    numbers = [repr(number) for number in numbers_in(texts)]
+    return "regression" if numbers and ClassTarget.remarks_on(numbers, "") else "classification"
 
 
 def _text(cell: Any) -> str:

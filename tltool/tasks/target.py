@@ -287,8 +287,13 @@ class Target(ABC):
         return None
 
     @classmethod
-    def likely_in(cls, labels: Sequence[Any]) -> bool:
-        """Whether labels as `file_rows` gives them look like this kind's, where nobody said so."""
+    def likely_in(cls, labels: Sequence[Any], *, certain: bool = False) -> bool:
+        """Whether labels as `file_rows` gives them look like this kind's, where nobody said so.
+
+        Args:
+            labels: Those of all rows.
+            certain: Whether no table of other data may look like it.
+        """
         return True
 
     @classmethod

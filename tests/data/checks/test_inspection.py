@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tarfile
 
 import mask_data
 import pyarrow as pa
@@ -86,6 +87,43 @@ def test_what_is_wrong_with_the_first_row_is_told(tmp_path):
     (tmp_path / "b.jsonl").write_text(json.dumps(rows))
     with pytest.raises(DataError, match=r"no row that can be read: .*:1: not a JSON object"):
         inspect_data(str(tmp_path / "b.jsonl"))
+
+
+@pytest.mark.parametrize("cells", [("{}.25", "NA"), ("{}", "n/a"), ('"0,{}5"', '"0,25"')])
+def test_cells_among_numbers_that_are_none_are_told(tmp_path, cells):
+    rows = [f"some text {i},{cells[0].format(i)}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,score", *rows, f"a text,{cells[1]}", ""]))
+    result = inspect_data(str(tmp_path / "a.csv"))
+    assert result["recipe"]["task"] == "text-regression"
+    assert "numbers" in {column["holds"] for column in result["columns"]}
+    told = cells[1].strip('"')
+    assert f":62: the label {told!r} is not a finite number" in "\n".join(result["problems"])
+
+
+@pytest.mark.parametrize("cells", [("{}", "other"), ("c{}", "1.5")])
+def test_words_among_whole_numbers_may_be_classes(tmp_path, cells):
+    rows = [f"some text {i},{cells[0].format(i % 40)}" for i in range(120)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,score", *rows, f"a text,{cells[1]}", ""]))
+    assert inspect_data(str(tmp_path / "a.csv"))["recipe"]["task"] == "text-classification"
+
+
+def test_rows_that_lack_a_label_do_not_hide_those_of_others(tmp_path):
+    rows = [{"text": f"one {i}", "label": WORDS[i % 2]} for i in range(40)]
+    first = {"text": "one", "note": "odd"}
+    (tmp_path / "a.jsonl").write_text(lines(first, *rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "text-classification"
+    assert result["problems"] == [f"{tmp_path}/a.jsonl:1: there is no 'label'"]
+    told = {column["column"]: column["missing"] for column in result["columns"]}
+    assert told == {"text": 0, "note": 40, "label": 1}
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        for i in range(30):
+            for suffix in ("txt", "cls") if i else ("txt",):
+                member = tarfile.TarInfo(f"{i:03}.{suffix}")
+                content = (f"one {i}" if suffix == "txt" else WORDS[i % 2]).encode()
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    assert inspect_data(str(tmp_path / "b.tar"))["recipe"]["data"]["label_column"] == "cls"
 
 
 def test_columns_without_a_name_of_their_own_are_not_read(tmp_path, caplog):
@@ -186,6 +224,19 @@ def test_texts_that_are_like_each_other(tmp_path, columns, task, fields):
     assert examples.inputs[1] == tuple(f"{name} 1" for name in texts)
 
 
+def test_lines_that_no_recipe_may_have_are_a_problem(tmp_path):
+    rows = [f"a {i},b {i},c {i},0.{i}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,c,n", *rows, ""]))
+    how = {"input_columns": ["a", "b", "c"], "label_columns": ["n"]}
+    result = inspect_data(str(tmp_path / "a.csv"), task="text-embedding", how=how)
+    assert result["summary"] is None
+    (problem,) = result["problems"]
+    assert problem.startswith("data.input_columns: a third column is for text-embedding without")
+    how = {"label_columns": ["b", "n"]}
+    result = inspect_data(str(tmp_path / "a.csv"), task="text-classification", how=how)
+    assert "data.label_columns: text-classification takes one column" in result["problems"][0]
+
+
 def test_both_readings_of_pairs_are_told(tmp_path):
     rows = [f"one {i},other {i},0.{i}" for i in range(40)]
     (tmp_path / "a.csv").write_text("\n".join(["one,other,like", *rows, ""]))
@@ -271,6 +322,15 @@ def test_boxes_are_no_task_of_tltool(tmp_path, places):
     assert "no task for boxes" in caught.value.hint
 
 
+def test_a_file_of_boxes_is_told_though_no_task_is_named(tmp_path):
+    content = {"images": [{"id": 1, "file_name": "a.png", "width": 4, "height": 4}],
+               "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]}],
+               "categories": [{"id": 1, "name": "a"}]}  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(content, indent=1))
+    with pytest.raises(DataError, match="holds boxes, no outlines"):
+        inspect_data(str(tmp_path / "a.json"))
+
+
 @pytest.mark.parametrize("content", ["a text of 5 words", "3 4 5 6 7", "0 0.5", ""])
 def test_other_texts_beside_pictures_are_no_boxes(tmp_path, content):
     for i in range(3):
@@ -310,6 +370,15 @@ def test_two_words_a_line_are_not_always_words_and_tags(tmp_path, content, likel
         with pytest.raises(DataError, match="neither a folder nor a table"):
             inspect_data(str(file))
     assert inspect_data(str(file), task="token-classification")["format"].startswith("file of")
+
+
+def test_words_and_tags_in_a_tsv_are_no_table(tmp_path):
+    sentences = [f"Ada\tB-person\nsang\tO\n{i}\tO" for i in range(20)]
+    (tmp_path / "a.tsv").write_text("\n\n".join(sentences) + "\n")
+    assert found(tmp_path / "a.tsv")[0] == "token-classification"
+    rows = [f"one {i}\t{WORDS[i % 2]}\ntwo {i}\t{WORDS[i % 2]}" for i in range(20)]
+    (tmp_path / "b.tsv").write_text("\n\n".join(["text\tlabel", *rows]) + "\n")
+    assert found(tmp_path / "b.tsv")[0] == "text-classification"
 
 
 def test_where_no_row_can_be_used_each_says_why(tmp_path, caplog):

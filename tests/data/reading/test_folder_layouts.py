@@ -114,6 +114,12 @@ def test_tables_beside_pictures_are_read(roboflow):
     assert make_task(SETS, examples).target.frequencies == (0.5, 0.5)
 
 
+def test_a_table_beside_pictures_has_any_separator(roboflow):
+    table = roboflow / "train" / "_classes.csv"
+    table.write_text(table.read_text().replace(",", ";"))
+    assert list(load(roboflow / "train", SETS).targets) == [("a",), ("b",), ("a", "b"), ()]
+
+
 def test_one_folder_with_a_table(roboflow):
     examples = load(roboflow / "train", SETS, test=str(roboflow / "valid"))
     assert list(examples.targets) == [("a",), ("b",), ("a", "b"), (), ("b",)]

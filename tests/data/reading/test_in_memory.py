@@ -50,8 +50,9 @@ def test_data_frame():
     examples = examples_from_python(frame, TEXT, section)
     assert list(examples.targets) == ["1", "2"]
     assert examples.skipped == ("item 2: the label is missing",)
-    with pytest.raises(DataError, match="'review', 'stars'"):
+    with pytest.raises(DataError, match="'review', 'stars'") as caught:
         examples_from_python(frame, TEXT)
+    assert caught.value.hint.startswith("name the columns with data.input_column")
 
 
 def test_mapping_of_splits():

@@ -134,7 +134,7 @@ def test_a_data_frame():
     frame.loc[2, "red"] = 5
     with pytest.raises(DataError, match="item 2: the column 'red' holds '5'"):
         given(frame, SETS, label_columns=NAMES)
-    with pytest.raises(DataError, match="0 columns named 'rad'"):
+    with pytest.raises(DataError, match="The data frame: there is no column 'rad'"):
         given(frame, SETS, label_columns=("big", "rad"))
 
 

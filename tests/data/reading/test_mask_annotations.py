@@ -376,6 +376,25 @@ def test_boxes_of_coco_are_no_masks(tmp_path):
     assert "annotation 5 has no outline" in faults(tmp_path / "a.json")
 
 
+def test_a_byte_order_mark_is_no_part_of_annotations(tmp_path):
+    pictures(tmp_path / "JPEGImages", "a.png")
+    (tmp_path / "SegmentationClass").mkdir()
+    mask = Image.fromarray(square()).convert("RGB")
+    mask.save(tmp_path / "SegmentationClass" / "a.png")
+    labels = "background:0,0,0::\nsquare:1,1,1::\n"
+    (tmp_path / "labelmap.txt").write_text(labels, encoding="utf-8-sig")
+    assert load(tmp_path).targets[0].table.names == ("background", "square")
+    content = {"images": [7], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    assert "a.json: image 1: cannot be used: TypeError" in faults(tmp_path / "a.json")
+    for i in range(3):
+        (tmp_path / f"yolo/labels/{i}.txt").parent.mkdir(parents=True, exist_ok=True)
+        text = "0 0.5 0.5 0.1 0.1\n"
+        (tmp_path / f"yolo/labels/{i}.txt").write_text(text, encoding="utf-8-sig")
+    pictures(tmp_path / "yolo" / "images", "0.png")
+    assert "boxes (YOLO)" in faults(tmp_path / "yolo")
+
+
 @pytest.mark.parametrize("shape", [3, {"category_id": 1}, {"image_id": [1]}])
 def test_annotations_of_no_image_are_no_coco(tmp_path, shape):
     picture = {"id": 1, "file_name": "a.png", "width": 4, "height": 4}

@@ -258,9 +258,12 @@ def test_all_labels_that_train_lacks_are_named(tmp_path):
 
 
 def test_excel_sep_line_and_given_delimiter(tmp_path):
-    examples = load(write(tmp_path / "a.csv", "sep=|\ntext|label\na,b|x\nc|y\n"))
-    assert list(examples.inputs) == ["a,b", "c"]
-    assert examples.origins[0].endswith(":3")
+    for end in ("\n", "\r\n", "\r"):
+        lines = ("sep=|", "text|label", "a,b|x", "c|y", "")
+        (tmp_path / "a.csv").write_bytes(end.join(lines).encode())
+        examples = load(tmp_path / "a.csv")
+        assert list(examples.inputs) == ["a,b", "c"]
+        assert examples.origins[0].endswith(":3")
     path = write(tmp_path / "b.csv", "text^label\na^x\nb^y\n")
     assert list(load(path, delimiter="^").targets) == ["x", "y"]
     assert "one character" in refused(path, delimiter="^^").message

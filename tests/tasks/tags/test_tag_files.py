@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from tltool.data.reading.sources import load_examples
+from tltool.data.reading.sources import examples_from_python, load_examples
 from tltool.recipe.recipe import DataSection
 from tltool.runs.predict import collect_inputs
 from tltool.support.errors import DataError
@@ -66,6 +67,36 @@ def test_columns_of_conll_are_numbers_or_names(tmp_path):
     with pytest.raises(DataError, match="no column '7'; it has 3 columns") as caught:
         read(tmp_path / "c.conll", CONLL, label_column="7")
     assert "a number from 1 to 3" in str(caught.value.hint)
+
+
+def conllu(number, form, tag):
+    return f"{number}\t{form}\t_\t{tag}\t_\t_\t_\t_\t_\t_\n"
+
+
+def test_ranges_and_empty_nodes_of_conllu_are_no_words(tmp_path):
+    sentence = "".join(
+        conllu(*line)
+        for line in (("1", "vamo", "VERB"), ("2-3", "al", "_"), ("2", "a", "ADP"),
+                     ("3", "el", "DET"), ("3.1", "va", "VERB"), ("4", "mar", "NOUN"))
+    )  # fmt: skip
+    (row, other) = read(
+        tmp_path / "a.conllu", f"# text = vamo al mar\n{sentence}\n{sentence}"
+    ).targets
+    assert row.tags == other.tags == ("VERB", "ADP", "DET", "NOUN")
+    (named, _) = read(
+        tmp_path / "b.conll", f"{sentence}\n{sentence}", input_column="2", label_column="4"
+    ).targets
+    assert named.tags == row.tags
+    scores = read(tmp_path / "c.conll", "1\tA\n2-3\tB\n\n4-1\tB\n2\tA\n")
+    assert scores.inputs == ["1 2-3", "4-1 2"]
+
+
+def test_a_data_frame_has_the_columns_of_files():
+    frame = pd.DataFrame({"id": [1, 2], "tokens": [["Ada", "saw"], ["Rome"]],
+                          "ner_tags": [["B-a", "O"], ["B-b"]]})  # fmt: skip
+    examples = examples_from_python(frame, SPEC)
+    assert list(examples.inputs) == ["Ada saw", "Rome"]
+    assert [target.tags for target in examples.targets] == [("B-a", "O"), ("B-b",)]
 
 
 def test_a_line_with_other_columns_is_named(tmp_path):

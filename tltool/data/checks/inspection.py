@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -27,11 +26,12 @@ from tltool.data.reading.sources import (
     reading,
     tables_at,
 )
-from tltool.data.reading.tables import table_suffix
+from tltool.data.reading.tables import CSV_SUFFIXES, table_suffix
 from tltool.data.reading.walk import files_below, subfolders
 from tltool.data.splits import split_examples
+from tltool.recipe.faults import cross_faults
 from tltool.recipe.recipe import DataSection
-from tltool.support.errors import DataError
+from tltool.support.errors import DataError, NoTaskError
 from tltool.support.files import size_of
 from tltool.tasks.guess import likely_task
 from tltool.tasks.table import TASKS, Modality, TaskSpec
@@ -58,8 +58,10 @@ def inspect_data(
     """
     section = reading(DataSection(train=source), **(how or {}))
     found = located(source, "data")
-    likely = TASKS.values() if len(found) == 1 and found[0].is_dir() else ()
-    looked = _own_form(found, section, [TASKS[task]] if task else likely, guessed=not task)
+    first = found[0]  # such as CoNLL's columns in a .tsv, which a table may have, too
+    likely = TASKS.values() if first.is_dir() or table_suffix(first) in CSV_SUFFIXES else ()
+    specs = [TASKS[task]] if task else likely
+    looked = _own_form(found, section, specs, guessed=not task, certain=not first.is_dir())
     if looked is None:
         try:
             looked = _looked_at(source, found, section, task)
@@ -96,21 +98,31 @@ class _Looked:
 
 
 def _own_form(
-    found: Sequence[Path], section: DataSection, specs: Iterable[TaskSpec], *, guessed: bool
+    found: Sequence[Path],
+    section: DataSection,
+    specs: Iterable[TaskSpec],
+    *,
+    guessed: bool,
+    certain: bool = False,
 ) -> _Looked | None:
     """Data in a form that only the kind of target of one of some tasks has; None for others.
 
     Raises:
         DataError: A folder, or a file for a task that is not guessed, is of such a form and
-            cannot be used.
+            cannot be used; or no task reads its form.
     """
     if len(found) > 1:
         return None
     (path,) = found
     for spec in specs:
-        with suppress(*(() if path.is_dir() or not guessed else (DataError,))):
-            if own := own_form(path, section, spec, guessed=guessed):
+        try:
+            if own := own_form(path, section, spec, guessed=guessed, certain=certain):
                 return _Looked(spec.name, own, found)
+        except NoTaskError:
+            raise
+        except DataError:
+            if path.is_dir() or not guessed:
+                raise
     return None
 
 
@@ -164,7 +176,12 @@ def _given(section: DataSection) -> dict[str, Any]:
 def _read(
     task: str, source: str, fields: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Reads, checks and divides the data as a training would; what cannot be used is told."""
+    """Reads, checks and divides the data as a training would; what cannot be used is told.
+
+    Fields that no recipe may have together are told alone: nothing reads by them.
+    """
+    if faults := list(cross_faults({"task": task, "data": {"train": source, **fields}})):
+        return None, [str(fault).replace("\n    ", "; ") for fault in faults]
     section = DataSection.model_validate({"train": source, **fields, "on_error": "skip"})
     inputs = section.input_columns
     spec = TASKS[task].for_columns(inputs, section.label_column).of_rows(inputs)

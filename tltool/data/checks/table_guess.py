@@ -32,6 +32,7 @@ from tltool.tasks.guess import (
     is_mark,
     known_task,
     likely_task,
+    numbers_in,
     paired,
     task_of_files,
     task_of_texts,
@@ -107,7 +108,7 @@ class Column:
             return "lists"
         if all(text.lower().endswith(IMAGE_SUFFIXES) for text in texts):
             return "image files"
-        return "numbers" if all(map(_is_number, texts)) else "texts"
+        return "numbers" if numbers_in(texts) else "texts"
 
     def shown(self) -> dict[str, Any]:
         """A line about it."""
@@ -128,14 +129,6 @@ def _is_picture(value: Any) -> bool:
     return isinstance(value, bytes) and image_format(value) is not None
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def columns_of(path: Path, section: DataSection) -> list[Column]:
     """The columns of a table that have a name of their own, with the cells of its first rows."""
     text = text_options(section)
@@ -151,7 +144,9 @@ def columns_of(path: Path, section: DataSection) -> list[Column]:
         raise DataError(f"{path}: no column has a name of its own.")
 
     def cells(*wanted: str) -> Iterator[tuple[Any, ...]]:
-        columns = Columns(wanted[0], wanted[1:], several=True, picture=lambda cell: cell)
+        columns = Columns(
+            wanted[0], wanted[1:], several=True, picture=lambda cell: cell, sparse=True
+        )
         for row in islice(each_row(path, columns, **text), LOOKED_AT):
             if isinstance(row, Row):
                 yield (row.input, *row.label)
@@ -264,14 +259,8 @@ def _of_texts(
 
 def _is_measured(column: Column) -> bool:
     """Whether it holds numbers that are no mere counting of the rows."""
-    texts = column.texts
-    return (
-        bool(texts)
-        and all(map(_is_number, texts))
-        and (
-            1 < len(set(texts)) < len(texts) or any(not float(text).is_integer() for text in texts)
-        )
-    )
+    numbers = numbers_in(column.texts)
+    return 1 < len(set(numbers)) < len(numbers) or not all(map(float.is_integer, numbers))
 
 
 def _those_of(names: Iterable[str], named: Mapping[str, Column]) -> list[Column]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from tltool.data.reading.rows import Broken, Row
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.words import listed
 from tltool.tasks.values import BadValueError, as_text
+
+_NAMING = 100
+"""Rows that name their own cells whose names are those of the table."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Columns:
             labels as they are.
         classes: As in `LabelColumns`, where the data itself says what they are.
         more: The columns of further texts of a row, whose first is in `input`.
+        sparse: Whether rows that name their own cells may lack some, which are None then.
     """
 
     input: str
@@ -43,6 +48,7 @@ class Columns:
     label_file: Callable[[Any], Any] | None = None
     classes: Mapping[str, Any] | None = None
     more: tuple[str, ...] = ()
+    sparse: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -153,8 +159,14 @@ def _path_text(cell: Any) -> str:
         raise BadValueError(f"the image path {error}") from None
 
 
-def check_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
-    """Raises DataError where a wanted column is not there, or there twice."""
+def check_columns(path: Path | str, names: Sequence[str], columns: Columns) -> None:
+    """Raises DataError where a wanted column of a file, or of what a text says, is not there once.
+
+    Args:
+        path: Whose columns they are, for messages.
+        names: Of all columns.
+        columns: Those that are wanted.
+    """
     if twice := [name for name in columns.names if names.count(name) > 1]:
         raise DataError(f"{path}: {names.count(twice[0])} columns are named {twice[0]!r}.")
     missing = [name for name in columns.names if name not in names]
@@ -164,11 +176,18 @@ def check_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
         fix = f"name the columns with {field}"
         if columns.labels:
             fix += " and data.label_column or data.label_columns"
+        first = "the first line holds the names; " if isinstance(path, Path) else ""
         raise DataError(
             f"{path}: there is no column {' and no column '.join(map(repr, missing))}; its columns "
             f"are {listed(names, 50)}.",
-            hint=f"{near} If so, {fix}" if near else f"the first line holds the names; {fix}",
+            hint=f"{near} If so, {fix}" if near else f"{first}{fix}",
         )
+
+
+def names_of_objects(items: Iterable[tuple[str, Mapping[str, Any] | str]]) -> tuple[str, ...]:
+    """The names in the first rows of `rows_of_objects` that can be read, as they first appear."""
+    sound = (item for _, item in items if not isinstance(item, str))
+    return tuple(dict.fromkeys(chain.from_iterable(islice(sound, _NAMING))))
 
 
 def rows_of_objects(
@@ -191,9 +210,9 @@ def rows_of_objects(
             continue
         found.update(dict.fromkeys(item))
         missing = [name for name in columns.names if name not in item]
-        if missing:
+        if missing and not columns.sparse:
             yield Broken(origin, f"there is no {missing[0]!r}")
         else:
-            yield columns.row([item[name] for name in columns.names], origin)
+            yield columns.row([item.get(name) for name in columns.names], origin)
     if found:
         check_columns(path, list(found), columns)

@@ -89,9 +89,9 @@ def _opened(text: str, delimiter: str | None, wanted: Sequence[str]) -> tuple[st
             hint='a tab is written "\\t" in YAML',
         )
     skipped_lines = 0
-    if text[:4].lower() == "sep=":
-        first, _, text = text.partition("\n")
-        delimiter, skipped_lines = delimiter or first[4:5], 1
+    if text[:4].lower() == "sep=" and (first := _LINE.match(text)):
+        delimiter, skipped_lines = delimiter or first[0].rstrip("\r\n")[4:5], 1
+        text = text[first.end() :]
     return text, delimiter or _find_delimiter(text, wanted), skipped_lines
 
 

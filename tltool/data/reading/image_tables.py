@@ -46,7 +46,7 @@ def table_in(folder: Path, section: DataSection, spec: TaskSpec) -> ImageTable |
     tables = label_tables(folder) if spec.modality == "image" else []
     if spec.target.many_columns and folder / ROBOFLOW_TABLE in tables:
         table = folder / ROBOFLOW_TABLE
-        first, *others = column_names(table, encoding=section.encoding)
+        first, *others = column_names(table, **text_options(section))
         beside = {section.split_column, section.group_column}
         labels = section.label_columns or tuple(name for name in others if name not in beside)
         columns = replace(named_columns(section, spec, (first,)), labels=labels, several=True)

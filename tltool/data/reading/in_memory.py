@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.data.reading.assemble import examples_of, join_rows
-from tltool.data.reading.columns import Columns, picture_in
+from tltool.data.reading.columns import Columns, check_columns, picture_in
 from tltool.data.reading.rows import (
     Broken,
     KeptRows,
@@ -25,7 +25,7 @@ from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import CHANNELS, items_of
 from tltool.tasks.table import INPUT_COLUMNS, Modality, TaskSpec
-from tltool.tasks.target import LabelColumns
+from tltool.tasks.target import LabelColumns, Target
 from tltool.tasks.values import BadValueError, as_text
 
 if TYPE_CHECKING:
@@ -156,6 +156,29 @@ def named_columns(section: DataSection, spec: TaskSpec, inputs: Sequence[str] = 
     )
 
 
+def given_columns(section: DataSection) -> set[str]:
+    """The columns of inputs and labels that a section names."""
+    one = (section.input_column, section.label_column)
+    named = (*one, *(section.input_columns or ()), *(section.label_columns or ()))
+    return {name for name in named if name is not None}
+
+
+def known_columns(
+    names: Sequence[str], columns: Columns, section: DataSection, kind: type[Target]
+) -> Columns:
+    """The columns of a table of which none is named, by what its kind of target knows them."""
+    if given_columns(section):
+        return columns
+    for inputs, labels in kind.known_columns:
+        found = [label for label in labels if label in names]
+        if inputs in names and found:
+            return replace(columns, input=inputs, labels=tuple(found[:1]) if columns.labels else ())
+    there = [inputs for inputs, _ in kind.known_columns if inputs in names]
+    if columns.labels or columns.input in names or not there:
+        return columns
+    return replace(columns, input=there[0])
+
+
 def by_column(rows: Iterable[Row | Broken]) -> dict[Split, Sequence[Row | Broken]]:
     """Rows by the split that their column says, those without one as `train`."""
     parts: dict[Split, RowsBuilder] = {"train": RowsBuilder()}
@@ -179,6 +202,7 @@ def _check_keys(data: Mapping[Any, Any]) -> None:
 def _rows(data: Any, spec: TaskSpec, section: DataSection, noun: str) -> Iterator[Row | Broken]:
     if _is_frame(data):
         columns = named_columns(section, spec)
+        columns = known_columns(list(map(str, data.columns)), columns, section, spec.target)
         if spec.modality == "image" and (section.image_root or section.image_suffix):
             folder = Path(section.image_root or "").expanduser()
             picture = partial(picture_in, folder=folder, suffix=section.image_suffix or "")
@@ -209,15 +233,7 @@ def _is_frame(data: Any) -> bool:
 
 def _frame_rows(frame: pd.DataFrame, columns: Columns, noun: str) -> Iterator[Row | Broken]:
     names = list(map(str, frame.columns))
-    for name in columns.names:
-        if names.count(name) != 1:
-            raise DataError(
-                f"The data frame has {names.count(name)} columns named {name!r}; its columns "
-                f"are {', '.join(map(repr, names))}.",
-                hint=did_you_mean(name, names)
-                or f"name the columns with data.input_column{'s' if columns.more else ''} and "
-                "data.label_column",
-            )
+    check_columns("The data frame", names, columns)
     cells = [frame[name].tolist() for name in columns.names]
     for i, values in enumerate(zip(*cells, strict=True)):
         yield columns.row(values, f"{noun} {i}")

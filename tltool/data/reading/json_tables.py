@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tltool.data.reading.columns import Columns, rows_of_objects
+from tltool.data.reading.columns import Columns, names_of_objects, rows_of_objects
 from tltool.data.reading.rows import Broken, Row
 from tltool.support.errors import DataError
 from tltool.support.files import distinct
@@ -22,8 +22,8 @@ def json_rows(path: Path, text: str, columns: Columns) -> Iterator[Row | Broken]
 
 
 def json_names(path: Path, text: str) -> tuple[str, ...]:
-    """The keys of its first object that can be read."""
-    return next((tuple(item) for _, item in _items(path, text) if isinstance(item, dict)), ())
+    """The keys of its first objects that can be read."""
+    return names_of_objects(_items(path, text))
 
 
 def _items(path: Path, text: str) -> Iterator[Item]:

@@ -26,7 +26,9 @@ from tltool.data.reading.image_tables import (
 from tltool.data.reading.in_memory import (
     by_column,
     examples_from_python,
+    given_columns,
     input_columns,
+    known_columns,
     label_columns,
     named_columns,
 )
@@ -375,7 +377,9 @@ def _locate(source: str, spec: TaskSpec, field_name: str) -> list[Path]:
     return located(source, field_name)
 
 
-def own_form(path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool) -> str:
+def own_form(
+    path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool, certain: bool = False
+) -> str:
     """What data is in a form that only the task's kind of target has, in words; else nothing.
 
     Args:
@@ -383,6 +387,7 @@ def own_form(path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool)
         section: How it is read.
         spec: The task.
         guessed: Nobody said that the data is for this task.
+        certain: No table may look like it.
 
     Raises:
         DataError: It looks like such data and cannot be used.
@@ -393,7 +398,9 @@ def own_form(path: Path, section: DataSection, spec: TaskSpec, *, guessed: bool)
         return ""
     rows = _own_rows(path, named_columns(section, spec), section, spec.target) or []
     labels = [row.label for row in rows if isinstance(row, Row)]
-    fits = len(labels) * 2 > len(rows) and (not guessed or spec.target.likely_in(labels))
+    fits = len(labels) * 2 > len(rows) and (
+        not guessed or spec.target.likely_in(labels, certain=certain)
+    )
     return f"file of {spec.name} ({path.suffix})" if fits else ""
 
 
@@ -507,7 +514,7 @@ def _own_rows(
     """The rows of a file in a form of a kind's own; None where it is a table."""
     if table_suffix(path) and not is_text_table(path):
         return None
-    given = _given(section)
+    given = given_columns(section)
     label = columns.labels[0] if columns.labels else None
     named = [name if name in given else None for name in (columns.input, label)]
     text = decode(path, section.encoding)
@@ -521,28 +528,13 @@ def _own_rows(
     ]
 
 
-def _given(section: DataSection) -> set[str]:
-    """The columns of inputs and labels that a section names."""
-    one = (section.input_column, section.label_column)
-    named = (*one, *(section.input_columns or ()), *(section.label_columns or ()))
-    return {name for name in named if name is not None}
-
-
 def _known_columns(
     path: Path, columns: Columns, section: DataSection, kind: type[Target]
 ) -> Columns:
-    """The columns of a table of which none is named, by what its kind of target knows them."""
-    if not kind.known_columns or _given(section):
+    """As `known_columns`, of a table."""
+    if not kind.known_columns or given_columns(section):
         return columns
-    names = column_names(path, **text_options(section))
-    for inputs, labels in kind.known_columns:
-        found = [label for label in labels if label in names]
-        if inputs in names and found:
-            return replace(columns, input=inputs, labels=tuple(found[:1]) if columns.labels else ())
-    there = [inputs for inputs, _ in kind.known_columns if inputs in names]
-    if columns.labels or columns.input in names or not there:
-        return columns
-    return replace(columns, input=there[0])
+    return known_columns(column_names(path, **text_options(section)), columns, section, kind)
 
 
 def wanted(columns: Columns, path: Path, section: DataSection, modality: Modality) -> Columns:

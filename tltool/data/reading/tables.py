@@ -136,11 +136,11 @@ def each_row(
 def column_names(
     path: Path,
     *,
-    delimiter: str | None = ",",
+    delimiter: str | None = None,
     encoding: str | None = None,
     quoting: Quoting | None = None,
 ) -> tuple[str, ...]:
-    """The names of a table's columns; those of the first sound row where each names its own.
+    """The names of a table's columns; those of the first sound rows where each names its own.
 
     Args:
         path: As for `read_table`.

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tltool.data.images.signatures import SIGNATURES
-from tltool.data.reading.columns import Columns, rows_of_objects
+from tltool.data.reading.columns import Columns, names_of_objects, rows_of_objects
 from tltool.data.reading.rows import Broken, Row
 from tltool.support.errors import DataError, first_line
 from tltool.support.files import is_of_system, parse_json
@@ -35,8 +35,8 @@ def tar_rows(path: Path, columns: Columns) -> Iterator[Row | Broken]:
 
 
 def tar_names(path: Path) -> tuple[str, ...]:
-    """The columns of the first row that can be read."""
-    return next((tuple(item) for _, item in _items(path) if isinstance(item, dict)), ())
+    """The columns of the first rows that can be read."""
+    return names_of_objects(_items(path))
 
 
 def _items(path: Path) -> Iterator[_Item]:

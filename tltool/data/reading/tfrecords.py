@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tltool.data.reading.columns import Columns, rows_of_objects
+from tltool.data.reading.columns import Columns, names_of_objects, rows_of_objects
 from tltool.data.reading.rows import Broken, Row
 from tltool.support.errors import DataError, first_line
 
@@ -23,8 +23,8 @@ def tfrecord_rows(path: Path, columns: Columns) -> Iterator[Row | Broken]:
 
 
 def tfrecord_names(path: Path) -> tuple[str, ...]:
-    """The features of the first record that can be read."""
-    return next((tuple(item) for _, item in _items(path) if isinstance(item, dict)), ())
+    """The features of the first records that can be read."""
+    return names_of_objects(_items(path))
 
 
 def _items(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tltool.support.errors import DataError
+from tltool.support.errors import NoTaskError
 
 BOXES_HINT = (
     "tltool has no task for boxes (detection); for masks export outlines in COCO's form, or "
@@ -23,7 +23,7 @@ def refuse_boxes(files: Sequence[Path]) -> None:
             the others of its suffixes that are looked at are the first few.
 
     Raises:
-        DataError: The `.xml` files have boxes, or the lines of the `.txt` files a class and
+        NoTaskError: The `.xml` files have boxes, or the lines of the `.txt` files a class and
             four numbers (a box) or more (an outline).
     """
     if any(file.suffix.lower() in {".csv", ".tsv", ".jsonl", ".parquet"} for file in files):
@@ -33,7 +33,7 @@ def refuse_boxes(files: Sequence[Path]) -> None:
         found = [(file, what) for file in tried if (what := what_is_in(file))]
         if found and len(found) * 2 > len(tried):
             file, what = found[0]
-            raise DataError(f"{file} and the like hold {what}, no masks.", hint=BOXES_HINT)
+            raise NoTaskError(f"{file} and the like hold {what}, no masks.", hint=BOXES_HINT)
 
 
 def _in_xml(file: Path) -> str:
@@ -60,6 +60,6 @@ def _in_lines(file: Path) -> str:
 
 def _content(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return file.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:
         return ""

@@ -132,7 +132,7 @@ def label_map(file: Path) -> dict[str, str]:
     """
     colours: dict[str, str] = {}
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}.") from error
     for number, line in enumerate(lines, start=1):

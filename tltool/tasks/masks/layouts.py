@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tltool.support.errors import DataError
+from tltool.support.errors import DataError, NoTaskError
 from tltool.support.files import is_of_system
 from tltool.support.words import listed, natural_key
 from tltool.tasks.masks.boxes import BOXES_HINT, refuse_boxes
@@ -124,7 +124,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 def _json(file: Path, classes: Mapping[str, Any] | None) -> Layout:
     """COCO's annotations, or a list of tasks of Label Studio."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read as JSON: {error}.") from error
     if isinstance(content, list):
@@ -153,7 +153,7 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
     if len(set(names.values())) < len(categories):
         raise DataError(f"{file}: its {len(categories)} categories need names of their own.")
     if by_image and not any(s.get("segmentation") for part in by_image.values() for s in part):
-        raise DataError(f"{file} holds boxes, no outlines.", hint=BOXES_HINT)
+        raise NoTaskError(f"{file} holds boxes, no outlines.", hint=BOXES_HINT)
     classes = DrawnClasses.of(file, names.values(), known)
     rows: list[tuple[Any, Any, str, str]] = []
     broken: list[tuple[str, str]] = []

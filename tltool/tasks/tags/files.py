@@ -20,6 +20,9 @@ from tltool.tasks.label_studio import results_of
 from tltool.tasks.values import BadValueError
 
 DOCUMENT_MARK = "-DOCSTART-"
+# https://universaldependencies.org/format.html; ranges of words and empty nodes are no words.
+_CONLLU = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"]
+_NO_WORD = re.compile(r"\d+[-.]\d+")
 _MAYBE_TABLES = {".tsv", ".tab"}
 _JSON_LINES = {".jsonl", ".ndjson"}
 _TEXTS = ("text", "data", "content")
@@ -44,7 +47,8 @@ def rows_of(
         text: Its content.
         columns: Of a CoNLL file the columns of words and tags as numbers from 1, or
             as a line `# global.columns = FORM NER` names them; None takes the
-            first and the last. An array of JSON is a table where they are named.
+            first and the last, or FORM and UPOS of CoNLL-U. An array of JSON is a table
+            where they are named.
         labelled: Whether tags or spans are needed. Where they are not, words may stand
             alone, and JSON none of whose items is known is a table.
 
@@ -94,6 +98,11 @@ def _conll_rows(
             hint="columns are separated by tabs or spaces, sentences by an empty line",
         )
     word, tag = _columns(path, lines, width, columns)
+    if word:  # the first column may number the words
+        ids = [line for line in split if line.fields and not _is_comment(line.fields, width)]
+        none = {line.number for line in ids if _NO_WORD.fullmatch(line.fields[0])}
+        if all(line.fields[0].isdecimal() for line in ids if line.number not in none):
+            split = [line for line in split if line.number not in none]
     sentence: list[_Line] = []
     for line in [*split, _Line(len(split) + 1, [])]:
         if not line.fields:
@@ -123,7 +132,10 @@ def _columns(
     """The places of the words and of the tags."""
     start = "# global.columns ="
     named = next((line.removeprefix(start).split() for line in lines if line.startswith(start)), [])
-    defaults = (named.index("FORM") if "FORM" in named else 0, width - 1)
+    if not named and path.suffix.lower() == ".conllu" and width == len(_CONLLU):
+        named = _CONLLU
+    last = named.index("UPOS") if named == _CONLLU else width - 1
+    defaults = (named.index("FORM") if "FORM" in named else 0, last)
     found = []
     for name, default in zip(columns, defaults, strict=True):
         if name is None:

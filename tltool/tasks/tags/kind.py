@@ -109,11 +109,13 @@ class TagsTarget(LabelledTarget):
         return rows_of(path, text, columns, labelled=labelled)
 
     @classmethod
-    def likely_in(cls, labels: Sequence[Any]) -> bool:
+    def likely_in(cls, labels: Sequence[Any], *, certain: bool = False) -> bool:
         """Whether tags have prefixes, or are plain classes that come again in other sentences."""
         if not any(labels) or any(isinstance(label, str) for label in labels):
             return False  # of a classification, perhaps
         tags = [label for label in labels if label and all(isinstance(one, str) for one in label)]
+        if certain:
+            return found_scheme(tags) != "classes"
         return not tags or are_likely(tags)
 
     @classmethod
