@@ -10,6 +10,7 @@ import pytest
 from presets import write_text_preset, write_texts
 
 from tltool.cli.app import run as command
+from tltool.finetuning import conclusion
 from tltool.finetuning.job import finetune, resume
 from tltool.finetuning.refitting import FirstTraining
 from tltool.recipe.recipe import Recipe
@@ -216,3 +217,29 @@ def test_the_command_line_refuses_it_without_validation_rows(recipe, tmp_path, c
     file.write_text(recipe.to_yaml())
     assert command(["plan", str(file), "data.validation_fraction=0"]) == 2
     assert "training.refit" in capsys.readouterr().err
+
+
+def test_a_network_that_the_linear_model_replaces_is_trained_once(recipe, monkeypatch):
+    """A random head at a tiny rate; killed when it is measured, it goes on to the same."""
+    idle = recipe.with_overrides(
+        "evaluation.baseline=true", "data.validation_fraction=0.4", "name=idle",
+        'schedule=[{"train": "all", "epochs": 1, "learning_rate": 1e-7}]',
+    )  # fmt: skip
+    rows = []
+    conclude = conclusion.conclude
+
+    def end(*given, **options):
+        raise EndedError
+
+    monkeypatch.setattr(conclusion, "conclude", end)
+    with pytest.raises(EndedError):
+        finetune(idle, after_epoch=lambda folder, row: rows.append(row))
+    monkeypatch.setattr(conclusion, "conclude", conclude)
+    run = finetune(idle, resume=True, after_epoch=lambda folder, row: rows.append(row))
+    assert run.folder.manifest()["kept"]["linear"]
+    assert [("val_loss" in row) for row in rows] == [True]
+    assert [row["training"] for row in history(run)] == ["validated"]
+    assert "refit" not in run.metrics
+    assert not (run.path / "checkpoints" / "first.json").exists()
+    told = load_run(run.path).evaluate(run.examples("validation")).metrics["log_loss"]
+    assert told == pytest.approx(run.metrics["validation"]["log_loss"], rel=1e-5)
