@@ -52,8 +52,10 @@ def test_what_changes_nothing_of_the_training_may_change():
     assert changed() == []
     assert not changed(
         "output_dir=other", "description=new", "export.formats=[keras]", "cache.max_gb=2",
-        "evaluation.baseline=false", "training.checkpoint.steps=5", "training.grace_seconds=5",
+        "evaluation.mistakes=3", "training.checkpoint.steps=5", "training.grace_seconds=5",
     )  # fmt: skip
+    # Without it the linear model can't be kept.
+    assert changed("evaluation.baseline=false") == ["recipe.evaluation.baseline"]
 
 
 def test_what_differs_is_told_by_field():

@@ -27,7 +27,9 @@ _WITHOUT_EFFECT = (
     "description",
     "output_dir",
     "ensemble.test_time_augmentation",
-    "evaluation",
+    # But for the baseline, without which another model may be kept.
+    "evaluation.mistakes",
+    "evaluation.thresholds",
     "export",
     "tune",
     "cache.max_gb",
