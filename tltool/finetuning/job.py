@@ -550,7 +550,9 @@ def _check_room(job: _Job) -> None:
     # The weights of the best epoch are there twice while they are replaced.
     sizes = [changing, changing, others, model, _ROOM_FOR_THE_REST]
     if recipe.training.checkpoint != "off":  # and so is a checkpoint
-        sizes += 2 * [state_bytes(prepared.transfer, prepared.plans, recipe.training)]
+        # The first training's last one stays beside those of a second.
+        states = 3 if recipe.training.refit else 2
+        sizes += states * [state_bytes(prepared.transfer, prepared.plans, recipe.training)]
     folder = Path(recipe.output_dir)
     try:
         probe_room(folder, sizes)
