@@ -34,6 +34,7 @@ from tltool.finetuning.resuming import (
     read_origin,
     replicas_note,
     settled,
+    told_of,
     unfinished,
     write_origin,
 )
@@ -350,7 +351,8 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     progress.note(f"going on with {folder.path} at {position}")
     devices = job.prepared.strategy.num_replicas_in_sync
     notes = [note] if (note := replicas_note(before, devices)) is not None else []
-    changes = [*map(str, found), *notes]
+    reached = 1 if begin.state is None else begin.state.position.phase
+    changes = [*(told_of(one, reached) for one in found), *notes]
     for line in changes:
         progress.note(f"warning: {line}")
     earlier = folder.manifest().get("resumed", [])

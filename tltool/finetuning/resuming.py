@@ -164,6 +164,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
     ]
 
 
+def told_of(difference: Difference, phase: int) -> str:
+    """A difference in words; of a phase before the one of this number, that it comes too late."""
+    section, _, rest = difference.field.removeprefix("recipe.").partition(".")
+    place = rest.partition(".")[0]
+    if section == "schedule" and place.isdecimal() and int(place) + 1 < phase:
+        return f"{difference} (does nothing: phase {int(place) + 1} has been trained)"
+    return str(difference)
+
+
 def check(folder: RunFolder, found: list[Difference], *, anyway: bool) -> None:
     """Refuses to go on with a run where the result would be neither its own nor a new one's.
 
