@@ -190,8 +190,6 @@ def _value_at(values: Any, field: str) -> Any:
 
 def shown_value(value: Any) -> str:
     """A value as an override writes it."""
-    if isinstance(value, float):
-        return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
