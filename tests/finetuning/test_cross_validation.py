@@ -17,7 +17,7 @@ from presets import write_image_preset, write_text_preset, write_texts
 from together import write_recipe
 
 import tltool
-from tltool.finetuning import cross_validation
+from tltool.finetuning import cross_validation, series
 from tltool.finetuning.series import SeriesFolder
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
@@ -347,3 +347,11 @@ def test_adapters_that_a_fold_added_to_the_weights_are_not_in_the_next_ones(reci
     )
     assert second.metrics["test"]["accuracy"] == found.metrics["per_fold"][1]["accuracy"]
     assert second.metrics["test"]["log_loss"] == found.metrics["per_fold"][1]["log_loss"]
+
+
+def test_folds_that_groups_leave_without_rows_are_refused(monkeypatch):
+    monkeypatch.setattr(series, "fold_rows", lambda *_: [(None, [0]), (None, [1])])
+    assert series.held_out_rows(None, None, 2, 0) == [[0], [1]]
+    with pytest.raises(DataError, match="1 of 3 folds have no rows") as error:
+        series.held_out_rows(None, None, 3, 0)
+    assert error.value.hint == "take 2 folds or fewer"

@@ -9,14 +9,17 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
 from presets import write_text_preset
 
 import tltool
+from tltool.finetuning import job
 from tltool.support.errors import RunError
 from tltool.support.progress import Progress
+from tltool.training import phase
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,21 @@ def test_a_model_that_there_is_no_room_for_is_told_before_training(
         tltool.finetune(recipe(preset, place), data=tiny.texts(60), audit=False)
     assert "choose another place with output_dir" in error.value.hint
     assert not place.is_dir() or not list(place.iterdir())
+
+
+@pytest.mark.parametrize(("refit", "states"), [(False, 2), (True, 3)])
+def test_there_must_be_room_for_the_checkpoints_of_both_trainings(
+    refit, states, preset, tmp_path, monkeypatch
+):
+    """Of a second training two, while one is replaced, beside the last one of the first."""
+    asked = []
+    monkeypatch.setattr(job, "probe_room", lambda folder, sizes: asked.extend(sizes))
+    monkeypatch.setattr(phase, "weight_bytes", lambda *_: (30, 20))
+    monkeypatch.setattr(phase, "state_bytes", lambda *_: 70)
+    own = recipe(preset, tmp_path).with_overrides(f"training.refit={refit}")
+    prepared = SimpleNamespace(transfer=None, plans=())
+    job._check_room(SimpleNamespace(recipe=own, prepared=prepared, progress=Progress()))
+    assert asked.count(70) == states
 
 
 def test_a_limit_of_the_process_on_files_is_room_too(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tiny
@@ -10,12 +12,14 @@ from presets import write_image_preset, write_text_preset
 import tltool
 from tltool.data.examples import Examples
 from tltool.evaluation.inference import raw_outputs
+from tltool.finetuning import linear_model
 from tltool.finetuning.keep import FEW_ROWS, choose
 from tltool.finetuning.linear_model import LinearModel, fit_linear_model
 from tltool.recipe.recipe import Recipe
 from tltool.support.progress import Progress
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.numbers import NumbersTarget
+from tltool.training.frozen_features import FrozenFeatures
 from tltool.training.linear_solver import LinearLayer
 from tltool.training.preparation import backbone_of, prepare
 
@@ -102,6 +106,20 @@ def test_errors_are_better_where_they_are_smaller():
         outputs = numbers[:, None] + off
         found = choose(RECIPE, target, examples, model, lambda o=outputs: o, False)
         assert found.linear is kept
+
+
+@pytest.mark.parametrize(("sampling", "share"), [("natural", 0.25), ("balanced", 0.5)])
+def test_rows_count_as_often_as_training_draws_them(sampling, share, monkeypatch):
+    """Features that say nothing: what is said of each row is the share of the rare class."""
+    noise = np.random.default_rng(0).normal(size=(80, 2)).astype("float32")
+    features = FrozenFeatures(noise, noise[:0], noise[:0])
+    monkeypatch.setattr(linear_model, "frozen_features", lambda *_, **__: features)
+    texts = [f"text {row}" for row in range(80)]
+    examples = Examples("text", texts, ["a"] * 60 + ["b"] * 20, ["train"] * 80, texts)
+    prepared = SimpleNamespace(examples=examples, task=SimpleNamespace(target=CLASSES))
+    chosen = RECIPE.with_overrides(f"training.sampling={sampling}")
+    found = fit_linear_model(chosen, prepared, Progress())
+    assert found.outputs("train", CLASSES)[:, 1].mean() == pytest.approx(share, abs=0.03)
 
 
 # ---- with a backbone ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from presets import write_text_preset, write_texts
 
 from tltool.cli.app import run as command
+from tltool.finetuning import conclusion
 from tltool.finetuning.job import finetune, resume
 from tltool.finetuning.refitting import FirstTraining
 from tltool.recipe.recipe import Recipe
@@ -17,6 +18,7 @@ from tltool.report.summary import to_markdown
 from tltool.runs.folder import RunFolder
 from tltool.runs.run import Run, load_run
 from tltool.support.errors import RecipeError, RunError, TrainingError
+from tltool.training import head_solver
 from tltool.training.trainer import TrainingResult
 
 TIMES = {"seconds", "examples_per_second"}
@@ -216,3 +218,58 @@ def test_the_command_line_refuses_it_without_validation_rows(recipe, tmp_path, c
     file.write_text(recipe.to_yaml())
     assert command(["plan", str(file), "data.validation_fraction=0"]) == 2
     assert "training.refit" in capsys.readouterr().err
+
+
+def test_a_network_that_the_linear_model_replaces_is_trained_once(recipe, monkeypatch):
+    """A random head at a tiny rate; killed when it is measured, it goes on to the same."""
+    idle = recipe.with_overrides(
+        "evaluation.baseline=true", "data.validation_fraction=0.4", "name=idle",
+        'schedule=[{"train": "all", "epochs": 1, "learning_rate": 1e-7}]',
+    )  # fmt: skip
+    rows = []
+    conclude = conclusion.conclude
+
+    def end(*given, **options):
+        raise EndedError
+
+    monkeypatch.setattr(conclusion, "conclude", end)
+    with pytest.raises(EndedError):
+        finetune(idle, after_epoch=lambda folder, row: rows.append(row))
+    monkeypatch.setattr(conclusion, "conclude", conclude)
+    run = finetune(idle, resume=True, after_epoch=lambda folder, row: rows.append(row))
+    assert run.folder.manifest()["kept"]["linear"]
+    assert [("val_loss" in row) for row in rows] == [True]
+    assert [row["training"] for row in history(run)] == ["validated"]
+    assert "refit" not in run.metrics
+    assert not (run.path / "checkpoints" / "first.json").exists()
+    told = load_run(run.path).evaluate(run.examples("validation")).metrics["log_loss"]
+    assert told == pytest.approx(run.metrics["validation"]["log_loss"], rel=1e-5)
+
+
+def test_folds_that_choose_a_solved_head_s_penalty_divide_no_group(recipe, tmp_path, monkeypatch):
+    """Rows of a group have one text here, so that their features tell the group."""
+    solved = []
+    solve = head_solver.solve_linear
+
+    def note(train, held_out, *given, folds, **options):
+        solved.append((train.features, folds))
+        return solve(train, held_out, *given, folds=folds, **options)
+
+    monkeypatch.setattr(head_solver, "solve_linear", note)
+    texts = [f"{word} film {'very ' * n}" for n in range(6) for word in ("good", "bad", "the")]
+    lines = [f"{text},{'np'[n % 2]},who {n}" for n, text in enumerate(texts) for _ in range(4)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label,who", *lines, ""]))
+    finetune(
+        recipe.with_overrides(
+            f"data.train={tmp_path}/texts.csv", "data.group_column=who", "name=grouped",
+            'schedule=[{"train": "head", "solver": "exact"}]',
+        )
+    )  # fmt: skip
+    (_, first), (features, folds) = solved
+    assert first == ()  # the validation rows alone
+    assert len(folds) == 5
+    groups = np.unique(features.round(3), axis=0, return_inverse=True)[1].ravel()
+    assert len(set(groups)) > 5
+    for rows, held in folds:
+        assert not set(groups[rows]) & set(groups[held])
+        assert len(rows) + len(held) == len(groups)

@@ -13,6 +13,7 @@ from tltool.data.examples import Examples
 from tltool.finetuning import resuming
 from tltool.finetuning.job import _Begin, finetune, resume
 from tltool.finetuning.refitting import FirstTraining
+from tltool.finetuning.resuming import Difference
 from tltool.finetuning.series import SeriesFolder
 from tltool.recipe.recipe import Recipe
 from tltool.runs import folder as folders
@@ -52,8 +53,10 @@ def test_what_changes_nothing_of_the_training_may_change():
     assert changed() == []
     assert not changed(
         "output_dir=other", "description=new", "export.formats=[keras]", "cache.max_gb=2",
-        "evaluation.baseline=false", "training.checkpoint.steps=5", "training.grace_seconds=5",
+        "evaluation.mistakes=3", "training.checkpoint.steps=5", "training.grace_seconds=5",
     )  # fmt: skip
+    # Without it the linear model can't be kept.
+    assert changed("evaluation.baseline=false") == ["recipe.evaluation.baseline"]
 
 
 def test_what_differs_is_told_by_field():
@@ -89,6 +92,21 @@ def test_differences_are_refused_all_at_once_unless_they_are_wanted(tmp_path):
     with pytest.raises(RunError, match=r"head\.hidden_units") as error:
         resuming.check(folder, head, anyway=True)
     assert "anyway" not in error.value.hint
+
+
+def test_a_change_of_a_phase_that_has_been_trained_is_told_to_do_nothing():
+    told = [
+        resuming.told_of(Difference(f"recipe.{field}", 4, 8), phase=2)
+        for field in ("schedule.0.epochs", "schedule.1.epochs", "training.batch_size")
+    ]
+    assert told == [
+        "recipe.schedule.0.epochs: 4 → 8 (does nothing: phase 1 has been trained)",
+        "recipe.schedule.1.epochs: 4 → 8",
+        "recipe.training.batch_size: 4 → 8",
+    ]
+    assert (
+        resuming.told_of(Difference("recipe.schedule", "a", "b"), 2) == 'recipe.schedule: "a" → "b"'
+    )
 
 
 def test_devices_are_told_and_not_refused():

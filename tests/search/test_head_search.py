@@ -16,6 +16,7 @@ from tltool.runs.folder import RunFolder
 from tltool.search import head_search
 from tltool.search.head_fits import FitSettings, HeadSettings
 from tltool.search.head_search import SearchProblem, draw_settings, search_heads
+from tltool.search.head_tuning import _overrides
 from tltool.support.errors import DataError, RecipeError
 from tltool.support.progress import Progress
 from tltool.tasks.class_sets import ClassSetTarget
@@ -162,6 +163,13 @@ def test_the_found_recipe_has_the_best_head_and_its_overrides_make_it(recipe):
     assert [row["rank"] for row in table] == list(range(1, 7))
     assert {row["epochs"] for row in table} == {3}
     assert result.num_rows == 108
+
+
+def test_overrides_have_all_digits_of_the_recipe_s_own_values(recipe):
+    own = HeadSettings((), 0.12345678, 0.0012345678, 0.23456789, 0.0)
+    made = recipe.with_overrides(*_overrides(recipe, (), own))
+    assert made.schedule[0].learning_rate == own.learning_rate
+    assert (made.head.dropout, made.training.weight_decay) == (own.dropout, own.weight_decay)
 
 
 def test_a_named_schedule_is_written_out(recipe):

@@ -8,7 +8,7 @@ pytest.importorskip("optuna")
 
 from tltool.model.freezing import expand_schedule
 from tltool.recipe.recipe import Recipe
-from tltool.search.space import Space, usual_space
+from tltool.search.space import Space, shown_value, usual_space
 from tltool.support.errors import RecipeError
 
 GROUPS = 8
@@ -41,6 +41,18 @@ def test_the_usual_space_of_texts_is_around_the_phase_that_trains_the_backbone()
     assert rate.log
     assert (found["schedule.1.epochs"].low, found["schedule.1.epochs"].high) == (1, 6)
     assert found["schedule.1.train"].choices == ("all", {"last": 2}, {"last": 4})
+
+
+def test_what_the_optimizer_does_not_read_is_not_searched():
+    for optimizer, decays in (("adam", False), ("sgd", True), ("rmsprop", True)):
+        found = usual_space(recipe(training={"optimizer": optimizer}), GROUPS)
+        assert ("training.weight_decay" in found) is decays
+
+
+def test_a_value_is_shown_as_the_override_that_gives_it():
+    for rate in (0.000123456789, 1e-5, 0.1234567):
+        given = recipe().with_overrides(f"schedule.1.learning_rate={shown_value(rate)}")
+        assert given.schedule[1].learning_rate == rate
 
 
 def test_the_usual_space_of_images_changes_them_too():

@@ -26,13 +26,14 @@ from tltool.data.checks.summary import describe
 from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
 from tltool.data.preprocessing import TextPreprocessing
-from tltool.data.splits import fold_rows, split_examples, undivided
+from tltool.data.splits import split_examples, undivided
 from tltool.finetuning.job import finetune_prepared, recording
 from tltool.finetuning.resuming import origin
 from tltool.finetuning.series import (
     Base,
     SeriesFolder,
     check_labels,
+    held_out_rows,
     refuse_several_workers,
     shared_rows,
 )
@@ -255,12 +256,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     progress.note(f"{len(rows):,} rows take part in {folds} folds")
     _check_enough(rows, prepared.task, folds)
     seed = recipe.data.split_seed
-    held_out = [held for _, held in fold_rows(rows, prepared.task.target, folds, seed)]
-    if len(held_out) < folds:
-        raise DataError(
-            f"Groups are so uneven that {folds - len(held_out)} of {folds} folds have no rows.",
-            hint=f"take {len(held_out)} folds or fewer" if len(held_out) > 1 else None,
-        )
+    held_out = held_out_rows(rows, prepared.task.target, folds, seed)
     parts = []
     for number, held in enumerate(held_out, start=1):
         part = fold_part(recipe, examples, rows, held)

@@ -34,6 +34,7 @@ from tltool.finetuning.resuming import (
     read_origin,
     replicas_note,
     settled,
+    told_of,
     unfinished,
     write_origin,
 )
@@ -54,11 +55,13 @@ if TYPE_CHECKING:
     import keras
 
     from tltool.finetuning.conclusion import Trained
+    from tltool.finetuning.keep import Kept
     from tltool.finetuning.linear_model import LinearModel
     from tltool.model.freezing import PhasePlan
     from tltool.runs.run import Run
     from tltool.search.few_examples import Choice
     from tltool.search.head_tuning import HeadSearchResult
+    from tltool.tasks.target import Target
     from tltool.training.best_weights import HistoryRow
     from tltool.training.checkpoint import Checkpoints, State
     from tltool.training.trainer import TrainingResult
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
 
 _RUN_FOLDER = "the run's folder"
 _CHECKPOINT = "where it goes on"
+_REPLACED = "whether the linear model is kept"
 # For metrics, predictions, plots and what else is small.
 _ROOM_FOR_THE_REST = 10_000_000
 
@@ -347,7 +351,8 @@ def _go_on(job: _Job, folder: RunFolder, facts: dict[str, Any], anyway: bool) ->
     progress.note(f"going on with {folder.path} at {position}")
     devices = job.prepared.strategy.num_replicas_in_sync
     notes = [note] if (note := replicas_note(before, devices)) is not None else []
-    changes = [*map(str, found), *notes]
+    reached = 1 if begin.state is None else begin.state.position.phase
+    changes = [*(told_of(one, reached) for one in found), *notes]
     for line in changes:
         progress.note(f"warning: {line}")
     earlier = folder.manifest().get("resumed", [])
@@ -547,7 +552,9 @@ def _check_room(job: _Job) -> None:
     # The weights of the best epoch are there twice while they are replaced.
     sizes = [changing, changing, others, model, _ROOM_FOR_THE_REST]
     if recipe.training.checkpoint != "off":  # and so is a checkpoint
-        sizes += 2 * [state_bytes(prepared.transfer, prepared.plans, recipe.training)]
+        # The first training's last one stays beside those of a second.
+        states = 3 if recipe.training.refit else 2
+        sizes += states * [state_bytes(prepared.transfer, prepared.plans, recipe.training)]
     folder = Path(recipe.output_dir)
     try:
         probe_room(folder, sizes)
@@ -592,7 +599,7 @@ def _describe(folder: RunFolder, recipe: Recipe, prepared: Prepared) -> None:
 def _train(job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin) -> Trained:
     linear = _fit_linear_model(job)
     with stopping.in_steps():
-        result = _fit(job, folder, checkpoints, begin)
+        result = _fit(job, folder, checkpoints, begin, linear)
         if result.interrupted:  # a system that asked for it may not wait for the model
             folder.record("interrupted")
         with job.clock.measure("saving"):
@@ -613,7 +620,11 @@ def _fit_linear_model(job: _Job) -> LinearModel | None:
 
 
 def _fit(
-    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin
+    job: _Job,
+    folder: RunFolder,
+    checkpoints: Checkpoints | None,
+    begin: _Begin,
+    linear: LinearModel | None = None,
 ) -> TrainingResult:
     from tltool.training.phase import state_bytes
 
@@ -624,23 +635,30 @@ def _fit(
     if checkpoints is not None:
         checkpoints.announce(state_bytes(prepared.transfer, prepared.plans, training))
     if training.refit:
-        return _fit_twice(job, folder, checkpoints, begin)
+        return _fit_twice(job, folder, checkpoints, begin, linear)
     if job.recipe.ensemble.seeds > 1:
         return _fit_members(job, folder, checkpoints, begin)
     return _fit_once(job, folder, checkpoints, begin.state)
 
 
 def _fit_twice(
-    job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin: _Begin
+    job: _Job,
+    folder: RunFolder,
+    checkpoints: Checkpoints | None,
+    begin: _Begin,
+    linear: LinearModel | None,
 ) -> TrainingResult:
-    """Trains on the training rows, and then anew on the validation rows too."""
+    """Trains on the training rows, and then anew on the validation rows too.
+
+    Of a network that the linear model replaces a second training would be for nothing.
+    """
     import keras
 
     from tltool.training.refit import StartingPoint, kept_epochs, stopped, with_all_rows
     from tltool.training.trainer import rule_of
 
     prepared, training = job.prepared, job.recipe.training
-    first, state = begin.first, begin.state
+    first, state, start = begin.first, begin.state, None
     if first is None:
         start = StartingPoint(prepared.transfer, prepared.plans)
         result = _fit_once(job, folder, checkpoints, state)
@@ -651,6 +669,11 @@ def _fit_twice(
         first, state = FirstTraining(result.history, result.best, epochs), None
         if job.workers.is_chief:
             first.write(folder)
+    replaced = job.workers.is_chief and _is_replaced(job, folder, linear)
+    if job.workers.told(_REPLACED, replaced):
+        job.progress.note("the linear model is no worse: there is no training on all labelled rows")
+        return first.alone()
+    if start is not None:
         start.restore()
     keras.utils.set_random_seed(training.seed)
     again = with_all_rows(prepared, stopped(prepared.plans, first.epochs))
@@ -749,14 +772,18 @@ def _save_model(
     recipe, prepared = job.recipe, job.prepared
     model, notes = _answering(job, folder, result)
     result = replace(result, notes=(*result.notes, *notes))
-    # Of a second training that was interrupted nothing is kept: the run has the first one's model.
-    whole = result.best is not None and not (result.interrupted and folder.first_training.is_file())
+    # Of a second training that was interrupted nothing is kept, and there may have been none: the
+    # run has the first one's model.
+    second = recipe.training.refit and folder.first_training.is_file()
+    whole = result.best is not None and not (second and result.refit_rows is None)
     if whole:
         _write_model(folder, model)
     write_history(result.history, folder.history, folder.events)
     # What several workers trained is of all of them: the chief goes on with the file's model.
     own = model if result.best is None or (whole and not job.workers.are_several) else None
     run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, own)
+    if second and not whole and not result.interrupted:
+        run = _of_first_training(run)
     first = run if result.refit_rows is None else _of_first_training(run)
     validation = prepared.examples.split("validation")
     trained = Trained(run, result, first, cache(lambda: first.outputs(validation)), linear, Kept())
@@ -812,16 +839,41 @@ def _write_model(folder: RunFolder, model: keras.Model) -> None:
         ) from error
 
 
+def _chosen(
+    job: _Job, target: Target, linear: LinearModel | None, outputs: Callable[[], Any]
+) -> Kept:
+    """Which model is kept, by what the trained one says of the validation rows."""
+    from tltool.finetuning.keep import choose
+
+    validation = job.prepared.examples.split("validation")
+    solved = all(plan.phase.solver == "exact" for plan in job.prepared.plans)
+    with job.clock.measure("evaluation"):
+        return choose(job.recipe, target, validation, linear, outputs, solved)
+
+
+def _is_replaced(job: _Job, folder: RunFolder, linear: LinearModel | None) -> bool:
+    """Whether the linear model takes the place of what the first of two trainings gave."""
+    from tltool.runs.run import Run
+
+    recipe, prepared = job.recipe, job.prepared
+    validation = prepared.examples.split("validation")
+    target = prepared.task.target.settled(recipe.evaluation.thresholds, None)
+    task = replace(prepared.task, target=target)
+    run = Run(folder, recipe, task, prepared.backbone.preprocessing)
+
+    def outputs() -> Any:
+        return _of_first_training(run).outputs(validation)
+
+    return _chosen(job, target, linear, outputs).linear
+
+
 def _keep_better(job: _Job, trained: Trained) -> Trained:
     """Puts the linear model into the trained one's place where that is no better."""
-    from tltool.finetuning.keep import choose
     from tltool.runs.run import Run
 
     prepared, linear, run = job.prepared, trained.linear, trained.run
     validation = prepared.examples.split("validation")
-    solved = all(plan.phase.solver == "exact" for plan in prepared.plans)
-    with job.clock.measure("evaluation"):
-        kept = choose(job.recipe, run.task.target, validation, linear, trained.validation, solved)
+    kept = _chosen(job, run.task.target, linear, trained.validation)
     if linear is None:
         return trained
     model = "the linear model" if kept.linear else "the fine-tuned network"

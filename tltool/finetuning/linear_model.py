@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tltool.data.batches.sampling import ClassSampling
 from tltool.data.examples import Examples
 from tltool.data.splits import fold_rows, tied_rows
 from tltool.evaluation.baseline import BaselineResult, check_size, measured
@@ -110,7 +111,7 @@ def fit_linear_model(
     draws from stay as they are.
 
     Args:
-        recipe: Its `cache` and `training.class_weights` count.
+        recipe: Its `cache`, `training.class_weights` and `training.sampling` count.
         prepared: Data, task and the backbone with its pretrained weights.
         progress: Is told what was fitted, or why nothing was.
         spread: Where features are computed; None takes this process.
@@ -150,8 +151,7 @@ def _fitted(
         raise EvaluationError("The frozen features are not all finite numbers.")
     check_size(found.train, target)
     truth = target.truth(train.targets, train.origins)
-    weights = target.weights(train.targets, recipe.training.class_weights)
-    rows = LinearRows(found.train, target.encode(truth), weights)
+    rows = LinearRows(found.train, target.encode(truth), row_weights(recipe, target, train, truth))
     folds = usual_folds(target, train, truth, recipe.training.seed)
     choice = choose_strength(held_out_parts(rows, None, folds), target.row_loss, standardised=True)
     held_out = folds[: len(choice.outputs)]
@@ -176,6 +176,20 @@ def _of_one_worker(recipe: Recipe, prepared: Prepared) -> Prepared:
     own = backbone_of(recipe)
     backbone = replace(own, preprocessing=prepared.backbone.preprocessing)
     return replace(prepared, backbone=backbone, strategy=tf.distribute.get_strategy())
+
+
+def row_weights(recipe: Recipe, target: Target, train: Examples, truth: Array) -> Array:
+    """What each row counts in training: by its weight, or by how often it is drawn.
+
+    Args:
+        recipe: Its `training.class_weights` and `training.sampling` count.
+        target: Knows the labels.
+        train: The rows.
+        truth: Of these rows.
+    """
+    if recipe.training.sampling != "natural":  # which does not go with weights
+        return ClassSampling(truth, recipe.training.sampling).weights
+    return target.weights(train.targets, recipe.training.class_weights)
 
 
 def usual_folds(

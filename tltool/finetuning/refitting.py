@@ -83,6 +83,14 @@ class FirstTraining:
             return replace(second, history=history, best=best, interrupted=True)
         return replace(second, history=history, best=history[-1], refit_rows=rows)
 
+    def alone(self) -> TrainingResult:
+        """The result of a run that trains no second time."""
+        from tltool.training.trainer import TrainingResult
+
+        history = tuple(_told(self.history, VALIDATED))
+        best = next(row for row in history if row["total_epoch"] == self.best["total_epoch"])
+        return TrainingResult(history, best, False)
+
 
 def refit_folder(folder: RunFolder) -> Path:
     """Where the second training's checkpoints are."""

@@ -27,7 +27,9 @@ _WITHOUT_EFFECT = (
     "description",
     "output_dir",
     "ensemble.test_time_augmentation",
-    "evaluation",
+    # But for the baseline, without which another model may be kept.
+    "evaluation.mistakes",
+    "evaluation.thresholds",
     "export",
     "tune",
     "cache.max_gb",
@@ -160,6 +162,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
         for field in dict.fromkeys([*left, *right])
         if left.get(field) != right.get(field) and not _below(field, skipped) and field != "devices"
     ]
+
+
+def told_of(difference: Difference, phase: int) -> str:
+    """A difference in words; of a phase before the one of this number, that it comes too late."""
+    section, _, rest = difference.field.removeprefix("recipe.").partition(".")
+    place = rest.partition(".")[0]
+    if section == "schedule" and place.isdecimal() and int(place) + 1 < phase:
+        return f"{difference} (does nothing: phase {int(place) + 1} has been trained)"
+    return str(difference)
 
 
 def check(folder: RunFolder, found: list[Difference], *, anyway: bool) -> None:

@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from tltool.data.examples import Examples, Split
+from tltool.data.splits import fold_rows
 from tltool.finetuning.resuming import Difference, check, differences, read_origin, write_origin
 from tltool.model.freezing import adapter_rank
 from tltool.recipe.recipe import Recipe
@@ -20,8 +23,11 @@ from tltool.support.errors import DataError, RecipeError
 from tltool.support.files import write_json, write_text
 from tltool.support.words import listed
 from tltool.tasks.table import Task
+from tltool.tasks.target import Target
 from tltool.training.preparation import Prepared, assemble, with_head
 from tltool.training.pretrained import Pretrained
+
+Array = np.ndarray[Any, Any]
 
 # Facts of a series, beside those of a run, that can't be others when it goes on.
 _FIXED = ("folds", "space")
@@ -162,6 +168,21 @@ def shared_rows(recipe: Recipe, examples: Examples) -> Examples:
     both: tuple[Split, Split] = ("train", "validation")
     twice = examples.take([*range(total), *range(total)])
     return replace(twice, splits=[split for split in both for _ in range(total)])
+
+
+def held_out_rows(rows: Examples, target: Target, folds: int, seed: int) -> list[Array]:
+    """The numbers of the rows that each fold holds out, of as many folds as are asked for.
+
+    Raises:
+        DataError: There are too few rows for so many folds, or groups are too uneven.
+    """
+    held_out = [held for _, held in fold_rows(rows, target, folds, seed)]
+    if len(held_out) < folds:
+        raise DataError(
+            f"Groups are so uneven that {folds - len(held_out)} of {folds} folds have no rows.",
+            hint=f"take {len(held_out)} folds or fewer" if len(held_out) > 1 else None,
+        )
+    return held_out
 
 
 def check_labels(whole: Task, fold: Task, number: int) -> None:

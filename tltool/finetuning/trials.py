@@ -15,8 +15,7 @@ import numpy as np
 
 from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
-from tltool.data.splits import fold_rows
-from tltool.finetuning.series import Base, check_labels, shared_rows
+from tltool.finetuning.series import Base, check_labels, held_out_rows, shared_rows
 from tltool.finetuning.teaching import taught
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
@@ -188,7 +187,7 @@ class Ground:
         rows = examples.of_splits("train", "validation")
         target, seed = prepared.task.target, recipe.data.split_seed
         parts: list[tuple[Examples, Task]] = []
-        for _, held in fold_rows(rows, target, folds, seed):
+        for held in held_out_rows(rows, target, folds, seed):
             own = set(held.tolist())
             splits: list[Split | None] = [
                 "validation" if row in own else "train" for row in range(len(rows))

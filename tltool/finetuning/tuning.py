@@ -194,19 +194,21 @@ def tune(
         job = Job(
             space.recipe, data, folds, metric, higher_is_better, most_epochs, trials
         )  # fmt: skip
-        GROUNDS.clear()
-        GROUNDS[job.token] = ground
         facts = {**origin(recipe, ground.prepared), "folds": folds, "space": space.to_values()}
         folder = _opened(recipe, ground.prepared, facts, progress) if resume else None
         if folder is None:
             folder = SeriesFolder.begun(recipe, KIND, ground.prepared, facts)
         progress.stage(f"Tuning {', '.join(one.field for one in space.dimensions)} by {metric}")
         search = _Search(job, space, folder, progress, spread)
-        with recording(folder, Workers()):
-            finished = search.run(None if hours is None else started + 3600 * hours)
-            result = search.result(recipe, time.perf_counter() - started, finished=finished)
-            _write(folder, result)
         GROUNDS.clear()
+        GROUNDS[job.token] = ground
+        try:
+            with recording(folder, Workers()):
+                finished = search.run(None if hours is None else started + 3600 * hours)
+                result = search.result(recipe, time.perf_counter() - started, finished=finished)
+                _write(folder, result)
+        finally:  # the data and the backbone are not needed any more
+            GROUNDS.clear()
         return result
 
 

@@ -260,16 +260,16 @@ def _overrides(recipe: Recipe, plans: Sequence[PhasePlan], found: HeadSettings) 
         schedule = [f"schedule={json.dumps([phase_values(phase) for phase in phases])}"]
     else:
         schedule = [
-            f"schedule.{index}.learning_rate={phase.learning_rate:g}"
+            f"schedule.{index}.learning_rate={phase.learning_rate!r}"
             for index, phase in enumerate(phases)
             if phase.train == "head"
         ]
     return (
         f"head.hidden_units={json.dumps(list(found.hidden_units))}",
-        f"head.dropout={found.dropout:g}",
+        f"head.dropout={found.dropout!r}",
         *schedule,
-        f"training.weight_decay={found.weight_decay:g}",
-        f"training.label_smoothing={found.label_smoothing:g}",
+        f"training.weight_decay={found.weight_decay!r}",
+        f"training.label_smoothing={found.label_smoothing!r}",
     )
 
 

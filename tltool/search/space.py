@@ -190,8 +190,6 @@ def _value_at(values: Any, field: str) -> Any:
 
 def shown_value(value: Any) -> str:
     """A value as an override writes it."""
-    if isinstance(value, float):
-        return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -199,8 +197,9 @@ def usual_space(recipe: Recipe, groups: int) -> dict[str, TuneSection]:
     """What is worth searching where a recipe does not say, its own values among it.
 
     Of the last phase that trains layers of the backbone (else of the last one that trains step by
-    step): learning rate, epochs, and how many layer groups train. For all phases weight decay, and
-    label smoothing where the kind of target knows it; of images how much they are changed.
+    step): learning rate, epochs, and how many layer groups train. For all phases weight decay where
+    the optimizer has it, and label smoothing where the kind of target knows it; of images how much
+    they are changed.
 
     Args:
         recipe: With a list of phases for its schedule.
@@ -225,8 +224,9 @@ def usual_space(recipe: Recipe, groups: int) -> dict[str, TuneSection]:
             "low": rate / _RATE_FACTOR, "high": min(10.0, rate * _RATE_FACTOR), "log": True
         },
         f"schedule.{place}.epochs": {"low": max(1, phase.epochs // 2), "high": 2 * phase.epochs},
-        "training.weight_decay": _decays(training.weight_decay),
     }  # fmt: skip
+    if training.optimizer != "adam":  # which has none
+        space["training.weight_decay"] = _decays(training.weight_decay)
     if "training.label_smoothing" not in recipe.spec.target.refused and not training.ranking:
         smoothings = sorted({*_SMOOTHINGS, training.label_smoothing})
         space["training.label_smoothing"] = {"choices": smoothings}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from tltool.data.batches.ordering import Share
 from tltool.data.batches.pipeline import Epochs, make_batches
 from tltool.data.batches.sampling import ClassSampling
-from tltool.data.batches.source import Source, example_source, mask_source
+from tltool.data.batches.source import Source, example_source, mask_source, nothing_to_load
 from tltool.data.examples import Examples
 from tltool.data.images.mixing import BatchMixing, make_mixing
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -193,6 +193,16 @@ class ExampleData:
             skipped=skipped,
             sampling=None if compares_rows else self.sampling,
         )
+
+    def order(self, phase: int) -> np.ndarray:
+        """The numbers of the rows in which `batches` gives them in a phase's first epoch."""
+        widths = self.inputs.widths if isinstance(self.contract, TextPreprocessing) else None
+        numbers = Source(len(self.examples), nothing_to_load, lambda _, rows: rows, widths=widths)
+        plain = replace(
+            self, targets=np.arange(len(self.examples)), weights=None, encode=None, augment=None
+        )
+        batches = plain.batches(phase, numbers, epochs=Epochs(1))
+        return np.concatenate([rows.numpy() for rows, *_ in batches])
 
 
 def at_first_tokens(

@@ -25,7 +25,7 @@ from tltool.support.progress import Progress
 from tltool.tasks.losses.taught import Teaching, is_taught
 from tltool.tasks.table import Task
 from tltool.training.best_weights import BestWeights, HistoryRow
-from tltool.training.linear_solver import LinearLayer, LinearRows, solve_linear
+from tltool.training.linear_solver import Folds, LinearLayer, LinearRows, solve_linear
 from tltool.training.phase import training_loss, training_metrics
 
 
@@ -51,8 +51,8 @@ class HeadData:
         cut: Where the frozen part ends, or None.
         stored: Whether batches hold what crosses the cut in place of the model's inputs.
         train, validation: Batches of (inputs, targets[, weights]).
-        grouped: Whether rows belong to groups, which folds of rows would divide: then the
-            validation rows alone choose the penalty, where there are any.
+        folds: Of the rows of `train` as they come, that choose the penalty; none leaves it to the
+            validation rows, None draws some.
         taught: How targets of `train` are learnt that a teacher's are joined to, or None.
     """
 
@@ -60,7 +60,7 @@ class HeadData:
     stored: bool
     train: tf.data.Dataset
     validation: tf.data.Dataset | None
-    grouped: bool = False
+    folds: Folds | None = None
     taught: Teaching | None = None
 
 
@@ -152,7 +152,7 @@ def solve_head(
         None if validation is None else _smoothed(validation, task, training),
         row_loss,
         seed=training.seed,
-        folds=() if data.grouped and validation is not None else None,
+        folds=data.folds,
     )
     if agreed is not None:
         layer = replace(layer, kernel=agreed(layer.kernel), bias=agreed(layer.bias))

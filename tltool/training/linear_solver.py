@@ -150,6 +150,20 @@ def drawn_folds(count: int, seed: int) -> Folds:
     return folds
 
 
+def undivided_folds(ties: Matrix, seed: int) -> Folds:
+    """Random folds that divide no set of rows; none of a single set.
+
+    Args:
+        ties: The number of each row's set, from 0.
+        seed: Of the draw.
+    """
+    sets = int(ties.max()) + 1
+    folds = min(FOLDS, sets)
+    fold = (np.random.default_rng(seed).permutation(sets) % folds)[ties]
+    parts = range(folds if folds > 1 else 0)
+    return [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in parts]
+
+
 def held_out_parts(
     train: LinearRows, held_out: LinearRows | None, folds: Folds
 ) -> list[tuple[LinearRows, LinearRows]]:

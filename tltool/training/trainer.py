@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tltool.data.splits import tied_rows
 from tltool.features.cache import FeatureCache
 from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel, apply_plan
@@ -43,6 +44,7 @@ from tltool.training.data import ExampleData, TrainingData
 from tltool.training.epoch_average import EpochAverage
 from tltool.training.head_solver import HeadData, solve_head
 from tltool.training.input_wait import InputWait, waiting_note
+from tltool.training.linear_solver import Folds, undivided_folds
 from tltool.training.moving_average import HideAverage, ShowAverage
 from tltool.training.optimizers import Plateau
 from tltool.training.phase import (
@@ -281,10 +283,8 @@ class _Job:
             self._fit(phase, plan, steps, state, compiled)
 
     def _solve(self, phase: Phase, plan: PhasePlan) -> None:
-        grouped = isinstance(self.data, ExampleData) and bool(self.data.examples.groups)
-        rows = HeadData(
-            phase.cut, phase.stored, phase.data, phase.validation, grouped, phase.taught
-        )
+        folds = self._folds(phase, plan)
+        rows = HeadData(phase.cut, phase.stored, phase.data, phase.validation, folds, phase.taught)
         solve_head(
             self.transfer, plan, self.task, self.training, rows, self.history, self.best,
             self.progress, lambda array: chiefs(array, self.workers),
@@ -292,6 +292,18 @@ class _Job:
         if self.checkpoints is not None:
             solved = Position(plan.number, 1, over=True)
             self.checkpoints.keep(partial(self.course.state, solved, {}), surely=True)
+
+    def _folds(self, phase: Phase, plan: PhasePlan) -> Folds | None:
+        """What chooses a solved head's penalty where rows are of groups, which it never divides.
+
+        The validation rows alone, where there are any; None where rows stand by themselves.
+        """
+        data = self.data
+        if not (isinstance(data, ExampleData) and data.examples.groups):
+            return None
+        if phase.validation is not None:
+            return ()
+        return undivided_folds(tied_rows(data.examples)[data.order(plan.number)], data.seed)
 
     def _fit(
         self,

@@ -28,6 +28,14 @@ class ClassSampling:
         shares = np.ones(len(counts)) if sampling == "balanced" else np.sqrt(counts)
         self.quotas = _quotas(shares, len(classes))
 
+    @property
+    def weights(self) -> np.ndarray:
+        """How often each row comes in an epoch, on average: float32 (n,)."""
+        found = np.empty(self.quotas.sum(), np.float32)
+        for members, quota in zip(self._members, self.quotas, strict=True):
+            found[members] = quota / len(members)
+        return found
+
     def rows(self, seed: Any) -> Any:
         """The rows of an epoch, class by class, int64 (n,); may be traced in a graph.
 
