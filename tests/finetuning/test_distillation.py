@@ -308,6 +308,7 @@ def test_all_labelled_rows_are_taught_in_a_second_training(recipe):
 # Numbers, several labels, pictures ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_numbers_are_learnt_in_the_students_own_scale(folder):
     texts, labels = tiny.texts(40)
     values = [(3.0 if label == "positive" else 1.0, float(len(text))) for text, label
@@ -344,6 +345,7 @@ def test_numbers_are_learnt_in_the_students_own_scale(folder):
     assert np.isfinite(run.metrics["test"]["mae"])
 
 
+@pytest.mark.slow
 def test_several_labels_of_pictures_with_views_of_another_size(tmp_path):
     files = tiny.write_images(tmp_path / "pictures", ("blue", "red"), per_class=12)
     extra = tiny.write_images(tmp_path / "extra", ("other",), per_class=4, seed=9)

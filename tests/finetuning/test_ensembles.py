@@ -130,6 +130,7 @@ def test_a_run_that_ends_in_any_member_goes_on_bit_for_bit(epoch, recipe, whole)
     assert_equal(finetune(own, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_an_interrupted_member_is_no_part_of_the_model_and_goes_on(recipe, whole):
     class PressCtrlC(Progress):
         second = False
@@ -160,6 +161,7 @@ def test_what_members_found_must_be_whole(whole):
         file.write_text(before)
 
 
+@pytest.mark.slow
 def test_heads_on_one_backbone_over_flipped_pictures_are_exported_as_one(tmp_path):
     notes = []
 

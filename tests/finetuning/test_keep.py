@@ -301,6 +301,7 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(place, tmp_path):
     assert "epoch 4 of phase 1" in kept["last"].folder.card.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_a_run_that_stopped_goes_on_to_keep_the_same(keep, place, tmp_path):
     """The linear model is fitted anew, on the features that were stored; the last epoch stays."""

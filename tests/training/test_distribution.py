@@ -55,8 +55,13 @@ def test_only_a_training_has_several_workers():
     assert "only `tltool finetune`" in refused(distribution="multi_worker").message
 
 
-@pytest.mark.parametrize("device", ["cpu:0", "cpu:1"])
-def test_one_device_reads_without_an_iterator_of_several(device, tmp_path):
+def test_the_device_that_is_taken_anyway_needs_no_strategy():
+    first = (describe_devices()["GPU"] or describe_devices()["CPU"])[0]
+    assert make_strategy(TrainingSection(devices=(first,))) is tf.distribute.get_strategy()
+
+
+@pytest.mark.slow
+def test_another_device_reads_without_an_iterator_of_several(tmp_path):
     """Which now and then ends the process. In one of its own: the processor is split."""
     code = (
         "import pathlib, sys\n"
@@ -64,16 +69,16 @@ def test_one_device_reads_without_an_iterator_of_several(device, tmp_path):
         "from tltool.recipe.schema import CacheSection, TrainingSection\n"
         "from tltool.training.distribution import make_strategy\n"
         "multi_device_iterator_ops.OwnedMultiDeviceIterator = None\n"
-        "strategy = make_strategy(TrainingSection(batch_size=8, devices=(sys.argv[1],)))\n"
+        "strategy = make_strategy(TrainingSection(batch_size=8, devices=('cpu:1',)))\n"
         "import cached_fit\n"
         "phases = [{'train': 'all', 'epochs': 2}]\n"
-        "weights, rows, _, _ = cached_fit.fit('bert', pathlib.Path(sys.argv[2]), phases,\n"
+        "weights, rows, _, _ = cached_fit.fit('bert', pathlib.Path(sys.argv[1]), phases,\n"
         "    CacheSection(use='never'), strategy=strategy)\n"
         "print(len(rows))\n"
     )
     paths = [str(Path(__file__).parents[1] / "helpers"), str(Path(__file__).parents[2])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run([sys.executable, "-c", code, device, str(tmp_path)], env=environment,
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["2"]

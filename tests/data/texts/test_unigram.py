@@ -213,6 +213,7 @@ print(json.dumps({k: v.numpy().tolist() for k, v in serve(tf.constant(texts)).it
 """
 
 
+@pytest.mark.slow
 def test_a_saved_model_tokenizes_in_plain_tensorflow(tmp_path):
     contract = nasty_contract("albert", inputs=("token_ids", "padding_mask"))
     module = tf.Module()
