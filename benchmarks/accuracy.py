@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from results import write_section
+from results import table_row, write_section
 
 import tltool
 from tltool.data.examples import SPLITS
@@ -219,7 +219,7 @@ def section(
         values = [score(metrics["test"], key) for metrics in found]
         spread = f"{statistics.stdev(values):.3f}" if len(values) > 1 else "—"
         cells = [f"{value:.3f}" for value in (*values, statistics.mean(values))]
-        rows.append(_table_row([key, *cells, spread, f"{score(reference, key):.3f}"]))
+        rows.append(table_row([key, *cells, spread, f"{score(reference, key):.3f}"]))
     return "\n".join(
         [
             f"## Test scores on {benchmark.title}",
@@ -227,8 +227,8 @@ def section(
             f"`recipes/{name}.yaml` in this folder, trained on the {rows_seen} and measured on "
             f"all {test:,} test rows.",
             "",
-            _table_row(head),
-            _table_row(["---", *["---:"] * (len(head) - 1)]),
+            table_row(head),
+            table_row(["---", *["---:"] * (len(head) - 1)]),
             *rows,
             "",
             f"The standard deviation is the sample's. tltool {tltool.__version__}, "
@@ -239,10 +239,6 @@ def section(
 
 def _capitalised(name: str) -> str:
     return name[:1].upper() + name[1:]
-
-
-def _table_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

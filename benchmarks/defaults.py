@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
-from results import write_section
+from results import table_row, write_section
 
 import tltool
 from tltool.data.reading.samples import fetch_sample, sample
@@ -245,10 +245,10 @@ def section(
         f"Accuracy, mean of {seeds} seed{'s' * (seeds > 1)}, in percent. "
         + "; ".join(f"{name}: {SETS[name].title}" for name in sets) + ".",
         "",
-        _row(["", *sets, "mean"]),
-        _row(["---", *["---:"] * (len(sets) + 1)]),
-        _row(["linear model on frozen features", *_percent(linear)]),
-        *(_row([way, *_percent(values)]) for way, values in rows.items()),
+        table_row(["", *sets, "mean"]),
+        table_row(["---", *["---:"] * (len(sets) + 1)]),
+        table_row(["linear model on frozen features", *_percent(linear)]),
+        *(table_row([way, *_percent(values)]) for way, values in rows.items()),
         "",
         f"tltool {tltool.__version__}, TensorFlow {version('tensorflow')}, on CPUs.",
     ]  # fmt: skip
@@ -257,10 +257,6 @@ def section(
 
 def _percent(values: Sequence[float]) -> list[str]:
     return [f"{100 * value:.1f}" for value in (*values, statistics.mean(values))]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

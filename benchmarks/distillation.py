@@ -14,14 +14,13 @@ RESULTS.md.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from results import write_section
+from results import mean_and_spread, table_row, write_section
 
 import tltool
 from tltool.recipe.recipe import Recipe
@@ -126,22 +125,13 @@ def section(found: Mapping[int, Scores], seeds: int, size: int) -> str:
         "training rows have labels, the others train the taught student alone, without theirs. "
         f"Mean over {seeds} seeds, and in brackets the sample standard deviation.",
         "",
-        _row(["Rows with labels", *COLUMNS]),
-        _row(["---", *["---:"] * len(COLUMNS)]),
+        table_row(["Rows with labels", *COLUMNS]),
+        table_row(["---", *["---:"] * len(COLUMNS)]),
     ]
     for share, cell in found.items():
-        lines.append(_row([f"{share} %", *(_cell(cell[name]) for name in COLUMNS)]))
+        lines.append(table_row([f"{share} %", *(mean_and_spread(cell[name]) for name in COLUMNS)]))
     conditions = f"tltool {tltool.__version__}, TensorFlow {version('tensorflow')}, on CPUs."
     return "\n".join([*lines, "", conditions])
-
-
-def _cell(values: Sequence[float]) -> str:
-    spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

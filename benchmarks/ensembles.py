@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results import write_section
+from results import mean_and_spread, table_row, write_section
 
 import tltool
 from tltool.data.examples import Examples
@@ -142,17 +142,17 @@ def section(found: dict[str, list[Measured]], seeds: int) -> str:
         "each costs beside one model on one view: weights, computing, and the time for all test "
         "rows with the reading of them.",
         "",
-        _row(["Set", "Model", "Test accuracy", "Weights", "Computing", "Time"]),
-        _row(["---", "---", *["---:"] * 4]),
+        table_row(["Set", "Model", "Test accuracy", "Weights", "Computing", "Time"]),
+        table_row(["---", "---", *["---:"] * 4]),
     ]
     for name, kinds in found.items():
         one = kinds[0]
         lines += [
-            _row(
+            table_row(
                 [
                     name,
                     kind.name,
-                    _accuracy(kind.accuracies),
+                    mean_and_spread(kind.accuracies),
                     f"{kind.weights / one.weights:.2f}",
                     f"{kind.flops / one.flops:.2f}",
                     f"{kind.seconds / one.seconds:.2f}",
@@ -162,15 +162,6 @@ def section(found: dict[str, list[Measured]], seeds: int) -> str:
         ]
     conditions = f"tltool {tltool.__version__}, TensorFlow {version('tensorflow')}, on CPUs."
     return "\n".join([*lines, "", conditions])
-
-
-def _accuracy(values: Sequence[float]) -> str:
-    spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from results import write_section
+from results import mean_and_spread, table_row, write_section
 
 import tltool
 from tltool.data.reading.samples import fetch_sample, sample
@@ -128,22 +127,13 @@ def section(
         f"Test accuracy of all-MiniLM-L6-v2, mean over {draws} draws of the training rows, and in "
         "brackets the sample standard deviation. sst2 has 2 classes, banking77 has 77, airline 3.",
         "",
-        _row(["Set", "Rows of each class", *ways]),
-        _row(["---", *["---:"] * (1 + len(ways))]),
+        table_row(["Set", "Rows of each class", *ways]),
+        table_row(["---", *["---:"] * (1 + len(ways))]),
     ]
     for (name, rows), cell in found.items():
-        lines.append(_row([name, str(rows), *(_cell(cell[way]) for way in ways)]))
+        lines.append(table_row([name, str(rows), *(mean_and_spread(cell[way]) for way in ways)]))
     conditions = f"tltool {tltool.__version__}, TensorFlow {version('tensorflow')}, on CPUs."
     return "\n".join([*lines, "", conditions])
-
-
-def _cell(values: list[float]) -> str:
-    spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

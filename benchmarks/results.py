@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from tltool.support.files import write_text
@@ -32,3 +34,14 @@ def write_section(name: str, text: str, file: Path = RESULTS) -> None:
     else:
         document = f"{document.rstrip()}\n\n{section}"
     write_text(file, document)
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """The mean and, of several, in brackets the sample standard deviation."""
+    spread = f" ({statistics.stdev(values):.3f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 from presets import write_image_preset, write_text_preset, write_texts
+from same_runs import assert_equal, history
 
 from tltool.finetuning.cross_validation import cross_validate
 from tltool.finetuning.job import finetune, resume
@@ -23,7 +23,6 @@ from tltool.training.inputs import example_data, make_feature_cache
 from tltool.training.preparation import prepare
 
 EXACT = {"train": "head", "solver": "exact"}
-TIMES = {"seconds", "examples_per_second"}
 
 
 class Notes(Progress):
@@ -82,18 +81,6 @@ def more(folder):
     file = folder / "more.csv"
     file.write_text("\n".join(["text", *(f'"{t}"' for t in [*new, known[0], known[1], new[0]])]))
     return file, len(new)
-
-
-def history(run):
-    rows = csv.DictReader((run.path / "history.csv").read_text().splitlines())
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-
-
-def assert_equal(run, other):
-    assert history(run) == history(other)
-    assert run.metrics == other.metrics
-    for value, one in zip(run.model.get_weights(), other.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(value, one)
 
 
 def targets_of(recipe, prepared):

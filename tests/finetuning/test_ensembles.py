@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from presets import write_image_preset, write_text_preset, write_texts
+from same_runs import assert_equal, history
 from tiny import write_images
 
 from tltool.finetuning.job import finetune, resume
@@ -17,8 +17,6 @@ from tltool.runs.run import load_run
 from tltool.support.errors import RunError
 from tltool.support.progress import Progress
 from tltool.training.ensemble import member_recipe, rebuilt
-
-TIMES = {"seconds", "examples_per_second"}
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +45,6 @@ def whole(recipe):
 def second(recipe):
     """A run of one model that has the second member's seed."""
     return finetune(recipe.with_overrides("ensemble.seeds=1", "training.seed=6", "name=second"))
-
-
-def history(run):
-    rows = csv.DictReader((run.path / "history.csv").read_text().splitlines())
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-
-
-def assert_equal(run, other):
-    assert history(run) == history(other)
-    assert run.metrics == other.metrics
-    for value, one in zip(run.model.get_weights(), other.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(value, one)
 
 
 def models_of(run):

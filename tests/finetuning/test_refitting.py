@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from presets import write_text_preset, write_texts
+from same_runs import assert_equal, history
 
 from tltool.cli.app import run as command
 from tltool.finetuning import conclusion
@@ -20,8 +20,6 @@ from tltool.runs.run import Run, load_run
 from tltool.support.errors import RecipeError, RunError, TrainingError
 from tltool.training import head_solver
 from tltool.training.trainer import TrainingResult
-
-TIMES = {"seconds", "examples_per_second"}
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +39,6 @@ def recipe(tmp_path_factory):
         export={"formats": []},
         output_dir=str(folder / "runs"),
     )
-
-
-def history(run):
-    rows = csv.DictReader((run.path / "history.csv").read_text().splitlines())
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-
-
-def assert_equal(run, other):
-    assert history(run) == history(other)
-    assert run.metrics == other.metrics
-    for value, one in zip(run.model.get_weights(), other.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(value, one)
 
 
 @pytest.fixture(scope="module")
