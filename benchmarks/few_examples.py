@@ -4,10 +4,10 @@
     python benchmarks/few_examples.py --data DIR --sets sst2 --rows 8 --draws 1
     python benchmarks/few_examples.py --data DIR --kept scores.json
 
-Draws some rows of each class from the training rows of three sets, trains on
-just these in each of the ways that `schedule: few_examples` chooses from, and
-measures on all test rows. No row validates: nothing is chosen by more rows than
-there are. `--ways few_examples` adds the choice itself. Prints a Markdown table
+Draws some rows of each class (all of a class that has fewer) from the training
+rows of three sets, trains on just these in each of the ways that `schedule:
+few_examples` chooses from, and measures on all test rows. No row validates:
+nothing is chosen by more rows than there are. `--ways few_examples` adds the choice itself. Prints a Markdown table
 and, of a whole measurement, puts it into RESULTS.md. A whole one takes two hours on
 a core: with `--kept` each score is kept in a file as it is there, and read from it.
 """
@@ -24,6 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from results import mean_and_spread, table_row, write_section
 
@@ -96,7 +97,11 @@ def main() -> None:
 def accuracy(tables: Tables, rows: int, draw: int, way: str) -> float:
     """The test accuracy of one way on one draw."""
     train, test = tables
-    drawn = train.groupby("label").sample(rows, random_state=draw)
+    generator = np.random.RandomState(draw)
+    drawn = pd.concat([
+        of_class.sample(min(rows, len(of_class)), random_state=generator)
+        for _, of_class in train.groupby("label")
+    ])  # fmt: skip
     schedule: Any = SCHEDULE
     if way != SCHEDULE:
         phases = candidates("text", math.ceil(len(drawn) / BATCH))[way]
