@@ -7,9 +7,10 @@
 Draws some rows of each class (all of a class that has fewer) from the training
 rows of three sets, trains on just these in each of the ways that `schedule:
 few_examples` chooses from, and measures on all test rows. No row validates:
-nothing is chosen by more rows than there are. `--ways few_examples` adds the choice itself. Prints a Markdown table
-and, of a whole measurement, puts it into RESULTS.md. A whole one takes two hours on
-a core: with `--kept` each score is kept in a file as it is there, and read from it.
+nothing is chosen by more rows than there are. `--ways few_examples` adds the
+choice itself. Prints a Markdown table and, of a whole measurement, puts it into
+RESULTS.md. A whole one takes two hours on a core: with `--kept` each score is
+kept in a file as it is there, and read from it.
 """
 
 from __future__ import annotations
