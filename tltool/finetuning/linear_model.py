@@ -50,7 +50,7 @@ class LinearModel:
     """A linear model on what the pretrained backbone gives.
 
     Attributes:
-        layer: For features as they come: the standardisation is in its weights.
+        layer: For features as they come.
         score: The headline score on the training rows by cross-validation; None where there were
             too few of them.
         setting: Its penalty and how that was chosen, in words.
@@ -105,10 +105,9 @@ def fit_linear_model(
 ) -> LinearModel | None:
     """Fits the linear model on the training rows; call it before anything has trained.
 
-    Features are standardised channel by channel on the training rows, rows are weighted as in
-    training, and the strength of the penalty is the one with the lowest loss over folds of the
-    training rows, which divide neither duplicates nor groups. The random generators that training
-    draws from stay as they are.
+    Rows are weighted as in training, and the strength of the penalty is the one with the lowest
+    loss over folds of the training rows, which divide neither duplicates nor groups. The random
+    generators that training draws from stay as they are.
 
     Args:
         recipe: Its `cache`, `training.class_weights` and `training.sampling` count.
@@ -153,7 +152,7 @@ def _fitted(
     truth = target.truth(train.targets, train.origins)
     rows = LinearRows(found.train, target.encode(truth), row_weights(recipe, target, train, truth))
     folds = usual_folds(target, train, truth, recipe.training.seed)
-    choice = choose_strength(held_out_parts(rows, None, folds), target.row_loss, standardised=True)
+    choice = choose_strength(held_out_parts(rows, None, folds), target.row_loss)
     held_out = folds[: len(choice.outputs)]
     score, how = None, "too few rows to cross-validate"
     if held_out:
@@ -161,7 +160,7 @@ def _fitted(
         measured_rows = sum(len(others) for _, others in held_out)
         how = f"chosen by cross-validation, {measured_rows:,} of {len(train):,} rows held out"
     return LinearModel(
-        layer=fit_linear(rows, target.row_loss, choice.l2, standardised=True),
+        layer=fit_linear(rows, target.row_loss, choice.l2),
         score=score,
         setting=f"L2 strength {choice.l2:g}, {how}",
         features={"train": found.train, "validation": found.validation, "test": found.test},

@@ -122,19 +122,18 @@ def solve_linear(
     return fit_linear(train, loss, l2)
 
 
-def fit_linear(
-    train: LinearRows, loss: RowLoss, l2: float, *, standardised: bool = False
-) -> LinearLayer:
+def fit_linear(train: LinearRows, loss: RowLoss, l2: float) -> LinearLayer:
     """Solves a layer of a known strength.
 
     Args:
         train: Rows to fit.
         loss: The training loss.
         l2: The strength.
-        standardised: Whether each channel is divided by its own standard deviation, and not all by
-            one root mean square; the layer is one for features as they are in any case.
+
+    Returns:
+        A layer for features as they are.
     """
-    fit = _Fit(train, loss, standardised)
+    fit = _Fit(train, loss)
     # Start from stronger penalties, as in the choice: a cold start takes longer.
     start = None
     for stronger in [] if loss.closed_form else [s for s in STRENGTHS if s > 1.5 * l2][::2]:
@@ -178,19 +177,16 @@ def held_out_parts(
     return parts
 
 
-def choose_strength(
-    parts: Sequence[tuple[LinearRows, LinearRows]], loss: RowLoss, *, standardised: bool = False
-) -> Choice:
+def choose_strength(parts: Sequence[tuple[LinearRows, LinearRows]], loss: RowLoss) -> Choice:
     """The strength with the lowest mean loss over all rows that are held out.
 
     Args:
         parts: Rows to fit and rows to measure.
         loss: The training loss.
-        standardised: As for `fit_linear`.
     """
     if not parts:
         return Choice(_MIDDLE)
-    fits = [_Fit(train, loss, standardised) for train, _ in parts]
+    fits = [_Fit(train, loss) for train, _ in parts]
     sizes = [len(held_out) for _, held_out in parts]
     solved: list[Matrix | None] = [None] * len(fits)
     best, lowest, rises = Choice(_MIDDLE), np.inf, 0
@@ -220,15 +216,14 @@ def choose_strength(
 class _Fit:
     """Solves for one set of rows and any strength; solutions are (channels + 1, outputs)."""
 
-    def __init__(self, rows: LinearRows, loss: RowLoss, standardised: bool) -> None:
+    def __init__(self, rows: LinearRows, loss: RowLoss) -> None:
         self._rows = rows
         self._centre = rows.features.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = rows.features - self._centre
-        squares = np.square(centred, dtype=np.float64).mean(axis=0)
-        spread = np.sqrt(squares if standardised else squares.mean(keepdims=True))
+        spread = np.sqrt(np.square(centred, dtype=np.float64).mean())
         # What is constant but for rounding says nothing: it is not made larger.
-        least = _ROUNDING * (np.abs(self._centre) if standardised else np.abs(self._centre).max())
-        self._scale = np.where(spread > least, spread, 1.0).astype(np.float32)
+        rounded = _ROUNDING * np.abs(self._centre).max()
+        self._scale = np.float32(spread if spread > rounded else 1.0)
         self._scaled = centred / self._scale
         self._loss = loss
         self._solver = self._ridge if loss.closed_form else self._descend
@@ -239,7 +234,7 @@ class _Fit:
 
     def layer(self, solved: Matrix, l2: float) -> LinearLayer:
         """The layer for features as they are."""
-        kernel = solved[:-1] / self._scale[:, None]
+        kernel = solved[:-1] / self._scale
         bias = solved[-1] - self._centre @ kernel
         return LinearLayer(kernel.astype(np.float32), bias.astype(np.float32), l2)
 
