@@ -109,6 +109,7 @@ def test_finetune_leaves_a_complete_run_folder(text_run):
         "README.md",
         "report/curves.png",
         "report/held_out.png",
+        "report/index.html",
         "exports/saved_model/model/saved_model.pb",
         "exports/litert_float32/model.tflite",
     }

@@ -38,6 +38,7 @@ class Mistake:
         true, predicted: What the row is, and what was predicted in its place, for the
             target's `words`.
         confidence: Probability of the predicted class; None where there is no single one.
+        row: Its number among the rows that were measured.
     """
 
     origin: str
@@ -45,6 +46,7 @@ class Mistake:
     true: Any
     predicted: Any
     confidence: float | None
+    row: int
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,7 @@ def _mistake(row: int, outputs: np.ndarray, examples: Examples, target: Target) 
         true=target.meant(row, outputs, examples.targets),
         predicted=predicted,
         confidence=confidence,
+        row=row,
     )
 
 

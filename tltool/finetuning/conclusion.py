@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tltool.finetuning.linear_model import LinearModel
     from tltool.report.content import Artifact, Phase, RunSummary
     from tltool.runs.run import Run
+    from tltool.tasks.reports import Picture
     from tltool.tasks.table import Modality
     from tltool.tasks.target import Target
     from tltool.training.preparation import Prepared
@@ -130,7 +131,9 @@ def conclude(
         warnings=[*warnings, *_resumed(run), *prepared.data_summary["warnings"]],
         seconds=time.perf_counter() - started,
     )
-    _write_card(run, run.summary, picture)
+    _write_card(run, run.summary, picture.title)
+    if run.recipe.evaluation.report:
+        _write_page(trained, prepared, measured, picture)
     stopping.check()
     run.folder.record(
         "finished", metrics=_headline(measured), seconds=round(run.summary.seconds, 1)
@@ -285,8 +288,8 @@ def _pretrained_features(run: Run, test: Examples) -> BaselineResult:
     return as_they_come(raw_outputs(model, test, run.preprocessing), test, run.task)
 
 
-def _draw(trained: Trained, measured: _Measured) -> str:
-    """Draws the curves of training and what the held-out rows gave; returns what that shows."""
+def _draw(trained: Trained, measured: _Measured) -> Picture:
+    """Draws the curves of training and what the held-out rows gave, which it returns."""
     from tltool.report.plots import draw, learning_curves
 
     run, history = trained.run, trained.result.history
@@ -299,7 +302,7 @@ def _draw(trained: Trained, measured: _Measured) -> str:
     draw(picture, run.folder.plot)
     if target.draws_worst:
         _draw_worst(measured, truth)
-    return picture.title
+    return picture
 
 
 def _draw_worst(measured: _Measured, truth: Any) -> None:
@@ -359,6 +362,7 @@ def _summary(
         linear_kept=trained.kept.comparison if linear else None,
         artifacts=_artifacts(run, reports),
         run_dir=str(run.path),
+        page=str(run.folder.page) if run.recipe.evaluation.report else "",
         seconds=0.0,
         next_commands=_next_commands(run),
         skipped=len(prepared.examples.skipped),
@@ -484,15 +488,50 @@ def _headline(measured: _Measured) -> dict[str, Any]:
     return {**headline, "baseline": None if first is None else first.value}
 
 
-def _write_card(run: Run, summary: RunSummary, picture: str) -> None:
-    from tltool.report.model_card import model_card
+def _versions() -> dict[str, str]:
     from tltool.runs.folder import environment
 
-    versions = {"tltool": environment()["tltool"], **environment()["packages"]}
+    found = environment()
+    return {"tltool": found["tltool"], **found["packages"]}
+
+
+def _write_card(run: Run, summary: RunSummary, picture: str) -> None:
+    from tltool.report.model_card import model_card
+
     plot, curves = (
         path.relative_to(run.path).as_posix() for path in (run.folder.plot, run.folder.curves)
     )
     card = model_card(
-        summary, run.recipe.to_values(), versions, plot=plot, plot_title=picture, curves=curves
+        summary, run.recipe.to_values(), _versions(), plot=plot, plot_title=picture, curves=curves
     )
     write_text(run.folder.card, card)
+
+
+def _write_page(
+    trained: Trained, prepared: Prepared, measured: _Measured, picture: Picture
+) -> None:
+    """The run's page, with pictures of rows as far as there is room for them."""
+    from tltool.report.rows import Rows
+    from tltool.report.run_page import Course, Seen, run_page
+    from tltool.report.thumbnails import Thumbnails
+
+    run, target = trained.run, trained.run.task.target
+    if run.summary is None:
+        return
+    listed = [mistake.row for mistake in measured.evaluation.mistakes]
+    drawn = {row: str(run.folder.worst / f"{i}.png") for i, row in enumerate(listed, start=1)}
+    rows = Rows(
+        measured.examples,
+        measured.outputs,
+        target,
+        Thumbnails(prepared.backbone.preprocessing),
+        drawn if target.draws_worst else {},
+    )
+    text = run_page(
+        run.summary,
+        Seen(rows, target.truth(measured.examples.targets), picture),
+        Course(trained.result.history, trained.best, target.training_units),
+        recipe=run.recipe.to_values(),
+        versions=_versions(),
+    )
+    write_text(run.folder.page, text)

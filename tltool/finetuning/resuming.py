@@ -29,6 +29,7 @@ _WITHOUT_EFFECT = (
     "ensemble.test_time_augmentation",
     # But for the baseline, without which another model may be kept.
     "evaluation.mistakes",
+    "evaluation.report",
     "evaluation.thresholds",
     "export",
     "tune",

@@ -503,11 +503,14 @@ class EvaluationSection(Section):
             can have several: "auto" chooses the one of each label with the
             highest F1 on the validation rows; a number holds for all labels, a
             mapping for those it names (0.5 for the others).
+        report: Also write `report/index.html`: the run as one page that opens without a network
+            (docs/report.md).
     """
 
     baseline: bool = True
     mistakes: Annotated[int, Field(ge=0), _NOT_BOOL] = 10
     thresholds: Literal["auto"] | _Threshold | dict[Label, _Threshold] = "auto"
+    report: bool = True
 
 
 class TeacherSection(Section):

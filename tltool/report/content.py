@@ -107,6 +107,7 @@ class RunSummary:
             latter is what the run keeps; else None.
         artifacts: Exported models.
         run_dir: The run folder, as the user would type it.
+        page: The page of the run in it; empty without one.
         seconds: Wall time of the whole run.
         next_commands: Commands to try, each with what it does.
         skipped: Rows and files left out.
@@ -130,6 +131,7 @@ class RunSummary:
     evaluation: Evaluation
     run_dir: str
     seconds: float
+    page: str = ""
     baselines: Sequence[Baseline] = ()
     gain: Comparison | None = None
     linear_kept: Comparison | None = None
@@ -279,8 +281,9 @@ def mistake_lines(summary: RunSummary) -> list[str]:
 
 
 def file_lines(summary: RunSummary) -> list[str]:
-    """Exported models with size and check, and the run folder."""
-    return [*map(_artifact_line, summary.artifacts), f"run folder: {summary.run_dir}"]
+    """Exported models with size and check, the page to look at, and the run folder."""
+    page = [f"report: {summary.page}"] if summary.page else []
+    return [*map(_artifact_line, summary.artifacts), *page, f"run folder: {summary.run_dir}"]
 
 
 def check_words(artifact: Artifact) -> str:
@@ -294,6 +297,69 @@ def check_words(artifact: Artifact) -> str:
         facts.append(f"{artifact.same} for {percent(artifact.agreement)} of rows")
     verdict = "passed" if artifact.passed else "FAILED"
     return f"comparison with the Keras model {verdict}" + (f": {', '.join(facts)}" if facts else "")
+
+
+METRIC_HEADER = ("Metric", "Value", "95 % interval")
+PHASE_HEADER = ("Phase", "Trained", "Parameters", "Epochs", "Learning rate", "Warm-up")
+
+
+def metric_rows(summary: RunSummary) -> list[list[str]]:
+    """Rows of a table of every score, and of the baselines' main one; see `METRIC_HEADER`."""
+    metrics, target = summary.evaluation.metrics, summary.evaluation.target
+    rows = [_metric_row(s, target.unit(s.key), metrics) for s in target.scores if s.key in metrics]
+    return rows + [
+        [f"{b.title}: {b.name}", summary.score.text(b.value), "–"] for b in summary.baselines
+    ]
+
+
+def phase_rows(summary: RunSummary) -> list[list[str]]:
+    """Rows of a table of the phases of training; see `PHASE_HEADER`."""
+    return [
+        [
+            str(i),
+            p.trained,
+            f"{p.parameters:,}",
+            *(
+                ("solved", "", "")
+                if p.learning_rate is None
+                else (str(p.epochs), f"{p.learning_rate:g}", percent(p.warmup))
+            ),
+        ]
+        for i, p in enumerate(summary.phases, start=1)
+    ]
+
+
+def limits(summary: RunSummary) -> list[str]:
+    """What the scores do not say, and where the model fails, in sentences."""
+    found = [
+        *summary.warnings,
+        f"The scores come from {summary.measured}; on other data they may be lower. The interval "
+        "covers the sampling of those rows only, not the choice of data or the training seed.",
+    ]
+    if summary.text_length is not None and not summary.text_length.windows:
+        found.append(
+            f"The model reads the first {summary.text_length.max_length} tokens of a text; what "
+            "follows does not count."
+        )
+    return [*found, *summary.evaluation.target.limits(summary.evaluation.metrics)]
+
+
+def licences(summary: RunSummary) -> tuple[str, str]:
+    """Those of the pretrained weights, and of the data."""
+    source = f" ({summary.backbone_source})" if summary.backbone_source else ""
+    return (
+        f"{summary.backbone_licence or 'not known'}{source}",
+        summary.data_licence or "not known; ask its owner before publishing",
+    )
+
+
+def _metric_row(score: Score, unit: str, metrics: Mapping[str, Any]) -> list[str]:
+    title = f"{score.title} ({unit})" if unit else score.title
+    value, interval = metrics[score.key], metrics.get(f"{score.key}_interval")
+    if value is None:
+        return [title, metrics.get(f"{score.key}_note") or "undefined", "–"]
+    bounds = " to ".join(map(score.text, interval)) if interval else "–"
+    return [title, score.text(value), bounds]
 
 
 def _interval_words(summary: RunSummary) -> str:

@@ -5,23 +5,27 @@ Sections after Mitchell et al. 2019, "Model Cards for Model Reporting" (arXiv:18
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tltool.report.content import (
+    METRIC_HEADER,
+    PHASE_HEADER,
     RunSummary,
     check_words,
     gain_words,
     headline,
+    licences,
+    limits,
+    metric_rows,
     notes,
+    phase_rows,
     remarks,
     tables,
 )
 from tltool.report.summary import markdown_table
 from tltool.report.wording import code, markdown, table
 from tltool.support.files import size_text
-from tltool.support.words import percent
-from tltool.tasks.reports import Score
 
 
 def model_card(
@@ -50,7 +54,7 @@ def model_card(
         ("Data", _data(summary, recipe)),
         ("Training procedure", _training(summary, recipe, curves)),
         ("Evaluation", _evaluation(summary, plot, plot_title)),
-        ("Limits", _bullets(_limits(summary))),
+        ("Limits", _bullets(limits(summary))),
         ("Files", _files(summary)),
         ("Licences", _licences(summary)),
         ("Versions", table(("Package", "Version"), _pairs(environment))),
@@ -108,21 +112,7 @@ def _data(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
 def _training(summary: RunSummary, recipe: Mapping[str, Any], curves: str | None) -> str:
     if not summary.phases:
         return "Not trained in this run."
-    rows = [
-        [
-            str(i),
-            markdown(p.trained),
-            f"{p.parameters:,}",
-            *(
-                ("solved", "", "")
-                if p.learning_rate is None
-                else (str(p.epochs), f"{p.learning_rate:g}", percent(p.warmup))
-            ),
-        ]
-        for i, p in enumerate(summary.phases, start=1)
-    ]
-    header = ("Phase", "Trained", "Parameters", "Epochs", "Learning rate", "Warm-up")
-    parts = [table(header, rows, right=(2, 3, 4, 5))]
+    parts = [_table(PHASE_HEADER, phase_rows(summary), right=(2, 3, 4, 5))]
     if summary.weights:
         parts.append(markdown(summary.weights))
     if curves:
@@ -136,16 +126,9 @@ def _training(summary: RunSummary, recipe: Mapping[str, Any], curves: str | None
 
 
 def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
-    metrics = summary.evaluation.metrics
-    target = summary.evaluation.target
-    rows = [_metric_row(s, target.unit(s.key), metrics) for s in target.scores if s.key in metrics]
-    rows += [
-        [f"{b.title}: {markdown(b.name)}", summary.score.text(b.value), "–"]
-        for b in summary.baselines
-    ]
     parts = [
         f"On {summary.measured}.",
-        table(("Metric", "Value", "95 % interval"), rows, right=(1, 2)),
+        _table(METRIC_HEADER, metric_rows(summary), right=(1, 2)),
     ]
     if gained := gain_words(summary):
         parts.append(f"Gain of fine-tuning: {markdown(gained)}.")
@@ -154,30 +137,6 @@ def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
     if plot:
         parts.append(f"![{markdown(plot_title)}](<{plot}>)")
     return "\n\n".join(parts)
-
-
-def _metric_row(score: Score, unit: str, metrics: Mapping[str, Any]) -> list[str]:
-    title = f"{score.title} ({markdown(unit)})" if unit else score.title
-    value, interval = metrics[score.key], metrics.get(f"{score.key}_interval")
-    if value is None:
-        return [title, markdown(metrics.get(f"{score.key}_note") or "undefined"), "–"]
-    bounds = " to ".join(map(score.text, interval)) if interval else "–"
-    return [title, score.text(value), bounds]
-
-
-def _limits(summary: RunSummary) -> list[str]:
-    metrics = summary.evaluation.metrics
-    limits = [
-        *summary.warnings,
-        f"The scores come from {summary.measured}; on other data they may be lower. The interval "
-        "covers the sampling of those rows only, not the choice of data or the training seed.",
-    ]
-    if summary.text_length is not None and not summary.text_length.windows:
-        limits.append(
-            f"The model reads the first {summary.text_length.max_length} tokens of a text; what "
-            "follows does not count."
-        )
-    return [*limits, *summary.evaluation.target.limits(metrics)]
 
 
 def _files(summary: RunSummary) -> str:
@@ -192,13 +151,12 @@ def _files(summary: RunSummary) -> str:
 
 
 def _licences(summary: RunSummary) -> str:
-    source = f" ({summary.backbone_source})" if summary.backbone_source else ""
-    return _bullets(
-        (
-            f"Pretrained weights: {summary.backbone_licence or 'not known'}{source}",
-            f"Data: {summary.data_licence or 'not known; ask its owner before publishing'}",
-        )
-    )
+    weights, data = licences(summary)
+    return _bullets((f"Pretrained weights: {weights}", f"Data: {data}"))
+
+
+def _table(header: tuple[str, ...], rows: Sequence[Sequence[str]], right: tuple[int, ...]) -> str:
+    return table(header, [[*map(markdown, row)] for row in rows], right=right)
 
 
 def _pairs(values: Mapping[str, Any]) -> list[list[str]]:

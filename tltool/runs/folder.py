@@ -424,8 +424,13 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """Plots."""
+        """The page, and plots."""
         return self.path / "report"
+
+    @property
+    def page(self) -> Path:
+        """The page of the run: one HTML file."""
+        return self.report / "index.html"
 
     @property
     def plot(self) -> Path:

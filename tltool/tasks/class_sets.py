@@ -421,6 +421,10 @@ class ClassSetTarget(LabelledTarget):
         }
         return Bars([f"{row['label']} ({row['support']})" for row in rows], shares)
 
+    def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
+        """The probability of each label of each row, and whether the row has it."""
+        return outputs.ravel(), truth.astype(bool).ravel()
+
     # ---- linear models -----------------------------------------------------------------------
 
     linear_model = "logistic regression for each label"

@@ -369,7 +369,14 @@ class ClassTarget(LabelledTarget):
             shares = {name.capitalize(): [row[name] for row in weakest]
                       for name in ("precision", "recall")}  # fmt: skip
             return Bars([row["label"] for row in weakest], shares, "Scores of the weakest classes")
-        return Matrix(metrics["confusion_matrix"], self.labels)
+        return Matrix(metrics["confusion_matrix"], self.labels, truth, _best(outputs)[0])
+
+    def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array] | None:
+        """The probability of the predicted class, and whether it is the true one."""
+        if not self._softmax_of_raw:
+            return None
+        best, confidence = _best(outputs)
+        return confidence, best == truth
 
     # ---- linear models -----------------------------------------------------------------------
 

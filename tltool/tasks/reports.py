@@ -51,10 +51,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Counts of true (rows) and predicted (columns) classes."""
+    """Counts of true (rows) and predicted (columns) classes.
+
+    Attributes:
+        counts: (classes, classes).
+        labels: Names of the classes.
+        true, predicted: Class numbers of each row that was counted, (n,).
+        title: What it shows.
+    """
 
     counts: Sequence[Sequence[int]]
     labels: Sequence[str]
+    true: Any = field(default=(), repr=False, compare=False)
+    predicted: Any = field(default=(), repr=False, compare=False)
     title: str = "Confusion matrix"
 
 

@@ -780,6 +780,17 @@ class Target(ABC):
     def picture(self, outputs: Array, truth: Array, metrics: Mapping[str, Any]) -> Picture:
         """What the report draws."""
 
+    def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array] | None:
+        """Probabilities that it states, and whether what they are of came true, (m,) each.
+
+        None where it states none.
+
+        Args:
+            outputs: As `kept` gives them.
+            truth: Of the n rows.
+        """
+        return None
+
     def right(self, outputs: Array, truth: Array) -> Array | None:
         """Which rows are right, bool (m,), where the headline is their share; None where not.
 
