@@ -70,6 +70,7 @@ def test_the_wheel_holds_recipes_cards_types_and_licence(wheel):
             assert f"tltool/_shipped/{kind}/{file.name}" in names
     assert "tltool/py.typed" in names
     assert "tltool/serving/page.html" in names
+    assert "tltool/finetuning/audit/page.html" in names
     for template in (ROOT / "tltool/export/sidecars/templates").iterdir():
         assert f"tltool/export/sidecars/templates/{template.name}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -23,6 +23,7 @@ from tltool.support.keras_settings import choose_backend
 if TYPE_CHECKING:
     from tltool.backbones.base import Features
     from tltool.export.artifact import Artifact, load_artifact
+    from tltool.finetuning.audit.job import DataAudit, audit
     from tltool.finetuning.auto.job import AutoResult, auto
     from tltool.finetuning.cross_validation import CrossValidation, cross_validate
     from tltool.finetuning.job import finetune, plan, resume
@@ -58,6 +59,8 @@ _LAZY = {
     "resume": "tltool.finetuning.job",
     "TuningResult": "tltool.finetuning.tuning",
     "tune": "tltool.finetuning.tuning",
+    "DataAudit": "tltool.finetuning.audit.job",
+    "audit": "tltool.finetuning.audit.job",
     "HeadSearchResult": "tltool.search.head_tuning",
     "tune_head": "tltool.search.head_tuning",
     "register_head": "tltool.model.heads",
@@ -89,6 +92,7 @@ __all__ = [
     "ClassSetTarget",
     "ClassTarget",
     "CrossValidation",
+    "DataAudit",
     "DataError",
     "EmbeddingTarget",
     "Features",
@@ -106,6 +110,7 @@ __all__ = [
     "TltoolError",
     "TuningResult",
     "__version__",
+    "audit",
     "auto",
     "build_index",
     "cross_validate",

@@ -1,4 +1,4 @@
-"""`tltool data`: what data is, and real labelled sets to try tltool on."""
+"""`tltool data`: what data is, what is wrong with it, and real labelled sets to try tltool on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tltool.cli import data_audit
 from tltool.cli.output import (
     JsonOption,
     OfflineOption,
@@ -21,7 +22,10 @@ from tltool.cli.reading import OPTION_NAMES, How, fields_as_options, reads_data
 from tltool.support.words import count, listed
 from tltool.tasks.table import TASKS, unknown_task
 
-app = typer.Typer(help="What your data is, and sample data.", no_args_is_help=True)
+app = typer.Typer(
+    help="What your data is, what is wrong with it, and sample data.", no_args_is_help=True
+)
+app.command("audit", epilog=data_audit.EXAMPLES)(data_audit.audit)
 
 EXAMPLES = examples(
     "tltool data inspect reviews.csv",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from tltool.data.decided import Decided
     from tltool.data.packed import Numbers
     from tltool.data.texts.tokens import PairTokens, Tokens
 
@@ -58,6 +59,7 @@ class Examples:
         tokens: The token ids of texts, once `tltool.data.texts.tokenizing.tokenized` made them.
         contents: The sha256 of each input, uint8 (n, 32), once
             `tltool.data.checks.fingerprints.with_contents` read them.
+        decided: What a table of decisions changed of the data; None without one.
     """
 
     modality: Modality
@@ -72,6 +74,7 @@ class Examples:
     groups: Sequence[str] = ()
     tokens: Tokens | PairTokens | None = field(default=None, repr=False, compare=False)
     contents: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    decided: Decided | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.inputs), len(self.targets), len(self.splits), len(self.origins)}

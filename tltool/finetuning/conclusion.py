@@ -371,6 +371,7 @@ def _summary(
         refit_rows=trained.refit_rows,
         taught="" if linear else _taught(run, prepared),
         training_notes=() if linear else trained.result.notes,
+        decided="" if prepared.examples.decided is None else f"{prepared.examples.decided}.",
         backbone_licence=prepared.backbone.licence,
         backbone_source=prepared.backbone.source,
         **_data_source(run),

@@ -580,6 +580,8 @@ def _open_folder(job: _Job) -> RunFolder:
     _describe(folder, job.recipe, job.prepared)
     lessons = job.prepared.lessons
     told = {} if lessons is None else {"teacher": {"by": lessons.title, **lessons.facts}}
+    if (decided := job.prepared.examples.decided) is not None:
+        told["decisions"] = decided.counted()
     folder.record("running", **told)
     return folder
 

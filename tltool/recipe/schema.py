@@ -91,6 +91,9 @@ class DataSection(Section):
             breaks too, as Excel writes it; "none" takes quotes for characters,
             as TSV files of corpora have them; null reads as "minimal" and
             stops where a quote joins lines that are rows by themselves.
+        decisions: Table (CSV) of what was decided of single rows, as `tltool data audit`
+            writes it and its page fills it in: rows are left out or get another label
+            while they are read. It counts for `train`, `validation` and `test`.
         max_examples: Use at most this many examples of `train` (a stratified,
             seeded choice, made before splitting).
         split_seed: Seed of the split and of `max_examples`.
@@ -117,6 +120,7 @@ class DataSection(Section):
     delimiter: str | None = None
     encoding: str | None = None
     quoting: Quoting | None = None
+    decisions: str | None = None
     max_examples: Annotated[int, Field(ge=2), _NOT_BOOL] | None = None
     split_seed: Count = 0
     on_error: OnError = "stop"

@@ -119,6 +119,7 @@ class RunSummary:
             trained.
         refit_rows: Rows of the second training that the model is of; None where there was one.
         taught: Who taught it, and how, in a sentence; empty without a teacher.
+        decided: What a table of decisions changed of the data; empty without one.
         training_notes: Sentences on what the model is, where that is not plain from `best`.
         backbone_licence, backbone_source, data_source, data_licence: Empty where unknown.
     """
@@ -146,6 +147,7 @@ class RunSummary:
     refit_rows: int | None = None
     taught: str = ""
     training_notes: Sequence[str] = ()
+    decided: str = ""
     backbone_licence: str = ""
     backbone_source: str = ""
     data_source: str = ""
@@ -205,7 +207,7 @@ def headline(summary: RunSummary) -> str:
 
 def notes(summary: RunSummary) -> list[str]:
     """What the user must know to read the result right."""
-    found = [*filter(None, [summary.taught]), *summary.training_notes]
+    found = [*filter(None, [summary.decided, summary.taught]), *summary.training_notes]
     if summary.skipped:
         what = "broken row or file was" if summary.skipped == 1 else "broken rows or files were"
         found.append(f"{summary.skipped:,} {what} left out (data.on_error: skip).")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
@@ -472,6 +473,21 @@ class ClassSetTarget(LabelledTarget):
             "log_loss": float(Sigmoid().values(raw, encoded).mean()),
             "mean_average_precision": self.score(raw, encoded > HALF),
         }
+
+    # ---- an audit of labels ------------------------------------------------------------------
+
+    def doubts(self, outputs: Array, truth: Array) -> Doubts:
+        """By confident learning of each label by itself."""
+        from tltool.tasks.doubts import of_class_sets
+
+        return of_class_sets(outputs, truth, self.labels)
+
+    def overlaps(self, outputs: Array, truth: Array) -> list[Overlap]:
+        """See `Target.overlaps`."""
+        from tltool.tasks.doubts import overlaps
+        from tltool.tasks.metrics.class_sets import given_labels
+
+        return overlaps(given_labels(outputs, self.thresholds), truth, self.labels)
 
     # ---- exports -----------------------------------------------------------------------------
 

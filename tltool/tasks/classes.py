@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
@@ -422,6 +423,39 @@ class ClassTarget(LabelledTarget):
             "log_loss": float(-np.log(np.maximum(likely, 1e-12)).mean()),
             "accuracy": self.score(probabilities, truth),
         }
+
+    # ---- an audit of labels ------------------------------------------------------------------
+
+    @classmethod
+    def cell(cls, target: Any) -> str:
+        """The class as it is."""
+        return str(target)
+
+    @classmethod
+    def of_cell(cls, cell: str) -> Any:
+        """The class as it is."""
+        return label_text(cell)
+
+    def doubts(self, outputs: Array, truth: Array) -> Doubts:
+        """By confident learning and self-confidence."""
+        from tltool.tasks.doubts import of_classes
+
+        return of_classes(outputs, truth, self.labels)
+
+    def overlaps(self, outputs: Array, truth: Array) -> list[Overlap]:
+        """See `Target.overlaps`."""
+        from tltool.tasks.doubts import overlaps
+
+        answered, given = (self.encode(of) > 0 for of in (outputs.argmax(axis=1), truth))
+        return overlaps(answered, given, self.labels)
+
+    def score_if_right(self, raw: Array, truth: Array, counts: Array) -> tuple[Array, Array] | None:
+        """The accuracy, by a model of noisy labels; see `NoisyLabels`."""
+        from tltool.tasks.doubts import NoisyLabels
+
+        if type(self).score is not ClassTarget.score or not self._softmax_of_raw:
+            return None
+        return NoisyLabels.of(raw, truth).right(counts)
 
     # ---- exports -----------------------------------------------------------------------------
 

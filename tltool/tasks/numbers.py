@@ -20,12 +20,13 @@ from tltool.tasks.target import (
     Translation,
     in_order,
 )
-from tltool.tasks.values import BadValueError, finite_number
+from tltool.tasks.values import BadValueError, choices_in, finite_number
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tltool.tasks.doubts import Doubts
     from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
@@ -439,6 +440,20 @@ class NumbersTarget(Target):
 
         errors = (raw - encoded).astype(np.float64) * np.array(self.std)
         return {"mse": float(np.mean(errors**2)), "mae": float(np.mean(np.abs(errors)))}
+
+    # ---- an audit of labels ------------------------------------------------------------------
+
+    @classmethod
+    def of_cell(cls, cell: str) -> Any:
+        """The number, or the numbers of a JSON list."""
+        values = choices_in(cell)
+        return finite_number(cell) if values is None else tuple(map(finite_number, values))
+
+    def doubts(self, outputs: Array, truth: Array) -> Doubts:
+        """By how far off models are."""
+        from tltool.tasks.doubts import of_numbers
+
+        return of_numbers(outputs, truth)
 
     # ---- exports -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ are used, since reading a recipe needs the names of fields that do not apply.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
@@ -887,6 +889,48 @@ class Target(ABC):
     def search_values(self, raw: Array, encoded: Array) -> dict[str, float]:
         """The two `search_scores` of raw outputs, without smoothing and weights."""
         raise NotImplementedError
+
+    # ---- an audit of labels ------------------------------------------------------------------
+
+    @classmethod
+    def cell(cls, target: Any) -> str:
+        """A target as one cell of a table of decisions: JSON."""
+        return json.dumps(target, ensure_ascii=False)
+
+    @classmethod
+    def of_cell(cls, cell: str) -> Any:
+        """The target that stands in such a cell.
+
+        Raises:
+            BadValueError: It is none.
+        """
+        return cls.reader(LabelColumns(), [cell])(cell)
+
+    def doubts(self, outputs: Array, truth: Array) -> Doubts | None:
+        """Which labels are probably wrong; None for kinds that this cannot be told of.
+
+        Args:
+            outputs: Of models that have not seen the rows, as `outputs` gives them.
+            truth: Of the rows.
+        """
+        return None
+
+    def overlaps(self, outputs: Array, truth: Array) -> list[Overlap]:
+        """Names that such models take for each other, the worst first."""
+        return []
+
+    def score_if_right(self, raw: Array, truth: Array, counts: Array) -> tuple[Array, Array] | None:
+        """The headline score, were all labels right, and the share that is wrong.
+
+        Args:
+            raw: Raw outputs of models that have not seen the rows.
+            truth: Of the rows, as given.
+            counts: As for `resampled`.
+
+        Returns:
+            Both of each draw, (draws,); None for kinds that this cannot be told of.
+        """
+        return None
 
     # ---- exports -----------------------------------------------------------------------------
 

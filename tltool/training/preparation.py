@@ -290,7 +290,8 @@ def load_data(
     names = {name for counts in summary["counts"].values() for name in counts} - {"all"}
     noun = examples.kind.noun_of(examples.targets)
     what = f" of {count(len(names), noun)}" if names else ""
-    for line in filter(None, [*_data_notes(summary, what), examples.note]):
+    decided = None if examples.decided is None else str(examples.decided)
+    for line in filter(None, [*_data_notes(summary, what), examples.note, decided]):
         progress.note(line)
     return examples.as_inputs(), {**summary, "warnings": [*told, *summary["warnings"]]}
 

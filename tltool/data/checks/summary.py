@@ -45,7 +45,7 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
         (quantiles); `duplicates` (rows beyond the first
         of equal inputs); `conflicts` (the origins of equal inputs with
         different targets); `across_splits` (by pair of splits, the origins of
-        equal inputs); `warnings`; `skipped`.
+        equal inputs); `warnings`; `skipped`; `decisions`, where a table of them changed rows.
     """
     groups = duplicates(examples)
     summary: dict[str, Any] = {
@@ -59,6 +59,8 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
         "across_splits": _across_splits(examples, groups),
         "skipped": list(examples.skipped),
     }
+    if examples.decided is not None:
+        summary["decisions"] = examples.decided.to_json()
     numbers = [target for target in examples.targets if isinstance(target, float)]
     if numbers:
         summary["targets"] = quantiles(numbers)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from tltool.data.decisions import apply_decisions
 from tltool.data.examples import Examples, Split
 from tltool.data.reading import hub_data
-from tltool.data.reading.assemble import examples_of, join_rows
+from tltool.data.reading.assemble import check_labels, examples_of, join_rows
 from tltool.data.reading.columns import Columns, file_in, picture_in
 from tltool.data.reading.encoding import decode, is_binary
 from tltool.data.reading.folders import label_tables, read_class_folder, split_folders
@@ -101,7 +102,13 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
                 hint="drop one; or point data.train at its train part itself",
             )
         parts[split] = _read_one(source, section, spec, split, columns)
-    return examples_of(parts, spec, section.on_error, _labels(section, spec, columns))
+    labels = _labels(section, spec, columns)
+    if section.decisions is None:
+        return examples_of(parts, spec, section.on_error, labels)
+    examples = join_rows(parts, spec, section.on_error, labels)
+    found = apply_decisions(examples, resolve(section.decisions, "data.decisions"))
+    check_labels(found, spec)
+    return found
 
 
 def reading(

@@ -1,0 +1,217 @@
+"""Facts that give labels away, and groups of rows that belong together though nothing says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from tltool.finetuning.audit.evidence import Evidence
+
+Array = np.ndarray[Any, Any]
+
+SHUFFLES = 20
+"""Shuffled copies of the labels that a fact's score is compared with."""
+LEAST_GAIN = 0.15
+"""Of the way from the shuffled labels' score to a perfect one, what a fact that is named takes."""
+# No more of them are tried where the first few tell that it takes less.
+_FIRST = 3
+_LEAVES, _ROWS_OF_LEAF = 32, 5
+_MOST_NAMES = 200
+_ALL = "all together"
+# Groups: least rows, and how much likelier than by chance a row's nearest one is of its group.
+_LEAST_GROUPED, _LEAST_LIFT, _LEAST_SHARE = 0.5, 3.0, 0.25
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What a fact alone says of the labels.
+
+    Attributes:
+        fact: Its name, or that it is all of them.
+        score: Headline score of a small tree on it, on rows held out.
+        shuffled: The mean of that with shuffled labels.
+        spread: Its standard deviation over the shuffles.
+        named: Whether it does too well.
+    """
+
+    fact: str
+    score: float
+    shuffled: float
+    spread: float
+    named: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that seem to belong together.
+
+    Attributes:
+        source: What names their groups: a fact, or the beginning of file names.
+        groups: How many there are.
+        share: Of the rows in groups of several, that have the nearest one of their label there.
+        chance: What that would be by chance.
+        of_rows: The group of each row.
+    """
+
+    source: str
+    groups: int
+    share: float
+    chance: float
+    of_rows: tuple[str, ...]
+
+
+def leaks(evidence: Evidence, seed: int = 0) -> list[Leak]:
+    """What each fact says of the labels by itself, and all together; the most telling first.
+
+    A fact is named where a tree of at most 32 leaves on it alone, on rows that it has not seen,
+    is better than with each of 20 shuffles of the labels (Ojala and Garriga 2010, "Permutation
+    Tests for Studying Classifier Performance", JMLR 11, test 1), and by at least 15 % of what is
+    missing to a perfect score. That some classes are darker or longer may be as it is: a model
+    learns it all the same.
+    """
+    columns = dict(_columns(evidence))
+    if not columns:
+        return []
+    columns[_ALL] = np.concatenate(list(columns.values()), axis=1)
+    if len(columns) == 2:  # the only fact is all of them
+        del columns[_ALL]
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(evidence)) for _ in range(SHUFFLES)]
+    found = [_told_by(name, values, evidence, orders) for name, values in columns.items()]
+    return sorted(found, key=lambda leak: (not leak.named, -_gain(evidence, leak)))
+
+
+def _columns(evidence: Evidence) -> Iterator[tuple[str, Array]]:
+    """Each fact that is not the same for all rows, float64 (n, columns)."""
+    for name, values in evidence.numbers.items():
+        known = np.where(np.isfinite(values), values, -1.0)
+        if len(np.unique(known)) > 1:
+            yield name, known[:, None]
+    for name, words in evidence.names.items():
+        distinct, codes, counts = np.unique(words, return_inverse=True, return_counts=True)
+        if len(distinct) > 1:
+            often = np.argsort(-counts, kind="stable")[:_MOST_NAMES]
+            yield name, (codes[:, None] == often).astype(np.float64)
+
+
+def _told_by(name: str, values: Array, evidence: Evidence, orders: Sequence[Array]) -> Leak:
+    score = _score(values, evidence, np.arange(len(evidence)))
+    sign = 1 if evidence.task.target.headline().higher_is_better else -1
+    chance: list[float] = []
+    for number, order in enumerate(orders, start=1):
+        chance.append(_score(values, evidence, order))
+        mean, spread = float(np.mean(chance)), float(np.std(chance))
+        leak = Leak(name, score, mean, spread, named=False)
+        if number >= _FIRST and _gain(evidence, leak) < LEAST_GAIN:
+            return leak
+    return replace(leak, named=all(sign * score > sign * one for one in chance))
+
+
+def _gain(evidence: Evidence, leak: Leak) -> float:
+    """Which part of the way from shuffled labels to a perfect score it takes."""
+    best = 1.0 if evidence.task.target.headline().higher_is_better else 0.0
+    way = best - leak.shuffled
+    return (leak.score - leak.shuffled) / way if way else 0.0
+
+
+def _score(values: Array, evidence: Evidence, order: Array) -> float:
+    """The headline score of trees on some facts, for labels in another order, over folds."""
+    target, truth = evidence.task.target, evidence.truth[order]
+    encoded = target.encode(truth)
+    outputs, held_out = [], []
+    for fitted, held in evidence.folds:
+        outputs.append(_answers(values[fitted], truth[fitted], encoded[fitted], values[held]))
+        held_out.append(held)
+    shown = np.concatenate(outputs)
+    if not target.labels:  # numbers as a user reads them
+        shown = np.asarray(target.outputs(shown))
+    return float(target.score(shown, truth[np.concatenate(held_out)]))
+
+
+def _answers(values: Array, truth: Array, encoded: Array, others: Array) -> Array:
+    """What a small tree answers for others: probabilities, or standardised numbers."""
+    settings = {"max_leaf_nodes": _LEAVES, "min_samples_leaf": _ROWS_OF_LEAF, "random_state": 0}
+    if truth.ndim == 1 and truth.dtype.kind == "i":
+        tree = DecisionTreeClassifier(**settings).fit(values, truth)
+        found = np.zeros((len(others), encoded.shape[1]))
+        found[:, tree.classes_] = tree.predict_proba(others)
+        return found
+    tree = DecisionTreeRegressor(**settings).fit(values, encoded)
+    answers: Array = tree.predict(others).reshape(len(others), -1)
+    return answers
+
+
+def groups(evidence: Evidence, nearest: Array, seed: int = 0) -> list[Group]:
+    """Ways to group rows that nothing names, in which rows are more alike than others are.
+
+    Looked at are the folders of files and the beginnings of their names. One is told of where at
+    least half of the rows are in groups of several, and where the nearest row of the same label is
+    of the same group three times as often as by chance.
+
+    Args:
+        evidence: The rows; those of data with groups are not looked at.
+        nearest: Of each row those next to it.
+        seed: Of the chance.
+    """
+    if evidence.examples.groups:
+        return []
+    rng = np.random.default_rng(seed)
+    found = [
+        group
+        for source, names in _candidates(evidence.examples.inputs, evidence.names)
+        if (group := _grouped(source, names, evidence, nearest, rng)) is not None
+    ]
+    return sorted(found, key=lambda group: -group.share)
+
+
+def _candidates(
+    inputs: Sequence[Any], names: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, list[str]]]:
+    if "folder" not in names:
+        return
+    folders = list(names["folder"])
+    yield "folder", folders
+    stems = [PurePath(path).stem for path in inputs]
+    # `patient12_003` belongs to `patient12`; a number alone, or the last of `IMG_0001`, is none.
+    starts = [re.match(r"(.*\d.*?|.*[A-Za-z].*?)[-_ .]+\d+$", stem) for stem in stems]
+    yield (
+        "the beginning of file names",
+        [
+            f"{folder}/{start[1]}" if start else stem
+            for start, stem, folder in zip(starts, stems, folders, strict=True)
+        ],
+    )
+
+
+def _grouped(
+    source: str, names: Sequence[str], evidence: Evidence, nearest: Array, rng: Any
+) -> Group | None:
+    distinct, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
+    several = counts[codes] > 1
+    if len(distinct) < 4 or counts.max() > 0.5 * len(codes) or several.mean() < _LEAST_GROUPED:
+        return None
+    strata = np.unique(evidence.examples.kind.strata(evidence.examples.targets),
+                       return_inverse=True)[1]  # fmt: skip
+    alike = strata[nearest] == strata[:, None]
+    rows = np.flatnonzero(several & alike.any(axis=1))
+    if not len(rows):
+        return None
+    first = nearest[rows, alike[rows].argmax(axis=1)]
+    share = float((codes[first] == codes[rows]).mean())
+    # By chance: another row of the same stratum in place of the nearest one.
+    chances = []
+    for _ in range(SHUFFLES):
+        order = np.lexsort((rng.random(len(codes)), strata))
+        shuffled = np.empty_like(codes)
+        shuffled[np.argsort(strata, kind="stable")] = codes[order]
+        chances.append(float((shuffled[first] == codes[rows]).mean()))
+    chance = float(np.mean(chances))
+    if share < _LEAST_SHARE or share < _LEAST_LIFT * chance or share <= max(chances):
+        return None
+    return Group(source, len(distinct), share, chance, tuple(names))
