@@ -16,6 +16,7 @@ import pytest
 import tiny
 import trained
 
+from tltool.evaluation.drift.file import read_sketch
 from tltool.evaluation.inference import Forward
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.base import ExportTarget
@@ -82,6 +83,7 @@ def test_every_format_passes(exported, name):
         assert kept["passed"] is True
         assert kept["rows"] == len(made.held_out)
         assert report.agreement == (None if name == "number" else pytest.approx(1.0))
+        assert read_sketch(folder / target.folder).reference.rows == len(made.held_out)
 
 
 def test_each_target_is_made_once():

@@ -30,6 +30,7 @@ from tltool.cli import (
     launch,
     lr_find,
     models,
+    monitor,
     plan,
     predict,
     quantize,
@@ -106,6 +107,7 @@ app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("quantize", epilog=quantize.EXAMPLES)(quantize.quantize)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("monitor", epilog=monitor.EXAMPLES)(monitor.monitor)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command("benchmark", epilog=benchmark.EXAMPLES)(benchmark.benchmark)
 app.command("rank", epilog=rank.EXAMPLES)(rank.rank)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
+from tltool.data.watched_inputs import Facts
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.evaluation.drift.file import SKETCH_FILE
 from tltool.export.about import About
 from tltool.export.contract import (
     IMAGE_INPUT,
@@ -28,6 +30,7 @@ from tltool.export.gate.report import GATE_FILE, GATE_PAGE, GateReport
 from tltool.export.outputs import Outputs
 from tltool.export.sidecars.folder import write_contract, write_golden
 from tltool.export.sidecars.readme import readme
+from tltool.export.sidecars.sketch import sketch_facts, sketch_rows
 from tltool.export.sidecars.snippets import write_snippets
 from tltool.recipe.export_faults import export_faults
 from tltool.recipe.export_section import ExportSection, GateSection
@@ -154,7 +157,8 @@ def export_outcomes(
             section.litert_runtime,
             about,
         )
-        check = _Check(reference, section.gate, process.start, keep_failed)
+        facts = sketch_facts(reference.rows)
+        check = _Check(reference, facts, section.gate, process.start, keep_failed)
         return _outcomes(made, export_targets(section), folder, check, unfinished)
 
 
@@ -213,9 +217,10 @@ def _raise_faults(reports: list[GateReport], errors: list[ExportError], kept: Pa
 
 @dataclass(frozen=True)
 class _Check:
-    """How every artifact is checked."""
+    """How every artifact is checked, and what its sketch says of the inputs, if it has one."""
 
     reference: Reference
+    facts: Facts | None
     gate: GateSection
     start: Callable[[Path, Sequence[Any]], Future[Outputs]]
     keep_failed: bool
@@ -299,6 +304,7 @@ def _compared(made: Exported, running: _Running, check: _Check) -> GateReport:
     if not report.passed and not check.keep_failed:
         raise _RefusedError(report)
     golden = write_golden(folder, contract, rows, outputs, report.tolerance.max_difference)
+    sketch_rows(folder, contract.task.target, rows, check.facts, outputs)
     title = f"{made.task.spec.name}: {target.folder}"
     origin = "" if made.about is None else made.about.description
     write_guide(folder, contract, title=title, example=golden[0]["input"], origin=origin)
@@ -355,7 +361,13 @@ def write_guide(
     snippets = form.snippets(contract)
     usage = form.usage(contract, example)
     page = readme(
-        contract, title=title, about=form.about, origin=origin, usage=usage, snippets=snippets
+        contract,
+        title=title,
+        about=form.about,
+        origin=origin,
+        usage=usage,
+        snippets=snippets,
+        sketch=(folder / SKETCH_FILE).is_file(),
     )
     write_text(folder / README_FILE, page)
     write_snippets(folder, snippets)

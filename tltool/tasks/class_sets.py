@@ -23,6 +23,7 @@ from tltool.tasks.target import (
     Refusal,
 )
 from tltool.tasks.values import HALF, NO_LABEL, sort_labels
+from tltool.tasks.watched import LEAST_WATCHED, Watched
 
 if TYPE_CHECKING:
     import keras
@@ -357,6 +358,24 @@ class ClassSetTarget(LabelledTarget):
     def words(self, value: Any) -> str:
         """`sea, trees`, or that there is none."""
         return ", ".join(value) or NO_LABEL
+
+    def watched(self, outputs: Array) -> Watched:
+        """How many labels are given, the highest probability, and the logits."""
+        import numpy as np
+
+        columns = {
+            "labels given": (outputs >= np.asarray(self.thresholds)).sum(-1).astype(np.float64),
+            "highest probability": outputs.max(-1).astype(np.float64),
+        }
+        values = np.clip(outputs.astype(np.float64), LEAST_WATCHED, 1 - LEAST_WATCHED)
+        return Watched(columns, np.log(values) - np.log1p(-values))
+
+    def wrongness(self, outputs: Array, truth: Array) -> Array:
+        """The share of the labels that are given or not as they should not be."""
+        import numpy as np
+
+        wrong: Array = (outputs >= np.asarray(self.thresholds)) != truth
+        return wrong.mean(-1)
 
     # ---- what a model is worth ---------------------------------------------------------------
 

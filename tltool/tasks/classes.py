@@ -15,6 +15,7 @@ from tltool.tasks.labelled import LabelledTarget, at_least_two_folds, stratified
 from tltool.tasks.reports import Bars, Matrix, Score
 from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
 from tltool.tasks.values import BadValueError, choices_in, label_text, sort_labels
+from tltool.tasks.watched import CONFIDENCE, LEAST_WATCHED, MOST_NAMES, Watched
 
 if TYPE_CHECKING:
     import keras
@@ -310,6 +311,23 @@ class ClassTarget(LabelledTarget):
             return outputs
         numbers = {label: i for i, label in enumerate(self.labels)}
         return best_classes(outputs, [numbers.get(target, -1) for target in targets])
+
+    def watched(self, outputs: Array) -> Watched:
+        """The class, the confidence in it, and the logits."""
+        import numpy as np
+
+        columns = {CONFIDENCE: outputs.max(-1).astype(np.float64)}
+        logits = np.log(np.maximum(outputs, LEAST_WATCHED, dtype=np.float64))
+        if len(self.labels) > MOST_NAMES:
+            return Watched(columns, logits)
+        columns["class"] = np.array(self.labels, object)[outputs.argmax(-1)]
+        return Watched(columns, logits, {"class": self.labels})
+
+    def wrongness(self, outputs: Array, truth: Array) -> Array:
+        """1 where another class is the most probable one."""
+        import numpy as np
+
+        return (outputs.argmax(-1) != truth).astype(np.float64)
 
     # ---- what a model is worth ---------------------------------------------------------------
 

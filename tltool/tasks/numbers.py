@@ -21,6 +21,7 @@ from tltool.tasks.target import (
     in_order,
 )
 from tltool.tasks.values import BadValueError, choices_in, finite_number
+from tltool.tasks.watched import Watched
 
 if TYPE_CHECKING:
     import keras
@@ -358,6 +359,22 @@ class NumbersTarget(Target):
         if not self.offset_outside:
             return number(value)
         return f"{value:.{max(0, 3 - math.floor(math.log10(std)))}f}"
+
+    def watched(self, outputs: Array) -> Watched:
+        """The numbers, each by its name."""
+        import numpy as np
+
+        values = np.asarray(outputs, np.float64).reshape(len(outputs), -1)
+        return Watched(dict(zip(self.names, values.T, strict=True)), values / self.units)
+
+    def wrongness(self, outputs: Array, truth: Array) -> Array:
+        """The mean absolute error of a row's numbers, in standard deviations of the targets."""
+        import numpy as np
+
+        errors = np.abs(np.asarray(outputs, np.float64).reshape(len(truth), -1)
+                        - truth.reshape(len(truth), -1))  # fmt: skip
+        found: Array = (errors / self.units).mean(-1)
+        return found
 
     # ---- what a model is worth ---------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from tltool.support.errors import DataError
 from tltool.support.words import count, listed, plural
 from tltool.tasks.reports import Picture, Score, Table
 from tltool.tasks.stratify import by_groups, by_strata, evenly_spaced, group_folds, in_turns
+from tltool.tasks.watched import Watched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -718,6 +719,21 @@ class Target(ABC):
     def words(self, value: Any) -> str:
         """A target, or the value of a `Prediction`, in a sentence."""
         return str(value)
+
+    def watched(self, outputs: Array) -> Watched:
+        """What tells whether answers drift, of rows of `outputs`."""
+        import numpy as np
+
+        return Watched({}, (outputs / self.units).reshape(len(outputs), -1).astype(np.float64))
+
+    def wrongness(self, outputs: Array, truth: Array) -> Array | None:
+        """How wrong each row is, float64 (n,), 0 where it is right; None where nothing says so.
+
+        Args:
+            outputs: As `outputs` gives them.
+            truth: Of the n rows.
+        """
+        return None
 
     # ---- what a model is worth ---------------------------------------------------------------
 

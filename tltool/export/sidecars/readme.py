@@ -8,6 +8,7 @@ from string import Template
 
 from tltool._version import __version__
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.evaluation.drift.file import SKETCH_FILE
 from tltool.export.contract import Contract
 from tltool.export.sidecars.snippets import SNIPPETS_FOLDER
 from tltool.export.sidecars.tokenizer_file import has_tokenizer_file
@@ -36,6 +37,7 @@ def readme(
     usage: Iterable[str],
     origin: str = "",
     snippets: Collection[str] = (),
+    sketch: bool = False,
 ) -> str:
     """The README of an export folder, as Markdown.
 
@@ -46,8 +48,9 @@ def readme(
         origin: What the model was made from, in sentences.
         usage: How to use it, in paragraphs.
         snippets: Files of code for apps that lie in the folder too.
+        sketch: Whether a sketch does.
     """
-    files = _files(contract, about, snippets)
+    files = _files(contract, about, snippets, sketch)
     return Template(_README).substitute(
         title=title,
         version=__version__,
@@ -59,8 +62,11 @@ def readme(
     )
 
 
-def _files(contract: Contract, about: str, snippets: Collection[str]) -> list[tuple[str, str]]:
+def _files(
+    contract: Contract, about: str, snippets: Collection[str], sketch: bool
+) -> list[tuple[str, str]]:
     code = [(f"{SNIPPETS_FOLDER}/", "the same for Android, iOS and browsers")]
+    sketched = [(SKETCH_FILE, "what held-out rows are like, for `tltool monitor`; it has no rows")]
     labels = [("labels.txt", "names in the order of the outputs")]
     return [
         (contract.file if Path(contract.file).suffix else f"{contract.file}/", about),
@@ -69,6 +75,7 @@ def _files(contract: Contract, about: str, snippets: Collection[str]) -> list[tu
         *_tokenizer_files(contract.preprocessing),
         ("contract.json", "task and preprocessing, exactly; what goes in and comes out"),
         ("golden.json", "a few inputs with the outputs they must give: test your app with them"),
+        *(sketched if sketch else []),
         ("gate.md, gate.json", "how this model compared with the trained one on held-out rows"),
     ]
 

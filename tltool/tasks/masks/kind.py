@@ -23,6 +23,7 @@ from tltool.tasks.target import (
     Reader,
     Refusal,
 )
+from tltool.tasks.watched import LEAST_WATCHED, Watched
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +44,8 @@ _LINEAR = (
 )
 _GOLDEN_SIDE = 16
 _BASELINE_ROWS = 500
+# Classes whose share of the pixels is watched by itself.
+_WATCHED = 10
 
 
 @dataclass(frozen=True)
@@ -384,6 +387,18 @@ class MaskTarget(LabelledTarget):
         import numpy as np
 
         return ", ".join(self.labels[number] for number in np.unique(value))
+
+    def watched(self, outputs: Array) -> Watched:
+        """The share of the pixels of each of the first classes, and mean logits."""
+        import numpy as np
+
+        found = outputs.argmax(-1).reshape(len(outputs), -1)
+        columns = {
+            f"share of {label}": (found == number).mean(-1)
+            for number, label in enumerate(self.labels[:_WATCHED])
+        }
+        logs = np.log(np.maximum(outputs, LEAST_WATCHED, dtype=np.float64))
+        return Watched(columns, logs.reshape(len(outputs), -1, len(self.labels)).mean(1))
 
     # ---- what a model is worth ---------------------------------------------------------------
 

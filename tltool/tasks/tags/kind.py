@@ -24,6 +24,7 @@ from tltool.tasks.tags.schemes import (
 from tltool.tasks.tags.tagged import Tagged, WordScores, WordTags
 from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
 from tltool.tasks.values import sort_labels
+from tltool.tasks.watched import CONFIDENCE, LEAST_WATCHED, Watched
 
 if TYPE_CHECKING:
     import keras
@@ -467,6 +468,21 @@ class TagsTarget(LabelledTarget):
         ]
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         return ", ".join(named) + more
+
+    def watched(self, outputs: Array) -> Watched:
+        """The mean probability of a text's best tags, the share that is not the most frequent tag,
+        and mean logits of the words."""
+        import numpy as np
+
+        rows = [np.maximum(row.values, LEAST_WATCHED, dtype=np.float64) for row in outputs]
+        usual = int(np.argmax(self.shares)) if self.shares else 0
+        columns = {
+            CONFIDENCE: [row.max(-1).mean() if len(row) else 1.0 for row in rows],
+            "words tagged": [(row.argmax(-1) != usual).mean() if len(row) else 0.0 for row in rows],
+        }
+        nothing = np.zeros(len(self.labels))
+        vectors = [np.log(row).mean(0) if len(row) else nothing for row in rows]
+        return Watched({n: np.array(v, np.float64) for n, v in columns.items()}, np.array(vectors))
 
     # ---- what a model is worth ---------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Whether rows are like those that a model was measured on."""
