@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
-from tltool.data.watched_inputs import Facts
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
+from tltool.data.watched_inputs import Facts
 from tltool.evaluation.drift.file import SKETCH_FILE
 from tltool.export.about import About
 from tltool.export.contract import (
