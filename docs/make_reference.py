@@ -64,6 +64,8 @@ TOP_LEVEL = {
     "cache": "See [cache](#cache) and [the store of frozen features](cache.md).",
     "ensemble": "See [ensemble](#ensemble) and [several models as one](ensembles.md).",
     "evaluation": "See [evaluation](#evaluation).",
+    "unknown": "A method, or a mapping: see [unknown](#unknown) and "
+    '[saying "unknown"](unknown.md#saying-unknown).',
     "export": "See [export](#export).",
     "tune": "What `tltool tune` tries: [values](#tune) by dotted field, such as "
     "`head.dropout: {low: 0, high: 0.5}`; without any a "

@@ -266,7 +266,9 @@ def described_signatures(
         contents: For tensors that mean something else than their name says.
     """
 
-    result = task.target.result_shape
+    def shape(name: str) -> tuple[int | None, ...]:
+        # Beside the result there is one number for each row.
+        return task.target.result_shape if name == task.target.result_name else (None, 1)
 
     # A model's own file may call its one image as it likes.
     image = {"image": contents.get(IMAGE_INPUT, "normalized_image")}.get(task.spec.modality)
@@ -278,7 +280,7 @@ def described_signatures(
             ModelTensor(
                 tensor.name,
                 tensor.dtype,
-                result if tensor.shape is None else tensor.shape,
+                shape(tensor.name) if tensor.shape is None else tensor.shape,
                 contents.get(tensor.name, _OF_INPUT_NAMES.get(tensor.name, unnamed or tensor.name)),
             )
             for tensor in tensors

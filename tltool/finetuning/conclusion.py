@@ -20,6 +20,7 @@ from tltool.support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from tltool.evaluation.baseline import BaselineResult
+    from tltool.evaluation.calibration import Calibration
     from tltool.evaluation.comparison import Comparison
     from tltool.evaluation.evaluate import Evaluation
     from tltool.export.gate.report import GateReport
@@ -46,6 +47,7 @@ class Trained:
         validation: Gives what `first` says of the validation rows, as `Run.outputs`; once.
         linear: The linear model on the frozen features, or None.
         kept: Which of the two `run` has, and why.
+        calibration: The temperature that its logits are divided by; None where none was looked for.
     """
 
     run: Run
@@ -54,6 +56,7 @@ class Trained:
     validation: Callable[[], Any]
     linear: LinearModel | None
     kept: Kept
+    calibration: Calibration | None = None
 
     @property
     def best(self) -> Mapping[str, Any] | None:
@@ -78,6 +81,8 @@ class _Measured:
         baselines: Simple models on the same rows, first the one that training has to beat.
         gain: How much better than the first the model is; None where it is that one itself.
         by: The run whose model said it.
+        errors: How far confidences are off, without the temperature and with it; None where the
+            model has none.
     """
 
     split: Split
@@ -87,6 +92,7 @@ class _Measured:
     baselines: tuple[BaselineResult, ...]
     gain: Comparison | None
     by: Run
+    errors: tuple[float, float] | None = None
 
 
 def conclude(
@@ -199,8 +205,33 @@ def _measure(
     metrics |= _told_of_baselines(trained, baselines, gain, held_out)
     if trained.refit_rows is not None:
         metrics["refit"] = {"rows": trained.refit_rows, "validation": "of the first training"}
+    errors = _calibration_errors(trained, outputs, examples)
+    if (found := trained.calibration) is not None:
+        before, after = errors or (None, None)
+        told = {"split": held_out, "error_before": before, "error_after": after}
+        metrics["calibration"] = {**found.to_json(), **told}
     write_json(run.folder.metrics, metrics)
-    return _Measured(held_out, examples, outputs, evaluation, baselines, gain, by)
+    return _Measured(held_out, examples, outputs, evaluation, baselines, gain, by, errors)
+
+
+def _calibration_errors(
+    trained: Trained, outputs: Any, examples: Examples
+) -> tuple[float, float] | None:
+    """How far confidences are off without the temperature, which is undone, and with it."""
+    import numpy as np
+
+    found, target = trained.calibration, trained.run.task.target
+    if found is None or not found.kept or outputs.dtype.names:
+        return None
+    truth = target.truth(examples.targets, examples.origins)
+    plain = target.log_odds(outputs)
+    if plain is None:
+        return None
+    before, after = (
+        target.calibration_error(values, truth)
+        for values in (np.asarray(target.outputs(plain * found.temperature)), outputs)
+    )
+    return None if before is None or after is None else (before, after)
 
 
 def _gain(
@@ -369,6 +400,7 @@ def _summary(
         text_length=prepared.text_length,
         best=trained.result.best,
         refit_rows=trained.refit_rows,
+        calibration=_calibration_words(trained, measured),
         taught="" if linear else _taught(run, prepared),
         training_notes=() if linear else trained.result.notes,
         decided="" if prepared.examples.decided is None else f"{prepared.examples.decided}.",
@@ -376,6 +408,18 @@ def _summary(
         backbone_source=prepared.backbone.source,
         **_data_source(run),
     )
+
+
+def _calibration_words(trained: Trained, measured: _Measured) -> str:
+    """What became of the confidences, in words; empty where nothing was looked for."""
+    from tltool.support.words import percent
+
+    if trained.calibration is None:
+        return ""
+    if measured.errors is None:
+        return trained.calibration.words
+    before, after = map(percent, measured.errors)
+    return f"{trained.calibration.words}; off by {after} on average, {before} without it"
 
 
 def _taught(run: Run, prepared: Prepared) -> str:

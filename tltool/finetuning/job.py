@@ -292,6 +292,10 @@ def _lead(job: _Job, folder: RunFolder | None, audit: bool, anyway: bool) -> Run
     """What the chief does once all is prepared: a new run, or the rest of one that stopped."""
     recipe, prepared = job.recipe, job.prepared
     workers, clock, progress = job.workers, job.clock, job.progress
+    if recipe.unknown.method is not None:
+        from tltool.finetuning.knowing import check_features
+
+        check_features(recipe, prepared)
     if audit:
         with clock.measure("audit"):
             _audit(recipe, prepared, progress)
@@ -606,7 +610,9 @@ def _train(job: _Job, folder: RunFolder, checkpoints: Checkpoints | None, begin:
             folder.record("interrupted")
         with job.clock.measure("saving"):
             trained = _save_model(job, folder, result, linear)
-    return trained if result.interrupted else _keep_better(job, trained)
+    if result.interrupted:
+        return trained
+    return _able_to_refuse(job, _calibrated(job, _keep_better(job, trained)))
 
 
 def _fit_linear_model(job: _Job) -> LinearModel | None:
@@ -890,6 +896,39 @@ def _keep_better(job: _Job, trained: Trained) -> Trained:
         trained = replace(trained, run=own, first=own, validation=said)
         _settle(trained, prepared)
     run.folder.record("running", best=trained.best, kept=kept.to_json())
+    return trained
+
+
+def _calibrated(job: _Job, trained: Trained) -> Trained:
+    """Gives the model its temperature, and chooses anew what depends on its confidences."""
+    from tltool.finetuning.calibrating import calibrated
+
+    with job.clock.measure("evaluation"):
+        trained = calibrated(job.recipe, job.prepared, trained, job.progress)
+    if (found := trained.calibration) is None:
+        return trained
+    if found.kept:
+        with job.clock.measure("saving"):
+            _write_model(trained.run.folder, trained.run.model)
+        _settle(trained, job.prepared)
+    trained.run.folder.record("running", calibration=found.to_json())
+    return trained
+
+
+def _able_to_refuse(job: _Job, trained: Trained) -> Trained:
+    """Gives the model a score of how unknown an input is, where the recipe asks for one."""
+    from tltool.data.labels import save_task
+    from tltool.finetuning.knowing import able_to_refuse
+
+    if job.recipe.unknown.method is None:
+        return trained
+    with job.clock.measure("evaluation"):
+        trained = able_to_refuse(job.recipe, job.prepared, trained, job.progress)
+    run = trained.run
+    with job.clock.measure("saving"):
+        _write_model(run.folder, run.model)
+        save_task(run.task, run.folder.labels, job.prepared.examples)
+    run.folder.record("running")
     return trained
 
 

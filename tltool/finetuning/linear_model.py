@@ -56,6 +56,8 @@ class LinearModel:
         setting: Its penalty and how that was chosen, in words.
         features: What it reads of the rows of each split, float32 (n, channels).
         seconds: Time taken, features included.
+        held_out: Raw outputs (m, outputs) of training rows by layers that were fitted without
+            them, and the numbers of these rows; None where there were too few of them.
     """
 
     layer: LinearLayer
@@ -63,6 +65,7 @@ class LinearModel:
     setting: str
     features: Mapping[str, Array]
     seconds: float
+    held_out: tuple[Array, Array] | None = None
 
     def outputs(self, split: str, target: Target) -> Array:
         """What it says of the rows of a split, as a user reads it."""
@@ -154,17 +157,21 @@ def _fitted(
     folds = usual_folds(target, train, truth, recipe.training.seed)
     choice = choose_strength(held_out_parts(rows, None, folds), target.row_loss)
     held_out = folds[: len(choice.outputs)]
-    score, how = None, "too few rows to cross-validate"
+    score, how, said = None, "too few rows to cross-validate", None
     if held_out:
-        score = _score(target, truth, choice.outputs, held_out)
-        measured_rows = sum(len(others) for _, others in held_out)
-        how = f"chosen by cross-validation, {measured_rows:,} of {len(train):,} rows held out"
+        raw, numbers = (
+            np.concatenate(choice.outputs),
+            np.concatenate([rows for _, rows in held_out]),
+        )
+        score, said = target.score(np.asarray(target.outputs(raw)), truth[numbers]), (raw, numbers)
+        how = f"chosen by cross-validation, {len(numbers):,} of {len(train):,} rows held out"
     return LinearModel(
         layer=fit_linear(rows, target.row_loss, choice.l2),
         score=score,
         setting=f"L2 strength {choice.l2:g}, {how}",
         features={"train": found.train, "validation": found.validation, "test": found.test},
         seconds=time.perf_counter() - started,
+        held_out=said,
     )
 
 
@@ -211,9 +218,3 @@ def usual_folds(
         fold = np.random.default_rng(seed).permutation(different)[ties] % folds
         return [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(folds)]
     return fold_rows(train, target, folds, seed)
-
-
-def _score(target: Target, truth: Array, raw: Any, folds: list[tuple[Array, Array]]) -> float:
-    """The headline score of all rows that were held out, by the models that were not fitted on."""
-    outputs = np.asarray(target.outputs(np.concatenate(raw)))
-    return target.score(outputs, truth[np.concatenate([others for _, others in folds])])

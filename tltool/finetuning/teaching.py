@@ -88,6 +88,7 @@ def _opened(section: TeacherSection, recipe: Recipe, progress: Progress) -> Run:
     try:
         run = load_run(section.run, progress=progress)
         run.model  # noqa: B018 - whether there is one
+        run = run.without_score()
     except RunError as error:
         raise RunError(
             f"teacher.run: {error.message}",

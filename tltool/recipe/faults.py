@@ -16,6 +16,7 @@ from tltool.recipe.schema import HeadSection, RecipeFields, ScheduleName
 from tltool.recipe.teacher_faults import teacher_faults
 from tltool.recipe.training_faults import training_faults
 from tltool.recipe.tune_faults import tune_faults
+from tltool.recipe.unknown_faults import unknown_faults
 from tltool.support.errors import Fault, TargetError, did_you_mean
 from tltool.support.words import half_character, plural
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, TaskSpec, unknown_task
@@ -239,6 +240,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     yield from training_faults(values, _phases(values), spec)
     yield from teacher_faults(values, _phases(values), spec)
     yield from ensemble_faults(values, _phases(values), spec)
+    yield from unknown_faults(values, spec)
     if head.get("search") is True:
         yield from _search_faults(values)
     yield from tune_faults(values, _all_faults)

@@ -17,6 +17,7 @@ from tltool.recipe.section import NOT_BOOL as _NOT_BOOL
 from tltool.recipe.section import Count, Fraction, Label, Patterns, Section
 from tltool.tasks.masks.files import code_of
 from tltool.tasks.table import TASKS
+from tltool.tasks.unknown.settings import Method
 from tltool.tasks.values import BadValueError
 
 OnError = Literal["stop", "skip"]
@@ -365,6 +366,10 @@ class TrainingSection(Section):
             the learning rate that those epochs had, and keep that model (docs/training.md).
         early_stopping: When to end a phase early; null is off. The weights of
             the best epoch are kept in any case.
+        calibrate: Divide the logits by the temperature at which confidences fit rows that the
+            model has not learnt from (docs/unknown.md). "auto" does so for classes and several
+            labels where there are at least 40 such rows and the loss of held-out ones falls;
+            true wherever it can be fitted, false never.
         monitor: The value that decides which epoch is best; of epochs with equal
             metrics the one with the lower loss. "auto" is the loss, but the correlation where
             an order is trained (`ranking`, or embeddings of pairs with numbers): that loss may
@@ -418,6 +423,7 @@ class TrainingSection(Section):
     refit: bool = False
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     early_stopping: EarlyStoppingSection | None = None
+    calibrate: Literal["auto"] | bool = "auto"
     monitor: Literal["auto", "loss", "metric"] = "auto"
     keep: Literal["best", "last", "trained"] = "best"
     jit: Literal["auto", "always", "never"] = "auto"
@@ -566,6 +572,25 @@ class EnsembleSection(Section):
         return self.seeds == 1 and not self.test_time_augmentation
 
 
+class UnknownSection(Section):
+    """How a model says that an input is like none it has learnt from (docs/unknown.md).
+
+    Every export then has the outputs `unknown_score`, higher for what is less known, and
+    `accepted`, 1 or 0.
+
+    Attributes:
+        method: Of the score: "knn" is the distance to the nearest training features (Sun et al.
+            2022), "mahalanobis" that to the nearest mean of a class (Lee et al. 2018),
+            "max_probability" 1 minus the confidence, "energy" minus the log-sum-exp of the logits
+            (Liu et al. 2020); null makes none.
+        coverage: Share of inputs like the training rows that is to be accepted: the threshold is
+            chosen for it on rows that the model has not learnt from.
+    """
+
+    method: Method | None = None
+    coverage: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] = 0.95
+
+
 class TuneSection(Section):
     """Which values of a field `tltool tune` tries: those between two, or some.
 
@@ -615,6 +640,7 @@ class RecipeFields(Section):
     cache: CacheSection = CacheSection()
     ensemble: EnsembleSection = EnsembleSection()
     evaluation: EvaluationSection = EvaluationSection()
+    unknown: UnknownSection = UnknownSection()
     export: ExportSection = ExportSection()
     tune: dict[str, TuneSection] = Field(default_factory=dict)
     output_dir: str = "runs"
@@ -624,5 +650,6 @@ SHORTHANDS: dict[str, tuple[type[Section], str]] = {
     "backbone": (BackboneSection, "name"),
     "head": (HeadSection, "name"),
     "teacher": (TeacherSection, "run"),
+    "unknown": (UnknownSection, "method"),
 }
 """Sections of a recipe for which one of their fields alone may stand, and that field."""

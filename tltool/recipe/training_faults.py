@@ -35,6 +35,13 @@ def training_faults(
         yield from _accumulation_faults(values, phases, spec)
     if training.get("average_epochs") is not None:
         yield from _average_faults(values, phases)
+    if training.get("calibrate") is True and spec is not None and not spec.target.calibratable():
+        yield Fault(
+            "training.calibrate",
+            f"needs confidences in classes or labels; not for {spec.name}",
+            repr(True),
+            hint="leave it out",
+        )
 
 
 def _plateau_faults(values: Mapping[str, Any], place: str, phase: Phase) -> Iterator[Fault]:

@@ -118,6 +118,7 @@ class RunSummary:
         best: The history row of the epoch whose weights the network has; None if it was not
             trained.
         refit_rows: Rows of the second training that the model is of; None where there was one.
+        calibration: What became of its confidences, in words; empty where it has none.
         taught: Who taught it, and how, in a sentence; empty without a teacher.
         decided: What a table of decisions changed of the data; empty without one.
         training_notes: Sentences on what the model is, where that is not plain from `best`.
@@ -145,6 +146,7 @@ class RunSummary:
     text_length: TextLength | None = None
     best: Mapping[str, Any] | None = None
     refit_rows: int | None = None
+    calibration: str = ""
     taught: str = ""
     training_notes: Sequence[str] = ()
     decided: str = ""
@@ -237,6 +239,8 @@ def result_lines(summary: RunSummary) -> list[tuple[str, str]]:
     lines += [(b.title, f"{score.text(b.value)} ({b.name}, same rows)") for b in summary.baselines]
     if gained := gain_words(summary):
         lines.append(("Gain", gained))
+    if summary.calibration:
+        lines.append(("Calibration", summary.calibration))
     return lines
 
 

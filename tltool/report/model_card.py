@@ -132,6 +132,8 @@ def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
     ]
     if gained := gain_words(summary):
         parts.append(f"Gain of fine-tuning: {markdown(gained)}.")
+    if summary.calibration:
+        parts.append(f"Calibration: {markdown(summary.calibration)}.")
     parts += [markdown_table(found.header, found.rows) for found in tables(summary)]
     parts += [f"{title}:\n\n{_bullets(lines)}" for title, lines in remarks(summary) if lines]
     if plot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from itertools import zip_longest
@@ -24,6 +25,7 @@ from tltool.support.files import read_json
 from tltool.support.items import shape_fits
 from tltool.support.progress import Progress
 from tltool.support.words import listed
+from tltool.tasks.registry import name_of
 from tltool.tasks.table import Task
 from tltool.tasks.target import Prediction
 
@@ -157,7 +159,21 @@ class Run:
                 f"The run {str(self.path)!r} has no model (it is {self.status}).",
                 hint="It has not come to the end of its first epoch; train again.",
             )
-        return rebuilt(self.recipe, self.task, self.preprocessing, self.folder.kept_weights())
+        # Of a model that can say "unknown" that part is made after training.
+        task = replace(self.task, target=self.task.target.plain)
+        return rebuilt(self.recipe, task, self.preprocessing, self.folder.kept_weights())
+
+    def without_score(self) -> Run:
+        """The run with logits and classes alone, where its model can say "unknown" too."""
+        from tltool.model.unknown import apart
+
+        target = self.task.target.plain
+        if target is self.task.target:
+            return self
+        model = apart(self.model)
+        logits = type(model)(model.input, model.outputs[0], name=model.name)
+        task = Task(self.task.spec.with_target(name_of(type(target))), target)
+        return Run(self.folder, self.recipe, task, self.preprocessing, logits)
 
     def resume(
         self,
@@ -260,6 +276,10 @@ class Run:
         from tltool.evaluation.inference import kept_outputs
 
         return kept_outputs(self._forward, examples, self.task)
+
+    def raw_outputs(self, examples: Examples) -> Any:
+        """What the model itself says of examples, such as logits; see `Forward`."""
+        return self._forward(examples)
 
     @cached_property
     def _forward(self) -> Forward:

@@ -326,6 +326,17 @@ class ClassSetTarget(LabelledTarget):
         return ops.sigmoid(ops.cast(raw, "float32"))
 
     @classmethod
+    def calibratable(cls) -> bool:
+        """Where outputs are a sigmoid of one logit a label, as here."""
+        return cls.teachable()
+
+    def calibration_error(self, outputs: Array, truth: Array) -> float | None:
+        """Of the probabilities of all labels, against how often a row has the label."""
+        from tltool.tasks.metrics.classes import binned_gap
+
+        return binned_gap(outputs.ravel(), truth.ravel())
+
+    @classmethod
     def averaged(cls, raws: Sequence[Any]) -> Any:
         """Logits of the mean of probabilities."""
         from tltool.graph.means import mean_of_sigmoids

@@ -266,6 +266,18 @@ class ClassTarget(LabelledTarget):
 
         return mean_of_softmaxes(raws)
 
+    @classmethod
+    def calibratable(cls) -> bool:
+        """Where outputs are a softmax of one logit a class, as here."""
+        return cls.teachable()
+
+    def calibration_error(self, outputs: Array, truth: Array) -> float | None:
+        """Of the most probable class: see `tltool.tasks.metrics.classes`."""
+        from tltool.tasks.metrics.classes import binned_gap
+
+        best, confidence = _best(outputs)
+        return binned_gap(confidence, best == truth)
+
     @property
     def _softmax_of_raw(self) -> bool:
         """Whether `outputs` is this kind's own, and not that of one derived from it."""

@@ -108,11 +108,15 @@ class Prediction:
             target's units; or the numbers by name.
         confidence: Probability of the class; None where there is no single one.
         probabilities: Of every label, in their order; empty for numbers.
+        unknown_score: How unlike the training rows the input is; None where no such score is made.
+        accepted: Whether it is known by that; None likewise.
     """
 
     value: Any
     confidence: float | None
     probabilities: dict[str, float]
+    unknown_score: float | None = None
+    accepted: bool | None = None
 
 
 def in_order(known: Sequence[str], wanted: Sequence[str], noun: str) -> tuple[int, ...]:
@@ -143,7 +147,7 @@ def in_order(known: Sequence[str], wanted: Sequence[str], noun: str) -> tuple[in
     return tuple(places[name] for name in wanted)
 
 
-_FLAGS = ("labels", "sets", "vectors", "numbers", "masks", "offset", "tags")
+_FLAGS = ("labels", "sets", "vectors", "numbers", "masks", "offset", "tags", "known")
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ class Program:
         masks: Whether the output has a class for each pixel.
         offset: Whether the program undoes the numbers' scale.
         tags: Whether each word has a label.
+        known: Whether further outputs say if the input is known.
         constants: Names and values that it begins with.
         doubles: Those in double precision.
     """
@@ -169,6 +174,7 @@ class Program:
     masks: bool = False
     offset: bool = False
     tags: bool = False
+    known: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)
     doubles: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
@@ -630,6 +636,33 @@ class Target(ABC):
         """
         raise NotImplementedError
 
+    # ---- saying "unknown" ----------------------------------------------------------------------
+
+    @property
+    def plain(self) -> Target:
+        """The target that is trained, without what is added to it afterwards."""
+        return self
+
+    def accepted(self, outputs: Array) -> Array | None:
+        """Which rows are of inputs that the model knows, bool (n,); None where it can't say."""
+        return None
+
+    # ---- calibration -------------------------------------------------------------------------
+
+    @classmethod
+    def calibratable(cls) -> bool:
+        """Whether raw outputs are logits, which a temperature may divide without another answer."""
+        return False
+
+    def calibration_error(self, outputs: Array, truth: Array) -> float | None:
+        """How far confidences are off on average, 0..1; None where that is not known.
+
+        Args:
+            outputs: As `kept` gives them.
+            truth: Of the rows.
+        """
+        return None
+
     # ---- what a user reads -------------------------------------------------------------------
 
     @abstractmethod
@@ -968,6 +1001,22 @@ class Target(ABC):
     @abstractmethod
     def result(self, raw: Any) -> Any:
         """That output in the graph, of raw outputs; a tensor."""
+
+    def results(self, raw: Any) -> Mapping[str, Any]:
+        """All outputs of such models in the graph by name, the result among them.
+
+        Args:
+            raw: What the model gives, as `tltool.tasks.unknown.layers.apart` has it.
+        """
+        return {self.result_name: self.result(raw)}
+
+    def raw_part(self, raw: Any) -> Any:
+        """What is called `raw_name` of what the model gives."""
+        return raw
+
+    def combined(self, results: Mapping[str, Any]) -> Any:
+        """What `from_result` takes, of all outputs by name, of several rows or of one."""
+        return results[self.result_name]
 
     @property
     @abstractmethod

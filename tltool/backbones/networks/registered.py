@@ -4,3 +4,4 @@ from __future__ import annotations
 
 from tltool.backbones.networks import disentangled, layers  # noqa: F401 - for what they register
 from tltool.tasks import mean_outputs, result_layer  # noqa: F401 - the same
+from tltool.tasks.unknown import layers as unknown_layers  # noqa: F401 - the same

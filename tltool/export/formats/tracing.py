@@ -8,15 +8,16 @@ import keras
 import tensorflow as tf
 
 from tltool.export.contract import IMAGE_INPUT
+from tltool.model.unknown import apart
 from tltool.tasks.table import Task
 
 PYTHON_CALLS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 """What `tf.py_function` and `tf.numpy_function` make: a number in a table of this process."""
 
 
-def inference_outputs(model: keras.Model, inputs: Any, task: Task) -> Any:
-    """The one output of an exported model in inference mode; see `Target.result`."""
-    return task.target.result(model(inputs, training=False))
+def inference_outputs(model: keras.Model, inputs: Any, task: Task) -> dict[str, Any]:
+    """The outputs of an exported model in inference mode, by name; see `Target.results`."""
+    return dict(task.target.results(apart(model)(inputs, training=False)))
 
 
 def variables_of(model: keras.Model) -> list[Any]:
@@ -72,7 +73,7 @@ def trace_untrained(model: keras.Model, task: Task, specs: Any) -> Any:
             for variable, value in zip(model.variables, values, strict=True)
         ]
         with keras.StatelessScope(state_mapping=constants):
-            return {task.target.result_name: inference_outputs(model, inputs, task)}
+            return inference_outputs(model, inputs, task)
 
     return run.get_concrete_function()
 

@@ -157,6 +157,7 @@ def compare(
         same=reference.task.target.same_answer,
         unit=reference.task.target.drop_unit,
         metric=comparison.metric,
+        acceptance=comparison.acceptance,
         tolerance=tolerance,
         spread=comparison.spread,
         breaches=tuple(breaches(comparison, tolerance)),

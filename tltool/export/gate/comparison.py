@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.export.gate.report import ClassChange, MetricChange, WorstRow
+from tltool.export.gate.report import Acceptance, ClassChange, MetricChange, WorstRow
 from tltool.export.gate.tolerance import Tolerance
 from tltool.tasks.table import Task
 
@@ -67,6 +67,16 @@ class Comparison:
     @cached_property
     def _agrees(self) -> Array | None:
         return self.task.target.agrees(self.expected, self.names)
+
+    @cached_property
+    def acceptance(self) -> Acceptance | None:
+        """How many rows both know; None where the model does not say."""
+        both = map(self.task.target.accepted, (self.expected, self.received))
+        model, artifact = both
+        if model is None or artifact is None:
+            return None
+        same = float((model == artifact).mean())
+        return Acceptance(float(model.mean()), float(artifact.mean()), same)
 
     @cached_property
     def metric(self) -> MetricChange | None:
@@ -127,6 +137,7 @@ def breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:
     agreement, share = comparison.agreement, tolerance.min_agreement
     if agreement is not None and agreement < min(share, 1 if share == 1 else 1 - 1 / rows):
         yield f"{target.same_answer} for {agreement:.1%} of the rows, at least {share:.1%} needed"
+    yield from _acceptance_breaches(comparison, tolerance)
     metric = comparison.metric
     if metric is None:
         return
@@ -143,6 +154,22 @@ def breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:
                 f"recall of {change.label} falls by {lost:.2f} ({change.model:.2f} to "
                 f"{change.artifact:.2f}), allowed {tolerance.max_class_drop:.2f}"
             )
+
+
+def _acceptance_breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:
+    """As many rows must be accepted as by the model, but for what the headline may fall by.
+
+    Two rows are never a breach: by its choice the threshold lies among the rows.
+    """
+    found = comparison.acceptance
+    if found is None:
+        return
+    allowed = max(tolerance.max_metric_drop, 2 / len(comparison.examples))
+    if abs(found.artifact - found.model) > allowed + ROUNDING:
+        yield (
+            f"{found.artifact:.1%} of the rows are accepted, {found.model:.1%} by the trained "
+            f"model; allowed is a difference of {allowed:.1%}"
+        )
 
 
 def _classes(model: Any, artifact: Any) -> tuple[ClassChange, ...]:

@@ -65,6 +65,24 @@ class MetricChange:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """Shares of the rows, of a model that says which inputs it knows.
+
+    Attributes:
+        model, artifact: Accepted by the trained model, and by the artifact.
+        same: On which both decide alike.
+    """
+
+    model: float
+    artifact: float
+    same: float
+
+    def __str__(self) -> str:
+        both = f"{self.artifact:.1%} (trained model {self.model:.1%})"
+        return f"{both}, {self.same:.1%} decided alike"
+
+
+@dataclass(frozen=True)
 class GateReport:
     """What comparing an artifact with the trained model gave.
 
@@ -88,6 +106,7 @@ class GateReport:
         worst: The rows that differ most, worst first.
         kept_float: Of the precision "int8": the operators that compute in
             float and what that was decided by; None for other precisions.
+        acceptance: How many rows both accept; None where the model accepts all.
     """
 
     artifact: str
@@ -106,6 +125,7 @@ class GateReport:
     kept_float: KeptFloat | None = None
     same: str = "same answer"
     unit: str = ""
+    acceptance: Acceptance | None = None
 
     @property
     def passed(self) -> bool:
@@ -154,6 +174,8 @@ class GateReport:
             yield self.metric.name, metric_text(self.metric)
             if self.metric.classes and self.metric.classes[0].artifact < 1:
                 yield "most changed class", class_text(self.metric.classes[0])
+        if self.acceptance is not None:
+            yield "accepted", str(self.acceptance)
         if self.kept_float is not None:
             yield "kept in float", str(self.kept_float)
 

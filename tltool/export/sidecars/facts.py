@@ -55,7 +55,7 @@ def facts_of(contract: Contract) -> Facts:
     common: dict[str, Value] = {
         "MODEL": contract.file,
         "SIGNATURE": signature.name,
-        "OUTPUT": signature.outputs[0].name,
+        "OUTPUT": contract.task.target.result_name,
         **program.constants,
         **{name: Doubles(values) for name, values in program.doubles.items()},
     }

@@ -74,7 +74,7 @@ def classification_metrics(
         **{f"macro_{key}": mean([row[key] for row in present]) for key in _SCORES},
         **{f"weighted_{key}": _weighted(present, key) for key in _SCORES},
         **areas,
-        "calibration_error": _calibration_error(confidence, hits),
+        "calibration_error": binned_gap(confidence, hits),
         "log_loss": float(-np.log(np.clip(likely, least, 1 - least, dtype=np.float64)).mean()),
         "per_class": per_class,
         "classes_without_rows": [row["label"] for row in per_class if not row["support"]],
@@ -89,10 +89,11 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
     15 bins of equal width (lower bound excluded, upper bound included), each
     weighted by its rows: Guo et al. 2017 (arXiv:1706.04599), equation 3.
     """
-    return _calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
+    return binned_gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
 
 
-def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+def binned_gap(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """As `calibration_error`, of confidences (n,) and whether each was right (n,)."""
     edges = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)[1:-1]
     bins = np.digitize(confidence, edges, right=True)
     gaps = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS)

@@ -9,6 +9,7 @@ import keras
 
 from tltool.export.formats.keras.file import modules_in
 from tltool.model.joining import to_float32
+from tltool.model.unknown import apart
 from tltool.support.errors import ExportError
 from tltool.support.files import atomic_path
 from tltool.support.quiet import quiet
@@ -55,7 +56,7 @@ def inference_model(model: keras.Model, task: Task) -> keras.Model:
             its weights with the result, unless it computes in 16 bits.
         task: Labels or target scale.
     """
-    plain = without_random_layers(to_float32(model))
+    plain = apart(without_random_layers(to_float32(model)))
     result = task.target.keras_result(plain.output)
     if result is None:
         result = ResultLayer(task.target, name=task.target.result_name)(plain.output)

@@ -33,10 +33,17 @@ def keras_runner(path: Path, contract: Contract) -> Run:
             ) from error
     model = load_keras_file(path, ExportError, hint="export again")
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
+    target = contract.task.target
 
-    def values(batch: Sequence[Any]) -> Any:
+    def said(batch: Sequence[Any]) -> dict[str, Any]:
         inputs = inputs_of(batch)
         given = inputs if isinstance(model.input, dict) else next(iter(inputs.values()))
-        return keras.ops.convert_to_numpy(model(given, training=False))
+        found = model(given, training=False)
+        return found if isinstance(found, dict) else {target.result_name: found}
+
+    def values(batch: Sequence[Any]) -> Any:
+        return target.combined(
+            {name: keras.ops.convert_to_numpy(value) for name, value in said(batch).items()}
+        )
 
     return run_of(path, contract, values)

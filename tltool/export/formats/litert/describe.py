@@ -131,7 +131,7 @@ def _output(tensor: TensorInfo, task: Task) -> TensorMetadata:
     target = task.target
     meaning = target.contents[tensor.name]
     said = f"{meaning[:1].upper()}{meaning[1:]}."
-    if not target.labels:
+    if not target.labels or tensor.name != target.result_name:
         return TensorMetadata(tensor.name, said, "feature")
     low, high = target.result_range or (0.0, 1.0)
     labels = AssociatedFile(

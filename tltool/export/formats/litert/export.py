@@ -23,6 +23,7 @@ from tltool.export.formats.litert.describe import describe_tflite
 from tltool.export.formats.litert.file import read_tflite
 from tltool.export.formats.litert.image_graph import resize_in_graph
 from tltool.export.formats.litert.metadata import with_metadata
+from tltool.export.formats.litert.output_order import result_first
 from tltool.export.formats.litert.quantisation.selection import quantise_selectively
 from tltool.export.formats.litert.runtime import (
     NEWER_HINT,
@@ -134,6 +135,7 @@ def export_litert(
             )
     if needed := newer_needed(content, runtime):
         raise ExportError(f"The model cannot be made for that runtime: {needed}.", hint=NEWER_HINT)
+    content = result_first(content, task.target.result_name)
     metadata = describe_tflite(content, task, preprocessing, about, takes=takes)
     content = with_metadata(content, metadata)
     with atomic_path(target) as temporary:
@@ -160,7 +162,7 @@ def _traced(
 
     @tf.function(input_signature=[specs], autograph=False)
     def run(inputs: Any) -> dict[str, Any]:
-        return {task.target.result_name: inference_outputs(model, prepare(inputs), task)}
+        return inference_outputs(model, prepare(inputs), task)
 
     module.run = run
     return Conversions(run.get_concrete_function(), module)

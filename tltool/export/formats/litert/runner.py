@@ -22,9 +22,12 @@ def litert_runner(path: Path, contract: Contract) -> Run:
         interpreter.allocate_tensors()
     infer = interpreter.get_signature_runner(MAIN_SIGNATURE)
     inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
-    output = contract.task.target.result_name
+    target = contract.task.target
 
     def values(batch: Sequence[Any]) -> Any:
-        return [infer(**inputs)[output][0] for inputs in inputs_of(batch)]
+        return [
+            target.combined({name: value[0] for name, value in infer(**inputs).items()})
+            for inputs in inputs_of(batch)
+        ]
 
     return run_of(path, contract, values)

@@ -46,7 +46,7 @@ def export_onnx(
 
     @tf.function(input_signature=[specs], autograph=False)
     def run(inputs: Any) -> dict[str, Any]:
-        return {task.target.result_name: inference_outputs(plain, inputs, task)}
+        return inference_outputs(plain, inputs, task)
 
     with quiet():
         try:

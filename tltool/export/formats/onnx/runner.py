@@ -21,9 +21,9 @@ def onnx_runner(path: Path, contract: Contract) -> Run:
     onnxruntime = import_onnx("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
-    output = contract.task.target.result_name
+    names, target = [output.name for output in session.get_outputs()], contract.task.target
 
     def values(batch: Sequence[Any]) -> Any:
-        return session.run([output], inputs_of(batch))[0]
+        return target.combined(dict(zip(names, session.run(names, inputs_of(batch)), strict=True)))
 
     return run_of(path, contract, values)

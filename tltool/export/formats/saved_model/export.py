@@ -14,6 +14,7 @@ from tltool.data.texts.windows import word_tensors
 from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUTS
 from tltool.export.formats.tracing import input_specs, variables_of
 from tltool.model.joining import to_float32
+from tltool.model.unknown import apart
 from tltool.support.files import atomic_path
 from tltool.support.quiet import quiet
 from tltool.tasks.table import Task
@@ -57,6 +58,7 @@ def _servable(
     module = tf.Module()
     module.model_weights = variables_of(model)
     module.preprocessor = preprocessor = make_preprocessor(preprocessing)
+    whole = apart(model)
     raw = [tf.TensorSpec((None,), tf.string, name=n) for n in RAW_INPUTS[task.spec.modality]]
 
     @tf.function(input_signature=raw, autograph=False)
@@ -64,7 +66,7 @@ def _servable(
         given = tf.stack([first, *second], axis=1) if second else first
 
         def raw_of(inputs: Any) -> Any:
-            return model(inputs, training=False)
+            return whole(inputs, training=False)
 
         if task.target.by_words:
             return task.target.served(word_tensors(given, preprocessor, raw_of))
@@ -72,7 +74,8 @@ def _servable(
 
     @tf.function(input_signature=[input_specs(model, batch=None)], autograph=False)
     def run_model(inputs: Any) -> dict[str, Any]:
-        return {task.target.raw_name: tf.cast(model(inputs, training=False), tf.float32)}
+        raw = task.target.raw_part(whole(inputs, training=False))
+        return {task.target.raw_name: tf.cast(raw, tf.float32)}
 
     module.serve, module.run_model = serve, run_model
     if task.labels:

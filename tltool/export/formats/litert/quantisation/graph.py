@@ -37,6 +37,7 @@ class Operator:
         name: Of its first output, which comes from the Keras layer's path.
         tensors: Numbers of the float tensors that go in and come out.
         source: Number of the first tensor that goes in.
+        takes, gives: Numbers of all tensors that go in, and that come out.
         in_float: Whether it gives float numbers.
         weights: How many numbers its kernel or table holds; of other operators
             its second input.
@@ -48,6 +49,8 @@ class Operator:
     source: int
     in_float: bool
     weights: int
+    takes: tuple[int, ...] = ()
+    gives: tuple[int, ...] = ()
 
 
 def read_operators(content: bytes) -> tuple[Operator, ...]:
@@ -73,6 +76,8 @@ def read_operators(content: bytes) -> tuple[Operator, ...]:
                     source=into[0] if into else -1,
                     in_float=bool(floats & set(out)),
                     weights=_weights(kinds[operator["opcode_index"]], into, tensors),
+                    takes=tuple(into),
+                    gives=tuple(out),
                 )
             )
     return tuple(found)
@@ -86,14 +91,49 @@ def _weights(kind: str, inputs: Sequence[int], tensors: Sequence[Table]) -> int:
     return 0 if shape is None else math.prod(shape.tolist())
 
 
-def logits_tensor(content: bytes) -> int | None:
-    """Number of the tensor that a model's last softmax or sigmoid takes; None where it has none."""
+def logits_tensor(content: bytes, result: str) -> int | None:
+    """Number of the tensor that the softmax or sigmoid of an output takes; None where it has none.
+
+    Args:
+        content: The .tflite file.
+        result: Name of the output.
+    """
+    tensor = _output_tensor(content, result)
     for operator in reversed(read_operators(content)):
+        if tensor not in operator.gives:
+            continue
         if operator.kind in _PROBABILITIES:
             return operator.source
         if operator.kind not in _BORDERS:
             return None
+        tensor = operator.source
     return None
+
+
+def beside(content: bytes, result: str) -> frozenset[str]:
+    """Names of the operators that an output does not need, but others do.
+
+    Args:
+        content: The .tflite file.
+        result: Name of the output.
+    """
+    needed, found = {_output_tensor(content, result)}, set()
+    for operator in reversed(read_operators(content)):
+        if needed.isdisjoint(operator.gives):
+            found.add(operator.name)
+        else:
+            needed.update(operator.takes)
+    return frozenset(found)
+
+
+def _output_tensor(content: bytes, name: str) -> int:
+    """Number of the tensor of an output; of the first where there is none of that name."""
+    model = model_table(content)
+    for signature in model["signature_defs"] or []:
+        for entry in signature["outputs"] or []:
+            if entry["name"] == name:
+                return int(entry["tensor_index"])
+    return int(model["subgraphs"][0]["outputs"].tolist()[0])
 
 
 def kinds_in_float(content: bytes) -> dict[str, int]:

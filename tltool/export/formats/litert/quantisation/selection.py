@@ -22,6 +22,7 @@ from tltool.export.formats.litert.quantisation.graph import (
     TABLES,
     WEIGHTED,
     Operator,
+    beside,
     kinds_in_float,
     read_operators,
 )
@@ -59,7 +60,8 @@ def quantise_selectively(
             pattern fits no operator.
     """
     operators = read_operators(calibrated)
-    trials, least = None, Float(no_kernel)
+    # What is said beside the result, such as how unknown an input is, is compared with a number.
+    trials, least = None, Float(no_kernel, beside(calibrated, target.result_name))
     if section.keep_float == "none":
         kept = least
     elif section.keep_float == "auto":

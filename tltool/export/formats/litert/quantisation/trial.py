@@ -57,15 +57,20 @@ def quantise(calibrated: bytes, kept: Float, input_type: Any = tf.float32) -> by
     return content
 
 
-def answers(content: bytes, rows: Sequence[Inputs]) -> np.ndarray[Any, Any]:
+def answers(content: bytes, rows: Sequence[Inputs], result: str = "") -> np.ndarray[Any, Any]:
     """What a model says of preprocessed rows: logits (rows, classes) or numbers (rows, 1).
 
     Probabilities of 8 bits are 0 below 1/256, and say nothing of their logits.
 
+    Args:
+        content: The .tflite file.
+        rows: By name of the input.
+        result: Name of the output that holds them; empty takes the first.
+
     Raises:
         RuntimeError: The interpreter cannot run it.
     """
-    logits = logits_tensor(content)
+    logits = logits_tensor(content, result)
     outputs = []
     with quiet():
         interpreter = Interpreter(
@@ -74,7 +79,8 @@ def answers(content: bytes, rows: Sequence[Inputs]) -> np.ndarray[Any, Any]:
         interpreter.allocate_tensors()
         run = interpreter.get_signature_runner(MAIN_SIGNATURE)
         for row in rows:
-            output = next(iter(run(**row).values()))
+            found = run(**row)
+            output = found[result] if result else next(iter(found.values()))
             outputs.append(output if logits is None else _numbers(interpreter, logits))
     return np.reshape(np.stack(outputs), (len(rows), -1))
 
@@ -121,8 +127,8 @@ class Trials:
     done: dict[Float, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._expected = answers(self.calibrated, self.rows)
-        self._raw = logits_tensor(self.calibrated) is not None
+        self._expected = answers(self.calibrated, self.rows, self.target.result_name)
+        self._raw = logits_tensor(self.calibrated, self.target.result_name) is not None
 
     @property
     def left(self) -> int:
@@ -133,7 +139,8 @@ class Trials:
         """How much the answers change where this stays in float; see `change_of`."""
         if kept not in self.done:
             try:
-                received = answers(quantise(self.calibrated, kept), self.rows)
+                content = quantise(self.calibrated, kept)
+                received = answers(content, self.rows, self.target.result_name)
                 self.done[kept] = change_of(self.target, self._expected, received, raw=self._raw)
             except RuntimeError:
                 self.done[kept] = float("inf")

@@ -1,0 +1,1 @@
+"""Saying that an input is like none the model has learnt from."""
