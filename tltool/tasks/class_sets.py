@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tltool.tasks.losses.in_numpy import RowLoss
+    from tltool.tasks.misreadings import Misreading
 
     Array = np.ndarray[Any, Any]
 
@@ -533,6 +534,14 @@ class ClassSetTarget(LabelledTarget):
             f"It gives the probability of each of {len(self.labels)} labels by itself; a label is "
             "given where its probability reaches its threshold in `contract.json`."
         )
+
+    # ---- apps that answer wrongly ------------------------------------------------------------
+
+    def misreadings(self) -> list[Misreading]:
+        """See `Target.misreadings`."""
+        from tltool.tasks.misreadings import of_labels
+
+        return of_labels(self.labels, self.log_odds)
 
     # ---- the export gate ---------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tltool.tasks.losses.in_numpy import RowLoss
+    from tltool.tasks.misreadings import Misreading
 
     Array = np.ndarray[Any, Any]
 
@@ -468,6 +469,14 @@ class ClassTarget(LabelledTarget):
     def gives(self) -> str:
         """See `Target.gives`."""
         return f"It gives the probability of each of {len(self.labels)} classes."
+
+    # ---- apps that answer wrongly ------------------------------------------------------------
+
+    def misreadings(self) -> list[Misreading]:
+        """See `Target.misreadings`."""
+        from tltool.tasks.misreadings import of_classes
+
+        return of_classes(self.labels)
 
     # ---- the export gate ---------------------------------------------------------------------
 

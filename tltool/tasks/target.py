@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tltool.tasks.losses.in_numpy import RowLoss
+    from tltool.tasks.misreadings import Misreading
 
     Array = np.ndarray[Any, Any]
 
@@ -977,6 +978,15 @@ class Target(ABC):
     @abstractmethod
     def gives(self) -> str:
         """What an exported model gives, in a sentence."""
+
+    # ---- apps that answer wrongly ------------------------------------------------------------
+
+    diagnosable: ClassVar[bool] = True
+    """Whether `tltool diagnose` can read an app's answers: golden examples have all outputs."""
+
+    def misreadings(self) -> list[Misreading]:
+        """What an app can make wrongly of right outputs (n, outputs)."""
+        return []
 
     # ---- the export gate ---------------------------------------------------------------------
 
