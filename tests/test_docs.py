@@ -14,7 +14,7 @@ from presets import write_text_preset, write_texts
 from tltool.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/wrong/*.md")])
 
 
 def python(*arguments, **options):

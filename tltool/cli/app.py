@@ -22,6 +22,7 @@ from tltool.cli import (
     benchmark,
     cache,
     data,
+    diagnose,
     doctor,
     evaluate,
     export,
@@ -109,6 +110,7 @@ app.command("quantize", epilog=quantize.EXAMPLES)(quantize.quantize)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("monitor", epilog=monitor.EXAMPLES)(monitor.monitor)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
+app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.diagnose)
 app.command("benchmark", epilog=benchmark.EXAMPLES)(benchmark.benchmark)
 app.command("rank", epilog=rank.EXAMPLES)(rank.rank)
 app.command("lr-find", epilog=lr_find.EXAMPLES)(lr_find.lr_find)

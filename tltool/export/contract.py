@@ -25,6 +25,8 @@ LABELS_FILE = "labels.txt"
 GOLDEN_FILE = "golden.json"
 MAIN_SIGNATURE = "serving_default"
 """Of a SavedModel and of a .tflite file: what a user calls."""
+RAW_SIGNATURE = "model"
+"""Of a SavedModel: from preprocessed inputs to raw outputs."""
 RAW_INPUTS: dict[Modality, tuple[str, ...]] = {
     "image": ("images",),
     "text": ("texts",),

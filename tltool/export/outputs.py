@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ Outputs = tuple["np.ndarray[Any, Any]", list[Any]]
 """What a user reads, as `Task.outputs` gives it, and what each row names; numbers name nothing."""
 Run = Callable[[Sequence[Any]], Outputs]
 """From a batch of raw inputs."""
+Call = Callable[[Mapping[str, "np.ndarray[Any, Any]"]], "np.ndarray[Any, Any]"]
+"""From the preprocessed inputs of one example, by name, to its row of the model's result."""
 
 
 def named_by(path: Path, task: Task) -> Callable[[np.ndarray[Any, Any]], Outputs]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
+    from tltool.tasks.misreadings import Misreading
 
     Array = np.ndarray[Any, Any]
 
@@ -583,6 +584,14 @@ class ClassSetTarget(LabelledTarget):
             f"It gives the probability of each of {len(self.labels)} labels by itself; a label is "
             "given where its probability reaches its threshold in `contract.json`."
         )
+
+    # ---- apps that answer wrongly ------------------------------------------------------------
+
+    def misreadings(self) -> list[Misreading]:
+        """See `Target.misreadings`."""
+        from tltool.tasks.misreadings import of_labels
+
+        return of_labels(self.labels, self.log_odds)
 
     # ---- the export gate ---------------------------------------------------------------------
 

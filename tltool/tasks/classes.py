@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
+    from tltool.tasks.misreadings import Misreading
 
     Array = np.ndarray[Any, Any]
 
@@ -539,6 +540,14 @@ class ClassTarget(LabelledTarget):
     def gives(self) -> str:
         """See `Target.gives`."""
         return f"It gives the probability of each of {len(self.labels)} classes."
+
+    # ---- apps that answer wrongly ------------------------------------------------------------
+
+    def misreadings(self) -> list[Misreading]:
+        """See `Target.misreadings`."""
+        from tltool.tasks.misreadings import of_classes
+
+        return of_classes(self.labels)
 
     # ---- the export gate ---------------------------------------------------------------------
 

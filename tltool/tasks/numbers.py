@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tltool.tasks.doubts import Doubts
     from tltool.tasks.losses.in_numpy import RowLoss
+    from tltool.tasks.misreadings import Misreading
 
     Array = np.ndarray[Any, Any]
 
@@ -581,6 +582,16 @@ class NumbersTarget(Target):
         if len(self.names) > 1:
             return f"It predicts {len(self.names)} numbers: {', '.join(self.names)}."
         return "It predicts a number."
+
+    # ---- apps that answer wrongly ------------------------------------------------------------
+
+    def misreadings(self) -> list[Misreading]:
+        """See `Target.misreadings`."""
+        import numpy as np
+
+        from tltool.tasks.misreadings import of_numbers
+
+        return of_numbers(self.names, np.array(self.mean), np.array(self.std))
 
     # ---- the export gate ---------------------------------------------------------------------
 

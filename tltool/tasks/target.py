@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
+    from tltool.tasks.misreadings import Misreading
 
     Array = np.ndarray[Any, Any]
 
@@ -1097,6 +1098,15 @@ class Target(ABC):
     @abstractmethod
     def gives(self) -> str:
         """What an exported model gives, in a sentence."""
+
+    # ---- apps that answer wrongly ------------------------------------------------------------
+
+    diagnosable: ClassVar[bool] = True
+    """Whether `tltool diagnose` can read an app's answers: golden examples have all outputs."""
+
+    def misreadings(self) -> list[Misreading]:
+        """What an app can make wrongly of right outputs (n, outputs)."""
+        return []
 
     # ---- the export gate ---------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tltool.export.formats.inspection import Inspection
     from tltool.export.formats.kept_float import KeptFloat
     from tltool.export.formats.problems import Audit
-    from tltool.export.outputs import Run
+    from tltool.export.outputs import Call, Run
     from tltool.tasks.table import Task
 
 
@@ -194,6 +194,10 @@ class Format(ABC):
     @abstractmethod
     def load(self, path: Path, contract: Contract) -> Run:
         """A function that runs the model on raw inputs."""
+
+    @abstractmethod
+    def load_call(self, path: Path, contract: Contract) -> Call:
+        """A function that runs the model on preprocessed inputs, one example at a time."""
 
     @abstractmethod
     def inspect(self, path: Path) -> Inspection:

@@ -101,6 +101,7 @@ class MaskTarget(LabelledTarget):
     image_fit: ClassVar = "stretch"
     label_column: ClassVar = "mask"
     file_labels: ClassVar = True
+    diagnosable: ClassVar = False
     own_recipes: ClassVar = {"image": ("my_masks", "your_scans/")}
     folder_hint: ClassVar = "make a folder images/ and a folder masks/ with files of the same names"
     file_column: ClassVar = "mask"

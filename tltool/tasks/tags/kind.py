@@ -81,6 +81,7 @@ class TagsTarget(LabelledTarget):
     mistakes_title = "Rows with most mistakes"
     own_recipes: ClassVar = {"text": ("my_names", "your.jsonl")}
     own_files: ClassVar = True
+    diagnosable: ClassVar = False
     known_columns: ClassVar = (
         ("tokens", ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags", "upos")),
         ("words", ("tags", "ner_tags", "labels", "ner")),

@@ -10,7 +10,7 @@ from tltool.export.formats.base import Exported, ExportTarget, Format
 if TYPE_CHECKING:
     from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
-    from tltool.export.outputs import Run
+    from tltool.export.outputs import Call, Run
 
 
 class KerasFormat(Format):
@@ -38,6 +38,12 @@ class KerasFormat(Format):
         from tltool.export.formats.keras.runner import keras_runner
 
         return keras_runner(path, contract)
+
+    def load_call(self, path: Path, contract: Contract) -> Call:
+        """See `keras_call`."""
+        from tltool.export.formats.keras.runner import keras_call
+
+        return keras_call(path, contract)
 
     def inspect(self, path: Path) -> Inspection:
         """See `read_keras`."""

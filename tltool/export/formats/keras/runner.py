@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,32 @@ import keras
 
 from tltool.export.contract import Contract
 from tltool.export.feeding import prepared_inputs
-from tltool.export.outputs import Run, run_of
+from tltool.export.outputs import Call, Run, run_of
 from tltool.graph.keras_file import load_keras_file
 from tltool.support.errors import ExportError
 from tltool.support.imports import import_hint, import_module
 
 
 def keras_runner(path: Path, contract: Contract) -> Run:
-    """Runs a `.keras` file on preprocessed inputs.
+    """Runs a `.keras` file; raises as `keras_call`."""
+    run = _loaded(path, contract)
+    inputs_of = prepared_inputs(contract.preprocessing, contract.length)
+    return run_of(path, contract, lambda batch: run(inputs_of(batch)))
+
+
+def keras_call(path: Path, contract: Contract) -> Call:
+    """Runs a `.keras` file on the preprocessed inputs of one example.
 
     Raises:
         ExportError: A module that registers its layers cannot be imported, or
             the file cannot be loaded.
     """
+    run = _loaded(path, contract)
+    return lambda inputs: run(inputs)[0]
+
+
+def _loaded(path: Path, contract: Contract) -> Callable[[Any], Any]:
+    """From preprocessed inputs by name to the result of all of them."""
     for module in contract.modules:
         try:
             import_module(module)
@@ -32,18 +45,14 @@ def keras_runner(path: Path, contract: Contract) -> Run:
                 hint=import_hint(error),
             ) from error
     model = load_keras_file(path, ExportError, hint="export again")
-    inputs_of = prepared_inputs(contract.preprocessing, contract.length)
     target = contract.task.target
 
-    def said(batch: Sequence[Any]) -> dict[str, Any]:
-        inputs = inputs_of(batch)
+    def run(inputs: Mapping[str, Any]) -> Any:
         given = inputs if isinstance(model.input, dict) else next(iter(inputs.values()))
         found = model(given, training=False)
-        return found if isinstance(found, dict) else {target.result_name: found}
-
-    def values(batch: Sequence[Any]) -> Any:
+        results = found if isinstance(found, dict) else {target.result_name: found}
         return target.combined(
-            {name: keras.ops.convert_to_numpy(value) for name, value in said(batch).items()}
+            {name: keras.ops.convert_to_numpy(value) for name, value in results.items()}
         )
 
-    return run_of(path, contract, values)
+    return run

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tltool.export.formats.inspection import Inspection
     from tltool.export.formats.kept_float import KeptFloat
     from tltool.export.formats.problems import Audit
-    from tltool.export.outputs import Run
+    from tltool.export.outputs import Call, Run
     from tltool.tasks.table import Task
 
 
@@ -69,6 +69,12 @@ class LiteRTFormat(Format):
         from tltool.export.formats.litert.runner import litert_runner
 
         return litert_runner(path, contract)
+
+    def load_call(self, path: Path, contract: Contract) -> Call:
+        """See `litert_call`."""
+        from tltool.export.formats.litert.runner import litert_call
+
+        return litert_call(path, contract)
 
     def inspect(self, path: Path) -> Inspection:
         """See `inspect_tflite`."""

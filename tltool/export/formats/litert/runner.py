@@ -11,23 +11,28 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tltool.export.contract import MAIN_SIGNATURE, Contract
 from tltool.export.feeding import single_inputs
-from tltool.export.outputs import Run, run_of
+from tltool.export.outputs import Call, Run, run_of
 from tltool.support.quiet import quiet
 
 
 def litert_runner(path: Path, contract: Contract) -> Run:
     """Runs a .tflite file, one input at a time."""
+    call = litert_call(path, contract)
+    inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
+
+    def values(batch: Sequence[Any]) -> Any:
+        return [call(inputs) for inputs in inputs_of(batch)]
+
+    return run_of(path, contract, values)
+
+
+def litert_call(path: Path, contract: Contract) -> Call:
+    """Runs a .tflite file on preprocessed inputs."""
     with quiet():
         interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
         interpreter.allocate_tensors()
     infer = interpreter.get_signature_runner(MAIN_SIGNATURE)
-    inputs_of = single_inputs(contract.preprocessing, contract.length, contract.takes)
     target = contract.task.target
-
-    def values(batch: Sequence[Any]) -> Any:
-        return [
-            target.combined({name: value[0] for name, value in infer(**inputs).items()})
-            for inputs in inputs_of(batch)
-        ]
-
-    return run_of(path, contract, values)
+    return lambda inputs: target.combined(
+        {name: value[0] for name, value in infer(**inputs).items()}
+    )

@@ -10,7 +10,7 @@ from tltool.export.formats.base import Exported, ExportTarget, Format
 if TYPE_CHECKING:
     from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
-    from tltool.export.outputs import Run
+    from tltool.export.outputs import Call, Run
 
 
 class OnnxFormat(Format):
@@ -34,6 +34,12 @@ class OnnxFormat(Format):
         from tltool.export.formats.onnx.runner import onnx_runner
 
         return onnx_runner(path, contract)
+
+    def load_call(self, path: Path, contract: Contract) -> Call:
+        """See `onnx_call`."""
+        from tltool.export.formats.onnx.runner import onnx_call
+
+        return onnx_call(path, contract)
 
     def inspect(self, path: Path) -> Inspection:
         """See `read_onnx`."""

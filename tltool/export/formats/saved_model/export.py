@@ -11,7 +11,7 @@ import tensorflow as tf
 from tltool.data.batches.pipeline import make_preprocessor
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.data.texts.windows import word_tensors
-from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUTS
+from tltool.export.contract import MAIN_SIGNATURE, RAW_INPUTS, RAW_SIGNATURE
 from tltool.export.formats.tracing import input_specs, variables_of
 from tltool.model.joining import to_float32
 from tltool.model.unknown import apart
@@ -80,4 +80,4 @@ def _servable(
     module.serve, module.run_model = serve, run_model
     if task.labels:
         module.labels = tf.function(lambda: tf.constant(task.labels), input_signature=[])
-    return module, {MAIN_SIGNATURE: serve, "model": run_model}
+    return module, {MAIN_SIGNATURE: serve, RAW_SIGNATURE: run_model}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tltool.export.contract import Contract, Example
     from tltool.export.formats.inspection import Inspection
     from tltool.export.formats.problems import Audit
-    from tltool.export.outputs import Run
+    from tltool.export.outputs import Call, Run
     from tltool.tasks.table import Task
 
 
@@ -49,6 +49,12 @@ class SavedModelFormat(Format):
         from tltool.export.formats.saved_model.runner import saved_model_runner
 
         return saved_model_runner(path, contract)
+
+    def load_call(self, path: Path, contract: Contract) -> Call:
+        """See `saved_model_call`."""
+        from tltool.export.formats.saved_model.runner import saved_model_call
+
+        return saved_model_call(path, contract)
 
     def inspect(self, path: Path) -> Inspection:
         """See `read_saved_model`."""

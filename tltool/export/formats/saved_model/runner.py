@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tltool.data.batches.pipeline import model_inputs
-from tltool.export.contract import MAIN_SIGNATURE, Contract
+from tltool.export.contract import MAIN_SIGNATURE, RAW_SIGNATURE, Contract
 from tltool.export.feeding import raw_inputs
-from tltool.export.outputs import Outputs, Run
+from tltool.export.outputs import Call, Outputs, Run
 from tltool.support.quiet import quiet
 
 
@@ -35,3 +36,21 @@ def saved_model_runner(path: Path, contract: Contract) -> Run:
         return task.target.with_inputs(outputs, batch), names
 
     return run
+
+
+def saved_model_call(path: Path, contract: Contract) -> Call:
+    """Runs a SavedModel folder on preprocessed inputs, by its second signature."""
+    with quiet():
+        loaded = tf.saved_model.load(str(path))
+    target = contract.task.target
+    (names,) = (
+        [t.name for t in way.inputs] for way in contract.signatures if way.name == RAW_SIGNATURE
+    )
+
+    def call(inputs: Mapping[str, Any]) -> Any:
+        given = dict(zip(names, inputs.values(), strict=True)) if len(names) == 1 else inputs
+        tensors = {name: tf.constant(values) for name, values in given.items()}
+        raw = loaded.signatures[RAW_SIGNATURE](**tensors)[target.raw_name]
+        return np.asarray(target.result(raw))[0]
+
+    return call

@@ -1,0 +1,1 @@
+"""Which known fault explains that an app answers otherwise than its model."""
