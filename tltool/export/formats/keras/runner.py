@@ -18,9 +18,9 @@ from tltool.support.imports import import_hint, import_module
 
 def keras_runner(path: Path, contract: Contract) -> Run:
     """Runs a `.keras` file; raises as `keras_call`."""
-    run = _loaded(path, contract)
+    run, target = _loaded(path, contract), contract.task.target
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
-    return run_of(path, contract, lambda batch: run(inputs_of(batch)))
+    return run_of(path, contract, lambda batch: target.combined(run(inputs_of(batch))))
 
 
 def keras_call(path: Path, contract: Contract) -> Call:
@@ -30,12 +30,12 @@ def keras_call(path: Path, contract: Contract) -> Call:
         ExportError: A module that registers its layers cannot be imported, or
             the file cannot be loaded.
     """
-    run = _loaded(path, contract)
-    return lambda inputs: run(inputs)[0]
+    run, name = _loaded(path, contract), contract.task.target.result_name
+    return lambda inputs: run(inputs)[name][0]
 
 
-def _loaded(path: Path, contract: Contract) -> Callable[[Any], Any]:
-    """From preprocessed inputs by name to the result of all of them."""
+def _loaded(path: Path, contract: Contract) -> Callable[[Any], dict[str, Any]]:
+    """From preprocessed inputs by name to all outputs by name."""
     for module in contract.modules:
         try:
             import_module(module)
@@ -45,14 +45,11 @@ def _loaded(path: Path, contract: Contract) -> Callable[[Any], Any]:
                 hint=import_hint(error),
             ) from error
     model = load_keras_file(path, ExportError, hint="export again")
-    target = contract.task.target
 
-    def run(inputs: Mapping[str, Any]) -> Any:
+    def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
         given = inputs if isinstance(model.input, dict) else next(iter(inputs.values()))
         found = model(given, training=False)
-        results = found if isinstance(found, dict) else {target.result_name: found}
-        return target.combined(
-            {name: keras.ops.convert_to_numpy(value) for name, value in results.items()}
-        )
+        outputs = found if isinstance(found, dict) else {contract.task.target.result_name: found}
+        return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
 
     return run

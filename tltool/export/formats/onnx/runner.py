@@ -18,22 +18,20 @@ def onnx_runner(path: Path, contract: Contract) -> Run:
     Raises:
         ExportError: onnxruntime is not installed.
     """
-    run = _session(path, contract)
+    run, target = _session(path), contract.task.target
     inputs_of = prepared_inputs(contract.preprocessing, contract.length)
-    return run_of(path, contract, lambda batch: run(inputs_of(batch)))
+    return run_of(path, contract, lambda batch: target.combined(run(inputs_of(batch))))
 
 
 def onnx_call(path: Path, contract: Contract) -> Call:
     """As `onnx_runner`, on the preprocessed inputs of one example."""
-    run = _session(path, contract)
-    return lambda inputs: run(inputs)[0]
+    run, name = _session(path), contract.task.target.result_name
+    return lambda inputs: run(inputs)[name][0]
 
 
-def _session(path: Path, contract: Contract) -> Callable[[Any], Any]:
-    """From preprocessed inputs by name to the result of all of them."""
+def _session(path: Path) -> Callable[[Any], dict[str, Any]]:
+    """From preprocessed inputs by name to all outputs by name."""
     onnxruntime = import_onnx("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names, target = [output.name for output in session.get_outputs()], contract.task.target
-    return lambda inputs: target.combined(
-        dict(zip(names, session.run(names, dict(inputs)), strict=True))
-    )
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
