@@ -165,11 +165,17 @@ def test_the_rows_held_out_are_predicted_by_layers_that_were_fitted_on_others():
     assert not choose_strength([], Squared()).outputs
 
 
+def standard_rows(count):
+    """Rows of channels of mean 0 and standard deviation 1."""
+    rows = class_rows(count)
+    return LinearRows(10 * (rows.features - 3), rows.targets, rows.weights)
+
+
 @pytest.mark.parametrize("loss", [Softmax(), Squared()])
-def test_standardised_channels_may_have_any_scale_and_one_may_be_constant(loss):
-    rows = class_rows(80)
-    scale = np.geomspace(1e-3, 1e3, 10).astype("float32")
-    scaled = LinearRows(rows.features * scale + 5 * scale, rows.targets, rows.weights)
+def test_standardised_channels_may_have_other_scales_and_one_may_be_constant(loss):
+    rows = standard_rows(80)
+    scale = np.geomspace(0.1, 10, 10).astype("float32")
+    scaled = LinearRows(rows.features * scale + scale, rows.targets, rows.weights)
     plain, layer = (fit_linear(r, loss, 0.01, standardised=True) for r in (rows, scaled))
     expected = plain.outputs(rows.features)
     np.testing.assert_allclose(layer.outputs(scaled.features), expected, atol=2e-3)
@@ -177,3 +183,20 @@ def test_standardised_channels_may_have_any_scale_and_one_may_be_constant(loss):
     layer = fit_linear(LinearRows(constant, rows.targets, rows.weights), loss, 0.01,
                        standardised=True)  # fmt: skip
     np.testing.assert_allclose(layer.outputs(constant), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("loss", [Softmax(), Squared()])
+@pytest.mark.parametrize("spread", [1e-33, 1e-8, 1e-4])
+def test_a_channel_that_is_all_but_dead_is_not_made_large(loss, spread):
+    """What an export keeps of the layer and the features, of 11 and of 8 bits, says the same."""
+    rows, random = standard_rows(80), np.random.default_rng(1)
+    features = np.c_[rows.features, spread * random.normal(size=(80, 3))].astype("float32")
+    rows = LinearRows(features, rows.targets, rows.weights)
+    layer = fit_linear(rows, loss, 0.1, standardised=True)
+    expected = layer.outputs(features)
+    in_11_bits = features.astype("float16") @ layer.kernel.astype("float16") + layer.bias
+    step = np.abs(features).max(axis=1, keepdims=True) / 127
+    in_8_bits = layer.outputs(features + step * random.uniform(-0.5, 0.5, features.shape))
+    reach = np.ptp(expected)
+    np.testing.assert_allclose(in_11_bits, expected, atol=0.01 * reach)
+    np.testing.assert_allclose(in_8_bits, expected, atol=0.1 * reach)

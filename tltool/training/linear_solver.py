@@ -31,8 +31,13 @@ _RISES = 2
 # While the strength is chosen, its loss is needed to three digits only.
 _ROUGH, _FINE = 1e-5, 1e-10
 _MAX_ITERATIONS = 1000
-# Of the mean of a channel, what float32 leaves of equal values.
+# Of the largest mean of a channel, what float32 leaves of equal values.
 _ROUNDING = 1e-6
+# Of the root mean square of all features, the least that a channel is divided by. A pretrained
+# layer has channels that are all but dead (all-MiniLM-L6-v2 three of 384, a spread of 1e-8 and
+# less); divided by their own spread they would be nothing but rounding made large, in float16 and
+# in the 8 bits of an export above all, whose steps are 1/127 of the largest value.
+_LEAST_SPREAD = 1e-2
 
 Matrix = np.ndarray
 Folds = Iterable[tuple[Matrix, Matrix]]
@@ -131,7 +136,8 @@ def fit_linear(
         train: Rows to fit.
         loss: The training loss.
         l2: The strength.
-        standardised: Whether each channel is divided by its own standard deviation, and not all by
+        standardised: Whether each channel is divided by its own standard deviation, or by a
+            hundredth of the root mean square of all features where that is larger, and not all by
             one root mean square; the layer is one for features as they are in any case.
     """
     fit = _Fit(train, loss, standardised)
@@ -224,11 +230,8 @@ class _Fit:
         self._rows = rows
         self._centre = rows.features.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = rows.features - self._centre
-        squares = np.square(centred, dtype=np.float64).mean(axis=0)
-        spread = np.sqrt(squares if standardised else squares.mean(keepdims=True))
-        # What is constant but for rounding says nothing: it is not made larger.
-        least = _ROUNDING * (np.abs(self._centre) if standardised else np.abs(self._centre).max())
-        self._scale = np.where(spread > least, spread, 1.0).astype(np.float32)
+        scale = _spreads(rows.features, centred) if standardised else _spread(centred, self._centre)
+        self._scale = scale.astype(np.float32)
         self._scaled = centred / self._scale
         self._loss = loss
         self._solver = self._ridge if loss.closed_form else self._descend
@@ -274,6 +277,22 @@ class _Fit:
         x -= x.mean(axis=0)
         mean = self._rows.targets.mean(axis=0, dtype=np.float64)
         return x.T @ x / len(x), x.T @ (self._rows.targets - mean) / len(x), mean
+
+
+def _spreads(features: Matrix, centred: Matrix) -> Matrix:
+    """What each channel is divided by, (channels,)."""
+    own, size = _root_mean_square(centred, 0), _root_mean_square(features)
+    return np.maximum(own, _LEAST_SPREAD * size) if size else np.ones_like(own)
+
+
+def _spread(centred: Matrix, centre: Matrix) -> Matrix:
+    """What all channels are divided by, (1,); what is constant but for rounding stays as it is."""
+    spread = _root_mean_square(centred)
+    return np.where(spread > _ROUNDING * np.abs(centre).max(), spread, 1.0)[None]
+
+
+def _root_mean_square(values: Matrix, axis: int | None = None) -> Matrix:
+    return np.sqrt(np.square(values, dtype=np.float64).mean(axis=axis))
 
 
 def _objective(
