@@ -179,3 +179,20 @@ def test_features_may_have_any_scale_and_one_may_be_constant(loss, scale):
     # The penalty is measured in the root mean square, which the constant lowers.
     layer = fit_linear(replace(rows, features=constant), loss, 0.01 * 11 / 10)
     np.testing.assert_allclose(layer.outputs(constant), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("loss", [Softmax(), Squared()])
+@pytest.mark.parametrize("spread", [1e-33, 1e-8, 1e-4])
+def test_a_channel_that_is_all_but_dead_is_not_made_large(loss, spread):
+    """What an export keeps of the layer and the features, of 11 and of 8 bits, says the same."""
+    rows, random = class_rows(80), np.random.default_rng(1)
+    alive = 10 * (rows.features - 3)
+    features = np.c_[alive, spread * random.normal(size=(80, 3))].astype("float32")
+    layer = fit_linear(replace(rows, features=features), loss, 0.1)
+    expected = layer.outputs(features)
+    in_11_bits = features.astype("float16") @ layer.kernel.astype("float16") + layer.bias
+    step = np.abs(features).max(axis=1, keepdims=True) / 127
+    in_8_bits = layer.outputs(features + step * random.uniform(-0.5, 0.5, features.shape))
+    reach = np.ptp(expected)
+    np.testing.assert_allclose(in_11_bits, expected, atol=0.01 * reach)
+    np.testing.assert_allclose(in_8_bits, expected, atol=0.1 * reach)
