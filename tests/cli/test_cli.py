@@ -345,6 +345,32 @@ def test_evaluate_takes_other_data(place, text_run, image_run):
     assert metrics["accuracy"] >= 0.9
 
 
+def test_evaluate_tells_slices_of_runs_and_exports(place, text_run):
+    path, _ = text_run
+    own = succeed("evaluate", path, "--slices", "--json").json()
+    assert own["slices"]["whole"] == pytest.approx(1 - own["accuracy"])
+    export = path / "exports" / "litert_float32"
+    told = succeed("evaluate", export, "--by", "text", "--json").json()
+    assert told["accuracy"] == own["accuracy"]
+    assert told["slices_against_float"]["whole"] == 0.0
+    assert "against the trained model" in succeed("evaluate", export, "--slices").out
+    refused = cli("evaluate", path, "--by", "nowhere")
+    assert refused.code == 2
+    assert "no column 'nowhere'" in refused.err
+
+
+def test_runs_are_compared_row_by_row_on_a_page(tmp_path, text_run, image_run):
+    path, page = text_run[0], tmp_path / "compared.html"
+    told = succeed("runs", "compare", path, path, "--html", page, "--json").json()
+    (change,) = told["changes"]
+    assert (change["gained"], change["lost"]) == ([], [])
+    assert change["comparison"]["gain"] == 0.0
+    assert "no clear difference" in page.read_text()
+    refused = cli("runs", "compare", path, image_run[0], "--html", page)
+    assert refused.code == 2
+    assert "of the task text-classification" in refused.err
+
+
 def test_evaluate_names_a_label_it_does_not_know(place, text_run):
     other = place / "other.csv"
     other.write_text("text,label\ngood film,positiv\n")

@@ -126,6 +126,13 @@ def test_work_on_files_is_bounded_and_a_broken_one_is_left_out(tmp_path, monkeyp
     assert Thumbnails().of(str(tmp_path / "broken.png")) is None
 
 
+def test_what_all_pictures_cost_to_look_at_is_known_from_their_headers(tmp_path, monkeypatch):
+    files = pictures(tmp_path, 4, side=100)
+    assert thumbnails.affordable(files)
+    monkeypatch.setattr(thumbnails, "MOST_PIXELS", 100 * 200)
+    assert not thumbnails.affordable([*files, str(tmp_path / "absent.png"), *files])
+
+
 def test_deep_grey_pictures_and_arrays_are_shown(tmp_path):
     Image.fromarray(np.full((20, 20), 0x8000, np.uint16)).save(tmp_path / "deep.png")
     for value in (str(tmp_path / "deep.png"), np.full((20, 20), 0x80, np.uint8)):

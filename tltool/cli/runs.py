@@ -16,6 +16,7 @@ from tltool.cli.output import (
     print_table,
     tell,
 )
+from tltool.cli.reading import How, fields_as_options, reads_data
 from tltool.support.words import one_line
 
 if TYPE_CHECKING:
@@ -87,8 +88,26 @@ def accept(
 
 
 @app.command()
+@reads_data()
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs.")],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Measure them on the same rows, and write a page: what each gains and loses "
+            "against the first.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="With --html: labelled data to measure them on; default: the rows that are in "
+            "the test splits of both."
+        ),
+    ] = None,
+    how: How | None = None,
     as_json: JsonOption = False,
     _trust: TrustOption = False,
 ) -> None:
@@ -114,7 +133,10 @@ def compare(
         }
         for folder, recipe in zip(folders, recipes, strict=True)
     ]
-    if as_json:
+    changes = None if html is None else _write_page(html, runs, rows, data, how or {})
+    if as_json and changes is not None:
+        print_json({"runs": rows, "changes": changes, "page": str(html)})
+    elif as_json:
         print_json(rows)
     else:
         # One column a run reads better than one row: there are more fields than runs.
@@ -125,6 +147,27 @@ def compare(
                 for key in dict.fromkeys(key for _, row in columns for key in row)
             ]
         )
+
+
+def _write_page(
+    file: Path, runs: list[str], facts: list[dict[str, Any]], data: str | None, how: How
+) -> list[dict[str, Any]]:
+    """Measures the runs against the first and writes the page; what they gained and lost."""
+    from tltool.support.quiet import load_tensorflow
+
+    load_tensorflow()
+
+    from tltool.report.compare_page import compare_page
+    from tltool.runs.pairs import paired
+    from tltool.runs.run import load_run
+    from tltool.support.files import write_text
+
+    first, *others = [load_run(run) for run in runs]
+    with fields_as_options():
+        pairs = {str(run.path): paired(first, run, data, how) for run in others}
+    write_text(file, compare_page(str(first.path), facts, pairs))
+    tell(f"written: {file}")
+    return [{"run": name, **pair.to_json()} for name, pair in pairs.items()]
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any]:

@@ -558,6 +558,7 @@ def _write_page(
     """The run's page, with pictures of rows as far as there is room for them."""
     from tltool.report.rows import Rows
     from tltool.report.run_page import Course, Seen, run_page
+    from tltool.report.slices import quick_slices, slices_section
     from tltool.report.thumbnails import Thumbnails
 
     run, target = trained.run, trained.run.task.target
@@ -572,11 +573,14 @@ def _write_page(
         Thumbnails(prepared.backbone.preprocessing),
         drawn if target.draws_worst else {},
     )
+    truth = target.truth(measured.examples.targets)
+    slices = quick_slices(measured.examples, measured.outputs, truth, target)
     text = run_page(
         run.summary,
-        Seen(rows, target.truth(measured.examples.targets), picture),
+        Seen(rows, truth, picture),
         Course(trained.result.history, trained.best, target.training_units),
         recipe=run.recipe.to_values(),
         versions=_versions(),
+        more=[slices_section(slices)],
     )
     write_text(run.folder.page, text)

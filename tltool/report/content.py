@@ -252,13 +252,13 @@ def gain_words(summary: RunSummary) -> str:
     if (kept := summary.linear_kept) is not None:
         values = " against ".join(map(summary.score.text, (kept.value, kept.other)))
         rows = count(kept.rows, f"validation {summary.unit}")
-        found = f"{summary.score.title} {values} on {rows}, {_amount(kept, summary.score)}"
+        found = f"{summary.score.title} {values} on {rows}, {amount(kept, summary.score)}"
         return f"no better than the linear model, which is kept: {found}. {_next_step(summary)}"
     if summary.gain is None or not summary.baselines:
         return ""
     first = summary.baselines[0]
     other = "the linear model" if first.title == _LINEAR else first.name
-    found = _amount(summary.gain, summary.score)
+    found = amount(summary.gain, summary.score)
     if summary.gain.is_better:
         return f"{found}, over {other}"
     doubt = "not clearly better" if summary.gain.gain > 0 else "no better"
@@ -303,6 +303,25 @@ def check_words(artifact: Artifact) -> str:
         facts.append(f"{artifact.same} for {percent(artifact.agreement)} of rows")
     verdict = "passed" if artifact.passed else "FAILED"
     return f"comparison with the Keras model {verdict}" + (f": {', '.join(facts)}" if facts else "")
+
+
+def amount(gain: Comparison, score: Score) -> str:
+    """`+3.6 points (95 % interval +1.5 to +5.8, paired)`; of errors how much smaller they are."""
+
+    def signed(value: float) -> str:
+        # Without the minus of a zero that was rounded.
+        return f"{round(100 * value, 1) + 0.0:+.1f}" if score.share else f"{value + 0.0:+.3g}"
+
+    what, of = f"{signed(gain.gain)} points" if score.share else signed(gain.gain), ""
+    if not score.higher_is_better:
+        size = f"{abs(gain.gain):.3g}"
+        part = f" or {percent(abs(gain.gain) / gain.other)}" if gain.other else ""
+        what = f"error {size}{part} {'smaller' if gain.gain >= 0 else 'larger'}"
+        of = " of the reduction"
+    if gain.interval is None:
+        return what
+    low, high = map(signed, gain.interval)
+    return f"{what} (95 % interval{of} {low} to {high}, paired)"
 
 
 METRIC_HEADER = ("Metric", "Value", "95 % interval")
@@ -373,25 +392,6 @@ def _interval_words(summary: RunSummary) -> str:
         return ""
     low, high = map(summary.score.text, summary.interval)
     return f"95 % interval {low} to {high}, "
-
-
-def _amount(gain: Comparison, score: Score) -> str:
-    """`+3.6 points (95 % interval +1.5 to +5.8, paired)`; of errors how much smaller they are."""
-
-    def signed(value: float) -> str:
-        # Without the minus of a zero that was rounded.
-        return f"{round(100 * value, 1) + 0.0:+.1f}" if score.share else f"{value + 0.0:+.3g}"
-
-    what, of = f"{signed(gain.gain)} points" if score.share else signed(gain.gain), ""
-    if not score.higher_is_better:
-        size = f"{abs(gain.gain):.3g}"
-        part = f" or {percent(abs(gain.gain) / gain.other)}" if gain.other else ""
-        what = f"error {size}{part} {'smaller' if gain.gain >= 0 else 'larger'}"
-        of = " of the reduction"
-    if gain.interval is None:
-        return what
-    low, high = map(signed, gain.interval)
-    return f"{what} (95 % interval{of} {low} to {high}, paired)"
 
 
 def _next_step(summary: RunSummary) -> str:

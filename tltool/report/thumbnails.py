@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.images.decoded import decoded_now, key_of, resizing_of
+from tltool.data.images.headers import Declared, declared_in
 from tltool.data.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ MOST_PIXELS = 48_000_000
 _QUALITY = 75
 # A JPEG is read at an eighth of its size; its bits must be read all the same.
 _JPEG_WORK = 0.25
+_JPEG = (".jpg", ".jpeg")
 _DEEP = ("I", "F")
 
 
@@ -97,6 +101,26 @@ class Thumbnails:
         self._pixels += work
         image.draft("RGB", (SIDE_PX, SIDE_PX))
         return _eight_bits(ImageOps.exif_transpose(image))
+
+
+def affordable(images: Sequence[Any]) -> bool:
+    """Whether all of some pictures can be looked at within the bound on the work."""
+    work = 0.0
+    for image in images:
+        if not isinstance(image, str):
+            work += image.shape[0] * image.shape[1]
+        elif (size := _declared(image)) is not None:
+            work += size.pixels * (_JPEG_WORK if image.lower().endswith(_JPEG) else 1.0)
+        if work > MOST_PIXELS:
+            return False
+    return True
+
+
+def _declared(path: str) -> Declared | None:
+    try:
+        return declared_in(Path(path))
+    except (OSError, ValueError):
+        return None
 
 
 def _eight_bits(image: Image) -> Image:

@@ -248,7 +248,7 @@ class Run:
             quoting=quoting,
             on_error=on_error,
         )
-        return self._labelled(data, section)
+        return labelled_rows(data, section, self.task)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Measures the model on labelled data.
@@ -444,20 +444,21 @@ class Run:
         linear = bool(manifest.get("kept", {}).get("linear"))
         return about_run(self.recipe, self.path.name, best, linear=linear)
 
-    def _labelled(self, data: Any, section: DataSection) -> Examples:
-        """Labelled rows of a folder, a table or Python objects; see `load_labelled`."""
-        from tltool.data.checks.doctor import check_examples
-        from tltool.data.reading.in_memory import labelled_from_python
-        from tltool.data.reading.sources import load_labelled
 
-        if isinstance(data, Examples):
-            return data
-        spec = self.task.spec.of_rows(section.input_columns)
-        if isinstance(data, str | Path):
-            examples = load_labelled(data, section, spec)
-        else:
-            examples = labelled_from_python(data, spec, section)
-        return check_examples(examples, on_error=section.on_error).as_inputs()
+def labelled_rows(data: Any, section: DataSection, task: Task) -> Examples:
+    """Labelled rows of a folder, a table or Python objects; see `load_labelled`."""
+    from tltool.data.checks.doctor import check_examples
+    from tltool.data.reading.in_memory import labelled_from_python
+    from tltool.data.reading.sources import load_labelled
+
+    if isinstance(data, Examples):
+        return data
+    spec = task.spec.of_rows(section.input_columns)
+    if isinstance(data, str | Path):
+        examples = load_labelled(data, section, spec)
+    else:
+        examples = labelled_from_python(data, spec, section)
+    return check_examples(examples, on_error=section.on_error).as_inputs()
 
 
 def _epoch_kept(folder: RunFolder) -> str:

@@ -453,6 +453,17 @@ class ClassSetTarget(LabelledTarget):
         }
         return Bars([f"{row['label']} ({row['support']})" for row in rows], shares)
 
+    def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array]:
+        """The share of labels that a row has and is not given, or the other way round.
+
+        Their mean is the Hamming loss (Schapire and Singer 2000).
+        """
+        from tltool.tasks.metrics.class_sets import given_labels
+
+        wrong = given_labels(outputs, self.thresholds) != truth
+        score = Score("hamming_loss", "Wrong labels", share=True, higher_is_better=False)
+        return score, wrong.mean(axis=1)
+
     def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
         """The probability of each label of each row, and whether the row has it."""
         return outputs.ravel(), truth.astype(bool).ravel()

@@ -393,6 +393,13 @@ class NumbersTarget(Target):
 
         return numbers_metrics(outputs, truth, self.names)
 
+    def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array]:
+        """The absolute error, mean over the numbers."""
+        import numpy as np
+
+        errors = np.abs(_like(outputs, truth) - truth).reshape(len(truth), -1).mean(axis=1)
+        return Score("mae", "Mean absolute error", higher_is_better=False), errors
+
     def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
         """The mean absolute error, mean over the numbers."""
         import numpy as np

@@ -852,6 +852,24 @@ class Target(ABC):
         """
         return None
 
+    def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array] | None:
+        """How wrong each row is, float64 (n,), and what the mean of that is.
+
+        None where rows are not judged one by one.
+
+        Args:
+            outputs: As `kept` gives them.
+            truth: Of the n rows.
+        """
+        import numpy as np
+
+        right = self.right(outputs, truth)
+        if right is None or len(right) != len(truth):
+            return None
+        return Score("error_rate", "Errors", share=True, higher_is_better=False), np.where(
+            right, 0.0, 1.0
+        )
+
     def resampled(self, outputs: Array, truth: Array, counts: Array) -> Array:
         """The headline score of draws of the rows with replacement, (draws,).
 
