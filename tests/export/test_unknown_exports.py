@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 import trained
@@ -16,33 +14,13 @@ from tltool.evaluation.inference import raw_outputs
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.table import FORMATS
 from tltool.export.package import export_and_check
-from tltool.model.unknown import features_of, with_score
 from tltool.recipe.export_section import ExportSection
 from tltool.tasks.table import Task
-from tltool.tasks.unknown.kind import knowing
-from tltool.tasks.unknown.scores import fit_score, threshold_of
-from tltool.tasks.unknown.settings import Unknown
 
 METHODS = ("knn", "mahalanobis", "max_probability", "energy")
 ONNX = () if FORMATS["onnx"].missing_packages() else ("onnx",)
 EXPORTS = ("saved_model", "keras", "litert_float32", "litert_float16", "litert_dynamic_int8",
            "litert_int8", *ONNX)  # fmt: skip
-
-
-def knowing_model(method):
-    """A tiny text classifier that accepts 80 % of the texts that it is tested on."""
-    made = trained.text_classifier()
-    features = features_of(made.model)
-    both = keras.Model(made.model.input, features)
-    found = raw_outputs(both, made.held_out, made.preprocessing)
-    truth = made.task.target.truth(made.held_out.targets)
-    model = with_score(made.model, features, fit_score(method, found, truth, seed=0))
-    scores = raw_outputs(model, made.held_out, made.preprocessing)[:, -1]
-    if method == "knn":  # each row is its own nearest
-        scores = scores + 1e-3
-    known = Unknown(method, 0.8, threshold_of(scores, 0.8), len(scores), "rows")
-    task = replace(made.task, target=knowing(made.task.target, known))
-    return replace(made, model=model, task=task)
 
 
 def exported(made, folder, **section):
@@ -60,7 +38,7 @@ def exported(made, folder, **section):
 @pytest.fixture(scope="module")
 def by_distance(tmp_path_factory):
     """Every format and precision of one model."""
-    made, folder = knowing_model("mahalanobis"), tmp_path_factory.mktemp("unknown")
+    made, folder = trained.knowing("mahalanobis"), tmp_path_factory.mktemp("unknown")
     exported(
         made,
         folder,
@@ -106,7 +84,7 @@ def test_accepted_is_the_score_under_the_threshold(by_distance):
     import tensorflow as tf
 
     made, folder = by_distance
-    model = tf.saved_model.load(str(folder / "saved_model"))
+    model = tf.saved_model.load(str(folder / "saved_model" / FORMATS["saved_model"].file))
     texts = tf.constant(made.held_out.inputs)
     outputs = {k: v.numpy() for k, v in model.signatures["serving_default"](texts=texts).items()}
     assert set(outputs) == {"probabilities", "label", "score", "unknown_score", "accepted"}
@@ -119,7 +97,7 @@ def test_the_gate_finds_another_threshold(tmp_path):
     from tltool.export.gate.comparison import Comparison, breaches
     from tltool.export.gate.tolerance import TOLERANCES
 
-    made = knowing_model("max_probability")
+    made = trained.knowing("max_probability")
     raw = raw_outputs(made.model, made.held_out, made.preprocessing)
     expected = np.asarray(made.task.outputs(raw))
     names = made.task.target.answers(expected, made.task.labels)
@@ -137,7 +115,7 @@ def test_the_gate_finds_another_threshold(tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_keras_files_keep_each_score(method, tmp_path):
-    made = knowing_model(method)
+    made = trained.knowing(method)
     exported(made, tmp_path, formats=("keras",))
     received = load_artifact(tmp_path / "keras").predict(made.held_out.inputs)
     raw = raw_outputs(made.model, made.held_out, made.preprocessing)
@@ -145,7 +123,7 @@ def test_keras_files_keep_each_score(method, tmp_path):
 
 
 def test_rows_say_whether_they_are_known(tmp_path):
-    made = knowing_model("energy")
+    made = trained.knowing("energy")
     target = made.task.target
     raw = raw_outputs(made.model, made.held_out, made.preprocessing)
     outputs = np.asarray(made.task.outputs(raw))

@@ -387,7 +387,11 @@ def _measured(run: Run, own: Examples, test: Examples) -> _Measured:
     if len(test):
         on_test = evaluate_outputs(run.outputs(test), test, run.task, mistakes=0).metrics
     best = run.folder.manifest().get("best") or {}
-    return _Measured(run.task, np.asarray(run.outputs(own)), run.metrics, on_test, best)
+    # How unknown a row is, each fold measures by its own features: only answers are put together.
+    target = run.task.target
+    outputs = target.answers_in(np.asarray(run.outputs(own)))
+    task = replace(run.task, target=target.plain)
+    return _Measured(task, outputs, run.metrics, on_test, best)
 
 
 def _concluded(plan: _Plan, folder: SeriesFolder, measured: Sequence[_Measured]) -> dict[str, Any]:

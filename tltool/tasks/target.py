@@ -644,6 +644,10 @@ class Target(ABC):
         """The target that is trained, without what is added to it afterwards."""
         return self
 
+    def answers_in(self, outputs: Any) -> Any:
+        """What `plain` takes of outputs, or of raw ones."""
+        return outputs
+
     def accepted(self, outputs: Array) -> Array | None:
         """Which rows are of inputs that the model knows, bool (n,); None where it can't say."""
         return None
