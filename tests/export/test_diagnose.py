@@ -119,6 +119,12 @@ def test_every_kind_is_diagnosed(kind, faults, exports, tmp_path):
         assert found["verdict"] == "sound"
 
 
+@pytest.mark.parametrize("kind", TARGETS)
+def test_programs_of_every_kind_write_sound_answers(kind, exports, tmp_path, monkeypatch):
+    apps.program_answers(exports[kind], tmp_path / "answers.json", monkeypatch)
+    assert diagnose(exports[kind], tmp_path / "answers.json").sound
+
+
 @pytest.mark.parametrize("stored", [lambda p: np.round(256 * p), lambda p: np.round(256 * p) - 128])
 def test_bytes_that_are_not_dequantised_are_found(stored, tmp_path):
     made = exported.text_model(wordpiece(), TARGETS["classes"])

@@ -76,6 +76,14 @@ def test_sound_answers_are_sound(kind, tensors, faults, exports, tmp_path):
     assert (said["verdict"], said["explanations"]) == ("sound", [])
 
 
+@pytest.mark.parametrize("kind", LITERT)
+def test_the_program_beside_an_export_writes_sound_answers(kind, exports, tmp_path, monkeypatch):
+    folder, _ = exports[kind]
+    apps.program_answers(folder, tmp_path / "answers.json", monkeypatch)
+    said = diagnosis_json(diagnose(folder, tmp_path / "answers.json"))
+    assert (said["verdict"], said["difference"] < 1e-6) == ("sound", True)
+
+
 PAIRS = [("bgr", "0..1"), ("no EXIF", "stretched"), ("bgr", "no antialiasing")]
 
 

@@ -117,6 +117,14 @@ def test_sound_answers_are_sound(kind, tensors, exports, tmp_path):
     assert (said["verdict"], said["explanations"]) == ("sound", [])
 
 
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_program_beside_an_export_writes_sound_answers(kind, exports, tmp_path, monkeypatch):
+    folder, _ = exports[kind]
+    apps.program_answers(folder, tmp_path / "answers.json", monkeypatch)
+    said = diagnosis_json(diagnose(folder, tmp_path / "answers.json"))
+    assert (said["verdict"], said["difference"] < 1e-6) == ("sound", True)
+
+
 def test_two_faults_are_found_together(exports, tmp_path):
     said = found(exports, "float32", tmp_path, lower=False, mask=1)
     assert said["verdict"] == "fault"

@@ -139,3 +139,7 @@ def test_what_differs_is_in_it():
     assert "func tokenize" not in entities
     assert "word_shapes" not in PROGRAMS["text uncased"]
     assert "resizeInput" in PROGRAMS["entities in any length"]
+    assert 'example["input"] as? [String]' in PROGRAMS["pair apart"]
+    assert '"label": found.label, "input": fed]' in PROGRAMS["text uncased"]
+    assert "[UInt8](values.data)" in PROGRAMS["image of pixels"]
+    assert "goldenAnswers" not in PROGRAMS["masks"] + entities

@@ -1,8 +1,16 @@
 // What the snippets use of org.json, as it is declared there, on a reader of JSON that is valid.
 package org.json
 
-class JSONObject(private val values: Map<*, *>) {
+class JSONObject(values: Map<*, *>) {
+    private val values = values.toMutableMap<Any?, Any?>()
+
+    constructor() : this(emptyMap<String, Any>())
     constructor(text: String) : this(Reader(text).value() as Map<*, *>)
+
+    fun put(name: String, value: Any): JSONObject = apply { values[name] = value }
+    override fun toString() = values.entries.joinToString(",", "{", "}") { (name, value) ->
+        "\"$name\":${written(value)}"
+    }
 
     fun getJSONArray(name: String) = JSONArray(values.getValue(name) as List<*>)
     fun getString(name: String): String = values.getValue(name) as String
@@ -12,7 +20,15 @@ class JSONObject(private val values: Map<*, *>) {
 
 private fun Map<*, *>.getValue(name: String) = checkNotNull(this[name]) { "there is no $name" }
 
-class JSONArray(private val values: List<*>) {
+private fun written(value: Any?) = if (value is String) "\"$value\"" else "$value"
+
+class JSONArray(values: Collection<*>) {
+    private val values = values.toMutableList<Any?>()
+
+    constructor() : this(emptyList<Any>())
+
+    fun put(value: Any): JSONArray = apply { values.add(value) }
+    override fun toString() = values.joinToString(",", "[", "]") { written(it) }
     fun length(): Int = values.size
     fun getJSONObject(index: Int) = JSONObject(values[index] as Map<*, *>)
     fun getJSONArray(index: Int) = JSONArray(values[index] as List<*>)

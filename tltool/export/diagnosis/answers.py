@@ -17,7 +17,7 @@ from tltool.support.files import read_json
 from tltool.support.words import count, listed
 
 Array = np.ndarray[Any, Any]
-_HOW = "docs/wrong/phone.md says what an app writes"
+_HOW = "`goldenAnswers` (Python: `write_answers`) beside the export writes such a file"
 
 
 class _Answer(BaseModel):

@@ -64,6 +64,7 @@ def facts_of(contract: Contract) -> Facts:
         "joined": False,
         "apart": False,
         **program.flags,
+        "image": facts.kind == "image",
         "library": facts.kind == "tokenizer",
         "free_shape": any(None in tensor.shape for tensor in signature.inputs),
         **facts.flags,

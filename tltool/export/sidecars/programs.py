@@ -38,7 +38,7 @@ def raw_program(name: str, contract: Contract, example: Example) -> str:
     }
     task = contract.task
     program = task.target.program()
-    constants |= program.constants
+    constants |= {"ANSWER": task.target.golden_name, **program.constants}
     modality = task.spec.modality
     flags = {"image": modality == "image", "pair": modality == "text_pair", **program.flags}
     return fill(name, PYTHON, flags, constants).strip()

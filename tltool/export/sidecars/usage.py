@@ -28,7 +28,19 @@ def array_usage(
         f"Run in this folder, with {_packages(contract, runtime)} installed:",
         f"```python\n{array_program(facts_of(contract), example)}\n```",
         _takes(contract),
+        *diagnosed(contract),
         *([f"The same for apps is in `{SNIPPETS_FOLDER}/`: {files}."] if files else []),
+    ]
+
+
+def diagnosed(contract: Contract) -> list[str]:
+    """How to find out why an app answers otherwise, in paragraphs; none where that is not known."""
+    if not contract.task.target.diagnosable:
+        return []
+    return [
+        "An app that answers otherwise: have it run the golden examples with its own code, write "
+        "what `write_answers` (in apps `goldenAnswers`) writes, and ask `tltool diagnose` with "
+        "this folder and that file."
     ]
 
 

@@ -7,6 +7,7 @@ from string import Template
 
 from tltool.export.contract import RAW_INPUTS, Contract, Example
 from tltool.export.sidecars.programs import raw_program
+from tltool.export.sidecars.usage import diagnosed
 
 # Filled by string.Template, since JSON is full of braces.
 # https://www.tensorflow.org/tfx/serving/api_rest: a string that is no text goes as base64.
@@ -25,6 +26,7 @@ def saved_model_usage(contract: Contract, example: Example) -> list[str]:
         "Run in this folder, with TensorFlow installed:",
         f"```python\n{raw_program('saved_model', contract, example)}\n```",
         "Any number of inputs may be given at once.",
+        *diagnosed(contract),
         "With TensorFlow Serving, which takes the folder "
         f"`{contract.file}` as version 1 (`/models/{contract.file}/1`):",
         f"```sh\n{_serving_request(contract, example)}\n```",
