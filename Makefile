@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 CV := .venv-cv
 ONNX := .venv-onnx
 RAY := .venv-ray
+LOGGERS := .venv-loggers
+DOCS := .venv-docs
 MUTATE := .venv-mutate
 PAGE := docs/examples/browser
 KOTLIN := tests/export/kotlin
@@ -20,8 +22,8 @@ IN_RUNTIMES = $(patsubst %,$(OLD)/%/.installed,$(RUNTIMES))
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help quickstart install dev test test-slow test-cv test-onnx test-ray test-browser test-kotlin \
-	test-runtimes runtimes mutate mediapipe lint format check clean
+.PHONY: help quickstart install dev test test-slow test-cv test-onnx test-ray test-loggers test-browser test-kotlin \
+	test-runtimes runtimes mutate mediapipe docs lint format check clean
 
 help:            ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,6 +50,9 @@ test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an enviro
 test-ray: $(RAY)/.installed  ## Run the tests of the extra [ray] in an environment of its own
 	$(RAY)/bin/python -m pytest tests/support/test_ray_cluster.py tests/finetuning/launching/test_ray.py
 
+test-loggers: $(LOGGERS)/.installed  ## Run the tests of the extra [mlflow] in an environment of its own
+	$(LOGGERS)/bin/python -m pytest tests/finetuning/test_loggers.py
+
 test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models in headless Chromium (needs Node.js)
 	$(BIN)/python -m pytest tests/export/test_browser.py -m "not slow"
 
@@ -67,6 +72,9 @@ mutate: $(MUTATE)/.installed  ## Put faults into the core and see that its tests
 mediapipe: dev  ## Install MediaPipe, without which the tests that load exports in it are skipped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mediapipe]'
 
+docs: $(DOCS)/.installed  ## Build the documentation as a site into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
 lint: dev  ## Check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,7 +87,7 @@ format: dev  ## Put the code into its standard form
 check: lint test  ## What must pass before a commit
 
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) $(CV) $(ONNX) $(RAY) $(MUTATE) $(OLD) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CV) $(ONNX) $(RAY) $(LOGGERS) $(DOCS) $(MUTATE) $(OLD) $(PAGE)/node_modules $(KOTLIN)/node_modules dist build site .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tltool needs Python 3.11 or newer; name it with: make PYTHON=python3.11")'
@@ -111,6 +119,16 @@ $(ONNX)/.installed: $(VENV)/.dev
 
 $(RAY)/.installed: $(VENV)/.dev
 	$(call extra,ray)
+
+$(LOGGERS)/.installed: $(VENV)/.dev
+	$(call extra,mlflow)
+
+# Needs nothing of tltool's own: its docstrings are read, not imported.
+$(DOCS)/.installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m venv --clear $(@D)
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		| xargs $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
+	@touch $@
 
 $(MUTATE)/.installed: $(VENV)/.dev
 	$(call extra,mutate)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.images.decoded import keeping_decoded
+from tltool.finetuning.loggers import check_loggers, log_run
 from tltool.finetuning.members import (
     Member,
     read_members,
@@ -292,6 +293,7 @@ def _lead(job: _Job, folder: RunFolder | None, audit: bool, anyway: bool) -> Run
     """What the chief does once all is prepared: a new run, or the rest of one that stopped."""
     recipe, prepared = job.recipe, job.prepared
     workers, clock, progress = job.workers, job.clock, job.progress
+    check_loggers(recipe)
     if recipe.unknown.method is not None:
         from tltool.finetuning.knowing import check_features
 
@@ -474,6 +476,7 @@ def _train_and_conclude(job: _Job, folder: RunFolder, begin: _Begin) -> Run:
             remove_states(folder)
             folder.origin.unlink(missing_ok=True)
             folder.record("finished")
+            log_run(folder, job.recipe, trained.result.history, job.progress)
     finally:
         if checkpoints is not None:
             checkpoints.finish()
@@ -786,7 +789,8 @@ def _save_model(
     whole = result.best is not None and not (second and result.refit_rows is None)
     if whole:
         _write_model(folder, model)
-    write_history(result.history, folder.history, folder.events)
+    events = folder.events if "tensorboard" in recipe.training.loggers else None
+    write_history(result.history, folder.history, events)
     # What several workers trained is of all of them: the chief goes on with the file's model.
     own = model if result.best is None or (whole and not job.workers.are_several) else None
     run = Run(folder, recipe, prepared.task, prepared.backbone.preprocessing, own)

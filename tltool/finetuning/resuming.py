@@ -41,6 +41,7 @@ _WITHOUT_EFFECT = (
     # Another number of devices is told of by itself.
     "training.distribution",
     "training.grace_seconds",
+    "training.loggers",
 )
 # Packages that read tables, whose rows are compared, or export.
 _VERSIONS_WITHOUT_EFFECT = ("versions.pandas", "versions.ai-edge-litert")

@@ -402,6 +402,8 @@ class TrainingSection(Section):
             end of each, `{steps: N}` after N steps too, "off" never (docs/resume.md).
         grace_seconds: Time from SIGTERM until the system kills, within which a last
             checkpoint is written.
+        loggers: Where a finished run is written too: "tensorboard" (in the run's folder),
+            "mlflow", "wandb" (docs/loggers.md); an empty list is none.
     """
 
     batch_size: Annotated[int, Field(ge=1), _NOT_BOOL] = 32
@@ -439,6 +441,7 @@ class TrainingSection(Section):
     deterministic: bool = True
     checkpoint: Annotated[Literal["epoch", "off"] | EverySteps, BeforeValidator(_off)] = "epoch"
     grace_seconds: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 30.0
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
 
     @property
     def rows_per_update(self) -> int:

@@ -36,17 +36,27 @@ def weights_words(row: Row) -> str:
     return f"Its weights are those of {epoch_words(row)}{which}."
 
 
-def write_history(rows: Sequence[Row], table: Path, events: Path) -> None:
+def write_history(rows: Sequence[Row], table: Path, events: Path | None) -> None:
     """Writes one row for each epoch to a CSV file, and its numbers as TensorBoard scalars.
 
     Args:
         rows: In order; may be empty, then only the (empty) CSV is written.
         table: The CSV file.
-        events: The folder for TensorBoard; its step is the epoch counted over all phases.
+        events: The folder for TensorBoard, or None; its step is the epoch counted over all phases.
     """
     write_text(table, _csv(rows))
-    if rows:
+    if rows and events is not None:
         _write_events(rows, events)
+
+
+def measured(row: Row) -> tuple[int, dict[str, float]]:
+    """The epoch of a row, counted over all phases, and the numbers that it measured."""
+    values = {
+        name: value
+        for name, value in row.items()
+        if name not in _NOT_MEASURED and isinstance(value, int | float)
+    }
+    return int(row["total_epoch"] or 0), values
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -68,9 +78,8 @@ def _write_events(rows: Sequence[Row], folder: Path) -> None:
         writer = tf.summary.create_file_writer(str(temporary))
         with writer.as_default():
             for row in rows:
-                for name, value in row.items():
-                    if name not in _NOT_MEASURED and isinstance(value, int | float):
-                        step = int(row["total_epoch"] or 0)
-                        scalar = tf.constant(value, tf.float32)
-                        tf.summary.write(f"epoch_{name}", scalar, step, metadata)
+                step, values = measured(row)
+                for name, value in values.items():
+                    scalar = tf.constant(value, tf.float32)
+                    tf.summary.write(f"epoch_{name}", scalar, step, metadata)
         writer.close()
