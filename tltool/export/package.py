@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
-from tltool.data.facts import Facts
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from tltool.evaluation.drift.file import SKETCH_FILE
+from tltool.evaluation.drift.inputs import Facts
 from tltool.export.about import About
 from tltool.export.contract import (
     IMAGE_INPUT,
