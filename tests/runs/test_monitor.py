@@ -15,8 +15,8 @@ from command import cli
 from exported import litert_folder
 from PIL import Image, ImageEnhance
 
-from tltool.data.watched_inputs import facts_of, picture_facts
 from tltool.evaluation.drift.file import SKETCH_FILE
+from tltool.evaluation.drift.inputs import facts_of, picture_facts
 from tltool.evaluation.drift.rows import watched_rows
 from tltool.evaluation.drift.sketch import Sketch
 from tltool.evaluation.drift.verdict import judge

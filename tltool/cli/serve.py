@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "tltool serve runs/quickstart",
     "tltool serve runs/my_images/1/exports/saved_model --host 0.0.0.0 --port 8501 --name flowers",
+    "tltool serve runs/quickstart --monitor --window 1000",
     "tltool serve runs/quickstart --check",
 )
 
@@ -67,6 +68,17 @@ def serve(
     grace: Annotated[
         int, typer.Option(min=1, help="Seconds for running requests to finish at the end.")
     ] = 30,
+    monitor: Annotated[
+        bool,
+        typer.Option(
+            "--monitor",
+            help="Compare what is asked with the export's sketch: /drift, and tltool_drift_… in "
+            "/metrics.",
+        ),
+    ] = False,
+    window: Annotated[
+        int, typer.Option(min=80, help="Rows that are compared together, the last ones.")
+    ] = 500,
     check: Annotated[
         bool,
         typer.Option(
@@ -98,7 +110,7 @@ def serve(
     export = find_export(model, name=name, version_labels=tuple(label or ()))
     if check:
         return _check(export, limits, data, how or {})
-    _serve(export, limits, host, port, allowed_host or [])
+    _serve(export, limits, host, port, allowed_host or [], window if monitor else None)
     return 0
 
 
@@ -114,7 +126,14 @@ def _need_the_extra() -> None:
         ) from error
 
 
-def _serve(export: ServedExport, limits: Limits, host: str, port: int, allowed: list[str]) -> None:
+def _serve(
+    export: ServedExport,
+    limits: Limits,
+    host: str,
+    port: int,
+    allowed: list[str],
+    window: int | None,
+) -> None:
     from tltool.serving.observe import Log
     from tltool.serving.server import address_of, listen, names_of, run_server
     from tltool.serving.service import Service
@@ -128,7 +147,7 @@ def _serve(export: ServedExport, limits: Limits, host: str, port: int, allowed: 
         with suppress(OSError):  # nobody may read stdout any more, and the server goes on
             tell("ready")
 
-    service = Service(export, limits, Log(), on_ready=tell_ready)
+    service = Service(export, limits, Log(), on_ready=tell_ready, window=window)
     names = names_of(listening, host, allowed)
     run_server(service, listening, names, on_listening=lambda: tell("loading"))
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing
-from tltool.data.watched_inputs import Facts
 from tltool.evaluation.drift.file import SKETCH_FILE
+from tltool.evaluation.drift.inputs import Facts
 from tltool.export.about import About
 from tltool.export.contract import (
     IMAGE_INPUT,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import Examples
 from tltool.data.reading.rows import Row
-from tltool.data.watched_inputs import facts_of
 from tltool.evaluation.drift.file import read_sketch
+from tltool.evaluation.drift.inputs import facts_of
 from tltool.evaluation.drift.rows import truth_of, watched_rows
 from tltool.evaluation.drift.verdict import ALPHA, FEWEST_ROWS, Verdict, judge
 from tltool.export.artifact import Artifact, load_artifact

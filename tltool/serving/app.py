@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tltool.report.drift_page import drift_page
 from tltool.serving.limits import RETRY_AFTER_SECONDS, RefusedError
 from tltool.serving.observe import METRICS_TYPE
 from tltool.serving.page import page
@@ -123,6 +124,15 @@ def _add_page_and_health(app: FastAPI, service: Service) -> None:
         if service.state != "AVAILABLE":
             raise RefusedError(503, f"the model is not available: {service.state}", retry=True)
         return Response("ready\n", media_type="text/plain")
+
+    @app.api_route("/drift", methods=_READ)
+    async def drift() -> Response:
+        if service.watch is None or service.watch.verdict is None:
+            raise RefusedError(
+                404, "no window of requests was compared yet (tltool serve --monitor)"
+            )
+        text = drift_page(service.watch.verdict, service.export.name, "requests of the last window")
+        return Response(text, media_type="text/html", headers={"x-frame-options": "DENY"})
 
     @app.api_route("/metrics", methods=_READ)
     async def metrics() -> Response:
@@ -240,4 +250,10 @@ class _Seen:
         self.bytes_out = 0
 
 
-_ROUTES = {"/": "page", "/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics"}
+_ROUTES = {
+    "/": "page",
+    "/healthz": "healthz",
+    "/readyz": "readyz",
+    "/metrics": "metrics",
+    "/drift": "drift",
+}

@@ -7,12 +7,15 @@ import os
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as METRICS_TYPE
 
-__all__ = ["METRICS_TYPE", "Log", "Metrics"]
+if TYPE_CHECKING:
+    from tltool.evaluation.drift.verdict import Verdict
+
+__all__ = ["METRICS_TYPE", "DriftMetrics", "Log", "Metrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -54,9 +57,49 @@ class Metrics:
             "tltool_model_ready", "1 once the model is loaded and warm.", registry=registry
         )
 
+    def of_drift(self) -> DriftMetrics:
+        """More of them, of a server that watches what it is asked."""
+        return DriftMetrics(self._registry)
+
     def page(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self._registry)
+
+
+class DriftMetrics:
+    """What becomes of rows that are watched.
+
+    Args:
+        registry: Has them.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter("tltool_drift_rows", "Rows compared.", registry=registry)
+        self.left_out = Counter(
+            "tltool_drift_rows_left_out",
+            "Rows not compared: preprocessed ones, or more than there was time for.",
+            registry=registry,
+        )
+        self.windows = Counter("tltool_drift_windows", "Windows compared.", registry=registry)
+        self.drifted = Gauge(
+            "tltool_drift_found",
+            "1 while the last window has drifted, by what has.",
+            ["of"],
+            registry=registry,
+        )
+        self.p = Gauge(
+            "tltool_drift_p_value",
+            "Of each test on the last window, corrected for their number.",
+            ["of", "what"],
+            registry=registry,
+        )
+
+    def show(self, verdict: Verdict) -> None:
+        """What a window's verdict is."""
+        self.windows.inc()
+        for finding in verdict.findings:
+            self.p.labels(finding.aspect, finding.what).set(finding.corrected)
+            self.drifted.labels(finding.aspect).set(finding.aspect in verdict.drifted)
 
 
 class Log:

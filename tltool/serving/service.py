@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tltool.serving.answers import write_answer
 from tltool.serving.exports import ServedExport
@@ -18,6 +18,9 @@ from tltool.serving.observe import Log, Metrics
 from tltool.serving.paths import Asked
 from tltool.serving.tensors import read_request
 from tltool.support.errors import TltoolError
+
+if TYPE_CHECKING:
+    from tltool.serving.drift import Watch
 
 _METHOD = "tensorflow/serving/predict"
 # How many times the limit of a body is read before a client is cut off.
@@ -33,6 +36,10 @@ class Service:
         log: Where events go.
         load: Makes the model; called in a thread.
         on_ready: Called once requests are answered.
+        window: Rows that are compared with the export's sketch as they come; None for none.
+
+    Raises:
+        ExportError: They are to be compared, and there is no sketch.
     """
 
     def __init__(
@@ -43,9 +50,11 @@ class Service:
         *,
         load: Callable[[ServedExport, Limits], ServedModel] = ServedModel,
         on_ready: Callable[[], None] = lambda: None,
+        window: int | None = None,
     ) -> None:
         self.export, self.limits, self.log = export, limits, log
         self.metrics = Metrics()
+        self.watch = None if window is None else self._watching(window)
         self.state = "START"
         self.fault: BaseException | None = None
         self._load, self._on_ready = load, on_ready
@@ -53,6 +62,11 @@ class Service:
         self._in_flight = 0
         self._arriving = 0
         self._threads = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="predict")
+
+    def _watching(self, window: int) -> Watch:
+        from tltool.serving.drift import Watch
+
+        return Watch(self.export, window, self.metrics.of_drift(), self.log)
 
     async def start(self, on_fault: Callable[[], None]) -> None:
         """Loads the model; `fault` says why where that fails.
@@ -87,6 +101,8 @@ class Service:
         self.state = "UNLOADING" if self._model else "END"
         self.metrics.ready.set(0)
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        if self.watch is not None:
+            await asyncio.to_thread(self.watch.stop)
 
     def status(self, asked: Asked) -> dict[str, Any]:
         """The state of the model, as `GetModelStatusResponse`.
@@ -238,4 +254,7 @@ class Service:
         self.metrics.rows.observe(request.rows)
         with self.metrics.model_seconds.time():
             outputs = model.predict(request)
-        return write_answer(outputs, request.form)
+        answer = write_answer(outputs, request.form)
+        if self.watch is not None:
+            self.watch.see(request, outputs)
+        return answer

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from tltool.data.examples import Examples
-from tltool.data.watched_inputs import Facts
+from tltool.evaluation.drift.inputs import Facts
 from tltool.tasks.target import Target
 
 Array = np.ndarray[Any, Any]
@@ -35,12 +35,21 @@ class Rows:
     def __len__(self) -> int:
         return len(next(iter(self.vectors.values()))[1])
 
+    def take(self, rows: Array) -> Rows:
+        """Some of the rows, by their numbers (m,)."""
+        return replace(
+            self,
+            columns={name: (group, values[rows]) for name, (group, values) in self.columns.items()},
+            vectors={name: (group, values[rows]) for name, (group, values) in self.vectors.items()},
+            wrong=None if self.wrong is None else self.wrong[rows],
+        )
+
 
 def watched_rows(facts: Facts, outputs: Array, target: Target, truth: Array | None = None) -> Rows:
     """What is watched of rows.
 
     Args:
-        facts: Of their inputs, as `tltool.data.watched_inputs.facts_of` gives them.
+        facts: Of their inputs, as `tltool.evaluation.drift.inputs.facts_of` gives them.
         outputs: What the model says of them, as `Task.outputs` gives it.
         target: The model's.
         truth: Of the rows, where their labels are known.

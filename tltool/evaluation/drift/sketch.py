@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -122,11 +123,15 @@ class Features:
     def __call__(self, vectors: Array) -> Array:
         """The features, float64 (n, count): along the directions first, then the random ones."""
         standard = (vectors - self.centre) / self.scale
-        # NumPy's old generator: its numbers are promised to stay (NEP 19).
-        frequencies = np.random.RandomState(0).standard_normal((len(self.centre), FREQUENCIES))
-        angles = standard @ frequencies / self.width
+        angles = standard @ _frequencies(len(self.centre)) / self.width
         waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / np.sqrt(FREQUENCIES)
         return np.concatenate([standard @ self.directions, waves], axis=1)
+
+
+@lru_cache(maxsize=8)
+def _frequencies(numbers: int) -> Array:
+    # NumPy's old generator: its numbers are promised to stay (NEP 19).
+    return np.random.RandomState(0).standard_normal((numbers, FREQUENCIES))
 
 
 @dataclass(frozen=True)

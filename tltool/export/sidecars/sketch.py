@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tltool.data.examples import Examples
-from tltool.data.watched_inputs import Facts, facts_of
 from tltool.evaluation.drift.file import write_sketch
+from tltool.evaluation.drift.inputs import Facts, facts_of
 from tltool.evaluation.drift.rows import truth_of, watched_rows
 from tltool.evaluation.drift.sketch import Sketch
 from tltool.evaluation.drift.verdict import FEWEST_ROWS

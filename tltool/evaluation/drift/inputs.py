@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,12 +79,26 @@ def _picture(value: Any) -> tuple[Array, tuple[int, int]]:
     if isinstance(value, np.ndarray):
         shown = value if value.ndim == 3 else np.stack([value] * 3, axis=-1)
         return shown[..., :3], (shown.shape[1], shown.shape[0])
-    with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as image:
-        size = image.size
-        image.draft("RGB", (_SKETCH_PX, _SKETCH_PX))
-        small = image.convert("RGB")
+    content = value if isinstance(value, bytes) else Path(value).read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            size = image.size
+            image.draft("RGB", (_SKETCH_PX, _SKETCH_PX))
+            small = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        small = _as_the_model_reads_it(content)
+        size = small.size
     small.thumbnail((_SKETCH_PX, _SKETCH_PX), Image.Resampling.BOX)
     return np.asarray(small), size
+
+
+def _as_the_model_reads_it(content: bytes) -> Any:
+    """A picture that Pillow does not read."""
+    from PIL import Image
+
+    from tltool.data.images.preprocessor import decode_image
+
+    return Image.fromarray(decode_image(content).numpy())
 
 
 def _thumbnail(pixels: Array) -> Array:
@@ -100,7 +116,12 @@ def _hashed_words(texts: Sequence[str]) -> Array:
     """Words hashed (Weinberger et al. 2009) and projected at random, the same way always."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    # NumPy's old generator: its numbers are promised to stay (NEP 19).
-    projection = np.random.RandomState(0).standard_normal((_WORDS, _PROJECTED))
     hashed = HashingVectorizer(n_features=_WORDS).transform(texts)
-    return np.asarray(hashed @ projection / np.sqrt(_PROJECTED))
+    return np.asarray(hashed @ _projection())
+
+
+@cache
+def _projection() -> Array:
+    # NumPy's old generator: its numbers are promised to stay (NEP 19).
+    drawn = np.random.RandomState(0).standard_normal((_WORDS, _PROJECTED))
+    return np.asarray(drawn / np.sqrt(_PROJECTED))
