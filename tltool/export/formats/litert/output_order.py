@@ -8,8 +8,8 @@ from tltool.export.formats.litert.file import model_table
 def result_first(content: bytes, name: str) -> bytes:
     """The file with one output before all others; names mean what they meant.
 
-    The converter orders outputs by name. Programs that ask for output 0, MediaPipe's among them,
-    get the answer this way, whatever else the model says.
+    The converter orders outputs by name. Programs that ask for output 0 get the answer this way,
+    whatever else the model says.
 
     Args:
         content: The .tflite file, with one signature.
