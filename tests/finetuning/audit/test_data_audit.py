@@ -98,7 +98,7 @@ def test_what_was_decided_is_followed_told_and_not_found_again(audited, tmp_path
     refused = invoke(*command, tmp_path)
     assert refused.exit_code != 0
     assert isinstance(refused.exception, DataError)
-    assert "decisions, and an audit would write over them" in refused.exception.message
+    assert "which would be lost" in refused.exception.message
 
 
 def test_what_a_kind_cannot_answer_is_refused(tmp_path):
