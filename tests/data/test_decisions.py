@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tltool.data.checks.fingerprints import content_digests
+from tltool.data.checks.summary import describe
 from tltool.data.decisions import COLUMNS, apply_decisions, read_decisions, write_decisions
 from tltool.data.examples import Examples
 from tltool.data.reading.sources import load_examples
@@ -64,6 +65,8 @@ def test_rows_are_dropped_and_relabelled_and_the_data_stays(tmp_path):
     assert told["dropped"] == [f"{file}:2"]
     assert told["relabelled"] == [{"origin": f"{file}:3", "before": "bad", "after": "good"}]
     assert told["kept"] == 1
+    assert describe(found)["decisions"] == told
+    assert "decisions" not in describe(read(file))
     assert "1 row left out and 1 label changed" in str(found.decided)
 
 

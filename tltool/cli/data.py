@@ -26,6 +26,8 @@ app = typer.Typer(
     help="What your data is, what is wrong with it, and sample data.", no_args_is_help=True
 )
 app.command("audit", epilog=data_audit.EXAMPLES)(data_audit.audit)
+app.command("next", epilog=data_audit.NEXT_EXAMPLES)(data_audit.next_to_label)
+app.command("decisions", epilog=data_audit.DECISIONS_EXAMPLES)(data_audit.decisions)
 
 EXAMPLES = examples(
     "tltool data inspect reviews.csv",

@@ -134,6 +134,18 @@ def write_decisions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
+def refuse_to_replace(path: Path) -> None:
+    """Raises DataError where a table holds decisions, which would be lost if it was written anew.
+
+    A file that is no such table is refused too.
+    """
+    if path.is_file() and (taken := len(read_decisions(path))):
+        raise DataError(
+            f"{path} holds {count(taken, 'decision')}, which would be lost.",
+            hint="move that file, or choose another place with --output",
+        )
+
+
 def _rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of the table, with their lines."""
     try:

@@ -118,21 +118,40 @@ def _title(run: Run) -> str:
 def _without_labels(
     section: TeacherSection, recipe: Recipe, prepared: Prepared, progress: Progress
 ) -> Examples:
-    """The inputs that `teacher.unlabelled` names, tokenized, but for those that are in the data."""
+    """The inputs that `teacher.unlabelled` names; see `inputs_without_labels`."""
+    if section.unlabelled is None:
+        return replace(prepared.examples.take([]), tokens=None)
+    source, field = section.unlabelled, "teacher.unlabelled"
+    return inputs_without_labels(source, field, recipe, prepared, progress)
+
+
+def inputs_without_labels(
+    source: str, field: str, recipe: Recipe, prepared: Prepared, progress: Progress
+) -> Examples:
+    """The inputs that a source names, tokenized, but for those that are in the data.
+
+    Args:
+        source: As `tltool predict` takes one.
+        field: Who names it, for messages.
+        recipe: How it is read.
+        prepared: The labelled data, and the backbone.
+        progress: Is told what is read and left out.
+
+    Raises:
+        DataError: It can't be read, or has nothing new.
+    """
     from tltool.data.texts.tokenizing import tokenized
 
     known = prepared.examples
-    if section.unlabelled is None:
-        return replace(known.take([]), tokens=None)
-    found = _read(section.unlabelled, recipe, progress)
+    found = _read(source, field, recipe, progress)
     new, there = _new_among(found, known)
     if not len(new):
         raise DataError(
-            f"teacher.unlabelled: all {count(len(found), 'input')} of {section.unlabelled} are in "
+            f"{field}: all {count(len(found), 'input')} of {source} are in "
             "data.train, data.validation or data.test already.",
-            hint="name other inputs, or leave out teacher.unlabelled",
+            hint=f"name other inputs, or leave out {field}",
         )
-    progress.note(f"{count(len(new), 'row')} without labels, {section.unlabelled}")
+    progress.note(f"{count(len(new), 'row')} without labels, {source}")
     left_out = [
         f"{count(rows, 'row')} {why}"
         for rows, why in (
@@ -148,7 +167,7 @@ def _without_labels(
     return tokenized(new, prepared.backbone.preprocessing, progress)
 
 
-def _read(source: str, recipe: Recipe, progress: Progress) -> Examples:
+def _read(source: str, field: str, recipe: Recipe, progress: Progress) -> Examples:
     """Inputs that `source` names; those that are broken are settled as `data.on_error` says."""
     from tltool.data.checks.doctor import check_examples
     from tltool.data.reading.rows import Broken, Row, settle
@@ -158,17 +177,17 @@ def _read(source: str, recipe: Recipe, progress: Progress) -> Examples:
 
     data = recipe.data_of_inputs
     if not matches(source):
-        resolve(source, "teacher.unlabelled")
+        resolve(source, field)
     try:
         items = collect_inputs([source], recipe.spec, data)
     except DataError as error:
-        raise DataError(f"teacher.unlabelled: {error.message}", hint=error.hint) from error
+        raise DataError(f"{field}: {error.message}", hint=error.hint) from error
     rows = [row_of(item, recipe.spec.modality, data.encoding) for item in items]
     broken = [row for row in rows if isinstance(row, Broken)]
     skipped = settle(broken, data.on_error, what="inputs without labels")
     sound = unlabelled([row for row in rows if isinstance(row, Row)], recipe.spec.modality)
     if not len(sound):
-        raise DataError(f"teacher.unlabelled: nothing in {source} can be used.")
+        raise DataError(f"{field}: nothing in {source} can be used.")
     sound = replace(sound, skipped=skipped)
     return check_examples(sound, on_error=data.on_error, progress=progress)
 

@@ -98,7 +98,7 @@ def test_what_was_decided_is_followed_told_and_not_found_again(audited, tmp_path
     refused = invoke(*command, tmp_path)
     assert refused.exit_code != 0
     assert isinstance(refused.exception, DataError)
-    assert "decisions, and an audit would write over them" in refused.exception.message
+    assert "which would be lost" in refused.exception.message
 
 
 def test_what_a_kind_cannot_answer_is_refused(tmp_path):
@@ -108,3 +108,28 @@ def test_what_a_kind_cannot_answer_is_refused(tmp_path):
     assert not is_recipe(str(tmp_path))
     with pytest.raises(DataError, match="says itself what its data is for"):
         recipe_of("my_images", task="image-classification")
+
+
+@pytest.mark.slow
+def test_a_run_says_what_was_decided_of_its_data(audited, tmp_path):
+    from tltool.finetuning.job import finetune
+    from tltool.finetuning.resuming import origin
+    from tltool.training.preparation import prepare
+
+    folder, _ = audited
+    (first, *_) = table(folder / "out" / "audit.csv")
+    decided = tmp_path / "audit.csv"
+    with decided.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, first)
+        writer.writeheader()
+        writer.writerow({**first, "decision": "drop"})
+    plain = Recipe.load(folder / "recipe.yaml", ["export.formats=[]", f"output_dir={tmp_path}"])
+    recipe = plain.with_overrides(f"data.decisions={decided}")
+    run = finetune(recipe)
+    said = f"data.decisions: by {decided}, 1 row left out and 0 labels changed"
+    assert said in run.folder.card.read_text(encoding="utf-8")
+    assert run.folder.manifest()["decisions"]["dropped"] == 1
+    about = json.loads(run.folder.data_summary.read_text(encoding="utf-8"))
+    assert about["decisions"]["dropped"] == [first["origin"]]
+    before, after = (origin(one, prepare(one))["data"] for one in (plain, recipe))
+    assert before["content"] != after["content"]

@@ -23,7 +23,7 @@ DRAWS = 200
 """Draws of the rows with replacement that intervals are from."""
 SHARES = (0.125, 0.25, 0.5)
 """Of the rows, where the learning curve is measured besides all of them."""
-_REPEATS = 2
+_REPEATS = 3
 _LEAST_ROWS = 20
 _MOST_CLASSES = 8
 _CLASS_FOLDS = 2
@@ -147,7 +147,7 @@ class Costs:
         The error (1 less the score, or the score where it is an error) is taken to fall as `a + b
         n^-c` (Hestness et al. 2017, "Deep Learning Scaling is Predictable, Empirically",
         arXiv:1712.00409), by least squares, for each draw of the rows. The interval has the luck
-        of these rows, and that of the choice of rows to fit, by what two choices of half of them
+        of these rows, and that of the choice of rows to fit, by what choices of as many rows
         differ in.
 
         Args:
@@ -168,7 +168,10 @@ class Costs:
         ]
         errors = self._errors(np.stack([found.mean(axis=0) for found in scores]))
         gains, ratio = more_gain(np.array([*sizes, size], float), errors)
-        luck = float(np.std(self._errors(scores[-2])[:, 0], ddof=1))
+        # As a share of the error, of all sizes alike: a few choices of one size say little.
+        apart = [self._errors(found)[:, 0] for found in scores[:-1]]
+        shares = [float(one.var(ddof=1) / max(one.mean(), 1e-9) ** 2) for one in apart]
+        luck = float(errors[-1, 0] * np.sqrt(np.mean(shares)))
         by_class = self._by_class(whole, doubts, ratio, rng)
         return CurveFound(points, 2 * size, _widened(_estimate(gains), luck), by_class)
 

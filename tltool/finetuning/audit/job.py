@@ -13,16 +13,16 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tltool.data.checks.fingerprints import content_digests
-from tltool.data.decisions import read_decisions, write_decisions
+from tltool.data.decisions import refuse_to_replace, write_decisions
 from tltool.data.examples import SPLITS
 from tltool.finetuning.audit.cost import Costs
 from tltool.finetuning.audit.evidence import Evidence, gathered
 from tltool.finetuning.audit.findings import Finding, Found, GroupFound
+from tltool.finetuning.audit.label_studio import write_tasks
 from tltool.finetuning.audit.leaks import groups, leaks
 from tltool.finetuning.audit.neighbours import Neighbourhood, Pair, neighbourhood
 from tltool.finetuning.audit.page import write_page
 from tltool.recipe.recipe import Recipe
-from tltool.support.errors import DataError
 from tltool.support.files import write_json
 from tltool.support.progress import Progress
 from tltool.support.words import excerpt
@@ -66,26 +66,22 @@ class DataAudit:
         """As JSON values, with the findings as in the table."""
         return {**self.found.to_json(), "findings": list(self.rows())}
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, *, label_studio: bool = False) -> None:
         """Writes `audit.json`, `audit.csv` and `audit.html`, each whole or not at all.
+
+        Args:
+            folder: Where they go.
+            label_studio: Write the findings as tasks of Label Studio too.
 
         Raises:
             DataError: The folder has a table with decisions, which would be lost.
         """
-        check_folder(folder)
+        refuse_to_replace(folder / TABLE)
         write_json(folder / ABOUT, self.to_json())
         write_decisions(folder / TABLE, self.rows())
+        if label_studio:
+            write_tasks(folder, self.found, self.evidence, self.rows())
         write_page(folder / PAGE, self.found, self.evidence, self.rows())
-
-
-def check_folder(folder: Path) -> None:
-    """Raises DataError where an audit would write over decisions."""
-    table = folder / TABLE
-    if table.is_file() and (taken := len(read_decisions(table))):
-        raise DataError(
-            f"{table} holds {taken} decisions, and an audit would write over them.",
-            hint="move that file, or choose another folder with --output",
-        )
 
 
 def audit(

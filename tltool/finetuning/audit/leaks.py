@@ -18,10 +18,11 @@ Array = np.ndarray[Any, Any]
 SHUFFLES = 20
 """Shuffled copies of the labels that a fact's score is compared with."""
 LEAST_GAIN = 0.15
-"""Of the way from the shuffled labels' score to a perfect one, what a fact that is named takes."""
+"""Share of the loss with shuffled labels that a fact which is named takes away."""
 # No more of them are tried where the first few tell that it takes less.
 _FIRST = 3
 _LEAVES, _ROWS_OF_LEAF = 32, 5
+_LEAST = 0.01
 _MOST_NAMES = 200
 _ALL = "all together"
 # Groups: least rows, and how much likelier than by chance a row's nearest one is of its group.
@@ -36,14 +37,14 @@ class Leak:
         fact: Its name, or that it is all of them.
         score: Headline score of a small tree on it, on rows held out.
         shuffled: The mean of that with shuffled labels.
-        spread: Its standard deviation over the shuffles.
-        named: Whether it does too well.
+    X        named: Whether it does too well.
     """
 
     fact: str
     score: float
     shuffled: float
     spread: float
+    gain: float
     named: bool
 
 
@@ -70,10 +71,9 @@ def leaks(evidence: Evidence, seed: int = 0) -> list[Leak]:
     """What each fact says of the labels by itself, and all together; the most telling first.
 
     A fact is named where a tree of at most 32 leaves on it alone, on rows that it has not seen,
-    is better than with each of 20 shuffles of the labels (Ojala and Garriga 2010, "Permutation
-    Tests for Studying Classifier Performance", JMLR 11, test 1), and by at least 15 % of what is
-    missing to a perfect score. That some classes are darker or longer may be as it is: a model
-    learns it all the same.
+    has a lower loss than with each of 20 shuffles of the labels (Ojala and Garriga 2010,
+    "Permutation Tests for Studying Classifier Performance", JMLR 11, test 1), and by at least 15 %.
+    That some classes are darker or longer may be as it is: a model learns it all the same.
     """
     columns = dict(_columns(evidence))
     if not columns:
@@ -84,7 +84,7 @@ def leaks(evidence: Evidence, seed: int = 0) -> list[Leak]:
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(evidence)) for _ in range(SHUFFLES)]
     found = [_told_by(name, values, evidence, orders) for name, values in columns.items()]
-    return sorted(found, key=lambda leak: (not leak.named, -_gain(evidence, leak)))
+    return sorted(found, key=lambda leak: (not leak.named, -leak.gain))
 
 
 def _columns(evidence: Evidence) -> Iterator[tuple[str, Array]]:
@@ -101,37 +101,38 @@ def _columns(evidence: Evidence) -> Iterator[tuple[str, Array]]:
 
 
 def _told_by(name: str, values: Array, evidence: Evidence, orders: Sequence[Array]) -> Leak:
-    score = _score(values, evidence, np.arange(len(evidence)))
-    sign = 1 if evidence.task.target.headline().higher_is_better else -1
-    chance: list[float] = []
+    score, loss = _measured(values, evidence, np.arange(len(evidence)))
+    chance: list[tuple[float, float]] = []
     for number, order in enumerate(orders, start=1):
-        chance.append(_score(values, evidence, order))
-        mean, spread = float(np.mean(chance)), float(np.std(chance))
-        leak = Leak(name, score, mean, spread, named=False)
-        if number >= _FIRST and _gain(evidence, leak) < LEAST_GAIN:
+        chance.append(_measured(values, evidence, order))
+        scores, losses = np.transpose(chance)
+        gain = float(1 - loss / losses.mean()) if losses.mean() > 0 else 0.0
+        leak = Leak(name, score, float(scores.mean()), float(scores.std()), gain, named=False)
+        if number >= _FIRST and gain < LEAST_GAIN:
             return leak
-    return replace(leak, named=all(sign * score > sign * one for one in chance))
+    return replace(leak, named=bool(loss < losses.min()))
 
 
-def _gain(evidence: Evidence, leak: Leak) -> float:
-    """Which part of the way from shuffled labels to a perfect score it takes."""
-    best = 1.0 if evidence.task.target.headline().higher_is_better else 0.0
-    way = best - leak.shuffled
-    return (leak.score - leak.shuffled) / way if way else 0.0
+def _measured(values: Array, evidence: Evidence, order: Array) -> tuple[float, float]:
+    """Headline score and loss of trees on some facts, for labels in another order, over folds.
 
-
-def _score(values: Array, evidence: Evidence, order: Array) -> float:
-    """The headline score of trees on some facts, for labels in another order, over folds."""
+    The loss of labels is the cross-entropy of each by itself, of numbers the squared error.
+    """
     target, truth = evidence.task.target, evidence.truth[order]
     encoded = target.encode(truth)
-    outputs, held_out = [], []
-    for fitted, held in evidence.folds:
-        outputs.append(_answers(values[fitted], truth[fitted], encoded[fitted], values[held]))
-        held_out.append(held)
-    shown = np.concatenate(outputs)
-    if not target.labels:  # numbers as a user reads them
-        shown = np.asarray(target.outputs(shown))
-    return float(target.score(shown, truth[np.concatenate(held_out)]))
+    held_out = np.concatenate([held for _, held in evidence.folds])
+    answers = np.concatenate([
+        _answers(values[fitted], truth[fitted], encoded[fitted], values[held])
+        for fitted, held in evidence.folds
+    ])  # fmt: skip
+    wanted = encoded[held_out]
+    if target.labels:
+        likely = np.clip(answers, _LEAST, 1 - _LEAST)
+        loss = -(wanted * np.log(likely) + (1 - wanted) * np.log(1 - likely)).sum(axis=1).mean()
+    else:
+        loss = ((wanted - answers) ** 2).sum(axis=1).mean()
+        answers = np.asarray(target.outputs(answers))  # numbers as a user reads them
+    return float(target.score(answers, truth[held_out])), float(loss)
 
 
 def _answers(values: Array, truth: Array, encoded: Array, others: Array) -> Array:
