@@ -10,7 +10,7 @@ import faulty_apps as apps
 import numpy as np
 import pytest
 
-from tltool.export.diagnosis.diagnosis import diagnose
+from tltool.export.diagnosis.diagnosis import Examiner
 from tltool.export.diagnosis.text import diagnosis_json
 from tltool.export.formats.base import ExportTarget, LiteRTOptions
 from tltool.export.formats.table import FORMATS
@@ -25,22 +25,22 @@ LITERT = {
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """A folder of each kind, and what runs the model in it."""
+    """A folder of each kind, what runs the model in it, and what diagnoses its apps."""
     folder = tmp_path_factory.mktemp("exports")
     made = exported.image_model(folder / "unused", **SCALE)
     pictures = apps.pictures(folder / "pictures")
     made = replace(made, held_out=exported.examples("image", pictures))
     found = {name: exported.export_folder(made, folder / name, LITERT[name]) for name in LITERT}
-    return {name: (export, apps.litert(export)) for name, export in found.items()}
+    return {name: (export, apps.litert(export), Examiner(export)) for name, export in found.items()}
 
 
 def found(exports, kind, tmp_path, *, tensors=False, read=lambda p: p, **faults):
     """What is found of an app with faults."""
-    folder, call = exports[kind]
+    folder, call, examiner = exports[kind]
     app = apps.ImageApp(folder, **faults)
     file = tmp_path / "answers.json"
     file.write_text(json.dumps(apps.answers(folder, call, app, read=read, tensors=tensors)))
-    return diagnosis_json(diagnose(folder, file))
+    return diagnosis_json(examiner(file))
 
 
 def first(said):
@@ -78,9 +78,9 @@ def test_sound_answers_are_sound(kind, tensors, faults, exports, tmp_path):
 
 @pytest.mark.parametrize("kind", LITERT)
 def test_the_program_beside_an_export_writes_sound_answers(kind, exports, tmp_path, monkeypatch):
-    folder, _ = exports[kind]
+    folder, _, examiner = exports[kind]
     apps.program_answers(folder, tmp_path / "answers.json", monkeypatch)
-    said = diagnosis_json(diagnose(folder, tmp_path / "answers.json"))
+    said = diagnosis_json(examiner(tmp_path / "answers.json"))
     assert (said["verdict"], said["difference"] < 1e-6) == ("sound", True)
 
 

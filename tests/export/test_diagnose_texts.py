@@ -14,7 +14,7 @@ import trained
 from byte_pairs import trained_contract
 
 from tltool.backbones.networks.layers import MaskedMean
-from tltool.export.diagnosis.diagnosis import diagnose
+from tltool.export.diagnosis.diagnosis import Examiner
 from tltool.export.diagnosis.text import diagnosis_json
 from tltool.export.diagnosis.texts import TextPreparation, text_tensors
 from tltool.export.feeding import prepared_inputs
@@ -64,23 +64,23 @@ def model():
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """A folder of each kind, and what runs the model in it."""
+    """A folder of each kind, what runs the model in it, and what diagnoses its apps."""
     folder, made = tmp_path_factory.mktemp("exports"), model()
     found = {}
     for name, target in TARGETS.items():
         export = exported.export_folder(made, folder / name, target, length=16)
         runs = apps.saved_model if name == "saved_model" else apps.litert
-        found[name] = (export, runs(export))
+        found[name] = (export, runs(export), Examiner(export))
     return found
 
 
 def found(exports, kind, tmp_path, *, tensors=False, read=lambda p: p, **faults):
     """What is found of an app with faults."""
-    folder, call = exports[kind]
+    folder, call, examiner = exports[kind]
     app = apps.TextApp(folder, **faults)
     file = tmp_path / "answers.json"
     file.write_text(json.dumps(apps.answers(folder, call, app, read=read, tensors=tensors)))
-    return diagnosis_json(diagnose(folder, file))
+    return diagnosis_json(examiner(file))
 
 
 def first(said):
@@ -119,9 +119,9 @@ def test_sound_answers_are_sound(kind, tensors, exports, tmp_path):
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_the_program_beside_an_export_writes_sound_answers(kind, exports, tmp_path, monkeypatch):
-    folder, _ = exports[kind]
+    folder, _, examiner = exports[kind]
     apps.program_answers(folder, tmp_path / "answers.json", monkeypatch)
-    said = diagnosis_json(diagnose(folder, tmp_path / "answers.json"))
+    said = diagnosis_json(examiner(tmp_path / "answers.json"))
     assert (said["verdict"], said["difference"] < 1e-6) == ("sound", True)
 
 

@@ -204,8 +204,7 @@ class TextApp:
         text = unicodedata.normalize("NFD", text) if self.strip else text
         text = "".join(c for c in text if not (self.strip and unicodedata.category(c) == "Mn"))
         text = text.lower() if self.lower else text
-        marked = "".join(f" {c} " if not c.isalnum() and not c.isspace() else c for c in text)
-        return marked.split()
+        return "".join(f" {c} " if is_punctuation(c) else c for c in text).split()
 
     def pieces(self, word):
         found, start = [], 0
@@ -217,6 +216,10 @@ class TextApp:
             found.append(self.ids[piece])
             start += len(piece.removeprefix("##"))
         return found
+
+
+def is_punctuation(c):
+    return c in "$+<=>^`|~" or unicodedata.category(c).startswith("P")
 
 
 TEXT_FAULTS = {

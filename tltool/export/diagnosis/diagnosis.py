@@ -86,19 +86,37 @@ def diagnose(export: Path, answers: Path) -> Diagnosis:
             cannot be diagnosed.
         DataError: The answers cannot be read, or are those of another model.
     """
-    path, contract = read_contract(export)
-    target = contract.task.target
-    if not target.diagnosable:
-        raise ExportError(
-            f"Answers of the task {contract.task.spec.name} cannot be diagnosed.",
-            hint="compare what the app feeds with `model_input` in golden.json, and what it says "
-            "with the rest of it: `goldenDifference` beside the export does that",
-        )
-    golden = read_golden(path.parent, contract)
-    said = read_answers(answers, contract, golden)
-    call = FORMATS[contract.form].load_call(path, contract)
-    feeds = Feeds(contract, golden, call, _widths(said, contract))
-    return _Case(feeds, said).solved(path.parent)
+    return Examiner(export)(answers)
+
+
+class Examiner:
+    """Diagnoses several apps with one export, which is loaded and run with each fault once.
+
+    Args:
+        export: As for `diagnose`.
+
+    Raises:
+        ExportError: As `diagnose`.
+    """
+
+    def __init__(self, export: Path) -> None:
+        path, contract = read_contract(export)
+        if not contract.task.target.diagnosable:
+            raise ExportError(
+                f"Answers of the task {contract.task.spec.name} cannot be diagnosed.",
+                hint="compare what the app feeds with `model_input` in golden.json, and what it "
+                "says with the rest of it: `goldenDifference` beside the export does that",
+            )
+        golden = read_golden(path.parent, contract)
+        self._folder = path.parent
+        self._feeds = Feeds(contract, golden, FORMATS[contract.form].load_call(path, contract))
+
+    def __call__(self, answers: Path) -> Diagnosis:
+        """As `diagnose`."""
+        contract = self._feeds.contract
+        said = read_answers(answers, contract, self._feeds.golden)
+        feeds = replace(self._feeds, widths=_widths(said, contract))
+        return _Case(feeds, said).solved(self._folder)
 
 
 def _widths(said: Answers, contract: Contract) -> list[int] | None:
@@ -127,7 +145,7 @@ class _Case:
     def solved(self, export: Path) -> Diagnosis:
         examples = len(self._feeds.golden.inputs)
         if self._said.inputs is None:
-            right = self._feeds.outputs(self._right_tensors)
+            right = self._feeds.planted({})
             limits = self._limits(right)
             found = self._labelled(search(self._of(right, right), self._levels(right), limits))
             return Diagnosis(export, examples, found, limits)
@@ -148,7 +166,7 @@ class _Case:
         contract, gate = self._feeds.contract, self._feeds.golden.tolerance
         tolerance = min(SAME_FILE[contract.precision], gate)
         for other in self._feeds.by_other_libraries() if decoded else ():
-            changed = (self._feeds.outputs(other) - right) / self._target.units
+            changed = (self._feeds.planted(other) - right) / self._target.units
             tolerance = max(tolerance, _LIBRARIES * float(np.abs(changed).max()))
         return Limits(min(ARITHMETIC, gate), tolerance)
 
@@ -167,7 +185,7 @@ class _Case:
         def single() -> Sequence[Explanation]:
             found = self._readings(right)
             for fault in self._faults:
-                values = self._feeds.outputs(self._feeds.tensors(fault.changes))
+                values = self._feeds.planted(fault.changes)
                 outputs.append((fault, values))
                 found.append(self._of(right, values, fault))
             return found
@@ -176,7 +194,7 @@ class _Case:
             found = [one for f, values in outputs for one in self._readings(values, f)]
             visible = [f for f, values in outputs if not np.array_equal(values, right)]
             for pair in _pairs(visible):
-                values = self._feeds.outputs(self._feeds.tensors(_changes(pair)))
+                values = self._feeds.planted(_changes(pair))
                 found.append(self._of(right, values, *pair))
             return found
 
@@ -231,7 +249,10 @@ class _Case:
 
         limits = Limits(0.5, 0.5, shares=False)
         if others := self._feeds.by_other_libraries():
-            changed = max(float(np.abs(self._flat(other) - right).max()) for other in others)
+            changed = max(
+                float(np.abs(self._flat(self._feeds.tensors(other)) - right).max())
+                for other in others
+            )
             limits = Limits(_ONE_LEVEL, max(_ONE_LEVEL, changed))
         return search(Explanation((), np.zeros_like(right), flat - right), [single, double], limits)
 

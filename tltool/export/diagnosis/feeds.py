@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,14 @@ class Feeds:
         golden: Its golden examples.
         call: Runs the model on the tensors of one example.
         widths: Tokens of each example where the model leaves them open and the app says them.
+        known: Outputs that were computed before, by what was changed.
     """
 
     contract: Contract
     golden: Golden
     call: Call
     widths: Sequence[int] | None = None
+    known: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def faults(self) -> list[Fault]:
         """The known ones of this model's kind of input."""
@@ -67,14 +69,21 @@ class Feeds:
         outputs = self.contract.task.target.from_result(results)
         return np.asarray(outputs, np.float64).reshape(len(tensors), -1)
 
-    def by_other_libraries(self) -> list[list[Arrays]]:
-        """What sound apps may feed as well; of texts nothing else.
+    def planted(self, changes: Mapping[str, Any]) -> Array:
+        """The outputs of what is fed with changes of the right preparation, computed once."""
+        key = repr((sorted(changes.items()), self.widths))
+        if key not in self.known:
+            self.known[key] = self.outputs(self.tensors(changes))
+        return self.known[key]
+
+    def by_other_libraries(self) -> list[dict[str, Any]]:
+        """Changes that sound apps may make as well; of texts none.
 
         JPEGs decoded with a coarser transform and colours, and levels that are not rounded.
         """
         if not isinstance(self.contract.preprocessing, ImagePreprocessing):
             return []
-        return [self.tensors({"fine": False}), self.tensors({"whole": False})]
+        return [{"fine": False}, {"whole": False}]
 
     def said(self, inputs: Sequence[Mapping[str, Array]]) -> list[Arrays]:
         """The tensors that an app fed, in the shapes and types that the model takes.
