@@ -118,8 +118,8 @@ def _probed(prepared: Prepared, features: Array, new: Array, seed: int) -> Array
     encoded = target.encode(target.truth(rows.targets, rows.origins))
     probe = LinearRows(features, encoded, np.ones(len(rows), np.float32))
     parts = held_out_parts(probe, None, drawn_folds(len(rows), seed))
-    l2 = choose_strength(parts, target.row_loss, standardised=True).l2
-    layer = fit_linear(probe, target.row_loss, l2, standardised=True)
+    l2 = choose_strength(parts, target.row_loss).l2
+    layer = fit_linear(probe, target.row_loss, l2)
     return layer.outputs(new)
 
 
