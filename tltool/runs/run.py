@@ -261,6 +261,10 @@ class Run:
 
         return kept_outputs(self._forward, examples, self.task)
 
+    def raw_outputs(self, examples: Examples) -> Any:
+        """What the model itself returns for each example, before `Task.outputs`."""
+        return self._forward(examples)
+
     @cached_property
     def _forward(self) -> Forward:
         from tltool.evaluation.inference import Forward
