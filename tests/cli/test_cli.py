@@ -371,6 +371,20 @@ def test_runs_are_compared_row_by_row_on_a_page(tmp_path, text_run, image_run):
     assert "of the task text-classification" in refused.err
 
 
+def test_explain_weighs_words_and_maps_pictures(tmp_path, place, text_run, image_run):
+    (text,) = succeed("explain", text_run[0], "a good film", "--json").json()
+    assert [row["word"] for row in text["words"]] == ["a", "good", "film"]
+    assert "words for and against" in succeed("explain", text_run[0], "a good film").out
+    photo = sorted((place / "photos").rglob("*.jpg"))[0]
+    told = succeed("explain", image_run[0], photo, "--output", tmp_path / "why", "--json").json()
+    assert told[0]["method"] == "LayerCAM"
+    assert 0 <= told[0]["value"] <= 1
+    assert {file.name for file in (tmp_path / "why").iterdir()} == {"1.png", "index.html"}
+    refused = cli("explain", text_run[0], "good", "--label", "nothing")
+    assert refused.code == 2
+    assert "no class 'nothing'" in refused.err
+
+
 def test_evaluate_names_a_label_it_does_not_know(place, text_run):
     other = place / "other.csv"
     other.write_text("text,label\ngood film,positiv\n")

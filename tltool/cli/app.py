@@ -25,6 +25,7 @@ from tltool.cli import (
     diagnose,
     doctor,
     evaluate,
+    explain,
     export,
     finetune,
     inspect,
@@ -104,6 +105,7 @@ app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
 app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("explain", epilog=explain.EXAMPLES)(explain.explain)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("quantize", epilog=quantize.EXAMPLES)(quantize.quantize)

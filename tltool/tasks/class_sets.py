@@ -464,6 +464,11 @@ class ClassSetTarget(LabelledTarget):
         score = Score("hamming_loss", "Wrong labels", share=True, higher_is_better=False)
         return score, wrong.mean(axis=1)
 
+    def explained(self, output: Any, label: str | None = None) -> tuple[str, int]:
+        """The logit of the most probable label, or of another one."""
+        best = self.labels[int(output.argmax())]
+        return self.chosen(self.labels, best if label is None else label)
+
     def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
         """The probability of each label of each row, and whether the row has it."""
         return outputs.ravel(), truth.astype(bool).ravel()

@@ -403,6 +403,13 @@ class ClassTarget(LabelledTarget):
             return Bars([row["label"] for row in weakest], shares, "Scores of the weakest classes")
         return Matrix(metrics["confusion_matrix"], self.labels, truth, _best(outputs)[0])
 
+    def explained(self, output: Any, label: str | None = None) -> tuple[str, int] | None:
+        """The logit of the predicted class, or of another one."""
+        if not self._softmax_of_raw:
+            return None
+        best = self.labels[int(output.argmax())]
+        return self.chosen(self.labels, best if label is None else label)
+
     def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array] | None:
         """The probability of the predicted class, and whether it is the true one."""
         if not self._softmax_of_raw:

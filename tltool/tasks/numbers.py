@@ -393,6 +393,10 @@ class NumbersTarget(Target):
 
         return numbers_metrics(outputs, truth, self.names)
 
+    def explained(self, output: Any, label: str | None = None) -> tuple[str, int]:
+        """The first number, or another one: what raises it."""
+        return self.chosen(self.names, self.names[0] if label is None else label)
+
     def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array]:
         """The absolute error, mean over the numbers."""
         import numpy as np

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from tltool.support.errors import DataError
+from tltool.support.errors import DataError, did_you_mean
 from tltool.support.words import count, listed, plural
 from tltool.tasks.reports import Picture, Score, Table
 from tltool.tasks.stratify import by_groups, by_strata, evenly_spaced, group_folds, in_turns
@@ -758,6 +758,7 @@ class Target(ABC):
         """A target, or the value of a `Prediction`, in a sentence."""
         return str(value)
 
+<<<<<<< HEAD
     def watched(self, outputs: Array) -> Watched:
         """What tells whether answers drift, of rows of `outputs`."""
         import numpy as np
@@ -773,6 +774,36 @@ class Target(ABC):
         """
         return None
 
+=======
+    def explained(self, output: Any, label: str | None = None) -> tuple[str, int] | None:
+        """Which raw output an explanation is of, where raw outputs are (n, num_outputs).
+
+        Args:
+            output: One row of `outputs`.
+            label: A name among `labels`, or of a number; None takes what was answered.
+
+        Returns:
+            Its name and number; None where no single output makes an answer.
+
+        Raises:
+            DataError: There is no such label.
+        """
+        return None
+
+    def chosen(self, names: Sequence[str], label: str) -> tuple[str, int]:
+        """A name and its number among some.
+
+        Raises:
+            DataError: It is none of them.
+        """
+        if label not in names:
+            raise DataError(
+                f"There is no {self.noun} {label!r}; there are {listed(names)}.",
+                hint=did_you_mean(label, names),
+            )
+        return label, names.index(label)
+
+>>>>>>> report_3
     # ---- what a model is worth ---------------------------------------------------------------
 
     @classmethod

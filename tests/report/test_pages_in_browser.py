@@ -1,0 +1,99 @@
+"""Pages in headless Chromium, wide and on a phone, light and dark: axe-core finds nothing serious.
+
+Skipped where the browser's packages are not installed (`make test-browser` installs them).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import PAGE, installed
+from test_compare_page import FACTS, TWO, examples, outputs
+from test_run_page import classes, pictures, seen, written
+
+from tltool.evaluation.explaining.curves import Faithfulness
+from tltool.evaluation.explaining.explanation import Explanation
+from tltool.evaluation.explaining.words import Part
+from tltool.evaluation.paired import pair
+from tltool.report.compare_page import compare_page
+from tltool.report.explanations import write_explanations
+from tltool.tasks.classes import ClassTarget
+
+pytestmark = installed
+SCHEMES = ("light", "dark")
+WIDTHS = (1200, 390)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    labels = ("a class of a long name", "dog", "owl")
+    true, taken = [0, 1, 2] * 4, [0, 1, 2] * 3 + [1, 1, 1]
+    values, targets = classes(labels, true, taken)
+    task = "image-classification"
+    run = written(*seen(ClassTarget(labels), task, values, targets, pictures(folder)), task)
+    change = pair(examples(["cat"] * 4), TWO, outputs([1, 1, 0, 0]), outputs([1, 0, 1, 1]))
+    check = Faithfulness(0.1, 0.9, 0.5)
+    parts, weights = (Part(0, 0, 4), Part(0, 5, 8)), np.array([2.0, -2.0])
+    of_text = Explanation(
+        "x", "cat", "cat", 0.9, "words", check, text="good bad", parts=parts, weights=weights
+    )
+    write_explanations([of_text], TWO, folder / "why")
+    (folder / "run.html").write_text(run)
+    (folder / "compare.html").write_text(compare_page("a", FACTS, {"b": change}))
+    return {
+        "run": folder / "run.html",
+        "compare": folder / "compare.html",
+        "why": folder / "why" / "index.html",
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(pages):
+    """What the browser says of each page, by its name, width and scheme."""
+    asked = {
+        (name, width, scheme): {
+            "file": str(path),
+            "width": width,
+            "scheme": scheme,
+            "click": ".matrix button" if name == "run" else None,
+        }
+        for name, path in pages.items()
+        for width in WIDTHS
+        for scheme in SCHEMES
+    }
+    done = subprocess.run(
+        ["node", Path(__file__).parents[1] / "helpers" / "pages.mjs", PAGE],
+        input=json.dumps(list(asked.values())),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(asked, json.loads(done.stdout), strict=True))
+
+
+def test_nothing_is_serious_for_who_reads_with_a_screen_reader_or_little_contrast(answers):
+    assert {key: found["violations"] for key, found in answers.items() if found["violations"]} == {}
+
+
+def test_pages_are_no_wider_than_a_phone(answers):
+    assert not [key for key, found in answers.items() if found["overflows"]]
+
+
+def test_pages_ask_no_network_and_have_no_errors(answers):
+    assert [found["requests"] + found["errors"] for found in answers.values()] == [[]] * len(
+        answers
+    )
+
+
+def test_a_cell_opens_its_rows_by_keyboard(answers):
+    for (name, *_), found in answers.items():
+        if name == "run":
+            assert "taken for dog, 1 row" in found["opened"]
+            assert "Close" in found["opened"]

@@ -1,0 +1,1 @@
+"""What in an input an answer rests on: maps of pictures, weights of words, and checks of both."""

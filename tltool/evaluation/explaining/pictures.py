@@ -1,0 +1,96 @@
+"""Where in a picture an answer comes from: LayerCAM, or occlusion where a network has no maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+Array = np.ndarray[Any, Any]
+
+_PATCHES = 7
+_FEWEST_CELLS = 2
+# Axes of (n, tokens, channels) and of (n, rows, columns, channels).
+_WITH_TOKENS, _WITH_PLACES = 3, 4
+
+
+def picture_maps(model: keras.Model, inputs: Array, numbers: Array) -> tuple[Array, str]:
+    """How much each place of pictures speaks for one of the model's raw outputs.
+
+    LayerCAM (Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for
+    Localization", equations 5 to 7) on the last feature map: where a channel is active and its
+    gradient says that more of it raises the output. A network without feature maps, such as a
+    ViT, is shown the picture with one patch after the other painted over (Zeiler and Fergus
+    2014, section 2.2).
+
+    Args:
+        model: From inputs to raw outputs (n, outputs).
+        inputs: Preprocessed pictures, float32 (n, height, width, 3).
+        numbers: Which raw output of each, int (n,).
+
+    Returns:
+        Maps of 0 to 1 with the largest of each 1 (all 0 where nothing speaks for it), float32
+        (n, rows, columns), coarser than the inputs; and the method in words.
+    """
+    features = feature_map(model)
+    if features is None:
+        maps, method = _occluded(model, inputs, numbers), "occlusion"
+    else:
+        maps, method = _layer_cam(model, features, inputs, numbers), "LayerCAM"
+    peaks = maps.max(axis=(1, 2), keepdims=True)
+    return (maps / np.where(peaks > 0, peaks, 1.0)).astype(np.float32), method
+
+
+def feature_map(model: keras.Model) -> Any:
+    """The last tensor of a model's graph that has places and channels, or None.
+
+    (n, rows, columns, channels) with two rows and columns at least, before they are pooled; not
+    where tokens follow, as after the patches of a ViT.
+    """
+    given = {id(tensor) for tensor in model.inputs}
+    for layer in reversed(model.layers):
+        for node in reversed(layer._inbound_nodes):
+            for tensor in node.output_tensors:
+                shape = tensor.shape
+                if len(shape) == _WITH_TOKENS and shape[1] != 1:
+                    return None
+                places = (
+                    shape[1:3] if len(shape) == _WITH_PLACES and id(tensor) not in given else ()
+                )
+                if places and min(side or 0 for side in places) >= _FEWEST_CELLS:
+                    return tensor
+    return None
+
+
+def resized(maps: Array, size: tuple[int, int]) -> Array:
+    """Maps (n, rows, columns) at another height and width, bilinear, float32."""
+    return tf.image.resize(maps[..., None], size).numpy()[..., 0]
+
+
+def _layer_cam(model: keras.Model, features: Any, inputs: Array, numbers: Array) -> Array:
+    both = keras.Model(model.input, [features, model.output])
+    with tf.GradientTape() as tape:
+        values = tf.convert_to_tensor(inputs)
+        tape.watch(values)
+        active, raw = both(values, training=False)
+        told = tf.reduce_sum(tf.gather(raw, numbers, axis=1, batch_dims=1))
+    slopes = tape.gradient(told, active)
+    speaks = tf.nn.relu(slopes) * tf.nn.relu(active)
+    return tf.reduce_sum(tf.cast(speaks, tf.float32), axis=-1).numpy()
+
+
+def _occluded(model: keras.Model, inputs: Array, numbers: Array) -> Array:
+    """How much of the output is lost without each of 7 x 7 patches."""
+    maps = np.zeros((len(inputs), _PATCHES, _PATCHES), np.float32)
+    edges = [np.linspace(0, side, _PATCHES + 1).astype(int) for side in inputs.shape[1:3]]
+    for row, (picture, number) in enumerate(zip(inputs, numbers, strict=True)):
+        variants = np.repeat(picture[None], _PATCHES * _PATCHES + 1, axis=0)
+        blank = picture.mean(axis=(0, 1))
+        for cell in range(_PATCHES * _PATCHES):
+            i, j = divmod(cell, _PATCHES)
+            variants[cell, edges[0][i] : edges[0][i + 1], edges[1][j] : edges[1][j + 1]] = blank
+        raw = np.asarray(model(variants, training=False))[:, number]
+        maps[row] = np.maximum(raw[-1] - raw[:-1], 0.0).reshape(_PATCHES, _PATCHES)
+    return maps
