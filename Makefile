@@ -50,16 +50,11 @@ test-onnx: $(ONNX)/.installed  ## Run the tests of the extra [onnx] in an enviro
 test-ray: $(RAY)/.installed  ## Run the tests of the extra [ray] in an environment of its own
 	$(RAY)/bin/python -m pytest tests/support/test_ray_cluster.py tests/finetuning/launching/test_ray.py
 
-<<<<<<< HEAD
 test-loggers: $(LOGGERS)/.installed  ## Run the tests of the extra [mlflow] in an environment of its own
 	$(LOGGERS)/bin/python -m pytest tests/finetuning/test_loggers.py
 
-test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models in headless Chromium (needs Node.js)
-	$(BIN)/python -m pytest tests/export/test_browser.py -m "not slow"
-=======
 test-browser: dev $(PAGE)/node_modules/.installed  ## Run exported models and look at pages in headless Chromium (needs Node.js)
 	$(BIN)/python -m pytest tests/export/test_browser.py tests/report/test_pages_in_browser.py -m "not slow"
->>>>>>> report_3
 
 test-kotlin: dev $(KOTLIN)/node_modules/.installed  ## Compile the Kotlin of exports (needs Java and Node.js)
 	@command -v java > /dev/null || { echo "The tests of Kotlin need Java 11 or newer."; exit 1; } >&2

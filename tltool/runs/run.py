@@ -278,11 +278,7 @@ class Run:
         return kept_outputs(self._forward, examples, self.task)
 
     def raw_outputs(self, examples: Examples) -> Any:
-<<<<<<< HEAD
         """What the model itself says of examples, such as logits; see `Forward`."""
-=======
-        """What the model itself returns for each example, before `Task.outputs`."""
->>>>>>> report_3
         return self._forward(examples)
 
     @cached_property

@@ -758,7 +758,6 @@ class Target(ABC):
         """A target, or the value of a `Prediction`, in a sentence."""
         return str(value)
 
-<<<<<<< HEAD
     def watched(self, outputs: Array) -> Watched:
         """What tells whether answers drift, of rows of `outputs`."""
         import numpy as np
@@ -774,7 +773,6 @@ class Target(ABC):
         """
         return None
 
-=======
     def explained(self, output: Any, label: str | None = None) -> tuple[str, int] | None:
         """Which raw output an explanation is of, where raw outputs are (n, num_outputs).
 
@@ -803,7 +801,6 @@ class Target(ABC):
             )
         return label, names.index(label)
 
->>>>>>> report_3
     # ---- what a model is worth ---------------------------------------------------------------
 
     @classmethod
