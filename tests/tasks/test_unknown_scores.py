@@ -145,3 +145,33 @@ def test_recipes_that_make_no_sense_are_refused(task, values, hint):
     with pytest.raises(RecipeError, match=r"unknown\.method") as error:
         Recipe.of(task=task, backbone=backbone, **values)
     assert hint in str(error.value)
+
+
+def judged(target, outputs, truth):
+    """All that a kind says of rows of outputs, as lists."""
+    said = [
+        target.right(outputs, truth),
+        target.row_errors(outputs, truth)[1],
+        target.wrongness(outputs, truth),
+        *target.stated(outputs, truth),
+        target.worst(outputs, truth),
+        target.score(outputs, truth),
+        target.explained(outputs[0])[1],
+        target.row(outputs[0])["prediction"],
+        target.mistake(1, outputs, ["b", "b"]),
+        target.watched(outputs).vectors,
+    ]
+    return [one.tolist() if isinstance(one, np.ndarray) else one for one in said]
+
+
+@pytest.mark.parametrize("kind", [ClassTarget, ClassSetTarget])
+def test_the_score_is_never_taken_for_a_class(kind):
+    labels = {"thresholds": (0.5,) * 3} if kind is ClassSetTarget else {}
+    plain = kind(labels=("a", "b", "c"), **labels)
+    target = knowing(plain, Unknown("knn", 0.95, 5.0, 100, "validation rows"))
+    outputs = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], "float32")
+    with_score = np.c_[outputs, [[9.0], [3.0]]].astype("float32")
+    truth = np.array([0, 1]) if kind is ClassTarget else np.array([[1, 0, 0], [0, 1, 0]], bool)
+    assert judged(target, with_score, truth) == judged(plain, outputs, truth)
+    assert target.watched(with_score).columns["unknown_score"].tolist() == [9.0, 3.0]
+    assert [target.prediction(row).accepted for row in with_score] == [False, True]

@@ -22,6 +22,9 @@ from tltool.tasks.unknown.settings import ACCEPTED, ON_FEATURES, SCORE, Method, 
 if TYPE_CHECKING:
     import numpy as np
 
+    from tltool.tasks.reports import Score
+    from tltool.tasks.watched import Watched
+
     Array = np.ndarray[Any, Any]
 
 
@@ -163,6 +166,29 @@ class _Knowing(LabelledTarget):
     def worst(self, outputs: Array, truth: Array) -> Array:
         """See `Target.worst`."""
         return self.plain.worst(self.answers_in(outputs), truth)
+
+    def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array] | None:
+        """See `Target.row_errors`."""
+        return self.plain.row_errors(self.answers_in(outputs), truth)
+
+    def wrongness(self, outputs: Array, truth: Array) -> Array | None:
+        """See `Target.wrongness`."""
+        return self.plain.wrongness(self.answers_in(outputs), truth)
+
+    def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array] | None:
+        """See `Target.stated`."""
+        return self.plain.stated(self.answers_in(outputs), truth)
+
+    def explained(self, output: Any, label: str | None = None) -> tuple[str, int] | None:
+        """See `Target.explained`."""
+        return self.plain.explained(self.answers_in(output), label)
+
+    def watched(self, outputs: Array) -> Watched:
+        """With the score."""
+        found, scores = self.plain.watched(self.answers_in(outputs)), self.scores_in(outputs)
+        if scores is None:
+            return found
+        return replace(found, columns={**found.columns, SCORE: scores.astype("float64")})
 
     def calibration_error(self, outputs: Array, truth: Array) -> float | None:
         """See `Target.calibration_error`."""
