@@ -22,7 +22,6 @@ from tltool.tasks.unknown.settings import ACCEPTED, ON_FEATURES, SCORE, Method, 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tltool.tasks.reports import Score
     from tltool.tasks.watched import Watched
 
     Array = np.ndarray[Any, Any]
@@ -167,19 +166,19 @@ class _Knowing(LabelledTarget):
         """See `Target.worst`."""
         return self.plain.worst(self.answers_in(outputs), truth)
 
-    def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array] | None:
+    def row_errors(self, outputs: Array, truth: Array) -> Any:
         """See `Target.row_errors`."""
         return self.plain.row_errors(self.answers_in(outputs), truth)
 
-    def wrongness(self, outputs: Array, truth: Array) -> Array | None:
+    def wrongness(self, outputs: Array, truth: Array) -> Any:
         """See `Target.wrongness`."""
         return self.plain.wrongness(self.answers_in(outputs), truth)
 
-    def stated(self, outputs: Array, truth: Array) -> tuple[Array, Array] | None:
+    def stated(self, outputs: Array, truth: Array) -> Any:
         """See `Target.stated`."""
         return self.plain.stated(self.answers_in(outputs), truth)
 
-    def explained(self, output: Any, label: str | None = None) -> tuple[str, int] | None:
+    def explained(self, output: Any, label: str | None = None) -> Any:
         """See `Target.explained`."""
         return self.plain.explained(self.answers_in(output), label)
 
