@@ -19,7 +19,7 @@ LABELS = Task(TASKS["image-classification"], ClassTarget(exported.LABELS))
 
 
 def swift(preprocessing, *inputs: ModelTensor, length=None, task: Task = LABELS) -> str:
-    output = ModelTensor("out", "float32", (1, 3), "probabilities")
+    output = ModelTensor(task.target.result_name, "float32", (1, 3), "probabilities")
     contract = Contract(
         form="litert",
         precision="float32",
@@ -115,7 +115,7 @@ def test_what_differs_is_in_it():
     assert "resizeInput" in PROGRAMS["image of any size"]
     assert "func resize" not in PROGRAMS["image of any size"]
     assert "resizeInput" not in PROGRAMS["text uncased"]
-    assert 'private let output = "out"' in PROGRAMS["text uncased"]
+    assert 'private let output = "probabilities"' in PROGRAMS["text uncased"]
     assert "let width = length" in PROGRAMS["text uncased"]
     assert "let width = rows" in PROGRAMS["text of any length"]
     assert "segments" not in PROGRAMS["text two inputs"]
