@@ -82,11 +82,18 @@ def of_sample(name: str, train: int, test: int) -> Callable[[Path, Path], tuple[
 
     def rows(_: Path, __: Path) -> tuple[Rows, Rows]:
         place = fetch_sample(name) / sample(name).data
-        files = sorted(path for path in place.rglob("*") if path.is_file())
-        table = pd.DataFrame({"file": files, "label": [file.parent.name for file in files]})
+        if place.is_dir():
+            files, labels = _labelled(sorted(path for path in place.rglob("*") if path.is_file()))
+        else:
+            listed = pd.read_csv(place)
+            files = [str(place.parent / file) for file in listed["image"]]
+            labels = listed["label"].tolist()
+        table = pd.DataFrame({"file": files, "label": labels})
         drawn = table.groupby("label").sample(train + test, random_state=0)
         first = drawn.groupby("label").cumcount() < train
-        return _labelled(drawn["file"][first].tolist()), _labelled(drawn["file"][~first].tolist())
+        parts = (drawn[first], drawn[~first])
+        of_train, of_test = ((part["file"].tolist(), part["label"].tolist()) for part in parts)
+        return of_train, of_test
 
     return rows
 
@@ -133,32 +140,35 @@ SETS = {
 }
 
 
-def phases(epochs: int = 5, train: str = "{from: stage6}", rate: str = "5e-4", more: str = "",
-           first: str = "{train: head, epochs: 5, learning_rate: 3e-3}") -> str:  # fmt: skip
+def phases(epochs: int = 12, train: str = "{from: stage6}", rate: str = "2e-4", more: str = "",
+           first: str = "{train: head, solver: exact}") -> str:  # fmt: skip
     """The recipe's schedule with other numbers."""
     second = f"train: {train}, epochs: {epochs}, learning_rate: {rate}, warmup_fraction: 0.1{more}"
     return f"schedule=[{first}, {{{second}}}]"
 
 
-SMOOTH = "training.label_smoothing=0.1"
-LONG = [SMOOTH, phases(12)]
+BY_STEPS = "{train: head, epochs: 5, learning_rate: 3e-3}"
+SURE = "training.label_smoothing=0"
 TRIED: Mapping[str, Sequence[str]] = {
     "as shipped": [],
-    "smoothing 0.1": [SMOOTH],
-    "12 epochs": [phases(12)],
-    "12 epochs, smoothing 0.1": LONG,
-    "the same, refit": [*LONG, "training.refit=true"],
-    "the same, last epoch": [*LONG, "training.keep=last"],
-    "the same, rate 1e-3": [SMOOTH, phases(12, rate="1e-3")],
-    "the same, all layers": [SMOOTH, phases(12, train="all")],
-    "the same, all layers, decay 0.9": [SMOOTH, phases(12, train="all", more=", group_decay: 0.9")],
-    "the same, from stage4": [SMOOTH, phases(12, train="{from: stage4}")],
-    "the same, exact head first": [SMOOTH, phases(12, first="{train: head, solver: exact}")],
-    "the same, moving average": [*LONG, "training.ema_momentum=0.98"],
-    "the same, mean of 5 last epochs": [*LONG, "training.average_epochs={last: 5}"],
-    "the same, MixUp": [*LONG, "augment.layers=[{layer: MixUp, alpha: 0.2}]"],
-    "the same, RandAugment": [*LONG, "augment.layers=[{layer: RandAugment, num_ops: 2}]"],
-    "the same, 320 px": [*LONG, "backbone={name: efficientnet-lite0, image_size_px: 320}"],
+    "no smoothing": [SURE],
+    "head trained by steps, 5e-4": [phases(rate="5e-4", first=BY_STEPS)],
+    "the same, 5 epochs, no smoothing": [SURE, phases(5, rate="5e-4", first=BY_STEPS)],
+    "rate 1e-4": [phases(rate="1e-4")],
+    "rate 5e-4": [phases(rate="5e-4")],
+    "batches of 16": ["training.batch_size=16"],
+    "from stage4": [phases(train="{from: stage4}")],
+    "all layers, decay 0.7": [phases(train="all", more=", group_decay: 0.7")],
+    "the same, batches of 16": [
+        phases(train="all", more=", group_decay: 0.7"),
+        "training.batch_size=16",
+    ],
+    "refit": ["training.refit=true"],
+    "moving average": ["training.ema_momentum=0.98"],
+    "mean of 5 last epochs": ["training.average_epochs={last: 5}"],
+    "MixUp": ["augment.layers=[{layer: MixUp, alpha: 0.2}]"],
+    "RandAugment": ["augment.layers=[{layer: RandAugment, num_ops: 2}]"],
+    "320 px": ["backbone={name: efficientnet-lite0, image_size_px: 320}"],
 }
 
 
