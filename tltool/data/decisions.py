@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tltool.data.checks.fingerprints import content_digests
 from tltool.data.decided import Decided
 from tltool.data.examples import Examples
 from tltool.support.errors import DataError, did_you_mean
@@ -198,6 +197,8 @@ class _Contents:
         self._rows: dict[str, list[int]] | None = None
 
     def of(self, row: int) -> str:
+        from tltool.data.checks.fingerprints import content_digests
+
         if row not in self._known:
             try:
                 digest = content_digests(self._examples.take([row]))[0]
