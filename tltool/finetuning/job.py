@@ -294,7 +294,7 @@ def _lead(job: _Job, folder: RunFolder | None, audit: bool, anyway: bool) -> Run
     recipe, prepared = job.recipe, job.prepared
     workers, clock, progress = job.workers, job.clock, job.progress
     check_loggers(recipe)
-    if recipe.unknown.method is not None:
+    if recipe.unknown is not None:
         from tltool.finetuning.knowing import check_features
 
         check_features(recipe, prepared)
@@ -924,7 +924,7 @@ def _able_to_refuse(job: _Job, trained: Trained) -> Trained:
     from tltool.data.labels import save_task
     from tltool.finetuning.knowing import able_to_refuse
 
-    if job.recipe.unknown.method is None:
+    if job.recipe.unknown is None:
         return trained
     with job.clock.measure("evaluation"):
         trained = able_to_refuse(job.recipe, job.prepared, trained, job.progress)

@@ -40,7 +40,7 @@ def check_features(recipe: Recipe, prepared: Prepared) -> None:
     Raises:
         TrainingError: Its head does not end in a dense layer on one vector for each row.
     """
-    method = recipe.unknown.method
+    method = None if recipe.unknown is None else recipe.unknown.method
     if method in ON_FEATURES and features_of(prepared.transfer.model) is None:
         raise TrainingError(
             f"unknown.method: {method} reads what the last dense layer of a head reads, and the "
@@ -59,14 +59,14 @@ def able_to_refuse(
     learnt from these rows that is too strict by as much as it knows them better than others.
 
     Args:
-        recipe: `unknown` counts; without a method the model stays as it is.
+        recipe: Without `unknown` the model stays as it is.
         prepared: The data.
         trained: The run.
         progress: Is told of it.
     """
-    if recipe.unknown.method is None:
+    if recipe.unknown is None:
         return trained
-    run, method = trained.run, recipe.unknown.method
+    run, method, coverage = trained.run, recipe.unknown.method, recipe.unknown.coverage
     features = features_of(run.model)
     read = Reading(run.model, features, run.preprocessing)
     train = prepared.examples.split("train")
@@ -81,8 +81,8 @@ def able_to_refuse(
     elif method in ON_FEATURES:
         scores = _out_of_fold(method, fitted, groups, recipe.training.seed)
         source = "training rows, each held out from its fold"
-    threshold = threshold_of(scores, recipe.unknown.coverage)
-    known = Unknown(method, recipe.unknown.coverage, threshold, len(scores), source)
+    threshold = threshold_of(scores, coverage)
+    known = Unknown(method, coverage, threshold, len(scores), source)
     progress.note(
         f"unknown inputs: {method} above {threshold:.4g}, chosen on {len(scores):,} {source}"
     )

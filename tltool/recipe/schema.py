@@ -585,12 +585,12 @@ class UnknownSection(Section):
         method: Of the score: "knn" is the distance to the nearest training features (Sun et al.
             2022), "mahalanobis" that to the nearest mean of a class (Lee et al. 2018),
             "max_probability" 1 minus the confidence, "energy" minus the log-sum-exp of the logits
-            (Liu et al. 2020); null makes none.
+            (Liu et al. 2020).
         coverage: Share of inputs like the training rows that is to be accepted: the threshold is
             chosen for it on rows that the model has not learnt from.
     """
 
-    method: Method | None = None
+    method: Method
     coverage: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] = 0.95
 
 
@@ -643,7 +643,7 @@ class RecipeFields(Section):
     cache: CacheSection = CacheSection()
     ensemble: EnsembleSection = EnsembleSection()
     evaluation: EvaluationSection = EvaluationSection()
-    unknown: UnknownSection = UnknownSection()
+    unknown: UnknownSection | None = None
     export: ExportSection = ExportSection()
     tune: dict[str, TuneSection] = Field(default_factory=dict)
     output_dir: str = "runs"
