@@ -206,10 +206,12 @@ def test_the_command_line_refuses_it_without_validation_rows(recipe, tmp_path, c
     assert "training.refit" in capsys.readouterr().err
 
 
-def test_a_network_that_the_linear_model_replaces_is_trained_once(recipe, monkeypatch):
+def test_a_network_that_the_linear_model_replaces_is_trained_once(recipe, tmp_path, monkeypatch):
     """A random head at a tiny rate; killed when it is measured, it goes on to the same."""
+    texts = write_texts(tmp_path / "texts.csv", 150)
     idle = recipe.with_overrides(
-        "evaluation.baseline=true", "data.validation_fraction=0.4", "name=idle",
+        f"data.train={texts}", "data.validation_fraction=0.4", "name=idle",
+        "evaluation.baseline=true",
         'schedule=[{"train": "all", "epochs": 1, "learning_rate": 1e-7}]',
     )  # fmt: skip
     rows = []
