@@ -233,3 +233,11 @@ def test_the_recipes_for_ones_own_data_serve_every_task(recipe, task):
     assert loaded.task == task
     # Whoever reads the file finds the other tasks in it.
     assert task in find_shipped("recipes", recipe).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("task", "smoothing"),
+    [("image-classification", 0.1), ("image-multi-label", 0.1), ("image-regression", 0.0)],
+)
+def test_smoothing_is_where_the_task_has_it(task, smoothing):
+    assert Recipe.load("my_images", [f"task={task}"]).training.label_smoothing == smoothing

@@ -53,6 +53,10 @@ __all__ = [
 
 Values = Mapping[str, Any]
 
+USUAL_SMOOTHING = 0.1
+"""Of labels, where a recipe says `auto` (Szegedy et al. 2016, arXiv:1512.00567)."""
+_NUMBER = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
 
 class Recipe(RecipeFields):
     """An immutable, fully checked recipe.
@@ -105,7 +109,7 @@ class Recipe(RecipeFields):
 
     @classmethod
     def _checked(cls, values: Values, lines: Mapping[str, int], source: str) -> Recipe:
-        values = _expand_shorthands(values)
+        values = _settle_smoothing(_expand_shorthands(values))
         faults: list[Fault] = []
         recipe: Recipe | None = None
         try:
@@ -138,6 +142,12 @@ def recipe_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "tltool recipe"
     schema["properties"]["task"]["enum"] = list(TASKS)
+    training = schema["$defs"]["TrainingSection"]["properties"]
+    smoothing = training["label_smoothing"]
+    training["label_smoothing"] = {
+        "anyOf": [{"const": "auto"}, {k: smoothing.pop(k) for k in _NUMBER if k in smoothing}],
+        **smoothing,
+    }
     for key, (section, field) in SHORTHANDS.items():
         described = schema["properties"][key]
         forms = [form for form in described.get("anyOf", ()) if form.get("type") == "null"]
@@ -183,6 +193,17 @@ def _with_line(fault: Fault, lines: Mapping[str, int]) -> Fault:
     while path and path not in lines:
         path = path.rpartition(".")[0]
     return Fault(**{**fault.__dict__, "line": lines.get(path)})
+
+
+def _settle_smoothing(values: dict[str, Any]) -> dict[str, Any]:
+    """`training.label_smoothing: auto` stands for a number that the task can have."""
+    training, task = values.get("training"), values.get("task")
+    if not isinstance(training, Mapping) or training.get("label_smoothing") != "auto":
+        return values
+    spec = TASKS.get(task) if isinstance(task, str) else None
+    smooths = spec is not None and "training.label_smoothing" not in spec.target.refused
+    number = USUAL_SMOOTHING if smooths and not values.get("target") else 0.0
+    return {**values, "training": {**training, "label_smoothing": number}}
 
 
 def _expand_shorthands(values: Values) -> dict[str, Any]:

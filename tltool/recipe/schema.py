@@ -339,7 +339,8 @@ class TrainingSection(Section):
             2019, arXiv:1711.05101); biases and normalisation scales are left out.
         gradient_clip_norm: Longest global gradient norm; null is off.
         label_smoothing: Share of each target spread over all classes; of
-            several labels, by which each is drawn towards one half.
+            several labels, by which each is drawn towards one half. A recipe may say "auto":
+            0.1 where a task of tltool's own has it, else 0.
         focal_gamma: Exponent of the focal loss, by which rows that are learnt
             already count less (Lin et al. 2017, arXiv:1708.02002: 2); 0 is off.
         dice: Share of the Dice loss in the loss of masks, 0..1; the rest is the
