@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
+import examined
 import exported
 import faulty_apps as apps
 import numpy as np
@@ -34,18 +34,9 @@ def exports(tmp_path_factory):
     return {name: (export, apps.litert(export), Examiner(export)) for name, export in found.items()}
 
 
-def found(exports, kind, tmp_path, *, tensors=False, read=lambda p: p, **faults):
+def found(exports, kind, tmp_path, **faults):
     """What is found of an app with faults."""
-    folder, call, examiner = exports[kind]
-    app = apps.ImageApp(folder, **faults)
-    file = tmp_path / "answers.json"
-    file.write_text(json.dumps(apps.answers(folder, call, app, read=read, tensors=tensors)))
-    return diagnosis_json(examiner(file))
-
-
-def first(said):
-    """The keys of the faults of the first explanation."""
-    return [fault["fault"] for fault in said["explanations"][0]["faults"]]
+    return examined.found(apps.ImageApp, *exports[kind], tmp_path, **faults)
 
 
 @pytest.mark.parametrize("name", apps.IMAGE_FAULTS)
@@ -56,7 +47,7 @@ def test_a_planted_fault_is_found(kind, name, exports, tmp_path):
     if (kind, name) == ("int8 of bytes", "0..255"):
         assert said["verdict"] == "sound"  # what that model takes
         return
-    assert (said["verdict"], first(said)) == ("fault", [key])
+    assert (said["verdict"], examined.first(said)) == ("fault", [key])
 
 
 @pytest.mark.parametrize("name", ["bgr", "no EXIF", "-1..1", "bicubic", "letterbox"])
@@ -64,7 +55,7 @@ def test_a_planted_fault_is_found(kind, name, exports, tmp_path):
 def test_a_fault_is_found_in_the_tensors_alone(kind, name, exports, tmp_path):
     key, faults = apps.IMAGE_FAULTS[name]
     said = found(exports, kind, tmp_path, tensors=True, **faults)
-    assert (said["verdict"], first(said)) == ("fault", [key])
+    assert (said["verdict"], examined.first(said)) == ("fault", [key])
     assert said["outputs"] == "sound"
 
 
@@ -92,14 +83,14 @@ def test_two_faults_are_found_together(names, exports, tmp_path):
     (one, first_fault), (two, second_fault) = (apps.IMAGE_FAULTS[name] for name in names)
     said = found(exports, "float32", tmp_path, **first_fault, **second_fault)
     assert said["verdict"] == "fault"
-    assert sorted(first(said)) == sorted([one, two])
+    assert sorted(examined.first(said)) == sorted([one, two])
 
 
 @pytest.mark.parametrize("tensors", [True, False])
 def test_a_fault_of_each_side_is_found(tensors, exports, tmp_path):
     _, faults = apps.IMAGE_FAULTS["bgr"]
     said = found(exports, "float32", tmp_path, tensors=tensors, read=apps.softmax, **faults)
-    assert (said["verdict"], first(said)) == ("fault", ["bgr", "softmax_twice"])
+    assert (said["verdict"], examined.first(said)) == ("fault", ["bgr", "softmax_twice"])
 
 
 def test_an_unknown_fault_is_none_of_these(exports, tmp_path):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+import examined
 import exported
 import faulty_apps as apps
 import keras
@@ -74,18 +73,9 @@ def exports(tmp_path_factory):
     return found
 
 
-def found(exports, kind, tmp_path, *, tensors=False, read=lambda p: p, **faults):
+def found(exports, kind, tmp_path, **faults):
     """What is found of an app with faults."""
-    folder, call, examiner = exports[kind]
-    app = apps.TextApp(folder, **faults)
-    file = tmp_path / "answers.json"
-    file.write_text(json.dumps(apps.answers(folder, call, app, read=read, tensors=tensors)))
-    return diagnosis_json(examiner(file))
-
-
-def first(said):
-    """The keys of the faults of the first explanation."""
-    return [fault["fault"] for fault in said["explanations"][0]["faults"]]
+    return examined.found(apps.TextApp, *exports[kind], tmp_path, **faults)
 
 
 @pytest.mark.parametrize("name", apps.TEXT_FAULTS)
@@ -93,21 +83,21 @@ def first(said):
 def test_a_planted_fault_is_found(kind, name, exports, tmp_path):
     key, faults = apps.TEXT_FAULTS[name]
     said = found(exports, kind, tmp_path, **faults)
-    assert (said["verdict"], first(said)) == ("fault", [key])
+    assert (said["verdict"], examined.first(said)) == ("fault", [key])
 
 
 @pytest.mark.parametrize("name", ["case", "accents", "no special tokens", "last tokens kept"])
 def test_a_fault_is_found_of_a_saved_model(name, exports, tmp_path):
     key, faults = apps.TEXT_FAULTS[name]
     said = found(exports, "saved_model", tmp_path, **faults)
-    assert (said["verdict"], first(said)) == ("fault", [key])
+    assert (said["verdict"], examined.first(said)) == ("fault", [key])
 
 
 @pytest.mark.parametrize("name", apps.TEXT_FAULTS)
 def test_a_fault_is_found_in_the_tensors_alone(name, exports, tmp_path):
     key, faults = apps.TEXT_FAULTS[name]
     said = found(exports, "float32", tmp_path, tensors=True, **faults)
-    assert (said["verdict"], first(said)) == ("fault", [key])
+    assert (said["verdict"], examined.first(said)) == ("fault", [key])
 
 
 @pytest.mark.parametrize("tensors", [True, False])
@@ -128,7 +118,7 @@ def test_the_program_beside_an_export_writes_sound_answers(kind, exports, tmp_pa
 def test_two_faults_are_found_together(exports, tmp_path):
     said = found(exports, "float32", tmp_path, lower=False, mask=1)
     assert said["verdict"] == "fault"
-    assert sorted(first(said)) == ["case", "mask"]
+    assert sorted(examined.first(said)) == ["case", "mask"]
 
 
 def test_noise_is_none_of_these(exports, tmp_path):

@@ -383,11 +383,8 @@ class ClassSetTarget(LabelledTarget):
         return Watched(columns, np.log(values) - np.log1p(-values))
 
     def wrongness(self, outputs: Array, truth: Array) -> Array:
-        """The share of the labels that are given or not as they should not be."""
-        import numpy as np
-
-        wrong: Array = (outputs >= np.asarray(self.thresholds)) != truth
-        return wrong.mean(-1)
+        """As `row_errors`."""
+        return self.row_errors(outputs, truth)[1]
 
     # ---- what a model is worth ---------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tltool.data.facts import text_facts
 from tltool.tasks.table import Modality
 
 Array = np.ndarray[Any, Any]
@@ -43,11 +44,6 @@ def picture_facts(pixels: Array, size: tuple[int, int]) -> dict[str, float]:
     }
 
 
-def text_facts(text: str) -> dict[str, float]:
-    """Facts of one text: how many `characters` and `words` it has."""
-    return {"characters": float(len(text)), "words": float(len(text.split()))}
-
-
 def facts_of(inputs: Sequence[Any], modality: Modality) -> Facts:
     """Facts of rows, and a vector of each that tells different inputs apart roughly.
 
@@ -64,12 +60,10 @@ def facts_of(inputs: Sequence[Any], modality: Modality) -> Facts:
         read = [_picture(value) for value in inputs]
         facts = [picture_facts(pixels, size) for pixels, size in read]
         vectors = np.array([_thumbnail(pixels) for pixels, _ in read])
-    else:
-        texts = [" ".join(value) if isinstance(value, tuple) else str(value) for value in inputs]
-        facts = [text_facts(text) for text in texts]
-        vectors = _hashed_words(texts)
-    names = facts[0] if facts else {}
-    return {name: np.array([row[name] for row in facts]) for name in names}, vectors
+        names = facts[0] if facts else {}
+        return {name: np.array([row[name] for row in facts]) for name in names}, vectors
+    texts = [" ".join(value) if isinstance(value, tuple) else str(value) for value in inputs]
+    return text_facts(texts), _hashed_words(texts)
 
 
 def _picture(value: Any) -> tuple[Array, tuple[int, int]]:
