@@ -228,7 +228,7 @@ def test_a_model_that_normalises_inside_takes_any_contract(image_classifier, tmp
     @tf.function(input_signature=[tf.TensorSpec((1, 32, 32, 3), tf.uint8, name="image")])
     def run(image):
         values = (tf.cast(image, tf.float32) - TORCH_MEAN) / TORCH_STD
-        return {"probabilities": inference_outputs(made.model, values[..., ::-1], made.task)}
+        return inference_outputs(made.model, values[..., ::-1], made.task)
 
     with quiet():
         function = run.get_concrete_function()
