@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tltool.recipe.schema import PhaseSection, TrainingSection
 from tltool.training.optimizers import (
@@ -123,3 +124,50 @@ def test_adamw_matches_the_formula_of_its_paper():
     value, _ = step([0.2, 0.2], optimizer="adamw", weight_decay=0.01, values=(2.0, 1.0))
     expected = 2.0 - 0.1 * 0.01 * 2.0 - 0.1 * 0.2 / (0.2 + 1e-7)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def trained(optimizer, gradients, *, compiled: bool, sparse: bool = False):
+    """A table of 7 rows after a step with each of `gradients`, every one of which hits a row twice.
+
+    gradients: (steps, 2, 3), of the row `step % 6` and once more of the same.
+    """
+    table = keras.Variable(np.random.default_rng(0).normal(size=(7, 3)), name="table")
+    optimizer.build([table])
+
+    def step(values, row):
+        slices = tf.IndexedSlices(values, tf.stack([row, row]), dense_shape=(7, 3))
+        optimizer.apply([slices if sparse else tf.convert_to_tensor(slices)], [table])
+
+    step = tf.function(step) if compiled else step
+    for number, gradient in enumerate(gradients):
+        step(tf.constant(gradient), tf.constant(number % 6))
+    return np.asarray(table.value)
+
+
+@pytest.fixture
+def gradients():
+    rng = np.random.default_rng(1)
+    return (rng.normal(size=(60, 2, 3)) * 10.0 ** rng.normal(size=(60, 1, 1))).astype("float32")
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_adam_in_one_operation_is_that_of_keras(compiled, gradients):
+    curve = WarmupThenDecay(0.01, 90, 9, "cosine")
+    plain = TrainingSection(optimizer="adam", gradient_clip_norm=None)
+    found = trained(make_optimizer(plain, curve, {}), gradients, compiled=compiled)
+    expected = trained(keras.optimizers.Adam(curve), gradients, compiled=compiled)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+def test_gradients_of_a_token_that_stands_twice_are_summed_before_they_are_squared(
+    optimizer, gradients
+):
+    """Keras squares each by itself, and measures a norm of the parts."""
+    settings = TrainingSection(optimizer=optimizer, gradient_clip_norm=0.5)
+    curve = WarmupThenDecay(0.01, 90, 9, "constant")
+    of_slices, dense = (
+        trained(make_optimizer(settings, curve, {}), gradients, compiled=True, sparse=sparse)
+        for sparse in (True, False)
+    )
+    np.testing.assert_allclose(of_slices, dense, atol=1e-6)
