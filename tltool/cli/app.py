@@ -39,6 +39,7 @@ from tltool.cli import (
     rank,
     recipes,
     resume,
+    retrain,
     runs,
     search,
     serve,
@@ -99,6 +100,7 @@ app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("auto", epilog=auto.EXAMPLES)(auto.auto)
 app.command("launch", epilog=launch.EXAMPLES)(launch.launch)
 app.command("resume", epilog=resume.EXAMPLES)(resume.resume)
+app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("tune", epilog=tune.EXAMPLES)(tune.tune)
 app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
