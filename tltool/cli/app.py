@@ -35,6 +35,7 @@ from tltool.cli import (
     monitor,
     plan,
     predict,
+    push,
     quantize,
     rank,
     recipes,
@@ -110,6 +111,7 @@ app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("explain", epilog=explain.EXAMPLES)(explain.explain)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("push", epilog=push.EXAMPLES)(push.push)
 app.command("quantize", epilog=quantize.EXAMPLES)(quantize.quantize)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("monitor", epilog=monitor.EXAMPLES)(monitor.monitor)
