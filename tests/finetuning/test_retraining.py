@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,7 +138,35 @@ def test_a_worse_model_is_told_of_and_can_fail(old, news, monkeypatch, tmp_path)
     assert "old test rows: worse. Accuracy" in command.out
     assert "Nothing is replaced" in command.out
     assert "failed: worse on the old test rows" in command.err
-    assert cli("retrain", old.path, "--data", news).code == 0
+    data = Path(old.recipe.data.train)
+    before = data.read_bytes()
+    try:  # rows that are no more change which of the others are test rows
+        data.write_bytes(b"\n".join(before.splitlines()[:-20]))
+        command = cli("retrain", old.path, "--data", news)
+    finally:
+        data.write_bytes(before)
+    assert command.code == 0
+    assert f"warning: the data of {old.path} has changed since: 70 train" in command.out
+
+
+@pytest.mark.parametrize(
+    ("head", "linear", "kept"),
+    [
+        ({}, True, True),
+        ({"hidden_units": [4]}, True, False),
+        ({"hidden_units": [4]}, False, True),
+        ({"name": "multi_level"}, True, False),
+    ],
+)
+def test_a_head_that_a_linear_model_took_the_place_of_begins_anew(old, head, linear, kept):
+    given = load_run(old.path)
+    given.recipe = Recipe.of(**{**given.recipe.to_values(), "head": head})
+    given.folder = SimpleNamespace(
+        path=old.path, model=old.folder.model, manifest=lambda: {"kept": {"linear": linear}}
+    )
+    recipe = retraining_recipe(given, ["new.csv"])
+    assert recipe.backbone.weights_file == str(old.folder.model)
+    assert recipe.head.weights_file == (str(old.folder.model) if kept else None)
 
 
 def test_labels_that_the_model_does_not_know_are_refused_before_training(old, tmp_path):
