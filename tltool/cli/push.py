@@ -47,6 +47,10 @@ def push(
     _trust: TrustOption = False,
 ) -> None:
     """Publish a run on the Hugging Face hub: card, exports and recipe, and no row of its data."""
+    from tltool.support.quiet import load_tensorflow
+
+    load_tensorflow()
+
     from tltool.runs.push import LEFT_OUT, publication
     from tltool.runs.run import load_run
 
