@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tltool.finetuning.auto.job import AutoResult, auto
     from tltool.finetuning.cross_validation import CrossValidation, cross_validate
     from tltool.finetuning.job import finetune, plan, resume
+    from tltool.finetuning.retraining import Retrained, retrain
     from tltool.finetuning.tuning import TuningResult, tune
     from tltool.model.heads import register_head
     from tltool.recipe.recipe import Recipe
@@ -57,6 +58,8 @@ _LAZY = {
     "finetune": "tltool.finetuning.job",
     "plan": "tltool.finetuning.job",
     "resume": "tltool.finetuning.job",
+    "Retrained": "tltool.finetuning.retraining",
+    "retrain": "tltool.finetuning.retraining",
     "TuningResult": "tltool.finetuning.tuning",
     "tune": "tltool.finetuning.tuning",
     "DataAudit": "tltool.finetuning.audit.job",
@@ -103,6 +106,7 @@ __all__ = [
     "RankedBackbone",
     "RateTest",
     "Recipe",
+    "Retrained",
     "Run",
     "TagsTarget",
     "Target",
@@ -124,6 +128,7 @@ __all__ = [
     "register_head",
     "register_target",
     "resume",
+    "retrain",
     "spread_over",
     "tune",
     "tune_head",

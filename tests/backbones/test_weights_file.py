@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -16,10 +18,14 @@ from tltool.backbones.catalog import get_card
 from tltool.backbones.check import seeded_features
 from tltool.backbones.formats.torch.file import read_torch_file
 from tltool.backbones.formats.torch.weights import weighted_layers
+from tltool.backbones.formats.weights_file import load_weights_file
 from tltool.backbones.load import load_backbone
 from tltool.backbones.sources.fetch import fetch_card
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import BackboneError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.table import Task
+from tltool.training import preparation
 
 NAME = "keras-mobilenetv2"
 SIZE_PX = 96
@@ -80,6 +86,31 @@ def test_a_file_of_another_network_is_refused(file, tmp_path):
     )
     with pytest.raises(BackboneError, match=NAME):
         load_backbone(NAME, image_size_px=SIZE_PX, weights_file=write(other, tmp_path / file))
+
+
+def test_layers_that_a_file_lacks_are_named_and_must_not_be_used(tmp_path):
+    """As a model that tags words has no pooling layer of its BERT."""
+    whole, path = tiny.tiny_image_backbone(), tmp_path / "half.keras"
+    half = keras.Model(whole.model.input, whole.model.get_layer("stage1_add").output)
+    half.save(path)
+    other = tiny.tiny_image_backbone()
+    with pytest.raises(BackboneError, match="no layer 'stage2_conv'"):
+        load_weights_file(other, path)
+    assert load_weights_file(other, path, partial=True) == ("stage2_conv", "stage2_bn")
+    for name in ("stem_conv", "stage1_b_conv"):
+        ours, theirs = (one.model.get_layer(name).get_weights() for one in (other, whole))
+        np.testing.assert_equal(ours, theirs)
+
+
+def test_a_model_that_has_a_layer_without_weights_is_refused(monkeypatch):
+    lacking = replace(tiny.tiny_image_backbone(), lacking=("stem_conv",))
+    monkeypatch.setattr(preparation, "backbone_of", lambda recipe, weights=None: lacking)
+    recipe = Recipe.of(
+        task="image-classification", backbone={"name": "tiny", "weights_file": "half.keras"}
+    )
+    task = Task(recipe.spec, ClassTarget(("a", "b")))
+    with pytest.raises(BackboneError, match=r"half.keras has no layer 'stem_conv'"):
+        preparation.rebuild(recipe, task, tiny.TINY_IMAGE)
 
 
 @pytest.mark.parametrize("file", ["own.keras", "own.weights.h5", "own.h5", "own.safetensors"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,6 +21,9 @@ class FileServer:
         ranges: The Range header of each request, "" where it had none.
         paths: What each request asked for, without its query.
         supports_ranges: Whether Range headers are honoured.
+        takers: What takes the body of a POST or PUT, by the beginning of its path, and gives the
+            status and the answer.
+        tokens: The Authorization header of each POST or PUT.
     """
 
     def __init__(self, url: str) -> None:
@@ -33,6 +36,8 @@ class FileServer:
         self.ranges: list[str] = []
         self.paths: list[str] = []
         self.supports_ranges = True
+        self.takers: dict[str, Callable[[str, bytes], tuple[int, bytes]]] = {}
+        self.tokens: list[str] = []
 
 
 @contextmanager
@@ -51,6 +56,34 @@ def serve() -> Iterator[FileServer]:
                 self._refuse(state.refusals.get(path, 404))
             else:
                 self._send(state.files[path], asked)
+
+        def do_POST(self) -> None:
+            path = self.path.partition("?")[0]
+            body = self._body()
+            state.paths.append(path)
+            state.tokens.append(self.headers.get("Authorization", ""))
+            taker = next((t for begin, t in state.takers.items() if path.startswith(begin)), None)
+            status, answer = (404, b"") if taker is None else taker(path, body)
+            if status >= 400:
+                self._refuse(status)
+                return
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_PUT = do_POST  # noqa: N815
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
 
         def _refuse(self, status: int) -> None:
             self.send_response(status)

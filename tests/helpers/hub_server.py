@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tltool.support import download as download_module
 
 COMMIT, NEWER = "a" * 40, "b" * 40
 _LARGE = (".safetensors", ".bin", ".parquet")
+_LFS = (*_LARGE, ".tflite", ".png", ".pb", "-00001")
 
 
 class Hub:
@@ -42,6 +44,72 @@ class Hub:
         for revision in (*revisions, commit):
             name = revision.replace("/", "%2F")
             self.server.files[f"/api/{self.kind}/{self.repo}/revision/{name}"] = info
+
+    def take_uploads(self, private: bool | None = None) -> dict[str, bytes]:
+        """Takes what is pushed, as the hub does; returns it by path, as it comes.
+
+        Args:
+            private: Of a repository that is there; None for none, which becomes what is asked for.
+        """
+        pushed: dict[str, bytes] = {}
+        large: dict[str, bytes] = {}
+        takers = self.server.takers
+        repo = f"/api/{self.kind}/{self.repo}"
+
+        def create(path, body):
+            asked = json.loads(body)
+            wanted = asked.get("visibility") == "private" or bool(asked.get("private"))
+            is_private = wanted if private is None else private
+            self.server.files[repo] = json.dumps(
+                {"id": self.repo, "private": is_private, "siblings": [], "tags": []}
+            ).encode()
+            url = f"{self.server.url}/{self.repo}"
+            return 200, json.dumps({"url": url, "name": self.repo}).encode()
+
+        def modes(path, body):
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(_LFS) else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            return 200, json.dumps({"files": files}).encode()
+
+        def batch(path, body):
+            objects = [
+                {
+                    **one,
+                    "actions": {"upload": {"href": f"{self.server.url}/lfs/{one['oid']}"}},
+                }
+                for one in json.loads(body)["objects"]
+            ]
+            return 200, json.dumps({"transfer": "basic", "objects": objects}).encode()
+
+        def keep(path, body):
+            large[path.rpartition("/")[2]] = body
+            return 200, b""
+
+        def commit(path, body):
+            for line in map(json.loads, body.decode().splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    pushed[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    content = large[value["oid"]]
+                    assert hashlib.sha256(content).hexdigest() == value["oid"]
+                    pushed[value["path"]] = content
+            url = f"{self.server.url}/{self.repo}/commit/{COMMIT}"
+            return 200, json.dumps({"commitUrl": url, "commitOid": COMMIT}).encode()
+
+        takers["/api/repos/create"] = create
+        takers["/api/validate-yaml"] = lambda path, body: (200, b'{"errors": [], "warnings": []}')
+        takers[f"{repo}/preupload/"] = modes
+        takers[f"/{self.repo}.git/info/lfs/objects/batch"] = batch
+        takers["/lfs/"] = keep
+        takers[f"{repo}/commit/"] = commit
+        return pushed
 
     def place(self, path, commit=COMMIT) -> str:
         prefix = "" if self.kind == "models" else f"/{self.kind}"

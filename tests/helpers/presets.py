@@ -7,8 +7,8 @@ from pathlib import Path
 import tiny
 
 
-def write_text_preset(folder: Path) -> Path:
-    """A BERT of two small layers whose tokenizer knows the words of `tiny.texts`."""
+def write_text_preset(folder: Path, layers: int = 2) -> Path:
+    """A BERT of small layers whose tokenizer knows the words of `tiny.texts`."""
     import keras
     import keras_hub
 
@@ -16,7 +16,7 @@ def write_text_preset(folder: Path) -> Path:
     keras.utils.set_random_seed(7)
     keras_hub.models.BertBackbone(
         vocabulary_size=len(vocabulary),
-        num_layers=2,
+        num_layers=layers,
         num_heads=2,
         hidden_dim=32,
         intermediate_dim=64,

@@ -81,6 +81,8 @@ class Backbone:
         preprocessing: How raw input becomes the model's input.
         licence: Of the weights, as their source gives it.
         source: Where the weights came from.
+        lacking: Layers that are as they were made, since the file of weights has none of their
+            name: they must not be used.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Backbone:
     preprocessing: ImagePreprocessing | TextPreprocessing
     licence: str = "unknown"
     source: str = ""
+    lacking: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         grouped = [id(v) for group in self.groups for v in group.variables]

@@ -42,6 +42,7 @@ def load_backbone(
     dropout: float | None = None,
     weights: Weights = "pretrained",
     weights_file: str | Path | None = None,
+    partial: bool = False,
 ) -> Backbone:
     """Loads a pretrained backbone, fetching it where it is not cached.
 
@@ -61,6 +62,8 @@ def load_backbone(
         weights_file: Weights of one's own for the network, in place of those it
             comes with; see `tltool.backbones.formats.weights_file`. Where they are of
             keras.applications or torchvision, nothing is downloaded.
+        partial: Also where that file lacks layers: `Backbone.lacking` names them, for a caller who
+            sees that none of them is used.
 
     Raises:
         BackboneError: There is no such backbone, it cannot be fetched, or it
@@ -69,7 +72,7 @@ def load_backbone(
     """
     check_keras()
     wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
-    return _fitted(_chosen(wanted, weights_file), image_fit)
+    return _fitted(_chosen(wanted, weights_file, partial), image_fit)
 
 
 def _fitted(backbone: Backbone, fit: ImageFit | None) -> Backbone:
@@ -80,7 +83,7 @@ def _fitted(backbone: Backbone, fit: ImageFit | None) -> Backbone:
     return replace(backbone, preprocessing=contract.model_copy(update=changes))
 
 
-def _chosen(wanted: _Wanted, weights_file: str | Path | None) -> Backbone:
+def _chosen(wanted: _Wanted, weights_file: str | Path | None, partial: bool) -> Backbone:
     """The backbone with its own weights, or with those of a file."""
     name = wanted.name
     if weights_file is None:
@@ -92,14 +95,14 @@ def _chosen(wanted: _Wanted, weights_file: str | Path | None) -> Backbone:
     if name.startswith(TORCHVISION) and path.suffix in TORCH_SUFFIXES:
         require_file(path)
         return _as_own(_torchvision(wanted, path), path)
-    return _with_weights(_load(wanted), path)
+    return _with_weights(_load(wanted), path, partial)
 
 
-def _with_weights(backbone: Backbone, path: Path) -> Backbone:
+def _with_weights(backbone: Backbone, path: Path, partial: bool = False) -> Backbone:
     from tltool.backbones.formats.weights_file import load_weights_file
 
-    load_weights_file(backbone, path)
-    return _as_own(backbone, path)
+    lacking = load_weights_file(backbone, path, partial=partial)
+    return replace(_as_own(backbone, path), lacking=lacking)
 
 
 def _as_own(backbone: Backbone, path: Path) -> Backbone:

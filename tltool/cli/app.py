@@ -35,10 +35,12 @@ from tltool.cli import (
     monitor,
     plan,
     predict,
+    push,
     quantize,
     rank,
     recipes,
     resume,
+    retrain,
     runs,
     search,
     serve,
@@ -99,6 +101,7 @@ app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("auto", epilog=auto.EXAMPLES)(auto.auto)
 app.command("launch", epilog=launch.EXAMPLES)(launch.launch)
 app.command("resume", epilog=resume.EXAMPLES)(resume.resume)
+app.command("retrain", epilog=retrain.EXAMPLES)(retrain.retrain)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("tune", epilog=tune.EXAMPLES)(tune.tune)
 app.command("tune-head", epilog=tune_head.EXAMPLES)(tune_head.tune_head)
@@ -108,6 +111,7 @@ app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("explain", epilog=explain.EXAMPLES)(explain.explain)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("push", epilog=push.EXAMPLES)(push.push)
 app.command("quantize", epilog=quantize.EXAMPLES)(quantize.quantize)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("monitor", epilog=monitor.EXAMPLES)(monitor.monitor)

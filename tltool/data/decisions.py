@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,10 +95,20 @@ def apply_decisions(examples: Examples, path: Path) -> Examples:
         path: The table.
 
     Raises:
+        DataError: As `apply_to_parts`.
+    """
+    return apply_to_parts([examples], path)[0]
+
+
+def apply_to_parts(parts: Sequence[Examples], path: Path) -> list[Examples]:
+    """The same for data whose rows are in several tables, of which the first gets `decided`.
+
+    Raises:
         DataError: As `read_decisions`; or a decision is stale: its row is not there, or has
             another content or label than when it was decided. All such are named.
     """
     decisions = read_decisions(path)
+    examples = reduce(Examples.followed_by, parts)
     rows, faults = _rows_decided(examples, decisions)
     targets: dict[int, Any] = {}
     known = {name for target in examples.targets for name in examples.kind.names_in(target)}
@@ -119,10 +131,19 @@ def apply_decisions(examples: Examples, path: Path) -> Examples:
               for row, new in sorted(targets.items())),
         kept,
     )  # fmt: skip
+    starts = accumulate(map(len, parts), initial=0)
+    first, *more = (_changed(*one, targets, dropped) for one in zip(parts, starts, strict=False))
+    return [replace(first, decided=decided), *more]
+
+
+def _changed(
+    examples: Examples, start: int, targets: Mapping[int, Any], dropped: Collection[int]
+) -> Examples:
+    """One table of several, whose rows are counted from `start`."""
     if targets:
-        changed = [targets.get(row, target) for row, target in enumerate(examples.targets)]
+        changed = [targets.get(start + row, target) for row, target in enumerate(examples.targets)]
         examples = replace(examples, targets=changed)
-    return replace(examples.where(lambda row: row not in dropped), decided=decided)
+    return examples.where(lambda row: start + row not in dropped)
 
 
 def write_decisions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from tltool.data.packed import CodedColumn, taken
+from tltool.data.packed import CodedColumn, coded, packed, taken
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import Modality
 from tltool.tasks.target import Target
@@ -118,6 +119,29 @@ class Examples:
             contents=None if self.contents is None else self.contents[rows],
         )
 
+    def followed_by(self, other: Examples) -> Examples:
+        """These rows and then those of another table of the same kind, without their tokens."""
+        return replace(
+            self,
+            inputs=packed(chain(self.inputs, other.inputs)),
+            targets=coded(chain(self.targets, other.targets)),
+            splits=coded(chain(self.splits, other.splits)),
+            origins=packed(chain(self.origins, other.origins)),
+            skipped=(*self.skipped, *other.skipped),
+            note=self.note or other.note,
+            groups=coded(chain(self._all_groups(), other._all_groups()))
+            if self.groups or other.groups
+            else (),
+            tokens=None,
+            contents=None
+            if self.contents is None or other.contents is None
+            else _stacked(self.contents, other.contents),
+        )
+
+    def _all_groups(self) -> Sequence[str]:
+        """The group of each row; where the data says none, each is by itself."""
+        return self.groups or self.origins
+
     def where(self, keep: Callable[[int], bool]) -> Examples:
         """The examples whose row number satisfies `keep`."""
         return self.take(array("q", (i for i in range(len(self)) if keep(i))))
@@ -134,6 +158,12 @@ class Examples:
         if isinstance(self.splits, CodedColumn):
             return self.splits.rows_with(name)
         return array("q", (row for row, split in enumerate(self.splits) if split == name))
+
+
+def _stacked(*parts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    import numpy as np
+
+    return np.concatenate(parts)
 
 
 def texts_of(inputs: Iterable[Any]) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,12 @@ class _Groups:
 
 
 def split_examples(
-    examples: Examples, *, validation_fraction: float, test_fraction: float, seed: int
+    examples: Examples,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    beside: bool = False,
 ) -> Examples:
     """Divides the undecided examples into train, validation and test.
 
@@ -62,6 +69,8 @@ def split_examples(
             kind of target divides them. Exact duplicates stay on one side, and so do
             rows of one group, where they have groups; then as far as these allow.
         seed: Of the choice.
+        beside: There are other training rows, so that what is too rare here to be in every split
+            is trained on, in place of an error.
 
     Returns:
         The same rows in the same order, none of them undecided.
@@ -81,17 +90,47 @@ def split_examples(
     if len(undecided) and fractions:
         rows = examples if len(undecided) == len(examples) else examples.take(undecided)
         groups = _groups(rows, seed)
-        if rows.groups:
-            strata = examples.kind.strata(rows.targets)
-            parts = examples.kind.divide_groups(rows.targets, groups.each(), fractions)
-            _tell_uneven(strata, groups, parts, fractions)
-        else:
-            parts = examples.kind.divide(groups.targets, groups.sizes.tolist(), fractions)
+        parts = (_divided_beside if beside else _divided)(rows, groups, fractions)
         drawn = array("H", (numbers[part or "train"] for part in parts))
         codes[undecided[groups.rows]] = np.repeat(drawn, groups.sizes)
     divided = replace(examples, splits=CodedColumn(codes, SPLITS))
-    _check_all_learnable(divided)
+    if not beside:
+        _check_all_learnable(divided)
     return divided
+
+
+def _divided(
+    rows: Examples, groups: _Groups, fractions: Mapping[str, float]
+) -> Sequence[str | None]:
+    """The part of each group."""
+    kind = rows.kind
+    if not rows.groups:
+        return kind.divide(groups.targets, groups.sizes.tolist(), fractions)
+    parts = kind.divide_groups(rows.targets, groups.each(), fractions)
+    _tell_uneven(kind.strata(rows.targets), groups, parts, fractions)
+    return parts
+
+
+def _divided_beside(
+    rows: Examples, groups: _Groups, fractions: Mapping[str, float]
+) -> Sequence[str | None]:
+    """The same where groups of rare strata, or all of too few, may stay together."""
+    with suppress(DataError):
+        return _divided(rows, groups, fractions)
+    parts: list[str | None] = [None] * len(groups.targets)
+    if rows.groups:
+        return parts
+    names = rows.kind.strata(groups.targets)
+    sizes = Counter(names)
+    enough = [group for group, name in enumerate(names) if sizes[name] > len(fractions)]
+    targets = [groups.targets[group] for group in enough]
+    for group, part in zip(
+        enough,
+        rows.kind.divide(targets, groups.sizes[enough].tolist(), fractions) if enough else (),
+        strict=True,
+    ):
+        parts[group] = part
+    return parts
 
 
 def _without_split(examples: Examples) -> Iterator[int]:

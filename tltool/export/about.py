@@ -57,7 +57,7 @@ def about_run(
     if card and backbone.weights_file is None:
         author = f"Pretrained weights: {card.origin}"
         licences.append(f"Pretrained weights: {card.licence}")
-    if licence := _data_licence(recipe.data.train):
+    if not recipe.data.added and (licence := _data_licence(recipe.data.train)):
         licences.append(f"Data: {licence}")
     return About(
         name=recipe.name,

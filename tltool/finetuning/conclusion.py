@@ -514,11 +514,14 @@ def _data_source(run: Run) -> dict[str, str]:
     from tltool.data.reading.samples import sample
     from tltool.data.reading.sources import SAMPLE_PREFIX
 
-    source = run.recipe.data.train or "Python objects"
+    section = run.recipe.data
+    source, more = section.train or "Python objects", ", ".join(section.added)
+    added = f"; added: {more}" if more else ""
     if not source.startswith(SAMPLE_PREFIX):
-        return {"data_source": source, "data_licence": ""}
+        return {"data_source": source + added, "data_licence": ""}
     found = sample(source.removeprefix(SAMPLE_PREFIX))
-    return {"data_source": f"{found.title}: {found.source}", "data_licence": found.licence}
+    licence = "" if more else found.licence
+    return {"data_source": f"{found.title}: {found.source}{added}", "data_licence": licence}
 
 
 # Scores of a run that its manifest keeps.

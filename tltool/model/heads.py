@@ -28,7 +28,7 @@ from tltool.tasks.tags.word_split import NO_WORD, NUM_SHAPES
 Head = Callable[..., Any]
 # Channels of what a word and its neighbours look like.
 _SHAPE_UNITS = 32
-_NOT_OPTIONS = {"name", "search", "dimensions", "options"}
+_NOT_OPTIONS = {"name", "search", "dimensions", "weights_file", "options"}
 
 
 def default_head(

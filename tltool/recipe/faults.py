@@ -381,6 +381,9 @@ def _head_faults(head: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fau
                 _shown(head[key]),
                 hint=f"give it to another head as head.options.{key}",
             )
+    if head.get("search") is True and head.get("weights_file"):
+        yield Fault("head.weights_file", "is of a head, and head.search looks for another one",
+                    _shown(head["weights_file"]), hint="leave one of the two out")  # fmt: skip
     if own and head.get("options"):
         yield Fault(
             "head.options",

@@ -59,6 +59,9 @@ class DataSection(Section):
             `hf://datasets/org/name[@revision][/path]`; or `sample:NAME` for a
             set that tltool fetches itself.
         validation, test: Separate data of the same form; null splits them off `train`.
+        added: More data of the same form as `train`, one or several, such as what came in
+            since a first training (docs/retrain.md). Each is split by itself, so that the
+            splits of all before stay as they are; inputs that these have are left out of it.
         validation_fraction, test_fraction: Share of the examples split off
             (stratified by class), where no separate data is given.
         input_column: Column with the text, or with the image: the path of its
@@ -94,9 +97,9 @@ class DataSection(Section):
             stops where a quote joins lines that are rows by themselves.
         decisions: Table (CSV) of what was decided of single rows, as `tltool data audit`
             writes it and its page fills it in: rows are left out or get another label
-            while they are read. It counts for `train`, `validation` and `test`.
+            while they are read. It counts for `train`, `validation`, `test` and `added`.
         max_examples: Use at most this many examples of `train` (a stratified,
-            seeded choice, made before splitting).
+            seeded choice, made before splitting); of `added` all count.
         split_seed: Seed of the split and of `max_examples`.
         on_error: "stop" lists every broken file or row and stops before
             training; "skip" counts them, lists them and leaves them out.
@@ -105,6 +108,7 @@ class DataSection(Section):
     train: str | None = None
     validation: str | None = None
     test: str | None = None
+    added: tuple[str, ...] = ()
     validation_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     test_fraction: Annotated[float, Field(ge=0.0, le=0.5), _NOT_BOOL] = 0.1
     input_column: str | None = None
@@ -174,6 +178,8 @@ class HeadSection(Section):
             `head.hidden_units`, `head.dropout`, `training.weight_decay`,
             `training.label_smoothing` and the learning rate of every phase
             that trains the head alone.
+        weights_file: The `model.keras` of a run with the same head and the same labels, whose
+            head it starts from; null starts with a new one.
         options: Keyword arguments for any head but the default one.
     """
 
@@ -184,6 +190,7 @@ class HeadSection(Section):
     l2: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 0.0
     dimensions: Annotated[int, Field(ge=2, le=65_536), _NOT_BOOL] | None = None
     search: bool = False
+    weights_file: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 

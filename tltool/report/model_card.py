@@ -69,6 +69,7 @@ _INTENDED_USE = (
     "scores below hold for data like that they were measured on and for nothing else."
 )
 
+_RUN_FOLDER = "- Run folder: "
 # OWASP, "CSV Injection" (owasp.org/www-community/attacks/CSV_Injection): what to escape would
 # depend on the spreadsheet, and programs must read back the texts as they were.
 _PREDICTIONS = (
@@ -76,6 +77,19 @@ _PREDICTIONS = (
     "Import it into a spreadsheet with every column as text, since a cell that begins with `=`, "
     "`+`, `-` or `@` would be taken for a formula."
 )
+
+
+def published(card: str) -> str:
+    """A model card of this module as others can read it beside the model's files.
+
+    Without what stays where the run is, and with paths that are relative to it.
+    """
+    lines = card.splitlines()
+    place = next((line for line in lines if line.startswith(_RUN_FOLDER)), "")
+    kept = [line for line in lines if line not in (place, f"- {_PREDICTIONS}")]
+    text = "\n".join(kept) + "\n"
+    folder = place.removeprefix(_RUN_FOLDER).strip("` ")
+    return text.replace(f"{folder}/", "") if folder else text
 
 
 def _details(summary: RunSummary, recipe: Mapping[str, Any]) -> str:
@@ -148,8 +162,8 @@ def _files(summary: RunSummary) -> str:
         + (f" {markdown(a.usage)}" if a.usage else "")
         for a in summary.artifacts
     ]
-    lines += [_PREDICTIONS, f"Run folder: {code(summary.run_dir)}"]
-    return "\n".join(f"- {line}" for line in lines)
+    bullets = [f"- {line}" for line in (*lines, _PREDICTIONS)]
+    return "\n".join([*bullets, f"{_RUN_FOLDER}{code(summary.run_dir)}"])
 
 
 def _licences(summary: RunSummary) -> str:

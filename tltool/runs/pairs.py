@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,14 +55,24 @@ def _check(first: Run, second: Run) -> None:
 def _common(first: Run, second: Run) -> Examples:
     """The rows that are in the test splits of both."""
     examples, other = first.examples(), second.examples()
-    known = set(zip(other.origins, map(_key, other.inputs), strict=True))
-    found = examples.where(lambda row: (examples.origins[row], _key(examples.inputs[row])) in known)
+    known = set(_keys(other))
+    found = examples.take([row for row, key in enumerate(_keys(examples)) if key in known])
     if not len(found):
         raise RunError(
             f"The test splits of {first.path} and {second.path} have no row in common.",
             hint=_CHOOSE,
         )
     return found
+
+
+def without(examples: Examples, others: Examples) -> Examples:
+    """The rows that are not among others, by where they came from and what they hold."""
+    known = set(_keys(others))
+    return examples.take([row for row, key in enumerate(_keys(examples)) if key not in known])
+
+
+def _keys(examples: Examples) -> Iterator[tuple[str, Any]]:
+    return zip(examples.origins, map(_key, examples.inputs), strict=True)
 
 
 def _key(value: Any) -> Any:

@@ -379,7 +379,7 @@ class Run:
                 examples,
                 self.folder.exports,
                 section=section,
-                about=self._about(),
+                about=self.about(),
                 keep_failed=keep_failed,
                 calibration=calibration,
                 forward=self._forward,
@@ -425,13 +425,14 @@ class Run:
                 section=recipe.export,
                 limits=Limits(max_drop, max_latency_ms, threads),
                 calibration=self.examples("train"),
-                about=self._about(),
+                about=self.about(),
                 forward=self._forward,
             )
         finally:
             self.folder.record(self.folder.status)
 
-    def _about(self) -> About:
+    def about(self) -> About:
+        """What its model is called, and what it was made from."""
         from tltool.export.about import about_run
 
         manifest = self.folder.manifest()

@@ -126,7 +126,7 @@ def fetch_repo(
     folder = source.folder / commit
     prefix = "" if source.kind == "models" else f"{source.kind}/"
     for file in files:
-        url = f"{_endpoint()}/{prefix}{source.repo}/resolve/{commit}/{quote(file.path)}"
+        url = f"{endpoint()}/{prefix}{source.repo}/resolve/{commit}/{quote(file.path)}"
         try:
             download(url, folder / file.path, checksum=file.checksum, headers=_login())
         except BackboneError as error:
@@ -163,7 +163,8 @@ def _recorded(folder: Path, part: str) -> list[_HubFile]:
     return [_HubFile(**file) for file in record]
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """Where the hub is, without a slash at the end."""
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT).rstrip("/")
@@ -196,14 +197,14 @@ def _listed(
         files = [_HubFile(path, _checksum(siblings[path])) for path in paths]
         commit = str(info["sha"])
     except (KeyError, TypeError) as error:
-        raise failure(f"{name}: {_endpoint()} does not answer as the hub does.") from error
+        raise failure(f"{name}: {endpoint()} does not answer as the hub does.") from error
     for path in paths:
         parts = PurePosixPath(path)
         if parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path:
             raise failure(f"{name} has a file with the unsafe name {path!r}.")
     if not re.fullmatch(_COMMIT, commit):
         # It becomes the name of a folder.
-        raise failure(f"{name}: {_endpoint()} calls the revision {commit!r}.")
+        raise failure(f"{name}: {endpoint()} calls the revision {commit!r}.")
     return commit, files
 
 
@@ -212,14 +213,14 @@ def _ask(source: HubRepo, name: str, failure: type[TltoolError]) -> Any:
     import requests
 
     revision = quote(source.revision, safe="")
-    url = f"{_endpoint()}/api/{source.kind}/{source.repo}/revision/{revision}"
+    url = f"{endpoint()}/api/{source.kind}/{source.repo}/revision/{revision}"
     try:
         answer = requests.get(
             url, params={"blobs": "true"}, headers=_login(), timeout=_TIMEOUT_SECONDS
         )
     except requests.RequestException as error:
         raise failure(
-            f"{name} cannot be looked up on {_endpoint()}: {type(error).__name__}.",
+            f"{name} cannot be looked up on {endpoint()}: {type(error).__name__}.",
             hint="check the network; HF_ENDPOINT names a mirror",
         ) from error
     if answer.ok:
@@ -229,7 +230,7 @@ def _ask(source: HubRepo, name: str, failure: type[TltoolError]) -> Any:
             return None
     code = answer.headers.get("X-Error-Code", "")
     reason, hint = _REFUSALS.get(
-        code, (f"{_endpoint()} answered {answer.status_code} {answer.reason}", None)
+        code, (f"{endpoint()} answered {answer.status_code} {answer.reason}", None)
     )
     words = {"revision": source.revision, "noun": source.noun}
     raise failure(f"{name}: {reason.format(**words)}.", hint=hint and hint.format(**words))

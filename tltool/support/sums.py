@@ -75,7 +75,12 @@ def differences(folder: Path, listed: Mapping[str, str], present: Iterable[str])
 def write_sums(folder: Path) -> None:
     """Writes `SHA256SUMS`, which lists every file of a folder but itself."""
     sums = {name: value for name, value in sums_in(folder).items() if name != SUMS_FILE}
-    write_text(folder / SUMS_FILE, "".join(f"{value}  {name}\n" for name, value in sums.items()))
+    write_text(folder / SUMS_FILE, sums_text(sums))
+
+
+def sums_text(sums: Mapping[str, str]) -> str:
+    """The list as it stands in the file, from the sums by path."""
+    return "".join(f"{value}  {name}\n" for name, value in sorted(sums.items()))
 
 
 def changes_in(folder: Path) -> list[str]:

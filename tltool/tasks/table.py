@@ -45,12 +45,15 @@ class TaskSpec:
         target: What kind of target comes out.
         of_texts: The kinds in its place where a row of the data has several texts: without
             labels, and with a number each.
+        hub_task: What Hugging Face calls it (https://huggingface.co/tasks); empty where that has
+            no name for it.
     """
 
     name: str
     modality: Modality
     target: type[Target]
     of_texts: tuple[type[Target], type[Target]] | None = None
+    hub_task: str = ""
 
     @property
     def backbone_modality(self) -> Modality:
@@ -102,18 +105,26 @@ class TaskSpec:
 TASKS: dict[str, TaskSpec] = {
     spec.name: spec
     for spec in (
-        TaskSpec("image-classification", "image", ClassTarget),
-        TaskSpec("text-classification", "text", ClassTarget),
-        TaskSpec("image-multi-label", "image", ClassSetTarget),
-        TaskSpec("text-multi-label", "text", ClassSetTarget),
+        TaskSpec("image-classification", "image", ClassTarget, hub_task="image-classification"),
+        TaskSpec("text-classification", "text", ClassTarget, hub_task="text-classification"),
+        TaskSpec("image-multi-label", "image", ClassSetTarget, hub_task="image-classification"),
+        TaskSpec("text-multi-label", "text", ClassSetTarget, hub_task="text-classification"),
         TaskSpec("image-regression", "image", NumbersTarget),
         TaskSpec("text-regression", "text", NumbersTarget),
-        TaskSpec("token-classification", "text", TagsTarget),
-        TaskSpec("image-segmentation", "image", MaskTarget),
-        TaskSpec("text-pair-classification", "text_pair", ClassTarget),
+        TaskSpec("token-classification", "text", TagsTarget, hub_task="token-classification"),
+        TaskSpec("image-segmentation", "image", MaskTarget, hub_task="image-segmentation"),
+        TaskSpec(
+            "text-pair-classification", "text_pair", ClassTarget, hub_task="text-classification"
+        ),
         TaskSpec("text-pair-regression", "text_pair", NumbersTarget),
-        TaskSpec("image-embedding", "image", EmbeddingTarget),
-        TaskSpec("text-embedding", "text", EmbeddingTarget, (PairTarget, ScoredPairTarget)),
+        TaskSpec("image-embedding", "image", EmbeddingTarget, hub_task="image-feature-extraction"),
+        TaskSpec(
+            "text-embedding",
+            "text",
+            EmbeddingTarget,
+            (PairTarget, ScoredPairTarget),
+            hub_task="feature-extraction",
+        ),
     )
 }
 

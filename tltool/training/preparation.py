@@ -6,14 +6,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.data.examples import SPLITS, Examples
 from tltool.data.preprocessing import ImagePreprocessing, TextPreprocessing, is_apart
 from tltool.export.formats.table import check_export_installed
 from tltool.recipe.layer_faults import check_installed
-from tltool.recipe.recipe import Recipe
+from tltool.recipe.recipe import DataSection, Recipe
 from tltool.support.errors import DeviceError, RecipeError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from tltool.backbones.base import Backbone
     from tltool.backbones.load import Weights
+    from tltool.data.added import Added
     from tltool.data.texts.text_length import TextLength
     from tltool.model.freezing import PhasePlan
     from tltool.model.joining import TransferModel
@@ -181,13 +184,13 @@ def rebuild(
     """
     import keras
 
-    from tltool.model.joining import join, precision_scope
+    from tltool.model.joining import precision_scope
 
     with precision_scope(recipe.training.precision):
         backbone = _with_adapters(recipe, backbone_of(recipe))
         if seed:
             keras.utils.set_random_seed(recipe.training.seed)
-        return join(replace(backbone, preprocessing=contract), recipe.head, task)
+        return _joined(recipe, replace(backbone, preprocessing=contract), task)
 
 
 def with_head(recipe: Recipe, prepared: Prepared) -> Prepared:
@@ -221,12 +224,11 @@ def _join(
     import keras
 
     from tltool.model.freezing import plan_phases
-    from tltool.model.joining import join
     from tltool.training.head_solver import check_solvable
 
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)
-    transfer = join(backbone, recipe.head, task)
+    transfer = _joined(recipe, backbone, task)
     plans = plan_phases(
         recipe.schedule,
         transfer.groups,
@@ -235,6 +237,34 @@ def _join(
     )
     check_solvable(plans, transfer)
     return transfer, plans
+
+
+def _joined(recipe: Recipe, backbone: Backbone, task: Task) -> TransferModel:
+    """Backbone and head, which start from the weights that the recipe names.
+
+    Raises:
+        BackboneError: Its file of weights lacks a layer that the model has.
+        HeadError: The file of the head's weights is not one of this head.
+    """
+    from tltool.model.joining import join
+
+    transfer = join(backbone, recipe.head, task)
+    if backbone.lacking:
+        _check_unused(recipe, backbone, transfer)
+    if recipe.head.weights_file is not None:
+        from tltool.model.head_weights import load_head_weights
+
+        load_head_weights(transfer, task, Path(recipe.head.weights_file).expanduser())
+    return transfer
+
+
+def _check_unused(recipe: Recipe, backbone: Backbone, transfer: TransferModel) -> None:
+    from tltool.backbones.formats.torch.weights import weighted_layers
+    from tltool.backbones.formats.weights_file import lacks
+
+    for name, _ in weighted_layers(transfer.model):
+        if name in backbone.lacking:
+            raise lacks(backbone.name, recipe.backbone.weights_file, name)
 
 
 def load_data(
@@ -251,9 +281,10 @@ def load_data(
     """
     from tltool.data.checks.doctor import check_examples
     from tltool.data.checks.summary import describe
+    from tltool.data.reading.assemble import check_labels
     from tltool.data.reading.in_memory import examples_from_python
-    from tltool.data.reading.sources import load_examples
-    from tltool.data.splits import limit_examples, split_examples
+    from tltool.data.reading.sources import load_added, load_parts
+    from tltool.data.splits import limit_examples
     from tltool.training.worker_steps import sharing_of
     from tltool.training.workers import current
 
@@ -268,32 +299,51 @@ def load_data(
     progress.stage(f"Data: {section.train if data is None else 'given from Python'}")
     with _warnings_of("tltool.data") as told:
         if data is None:
-            examples = load_examples(section, spec)
+            examples, *more = load_parts(section, spec)
         else:
-            examples = examples_from_python(data, spec, section)
-    examples = limit_examples(examples, section.max_examples, section.split_seed)
-    examples = check_examples(
-        examples,
+            examples, *more = examples_from_python(data, spec, section), *load_added(section, spec)
+    check = partial(
+        check_examples,
         on_error=section.on_error,
         look=_look_together,
         sharing=sharing,
         progress=progress,
     )
+    examples = check(limit_examples(examples, section.max_examples, section.split_seed))
     given = [split for split in SPLITS if split in examples.splits]
-    examples = split_examples(
-        examples,
-        validation_fraction=section.validation_fraction,
-        test_fraction=section.test_fraction,
-        seed=section.split_seed,
-    )
+    examples, added = _divided(examples, list(map(check, more)), section)
+    if added:
+        check_labels(examples, spec)
     summary = {**describe(examples, recipe.task, sharing), "given_splits": given}
+    if added:
+        summary["added"] = [one.to_json() for one in added]
     names = {name for counts in summary["counts"].values() for name in counts} - {"all"}
     noun = examples.kind.noun_of(examples.targets)
     what = f" of {count(len(names), noun)}" if names else ""
     decided = None if examples.decided is None else str(examples.decided)
-    for line in filter(None, [*_data_notes(summary, what), examples.note, decided]):
+    lines = [*_data_notes(summary, what), *map(str, added), examples.note, decided]
+    for line in filter(None, lines):
         progress.note(line)
     return examples.as_inputs(), {**summary, "warnings": [*told, *summary["warnings"]]}
+
+
+def _divided(
+    examples: Examples, more: Sequence[Examples], section: DataSection
+) -> tuple[Examples, list[Added]]:
+    """The rows with their splits, those of `data.added` after the others; what became of these."""
+    from tltool.data.added import with_added
+    from tltool.data.splits import split_examples
+
+    fractions: dict[str, Any] = {
+        "validation_fraction": section.validation_fraction,
+        "test_fraction": section.test_fraction,
+        "seed": section.split_seed,
+    }
+    examples, added = split_examples(examples, **fractions), []
+    for source, rows in zip(section.added, more, strict=True):
+        examples, told = with_added(examples, rows, source, **fractions)
+        added.append(told)
+    return examples, added
 
 
 def _look_together(files: Sequence[str], done: Callable[[int], None]) -> dict[str, str]:
@@ -331,7 +381,7 @@ def _data_notes(summary: Mapping[str, Any], what: str) -> list[str]:
 
 
 def backbone_of(recipe: Recipe, weights: Weights = "pretrained") -> Backbone:
-    """The backbone that a recipe names, before any training."""
+    """The backbone that a recipe names, before any training; mind its `lacking`."""
     from tltool.backbones.load import load_backbone
 
     backbone = load_backbone(
@@ -343,6 +393,7 @@ def backbone_of(recipe: Recipe, weights: Weights = "pretrained") -> Backbone:
         dropout=recipe.backbone.dropout,
         weights=weights,
         weights_file=recipe.backbone.weights_file if weights == "pretrained" else None,
+        partial=True,
     )
     contract = backbone.preprocessing
     if recipe.spec.target.by_words and isinstance(contract, TextPreprocessing):

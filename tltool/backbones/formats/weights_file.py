@@ -16,16 +16,16 @@ from tltool.backbones.formats.torch.weights import weighted_layers
 from tltool.backbones.networks import registered  # noqa: F401  what a `.keras` file may name
 from tltool.backbones.networks.efficientnet_lite import load_torch_weights
 from tltool.graph.keras_file import load_keras_file
-from tltool.support.errors import BackboneError, first_line
+from tltool.support.errors import BackboneError, TltoolError, first_line
 
-_NEVER_LOADED = (
+NEVER_LOADED = (
     "layers that hold code (Lambda) and layers of your own are never loaded; save the weights "
     "alone by model.save_weights('NAME.weights.h5')"
 )
 TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
-def load_weights_file(backbone: Backbone, path: Path) -> None:
+def load_weights_file(backbone: Backbone, path: Path, *, partial: bool = False) -> tuple[str, ...]:
     """Puts the weights of a file into a backbone, in place of those it has.
 
     Args:
@@ -36,6 +36,11 @@ def load_weights_file(backbone: Backbone, path: Path) -> None:
             network; or, for EfficientNet-Lite0, a torch state dict
             (`.safetensors`, `.pth`, `.pt`, `.bin`), read without torch. Those
             of torchvision's networks are read where these are built.
+        partial: Leave layers as they are that a `.keras` file has not, such as the pooling layer
+            of a BERT in a model that tags words.
+
+    Returns:
+        The names of these layers.
 
     Raises:
         BackboneError: There is no such file, it cannot be read or holds code,
@@ -43,8 +48,12 @@ def load_weights_file(backbone: Backbone, path: Path) -> None:
     """
     require_file(path)
     if path.suffix == ".keras":
-        _copy_by_name(backbone, load_keras_file(path, BackboneError, hint=_NEVER_LOADED), path)
-    elif path.suffix == ".h5":
+        model = load_keras_file(path, BackboneError, hint=NEVER_LOADED)
+        lacking = _copy_by_name(backbone, model, path)
+        if lacking and not partial:
+            raise lacks(backbone.name, path, lacking[0])
+        return lacking
+    if path.suffix == ".h5":
         _load_h5(backbone, path)
     elif path.suffix in TORCH_SUFFIXES:
         _load_torch(backbone, path)
@@ -53,40 +62,52 @@ def load_weights_file(backbone: Backbone, path: Path) -> None:
             f"{path} is no file of weights that tltool can read.",
             hint=f"allowed are .keras, .weights.h5, .h5, {', '.join(TORCH_SUFFIXES)}",
         )
+    return ()
 
 
-def require_file(path: Path) -> None:
+def lacks(name: str, source: object, layer: str, what: str = "no layer") -> BackboneError:
+    """The error for a file without a layer that is needed."""
+    return BackboneError(
+        f"Backbone {name!r}: {source} has {what} {layer!r}, so it holds another network.",
+        hint="layers are found by their names; name the backbone the file was made from",
+    )
+
+
+def require_file(
+    path: Path,
+    failure: type[TltoolError] = BackboneError,
+    field_name: str = "backbone.weights_file",
+) -> None:
     """Sees that a file of weights is there.
 
     Raises:
-        BackboneError: It is not.
+        TltoolError: `failure`: it is not.
     """
     if not path.is_file():
-        raise BackboneError(
-            f"There is no file {str(path)!r} with weights.", hint="check backbone.weights_file"
-        )
+        raise failure(f"There is no file {str(path)!r} with weights.", hint=f"check {field_name}")
 
 
-def _copy_by_name(backbone: Backbone, model: keras.Model, path: Path) -> None:
-    found = dict(_nested_layers(model))
+def _copy_by_name(backbone: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Copies the weights of layers of equal names; returns the names of those it does not find."""
+    found = dict(nested_layers(model))
+    lacking = []
     for name, layer in weighted_layers(backbone.model):
         own = found.get(name)
+        if own is None:
+            lacking.append(name)
+            continue
         shapes = [tuple(weight.shape) for weight in layer.weights]
-        if own is None or [tuple(weight.shape) for weight in own.weights] != shapes:
-            what = "no layer" if own is None else "another shape for the layer"
-            raise BackboneError(
-                f"Backbone {backbone.name!r}: {path} has {what} {name!r}, so it holds another "
-                "network.",
-                hint="layers are found by their names; name the backbone the file was made from",
-            )
+        if [tuple(weight.shape) for weight in own.weights] != shapes:
+            raise lacks(backbone.name, path, name, "another shape for the layer")
         layer.set_weights(own.get_weights())
+    return tuple(lacking)
 
 
-def _nested_layers(model: Any) -> Iterator[tuple[str, Any]]:
+def nested_layers(model: Any) -> Iterator[tuple[str, Any]]:
     """Layers with weights and their names, also of models that are layers of others."""
     for name, layer in weighted_layers(model):
         if isinstance(layer, keras.Model):
-            yield from _nested_layers(layer)
+            yield from nested_layers(layer)
         else:
             yield name, layer
 

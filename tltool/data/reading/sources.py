@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tltool.data.decisions import apply_decisions
+from tltool.data.decisions import apply_to_parts
 from tltool.data.examples import Examples, Split
 from tltool.data.reading import hub_data
-from tltool.data.reading.assemble import check_labels, examples_of, join_rows
+from tltool.data.reading.assemble import check_labels, join_rows
 from tltool.data.reading.columns import Columns, file_in, picture_in
 from tltool.data.reading.encoding import decode, is_binary
 from tltool.data.reading.folders import label_tables, read_class_folder, split_folders
@@ -61,8 +61,10 @@ if TYPE_CHECKING:
 __all__ = [
     "SAMPLE_PREFIX",
     "examples_from_python",
+    "load_added",
     "load_examples",
     "load_labelled",
+    "load_parts",
     "resolve",
 ]
 
@@ -85,6 +87,15 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
         DataError: Something cannot be found, read or used; the message names
             it, and all broken rows at once.
     """
+    return load_parts(section.model_copy(update={"added": ()}), spec)[0]
+
+
+def load_parts(section: DataSection, spec: TaskSpec) -> list[Examples]:
+    """Reads all that a data section names: first as `load_examples`, then each of `added`.
+
+    Raises:
+        DataError: As `load_examples`. Labels that rows of `added` alone have are not looked at.
+    """
     if section.train is None:
         raise DataError(
             "data.train is not set.",
@@ -103,12 +114,27 @@ def load_examples(section: DataSection, spec: TaskSpec) -> Examples:
             )
         parts[split] = _read_one(source, section, spec, split, columns)
     labels = _labels(section, spec, columns)
-    if section.decisions is None:
-        return examples_of(parts, spec, section.on_error, labels)
-    examples = join_rows(parts, spec, section.on_error, labels)
-    found = apply_decisions(examples, resolve(section.decisions, "data.decisions"))
-    check_labels(found, spec)
+    rows = join_rows(parts, spec, section.on_error, labels)
+    classes = columns.classes or section.mask_classes
+    found = [rows, *(_read_added(source, section, spec, classes) for source in section.added)]
+    if section.decisions is not None:
+        found = apply_to_parts(found, resolve(section.decisions, "data.decisions"))
+    check_labels(found[0], spec)
     return found
+
+
+def load_added(section: DataSection, spec: TaskSpec) -> list[Examples]:
+    """Reads each of `added` alone; see `load_parts`."""
+    return [_read_added(source, section, spec, section.mask_classes) for source in section.added]
+
+
+def _read_added(
+    source: str, section: DataSection, spec: TaskSpec, classes: Mapping[str, Any] | None
+) -> Examples:
+    """The rows of one of `added`, undecided where it is not divided itself."""
+    columns, parts = _read_source(source, section, spec, "data.added", splits_needed=False)
+    _check_same_classes(source, columns.classes, classes)
+    return join_rows(parts, spec, section.on_error, _labels(section, spec, columns))
 
 
 def reading(

@@ -38,6 +38,7 @@ def readme(
     origin: str = "",
     snippets: Collection[str] = (),
     sketch: bool = False,
+    rows: bool = True,
 ) -> str:
     """The README of an export folder, as Markdown.
 
@@ -49,8 +50,9 @@ def readme(
         usage: How to use it, in paragraphs.
         snippets: Files of code for apps that lie in the folder too.
         sketch: Whether a sketch does.
+        rows: Whether golden examples and the gate's report, which are of rows of the data, do.
     """
-    files = _files(contract, about, snippets, sketch)
+    files = _files(contract, about, snippets, sketch, rows)
     return Template(_README).substitute(
         title=title,
         version=__version__,
@@ -63,10 +65,14 @@ def readme(
 
 
 def _files(
-    contract: Contract, about: str, snippets: Collection[str], sketch: bool
+    contract: Contract, about: str, snippets: Collection[str], sketch: bool, rows: bool
 ) -> list[tuple[str, str]]:
     code = [(f"{SNIPPETS_FOLDER}/", "the same for Android, iOS and browsers")]
     sketched = [(SKETCH_FILE, "what held-out rows are like, for `tltool monitor`; it has no rows")]
+    golden = [
+        ("golden.json", "a few inputs with the outputs they must give: test your app with them")
+    ]
+    gate = [("gate.md, gate.json", "how this model compared with the trained one on held-out rows")]
     labels = [("labels.txt", "names in the order of the outputs")]
     return [
         (contract.file if Path(contract.file).suffix else f"{contract.file}/", about),
@@ -74,9 +80,9 @@ def _files(
         *(labels if contract.task.labels else []),
         *_tokenizer_files(contract.preprocessing),
         ("contract.json", "task and preprocessing, exactly; what goes in and comes out"),
-        ("golden.json", "a few inputs with the outputs they must give: test your app with them"),
+        *(golden if rows else []),
         *(sketched if sketch else []),
-        ("gate.md, gate.json", "how this model compared with the trained one on held-out rows"),
+        *(gate if rows else []),
     ]
 
 
