@@ -88,6 +88,18 @@ def test_a_map_changes_when_the_weights_are_drawn_anew():
     assert not alike or np.mean(np.abs(alike)) < 0.7
 
 
+def test_a_network_that_hangs_on_no_map_by_a_gradient_is_occluded():
+    picture = keras.Input((32, 32, 3))
+    steps = layers.Lambda(keras.ops.stop_gradient, output_shape=(8, 8, 2))
+    x = layers.GlobalAveragePooling2D()(steps(layers.AveragePooling2D(4)(picture[..., :2])))
+    model = keras.Model(picture, layers.Dense(2)(x))
+    maps, method = pictures.picture_maps(model, squares(1)[0], np.array([RED]))
+    assert method == "occlusion"
+    assert maps.shape == (1, 7, 7)
+    assert pictures.passes(colour_model()) == 3
+    assert pictures.passes(colour_model(feature_maps=False)) == 50
+
+
 def test_deletion_and_insertion_tell_a_good_map_from_a_bad_one():
     model, (inputs, places) = colour_model(), squares(1)
 
@@ -131,6 +143,11 @@ def test_of_long_texts_several_words_are_one_part():
     assert parts[0].start == 0
     assert parts[-1].end == len(value)
     assert np.flatnonzero(weights).tolist() == [len(parts) - 1]
+
+
+def test_the_number_of_parts_can_be_chosen():
+    assert len(words.parts_of("a b c d e f g", 3)) == 3
+    assert len(words.parts_of("a b", 3)) == 2
 
 
 def test_a_text_without_words_has_no_weights():

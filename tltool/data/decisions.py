@@ -8,7 +8,7 @@ one whose content or label has changed since is refused.
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ COLUMNS = (
 """Of the table; those from `origin` to `label` but for `split`, and the last two, are read."""
 _NEEDED = ("origin", "sha256", "label", "decision")
 _SHOWN = 20
+_INPUTS = 6
 
 What = Literal["keep", "drop", "relabel"]
 _KNOWN: dict[str, What] = {"keep": "keep", "drop": "drop", "relabel": "relabel"}
@@ -110,6 +111,7 @@ def apply_decisions(examples: Examples, path: Path) -> Examples:
         raise _refused(path, faults, "audit the data as it is now, and decide anew")
     dropped = {row for row, decision in rows.items() if decision.what == "drop"}
     kept = frozenset((d.content, d.label) for d in rows.values() if d.what == "keep")
+    some = [*sorted(dropped)[:_INPUTS], *sorted(targets)[:_INPUTS]]
     words = examples.kind.cell
     decided = Decided(
         str(path),
@@ -118,11 +120,21 @@ def apply_decisions(examples: Examples, path: Path) -> Examples:
         tuple((examples.origins[row], words(examples.targets[row]), words(new))
               for row, new in sorted(targets.items())),
         kept,
+        _findings(path),
+        {examples.origins[row]: examples.inputs[row] for row in some},
+        examples.modality == "image",
     )  # fmt: skip
     if targets:
         changed = [targets.get(row, target) for row, target in enumerate(examples.targets)]
         examples = replace(examples, targets=changed)
     return replace(examples.where(lambda row: row not in dropped), decided=decided)
+
+
+def _findings(path: Path) -> Counter[tuple[str, str]]:
+    return Counter(
+        (row.get("finding", "").strip(), row["decision"].strip().lower())
+        for _, row in _rows_of(path)
+    )
 
 
 def write_decisions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -12,6 +12,8 @@ Array = np.ndarray[Any, Any]
 
 _PATCHES = 7
 _FEWEST_CELLS = 2
+# One forward, and one backward, which counts twice.
+_PASSES_WITH_SLOPES = 3
 # Axes of (n, tokens, channels) and of (n, rows, columns, channels).
 _WITH_TOKENS, _WITH_PLACES = 3, 4
 
@@ -34,13 +36,18 @@ def picture_maps(model: keras.Model, inputs: Array, numbers: Array) -> tuple[Arr
         Maps of 0 to 1 with the largest of each 1 (all 0 where nothing speaks for it), float32
         (n, rows, columns), coarser than the inputs; and the method in words.
     """
-    features = feature_map(model)
-    if features is None:
+    features, maps, method = feature_map(model), None, "LayerCAM"
+    if features is not None:
+        maps = _layer_cam(model, features, inputs, numbers)
+    if maps is None:
         maps, method = _occluded(model, inputs, numbers), "occlusion"
-    else:
-        maps, method = _layer_cam(model, features, inputs, numbers), "LayerCAM"
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return (maps / np.where(peaks > 0, peaks, 1.0)).astype(np.float32), method
+
+
+def passes(model: keras.Model) -> int:
+    """About how many forward passes of the network a map of `picture_maps` takes."""
+    return _PATCHES**2 + 1 if feature_map(model) is None else _PASSES_WITH_SLOPES
 
 
 def feature_map(model: keras.Model) -> Any:
@@ -69,7 +76,8 @@ def resized(maps: Array, size: tuple[int, int]) -> Array:
     return tf.image.resize(maps[..., None], size).numpy()[..., 0]
 
 
-def _layer_cam(model: keras.Model, features: Any, inputs: Array, numbers: Array) -> Array:
+def _layer_cam(model: keras.Model, features: Any, inputs: Array, numbers: Array) -> Array | None:
+    """None where the outputs do not hang on the feature map by a gradient."""
     both = keras.Model(model.input, [features, model.output])
     with tf.GradientTape() as tape:
         values = tf.convert_to_tensor(inputs)
@@ -77,6 +85,8 @@ def _layer_cam(model: keras.Model, features: Any, inputs: Array, numbers: Array)
         active, raw = both(values, training=False)
         told = tf.reduce_sum(tf.gather(raw, numbers, axis=1, batch_dims=1))
     slopes = tape.gradient(told, active)
+    if slopes is None:
+        return None
     speaks = tf.nn.relu(slopes) * tf.nn.relu(active)
     return tf.reduce_sum(tf.cast(speaks, tf.float32), axis=-1).numpy()
 

@@ -28,15 +28,15 @@ class Part(NamedTuple):
     end: int
 
 
-def parts_of(value: Value) -> list[Part]:
-    """The words of a text or of several, `MOST_PARTS` of them, or so many runs of words."""
+def parts_of(value: Value, most: int = MOST_PARTS) -> list[Part]:
+    """The words of a text or of several, or runs of words: about `most` of them at most."""
     texts = (value,) if isinstance(value, str) else value
     words = [
         Part(number, found.start(), found.end())
         for number, text in enumerate(texts)
         for found in re.finditer(r"\S+", text)
     ]
-    step = -(-len(words) // MOST_PARTS) or 1
+    step = -(-len(words) // most) or 1
     runs: list[Part] = []
     for number in range(len(texts)):
         own = [word for word in words if word.text == number]
@@ -57,7 +57,10 @@ def without(value: Value, parts: Sequence[Part]) -> Value:
 
 
 def word_weights(
-    raw_of: Callable[[Sequence[Value]], Array], value: Value, number: int
+    raw_of: Callable[[Sequence[Value]], Array],
+    value: Value,
+    number: int,
+    most: int = MOST_PARTS,
 ) -> tuple[list[Part], Array]:
     """How much each part of a text raises one of the model's raw outputs.
 
@@ -68,11 +71,12 @@ def word_weights(
         raw_of: Gives raw outputs (n, outputs) of texts.
         value: A text, or several of a row.
         number: Of the output.
+        most: As for `parts_of`.
 
     Returns:
         The parts, and float64 (parts,): above 0 speaks for the output.
     """
-    parts = parts_of(value)
+    parts = parts_of(value, most)
     variants = [value, *(without(value, [part]) for part in parts)]
     raw = np.asarray(raw_of(variants), np.float64)[:, number]
     return parts, raw[0] - raw[1:]
