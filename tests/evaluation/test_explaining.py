@@ -72,6 +72,15 @@ def test_a_map_is_where_the_explained_thing_is(feature_maps):
             assert inside > 0.9 * marked.sum() > 0
 
 
+def test_a_network_whose_layers_are_in_another_graph_too_has_its_own_map():
+    model, (inputs, _) = colour_model(), squares(1)
+    expected, _ = pictures.picture_maps(model, inputs, np.array([RED]))
+    model.layers[2](keras.Input((64, 64, 2)))
+    found, method = pictures.picture_maps(model, inputs, np.array([RED]))
+    assert method == "LayerCAM"
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_map_changes_when_the_weights_are_drawn_anew():
     """The sanity check of Adebayo et al. 2018 (arXiv:1810.03292), section 3."""
     model, (inputs, _) = colour_model(), squares()

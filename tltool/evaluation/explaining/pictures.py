@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tltool.graph.cut import nodes_of
+
 Array = np.ndarray[Any, Any]
 
 _PATCHES = 7
@@ -57,17 +59,15 @@ def feature_map(model: keras.Model) -> Any:
     where tokens follow, as after the patches of a ViT.
     """
     given = {id(tensor) for tensor in model.inputs}
-    for layer in reversed(model.layers):
-        for node in reversed(layer._inbound_nodes):
-            for tensor in node.output_tensors:
-                shape = tensor.shape
-                if len(shape) == _WITH_TOKENS and shape[1] != 1:
-                    return None
-                places = (
-                    shape[1:3] if len(shape) == _WITH_PLACES and id(tensor) not in given else ()
-                )
-                if places and min(side or 0 for side in places) >= _FEWEST_CELLS:
-                    return tensor
+    # Of this graph alone: layers may be called in others too.
+    for node in reversed(nodes_of(model)):
+        for tensor in node.outputs:
+            shape = tensor.shape
+            if len(shape) == _WITH_TOKENS and shape[1] != 1:
+                return None
+            places = shape[1:3] if len(shape) == _WITH_PLACES and id(tensor) not in given else ()
+            if places and min(side or 0 for side in places) >= _FEWEST_CELLS:
+                return tensor
     return None
 
 
