@@ -42,8 +42,7 @@ def explain(
     _chosen(run, run.task.target.blank, label)
     if isinstance(run.preprocessing, ImagePreprocessing):
         return _pictures(run, inputs, origins, label, check=True)
-    pairs = zip(inputs, origins, strict=True)
-    return [_text(run, value, origin, label, check=True) for value, origin in pairs]
+    return _texts(run, inputs, origins, label, check=True)
 
 
 def explain_rows(run: Run, examples: Examples, rows: Sequence[int]) -> dict[int, Explanation]:
@@ -71,9 +70,7 @@ def explain_rows(run: Run, examples: Examples, rows: Sequence[int]) -> dict[int,
     if isinstance(run.preprocessing, ImagePreprocessing):
         found = _pictures(run, inputs, origins, None, check=False)
     else:
-        pairs = zip(inputs, origins, strict=True)
-        found = [_text(run, value, origin, None, check=False, most=_PARTS)
-                 for value, origin in pairs]  # fmt: skip
+        found = _texts(run, inputs, origins, None, check=False, most=_PARTS)
     return dict(zip(some, found, strict=True))
 
 
@@ -150,37 +147,47 @@ def _some_pictures(
     ]
 
 
-def _text(
+def _texts(
     run: Run,
-    value: words.Value,
-    origin: str,
+    values: Sequence[words.Value],
+    origins: Sequence[str],
     label: str | None,
     *,
     check: bool,
     most: int = words.MOST_PARTS,
-) -> Explanation:
-    def raw_of(values: Sequence[words.Value]) -> Array:
-        count = len(values)
-        unknown = [None] * count
-        return run.raw_outputs(
-            Examples(run.task.spec.modality, values, unknown, unknown, [origin] * count)
+) -> list[Explanation]:
+    def raw_of(some: Sequence[words.Value]) -> Array:
+        unknown, told = [None] * len(some), [f"text {i}" for i in range(len(some))]
+        modality = run.task.spec.modality
+        return np.asarray(run.raw_outputs(Examples(modality, some, unknown, unknown, told)))
+
+    if not values:
+        return []
+    found = []
+    parts = [tuple(words.parts_of(value, most)) for value in values]
+    variants = [words.variants_of(*pair) for pair in zip(values, parts, strict=True)]
+    # All together, since the model then sees few shapes.
+    raw = raw_of([text for some in variants for text in some])
+    for row, value in enumerate(values):
+        own, raw = raw[: len(variants[row])], raw[len(variants[row]) :]
+        output = np.asarray(run.task.outputs(own[:1]))[0]
+        name, number = _chosen(run, output, label)
+        weights = words.word_weights(own, number)
+
+        def said(texts: Sequence[words.Value], number: int = number) -> Array:
+            return _said(run, raw_of(texts), number)
+
+        found.append(
+            Explanation(
+                origins[row],
+                run.task.target.prediction(output).value,
+                name,
+                float(_said(run, own[:1], number)[0]),
+                "leaving out each word",
+                curves.of_text(said, value, parts[row], weights) if check else None,
+                text=value,
+                parts=parts[row],
+                weights=weights,
+            )
         )
-
-    def said(texts: Sequence[words.Value]) -> Array:
-        return _said(run, raw_of(texts), number)
-
-    raw = raw_of([value])
-    output = np.asarray(run.task.outputs(raw))[0]
-    name, number = _chosen(run, output, label)
-    parts, weights = words.word_weights(raw_of, value, number, most)
-    return Explanation(
-        origin,
-        run.task.target.prediction(output).value,
-        name,
-        float(_said(run, raw, number)[0]),
-        "leaving out each word",
-        curves.of_text(said, value, parts, weights) if check else None,
-        text=value,
-        parts=tuple(parts),
-        weights=weights,
-    )
+    return found

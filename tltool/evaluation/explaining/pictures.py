@@ -14,8 +14,8 @@ Array = np.ndarray[Any, Any]
 
 _PATCHES = 7
 _FEWEST_CELLS = 2
-# One forward, and one backward, which counts twice.
-_PASSES_WITH_SLOPES = 3
+# One for the output, one for the map.
+_PASSES_WITH_SLOPES = 2
 # Axes of (n, tokens, channels) and of (n, rows, columns, channels).
 _WITH_TOKENS, _WITH_PLACES = 3, 4
 
@@ -78,17 +78,30 @@ def resized(maps: Array, size: tuple[int, int]) -> Array:
 
 def _layer_cam(model: keras.Model, features: Any, inputs: Array, numbers: Array) -> Array | None:
     """None where the outputs do not hang on the feature map by a gradient."""
-    both = keras.Model(model.input, [features, model.output])
-    with tf.GradientTape() as tape:
-        values = tf.convert_to_tensor(inputs)
-        tape.watch(values)
-        active, raw = both(values, training=False)
+    values, head = tf.convert_to_tensor(inputs), _after(model, features)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        if head is None:
+            tape.watch(values)
+            active, raw = keras.Model(model.input, [features, model.output])(values, training=False)
+        else:  # nothing is kept of the layers before, and no gradient computed
+            with tape.stop_recording():
+                active = keras.Model(model.input, features)(values, training=False)
+            tape.watch(active)
+            raw = head(active, training=False)
         told = tf.reduce_sum(tf.gather(raw, numbers, axis=1, batch_dims=1))
     slopes = tape.gradient(told, active)
     if slopes is None:
         return None
     speaks = tf.nn.relu(slopes) * tf.nn.relu(active)
     return tf.reduce_sum(tf.cast(speaks, tf.float32), axis=-1).numpy()
+
+
+def _after(model: keras.Model, features: Any) -> keras.Model | None:
+    """The part of a model after a tensor; None where its outputs take more than that."""
+    try:
+        return keras.Model(features, model.output)
+    except ValueError:
+        return None
 
 
 def _occluded(model: keras.Model, inputs: Array, numbers: Array) -> Array:
