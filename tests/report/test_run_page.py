@@ -58,10 +58,11 @@ def classes(labels, true, taken, sure=0.9):
     return outputs, [labels[number] for number in true]
 
 
-def written(found, evaluation, task, **changes) -> str:
+def written(found, evaluation, task, more=(), **changes) -> str:
     about = replace(summary(), task=task, evaluation=evaluation, **changes)
     course = Course(HISTORY, HISTORY[1])
-    return run_page(about, found, course, recipe={"name": "x"}, versions={"keras": "3"})
+    about_it = {"recipe": {"name": "x"}, "versions": {"keras": "3"}}
+    return run_page(about, found, course, **about_it, more=more)
 
 
 @pytest.fixture

@@ -234,11 +234,11 @@ def _explanation(seen: Seen) -> Markup:
     methods = sorted({one.method for one in seen.explained.values()})
     pictures = seen.rows.examples.modality == "image"
     shown = "bright in the map beneath it" if pictures else "blue, what speaks against it orange"
-    return paragraph(
-        f"What each wrong answer rests on, found by {' and '.join(methods)}: what speaks for it is "
-        f"{shown}. That shows where the model looks, not whether its reason is good; `tltool "
-        "explain` also checks whether it means anything."
+    told = Markup(
+        "What each wrong answer rests on, found by {}: what speaks for it is {}. That shows where "
+        "the model looks, not whether its reason is good; {} also checks whether it means anything."
     )
+    return paragraph(told.format(" and ".join(methods), shown, code("tltool explain")))
 
 
 def _calibration(seen: Seen) -> Markup:
