@@ -16,7 +16,8 @@ from presets import write_text_preset, write_texts
 from tltool.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/wrong/*.md")])
+FOLDERS = ("", "docs", "docs/tutorials", "docs/wrong")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 
 
 def python(*arguments, **options):
@@ -147,7 +148,8 @@ def test_commands_in_the_pages_exist():
         while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
             assert rest[0] in command.commands, " ".join(words)
             command, rest = command.commands[rest[0]], rest[1:]
-        known = {opt for parameter in command.params for opt in parameter.opts} | {"--help"}
+        named = [p.opts + p.secondary_opts for p in command.params]
+        known = {opt for opts in named for opt in opts} | {"--help"}
         assert not {word for word in rest if word.startswith("--")} - known, " ".join(words)
 
 
