@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -14,7 +16,8 @@ from presets import write_text_preset, write_texts
 from tltool.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/wrong/*.md")])
+FOLDERS = ("", "docs", "docs/tutorials", "docs/wrong")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 
 
 def python(*arguments, **options):
@@ -55,6 +58,53 @@ def test_links_lead_somewhere(page):
 
 def _anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
+
+
+@pytest.fixture
+def hooks():
+    spec = importlib.util.spec_from_file_location("site_links", ROOT / "docs" / "site_links.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("host", "recipe"),
+    [("", "recipes"), ("https://host/main", "[recipes](https://host/main/recipes/my_csv.yaml)")],
+)
+def test_links_of_the_site_lead_to_files_that_are_on_it_or_to_the_host(
+    hooks, host, recipe, monkeypatch
+):
+    """A file that MkDocs knows and leaves out is not on it."""
+    monkeypatch.setattr(hooks, "HOST", host)
+    left_out = {"api.md": False, "examples/custom_head.py": False, "make_reference.py": True}
+    files = [
+        SimpleNamespace(
+            abs_src_path=str(ROOT / "docs" / name),
+            inclusion=SimpleNamespace(is_excluded=lambda left=left: left),
+        )
+        for name, left in left_out.items()
+    ]
+    page = SimpleNamespace(file=SimpleNamespace(abs_src_path=str(ROOT / "docs" / "api.md")))
+    targets = ("head](examples/custom_head.py", "made](make_reference.py",
+               "recipes](../recipes/my_csv.yaml")  # fmt: skip
+    text = " ".join(f"[{target})" for target in targets)
+    found = hooks.on_page_markdown(text, page, {}, files)
+    made = f"[made]({host}/docs/make_reference.py)" if host else "made"
+    assert found == f"[head](examples/custom_head.py) {made} {recipe}"
+
+
+def test_a_link_of_the_built_site_that_leads_nowhere_is_found(hooks, tmp_path):
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<a href="wrong/a%20b.html#x">1</a> <a href="#here">2</a> <a href="https://x/y.html">3</a>'
+        '<a href="/index.html">4</a> <img src="data:image/png;base64,AA=="> '
+        '<a href="gone.html">5</a>'
+    )
+    (tmp_path / "wrong" / "a b.html").write_text('<a href="../index.html">1</a><img src="no.png">')
+    assert hooks.dead_links(tmp_path) == ["index.html: gone.html", "wrong/a b.html: no.png"]
+    with pytest.raises(hooks.DeadLinksError, match=r"index.html: gone.html"):
+        hooks.on_post_build({"site_dir": str(tmp_path)})
 
 
 def test_whole_recipes_in_the_pages_are_valid():
@@ -98,7 +148,8 @@ def test_commands_in_the_pages_exist():
         while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
             assert rest[0] in command.commands, " ".join(words)
             command, rest = command.commands[rest[0]], rest[1:]
-        known = {opt for parameter in command.params for opt in parameter.opts} | {"--help"}
+        named = [p.opts + p.secondary_opts for p in command.params]
+        known = {opt for opts in named for opt in opts} | {"--help"}
         assert not {word for word in rest if word.startswith("--")} - known, " ".join(words)
 
 

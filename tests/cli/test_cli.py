@@ -380,6 +380,9 @@ def test_explain_weighs_words_and_maps_pictures(tmp_path, place, text_run, image
     assert told[0]["method"] == "LayerCAM"
     assert 0 <= told[0]["value"] <= 1
     assert {file.name for file in (tmp_path / "why").iterdir()} == {"1.png", "index.html"}
+    for path, _ in (text_run, image_run):
+        wrong = json.loads((path / "metrics.json").read_text())["test"]["accuracy"] < 1
+        assert ("found by" in (path / "report" / "index.html").read_text()) == wrong
     refused = cli("explain", text_run[0], "good", "--label", "nothing")
     assert refused.code == 2
     assert "no class 'nothing'" in refused.err

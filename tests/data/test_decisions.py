@@ -68,6 +68,9 @@ def test_rows_are_dropped_and_relabelled_and_the_data_stays(tmp_path):
     assert describe(found)["decisions"] == told
     assert "decisions" not in describe(read(file))
     assert "1 row left out and 1 label changed" in str(found.decided)
+    decided = found.decided
+    assert decided.findings == {("", what): 1 for what in ("drop", "relabel", "keep", "")}
+    assert decided.shown == {f"{file}:2": TEXTS[0], f"{file}:3": TEXTS[1]}
 
 
 def test_a_relabelled_row_without_a_new_label_gets_the_suggested_one(tmp_path):

@@ -72,6 +72,35 @@ def test_a_map_is_where_the_explained_thing_is(feature_maps):
             assert inside > 0.9 * marked.sum() > 0
 
 
+def test_a_network_whose_layers_are_in_another_graph_too_has_its_own_map():
+    model, (inputs, _) = colour_model(), squares(1)
+    expected, _ = pictures.picture_maps(model, inputs, np.array([RED]))
+    model.layers[2](keras.Input((64, 64, 2)))
+    found, method = pictures.picture_maps(model, inputs, np.array([RED]))
+    assert method == "LayerCAM"
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_layers_before_the_map_need_no_gradient(monkeypatch):
+    model, (inputs, _) = colour_model(), squares(3)
+    numbers = np.array([RED, BLUE, RED])
+    features = pictures.feature_map(model)
+    assert pictures._after(model, features) is not None
+    found, _ = pictures.picture_maps(model, inputs, numbers)
+    monkeypatch.setattr(pictures, "_after", lambda *_: None)
+    np.testing.assert_allclose(pictures.picture_maps(model, inputs, numbers)[0], found, atol=1e-6)
+
+
+def test_a_network_that_goes_past_its_map_is_explained_too():
+    picture = keras.Input((32, 32, 3))
+    convolved = layers.Conv2D(2, 1)(picture)
+    past = layers.GlobalAveragePooling2D()(picture)
+    pooled = layers.GlobalAveragePooling2D()(convolved)
+    model = keras.Model(picture, layers.Dense(2)(layers.Concatenate()([pooled, past])))
+    assert pictures._after(model, pictures.feature_map(model)) is None
+    assert pictures.picture_maps(model, squares(1)[0], np.array([RED]))[1] == "LayerCAM"
+
+
 def test_a_map_changes_when_the_weights_are_drawn_anew():
     """The sanity check of Adebayo et al. 2018 (arXiv:1810.03292), section 3."""
     model, (inputs, _) = colour_model(), squares()
@@ -86,6 +115,18 @@ def test_a_map_changes_when_the_weights_are_drawn_anew():
     alike = [spearmanr(a.ravel(), b.ravel()).statistic
              for a, b in zip(before, drawn, strict=True) if np.ptp(b)]  # fmt: skip
     assert not alike or np.mean(np.abs(alike)) < 0.7
+
+
+def test_a_network_that_hangs_on_no_map_by_a_gradient_is_occluded():
+    picture = keras.Input((32, 32, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.AveragePooling2D(4)(picture))
+    steps = layers.Lambda(keras.ops.stop_gradient, output_shape=(3,))
+    model = keras.Model(picture, layers.Dense(2)(steps(pooled)))
+    maps, method = pictures.picture_maps(model, squares(1)[0], np.array([RED]))
+    assert method == "occlusion"
+    assert maps.shape == (1, 7, 7)
+    assert pictures.passes(colour_model()) == 2
+    assert pictures.passes(colour_model(feature_maps=False)) == 50
 
 
 def test_deletion_and_insertion_tell_a_good_map_from_a_bad_one():
@@ -114,9 +155,14 @@ def raw_of(values):
     return np.stack([np.negative(scores), scores], axis=1)
 
 
+def weighed(value, number):
+    parts = words.parts_of(value)
+    return parts, words.word_weights(raw_of(words.variants_of(value, parts)), number)
+
+
 @pytest.mark.parametrize("value", ["a good  film, bad food", ("a good film,", "bad food")])
 def test_a_word_weighs_what_the_answer_loses_without_it(value):
-    parts, weights = words.word_weights(raw_of, value, 1)
+    parts, weights = weighed(value, 1)
     texts = (value,) if isinstance(value, str) else value
     found = {texts[p.text][p.start : p.end]: w for p, w in zip(parts, weights, strict=True)}
     assert found == {"a": 0, "good": 2, "film,": 0, "bad": -3, "food": 0}
@@ -126,15 +172,20 @@ def test_a_word_weighs_what_the_answer_loses_without_it(value):
 
 def test_of_long_texts_several_words_are_one_part():
     value = " ".join(["a"] * 299 + ["good"])
-    parts, weights = words.word_weights(raw_of, value, 1)
+    parts, weights = weighed(value, 1)
     assert len(parts) <= words.MOST_PARTS
     assert parts[0].start == 0
     assert parts[-1].end == len(value)
     assert np.flatnonzero(weights).tolist() == [len(parts) - 1]
 
 
+def test_the_number_of_parts_can_be_chosen():
+    assert len(words.parts_of("a b c d e f g", 3)) == 3
+    assert len(words.parts_of("a b", 3)) == 2
+
+
 def test_a_text_without_words_has_no_weights():
-    parts, weights = words.word_weights(raw_of, "", 1)
+    parts, weights = weighed("", 1)
     assert (parts, len(weights)) == ([], 0)
 
 

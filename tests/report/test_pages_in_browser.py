@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import PAGE, installed
 from test_compare_page import FACTS, TWO, examples, outputs
+from test_decisions_on_page import DECIDED
 from test_run_page import classes, pictures, seen, written
 
 from tltool.evaluation.explaining.curves import Faithfulness
@@ -20,7 +22,9 @@ from tltool.evaluation.explaining.explanation import Explanation
 from tltool.evaluation.explaining.words import Part
 from tltool.evaluation.paired import pair
 from tltool.report.compare_page import compare_page
+from tltool.report.decisions import decisions_section
 from tltool.report.explanations import write_explanations
+from tltool.report.thumbnails import Thumbnails
 from tltool.tasks.classes import ClassTarget
 
 pytestmark = installed
@@ -35,7 +39,13 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     true, taken = [0, 1, 2] * 4, [0, 1, 2] * 3 + [1, 1, 1]
     values, targets = classes(labels, true, taken)
     task = "image-classification"
-    run = written(*seen(ClassTarget(labels), task, values, targets, pictures(folder)), task)
+    found, evaluation = seen(ClassTarget(labels), task, values, targets, pictures(folder))
+    heat = np.outer(np.linspace(0, 1, 40), np.linspace(0, 1, 80)).astype(np.float32)
+    mapped = Explanation("p", "dog", "dog", 0.9, "LayerCAM",
+                         picture=np.full((40, 80, 3), 90, np.uint8), map=heat)  # fmt: skip
+    found = replace(found, explained={9: mapped, 11: mapped})
+    decided = decisions_section(DECIDED, Thumbnails(), ["a line of the audit"])
+    run = written(found, evaluation, task, [decided])
     change = pair(examples(["cat"] * 4), TWO, outputs([1, 1, 0, 0]), outputs([1, 0, 1, 1]))
     check = Faithfulness(0.1, 0.9, 0.5)
     parts, weights = (Part(0, 0, 4), Part(0, 5, 8)), np.array([2.0, -2.0])

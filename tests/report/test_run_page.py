@@ -14,6 +14,8 @@ from test_report import summary
 
 from tltool.data.examples import Examples
 from tltool.evaluation.evaluate import evaluate_outputs
+from tltool.evaluation.explaining.explanation import Explanation
+from tltool.evaluation.explaining.words import Part
 from tltool.evaluation.reliability import reliability
 from tltool.report import rows as shown
 from tltool.report import thumbnails
@@ -56,10 +58,11 @@ def classes(labels, true, taken, sure=0.9):
     return outputs, [labels[number] for number in true]
 
 
-def written(found, evaluation, task, **changes) -> str:
+def written(found, evaluation, task, more=(), **changes) -> str:
     about = replace(summary(), task=task, evaluation=evaluation, **changes)
     course = Course(HISTORY, HISTORY[1])
-    return run_page(about, found, course, recipe={"name": "x"}, versions={"keras": "3"})
+    about_it = {"recipe": {"name": "x"}, "versions": {"keras": "3"}}
+    return run_page(about, found, course, **about_it, more=more)
 
 
 @pytest.fixture
@@ -97,6 +100,36 @@ def test_a_cell_of_the_matrix_opens_its_rows(animals):
     box = animals[animals.index('id="cell-0-1"') :]
     assert 'alt="Picture of ' in box[: box.index("Close")]
     assert "9.png" in box[: box.index("Close")]
+
+
+def test_mistakes_are_shown_with_the_map_of_their_answer(tmp_path):
+    labels, heat = ("cat", "dog"), np.zeros((9, 18), np.float32)
+    heat[8, 16] = 1
+    files = pictures(tmp_path)
+    outputs, targets = classes(labels, [0] * 12, [0] * 11 + [1])
+    found, evaluation = seen(ClassTarget(labels), "image-classification", outputs, targets, files)
+    why = Explanation("p", "dog", "dog", 0.9, "LayerCAM", picture=np.zeros((9, 18, 3), np.uint8),
+                      map=heat)  # fmt: skip
+    found = replace(found, explained={11: why})
+    text = written(found, evaluation, "image-classification")
+    alt = 'alt="Map of dog: what speaks for it is brightest at the bottom right"'
+    assert text.count(alt) == 1
+    assert text.index('id="mistakes"') < text.index(alt) < text.index('id="calibration"')
+    assert "found by LayerCAM: what speaks for it is bright in the map" in text
+
+
+def test_of_a_mistaken_text_the_words_that_weigh_are_marked():
+    text_, outputs = "bad " + "film " * 99 + "good", np.array([[0.1, 0.9]])
+    task, parts = "text-classification", [Part(0, 0, 4), Part(0, 4, 499), Part(0, 499, 503)]
+    found, evaluation = seen(ClassTarget(("no", "yes")), task, outputs, ["no"], [text_])
+    why = Explanation("p", "yes", "yes", 0.9, "words", text=text_, parts=tuple(parts),
+                      weights=np.array([-1.0, 0.0, 2.0]))  # fmt: skip
+    text = written(replace(found, explained={0: why}), evaluation, task)
+    mistakes = text[text.index('id="mistakes"') : text.index('id="calibration"')]
+    assert "film" not in mistakes
+    assert '">bad</mark> … <mark class="for5" title="+2.000">good</mark>' in mistakes
+    assert "Why yes: for it “good”; against it “bad”" in mistakes
+    assert ".for5 {" in text
 
 
 def test_nothing_is_fetched(animals):

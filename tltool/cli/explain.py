@@ -98,9 +98,7 @@ def _print(found: list[Explanation]) -> None:
                 "answer": one.answer,
                 "explained": one.label,
                 "value": f"{one.value:.4g}",
-                "deletion": f"{one.check.deletion:.3g}",
-                "insertion": f"{one.check.insertion:.3g}",
-                "random": f"{one.check.random:.3g}",
+                **{name: f"{value:.3g}" for name, value in _figures(one).items()},
             }
             for one in found
         ],
@@ -111,3 +109,7 @@ def _print(found: list[Explanation]) -> None:
             typer.echo(f"\n{one.origin}: words for and against {one.label}")
             rows = [{"word": word, "weight": f"{weight:+.3f}"} for word, weight in words]
             print_table(rows, right=("weight",))
+
+
+def _figures(one: Explanation) -> dict[str, float]:
+    return {} if one.check is None else one.check.to_json()

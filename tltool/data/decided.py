@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,10 @@ class Decided:
         dropped: Origins of rows that were left out.
         relabelled: Origin, label before and label after, in words.
         kept: Contents (sha256, in hex) and labels of rows that someone looked at and left.
+        findings: How many rows of the table have each finding and decision, by both; either is
+            empty where there is none.
+        shown: The inputs of some of the rows that were left out or changed, by origin.
+        pictures: Whether inputs are pictures.
     """
 
     file: str
@@ -25,6 +30,9 @@ class Decided:
     dropped: tuple[str, ...] = ()
     relabelled: tuple[tuple[str, str, str], ...] = ()
     kept: frozenset[tuple[str, str]] = field(default=frozenset())
+    findings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    shown: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    pictures: bool = False
 
     def __str__(self) -> str:
         return (

@@ -8,7 +8,7 @@ one whose content or label has changed since is refused.
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -31,6 +31,7 @@ COLUMNS = (
 """Of the table; those from `origin` to `label` but for `split`, and the last two, are read."""
 _NEEDED = ("origin", "sha256", "label", "decision")
 _SHOWN = 20
+_INPUTS = 6
 
 What = Literal["keep", "drop", "relabel"]
 _KNOWN: dict[str, What] = {"keep": "keep", "drop": "drop", "relabel": "relabel"}
@@ -122,6 +123,7 @@ def apply_to_parts(parts: Sequence[Examples], path: Path) -> list[Examples]:
         raise _refused(path, faults, "audit the data as it is now, and decide anew")
     dropped = {row for row, decision in rows.items() if decision.what == "drop"}
     kept = frozenset((d.content, d.label) for d in rows.values() if d.what == "keep")
+    some = [*sorted(dropped)[:_INPUTS], *sorted(targets)[:_INPUTS]]
     words = examples.kind.cell
     decided = Decided(
         str(path),
@@ -130,6 +132,9 @@ def apply_to_parts(parts: Sequence[Examples], path: Path) -> list[Examples]:
         tuple((examples.origins[row], words(examples.targets[row]), words(new))
               for row, new in sorted(targets.items())),
         kept,
+        _findings(path),
+        {examples.origins[row]: examples.inputs[row] for row in some},
+        examples.modality == "image",
     )  # fmt: skip
     starts = accumulate(map(len, parts), initial=0)
     first, *more = (_changed(*one, targets, dropped) for one in zip(parts, starts, strict=False))
@@ -144,6 +149,13 @@ def _changed(
         changed = [targets.get(start + row, target) for row, target in enumerate(examples.targets)]
         examples = replace(examples, targets=changed)
     return examples.where(lambda row: start + row not in dropped)
+
+
+def _findings(path: Path) -> Counter[tuple[str, str]]:
+    return Counter(
+        (row.get("finding", "").strip(), row["decision"].strip().lower())
+        for _, row in _rows_of(path)
+    )
 
 
 def write_decisions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tltool.data.examples import SPLITS, Examples, Split
+from tltool.finetuning.showing import explained_mistakes
 from tltool.support import stopping
 from tltool.support.errors import EvaluationError
 from tltool.support.files import atomic_path, write_json, write_text
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tltool.evaluation.calibration import Calibration
     from tltool.evaluation.comparison import Comparison
     from tltool.evaluation.evaluate import Evaluation
+    from tltool.evaluation.explaining.explanation import Explanation
     from tltool.export.gate.report import GateReport
     from tltool.finetuning.keep import Kept
     from tltool.finetuning.linear_model import LinearModel
@@ -130,6 +132,8 @@ def conclude(
     with clock.measure("export"):
         training = prepared.examples.split("train")
         reports = _export(run, measured.examples, training, progress, keep_failed)
+    with clock.measure("report"):
+        explained = explained_mistakes(measured.by, measured.examples, measured.evaluation)
     write_json(run.folder.timings, {k: round(v, 3) for k, v in clock.seconds.items()})
     summary = _summary(trained, prepared, measured, reports)
     run.summary = replace(
@@ -139,7 +143,7 @@ def conclude(
     )
     _write_card(run, run.summary, picture.title)
     if run.recipe.evaluation.report:
-        _write_page(trained, prepared, measured, picture)
+        _write_page(trained, prepared, measured, picture, explained)
     stopping.check()
     run.folder.record(
         "finished", metrics=_headline(measured), seconds=round(run.summary.seconds, 1)
@@ -556,17 +560,19 @@ def _write_card(run: Run, summary: RunSummary, picture: str) -> None:
 
 
 def _write_page(
-    trained: Trained, prepared: Prepared, measured: _Measured, picture: Picture
+    trained: Trained,
+    prepared: Prepared,
+    measured: _Measured,
+    picture: Picture,
+    explained: Mapping[int, Explanation],
 ) -> None:
-    """The run's page, with pictures of rows as far as there is room for them."""
+    """The run's page, of what is at hand."""
+    from tltool.finetuning.showing import write_page
     from tltool.report.rows import Rows
-    from tltool.report.run_page import Course, Seen, run_page
-    from tltool.report.slices import quick_slices, slices_section
+    from tltool.report.run_page import Course, Seen
     from tltool.report.thumbnails import Thumbnails
 
     run, target = trained.run, trained.run.task.target
-    if run.summary is None:
-        return
     listed = [mistake.row for mistake in measured.evaluation.mistakes]
     drawn = {row: str(run.folder.worst / f"{i}.png") for i, row in enumerate(listed, start=1)}
     rows = Rows(
@@ -577,13 +583,10 @@ def _write_page(
         drawn if target.draws_worst else {},
     )
     truth = target.truth(measured.examples.targets)
-    slices = quick_slices(measured.examples, measured.outputs, truth, target)
-    text = run_page(
-        run.summary,
-        Seen(rows, truth, picture),
+    write_page(
+        run,
+        Seen(rows, truth, picture, explained),
         Course(trained.result.history, trained.best, target.training_units),
-        recipe=run.recipe.to_values(),
-        versions=_versions(),
-        more=[slices_section(slices)],
+        prepared.examples.decided,
+        _versions(),
     )
-    write_text(run.folder.page, text)

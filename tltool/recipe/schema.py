@@ -526,12 +526,16 @@ class EvaluationSection(Section):
             mapping for those it names (0.5 for the others).
         report: Also write `report/index.html`: the run as one page that opens without a network
             (docs/report.md).
+        explain: Show on it what the answers to the worst mistakes rest on, where an answer is a
+            class, one of several labels or a number: maps over pictures, weights of words
+            (docs/explain.md). At most 12 rows, and about 400 forward passes of the network.
     """
 
     baseline: bool = True
     mistakes: Annotated[int, Field(ge=0), _NOT_BOOL] = 10
     thresholds: Literal["auto"] | _Threshold | dict[Label, _Threshold] = "auto"
     report: bool = True
+    explain: bool = True
 
 
 class TeacherSection(Section):

@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from tltool.data.examples import Examples
 from tltool.evaluation.evaluate import input_of
+from tltool.evaluation.explaining.explanation import Explanation
+from tltool.report.explanations import marked, overlaid, told
 from tltool.report.page import bullets, cards, image, join, opens, paragraph, table
 from tltool.report.thumbnails import Thumbnails
 from tltool.support.words import count, excerpt, percent
@@ -44,6 +46,7 @@ class Rows:
         thumbnails: Makes the pictures.
         drawn: Pictures of some rows in place of the input, PNG files by row.
         notes: What else is known of a row.
+        explained: Of some rows what their answers rest on.
     """
 
     examples: Examples
@@ -52,6 +55,7 @@ class Rows:
     thumbnails: Thumbnails
     drawn: Mapping[int, str] = field(default_factory=dict)
     notes: Callable[[int], Markup] = lambda row: Markup("")
+    explained: Mapping[int, Explanation] = field(default_factory=dict)
 
     def card(self, row: int) -> Markup:
         """The row with its picture or text, what it is and what it was taken for."""
@@ -65,15 +69,26 @@ class Rows:
             paragraph(f"Predicted: {excerpt(words(predicted), 120)}{sure}"),
             paragraph(_end(examples.origins[row]), "soft"),
         )
-        return join([self._shown(row), *facts, self.notes(row)])
+        return join([self._shown(row), *facts, self._why(row), self.notes(row)])
 
     def _shown(self, row: int) -> Markup:
         examples = self.examples
+        why = self.explained.get(row)
         if examples.modality != "image":
-            return paragraph(f"“{excerpt(input_of(examples, row), TEXT_CHARACTERS)}”")
-        content = self.thumbnails.of(self.drawn.get(row, examples.inputs[row]))
-        told = f"Picture of {_end(examples.origins[row])}"
-        return Markup("") if content is None else image(content, told)
+            text = paragraph(f"“{excerpt(input_of(examples, row), TEXT_CHARACTERS)}”")
+            return (why and marked(why, TEXT_CHARACTERS)) or text
+        name = f"Picture of {_end(examples.origins[row])}"
+        shown = self._picture(self.drawn.get(row, examples.inputs[row]), name)
+        return shown if why is None else shown + self._picture(overlaid(why), f"Map of {told(why)}")
+
+    def _picture(self, value: Any, name: str) -> Markup:
+        content = self.thumbnails.of(value)
+        return Markup("") if content is None else image(content, name)
+
+    def _why(self, row: int) -> Markup:
+        """What the answer rests on, in words."""
+        why = self.explained.get(row)
+        return Markup("") if why is None else paragraph(f"Why {told(why)}", "soft")
 
     def cards(self, rows: Sequence[int]) -> Markup:
         """Boxes of some rows."""

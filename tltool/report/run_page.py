@@ -6,17 +6,19 @@ One file without a network: `report/index.html`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import yaml
 from markupsafe import Markup
 
+from tltool.evaluation.explaining.explanation import Explanation
 from tltool.evaluation.reliability import reliability
 from tltool.report import content
 from tltool.report.charts import Mark, Series, line_chart, reliability_chart, scatter_chart
 from tltool.report.content import RunSummary
+from tltool.report.explanations import STYLE
 from tltool.report.page import (
     Section,
     block,
@@ -55,11 +57,13 @@ class Seen:
         rows: With what the model says of them.
         truth: As `Target.truth` makes it.
         picture: What `Target.picture` gives of them.
+        explained: What the answers to some of the mistakes rest on.
     """
 
     rows: Rows
     truth: Any
     picture: Picture
+    explained: Mapping[int, Explanation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,14 @@ def run_page(
         more: Sections that stand after the mistakes.
     """
     lead = paragraph(content.headline(summary))
+    # Made first: there is room for so many pictures, and these are the ones to look at.
+    mistakes = Section("mistakes", content.mistakes_title(summary), _mistakes(summary, seen))
     sections = [
         Section("result", f"Result on the {summary.split} split", _result(summary)),
         Section("training", "What was trained", _training(summary, course)),
         Section("metrics", "Metrics", _metrics(summary)),
         Section("confusions", _title(seen.picture), _picture(seen)),
-        Section("mistakes", content.mistakes_title(summary), _mistakes(summary, seen)),
+        mistakes,
         *more,
         Section("calibration", "Calibration", _calibration(seen)),
         Section("exports", "Exports", _exports(summary)),
@@ -110,7 +116,7 @@ def run_page(
         Section("limits", "Limits", bullets(content.limits(summary))),
         Section("details", "Details", _details(summary, recipe, versions)),
     ]
-    return page(summary.name, sections, lead=lead)
+    return page(summary.name, sections, lead=lead, style=STYLE if seen.explained else "")
 
 
 def _result(summary: RunSummary) -> Markup:
@@ -217,7 +223,22 @@ def _picture(seen: Seen) -> Markup:
 
 def _mistakes(summary: RunSummary, seen: Seen) -> Markup:
     rows = [mistake.row for mistake in summary.evaluation.mistakes]
-    return worst(seen.rows, rows, content.mistake_lines(summary))
+    shown = replace(seen.rows, explained=seen.explained)
+    return _explanation(seen) + worst(shown, rows, content.mistake_lines(summary))
+
+
+def _explanation(seen: Seen) -> Markup:
+    """How to read what is shown of the mistakes; empty where no answer is explained."""
+    if not seen.explained:
+        return Markup("")
+    methods = sorted({one.method for one in seen.explained.values()})
+    pictures = seen.rows.examples.modality == "image"
+    shown = "bright in the map beneath it" if pictures else "blue, what speaks against it orange"
+    told = Markup(
+        "What each wrong answer rests on, found by {}: what speaks for it is {}. That shows where "
+        "the model looks, not whether its reason is good; {} also checks whether it means anything."
+    )
+    return paragraph(told.format(" and ".join(methods), shown, code("tltool explain")))
 
 
 def _calibration(seen: Seen) -> Markup:

@@ -17,10 +17,17 @@ from tltool.support.errors import RunError
 Array = np.ndarray[Any, Any]
 
 
+MOST_ROWS = 12
+MOST_PASSES = 400
+"""Forward passes of the network that `explain_rows` takes, about."""
+_PARTS = 32
+_BATCH = 4
+
+
 def explain(
     run: Run, inputs: Sequence[Any], origins: Sequence[str], label: str | None = None
 ) -> list[Explanation]:
-    """Explains what a run says of inputs.
+    """Explains what a run says of inputs, and checks each explanation.
 
     Args:
         run: Of a task whose answer is one output: classes, several labels or numbers.
@@ -33,9 +40,47 @@ def explain(
         DataError: There is no such label, or an input cannot be read.
     """
     _chosen(run, run.task.target.blank, label)
-    explained = _picture if isinstance(run.preprocessing, ImagePreprocessing) else _text
-    pairs = zip(inputs, origins, strict=True)
-    return [explained(run, value, origin, label) for value, origin in pairs]
+    if isinstance(run.preprocessing, ImagePreprocessing):
+        return _pictures(run, inputs, origins, label, check=True)
+    return _texts(run, inputs, origins, label, check=True)
+
+
+def explain_rows(run: Run, examples: Examples, rows: Sequence[int]) -> dict[int, Explanation]:
+    """Explains what a run says of rows, with little work and without a check.
+
+    The first `MOST_ROWS` of them, or so many as `MOST_PASSES` are enough for; of texts with more
+    than 32 words several stand together.
+
+    Args:
+        run: Of any task.
+        examples: The rows.
+        rows: Numbers of some.
+
+    Returns:
+        By row; empty where the task has no single output to explain.
+
+    Raises:
+        DataError: An input cannot be read.
+    """
+    if run.task.target.explained(run.task.target.blank) is None:
+        return {}
+    some = list(rows[: min(MOST_ROWS, MOST_PASSES // _passes(run))])
+    inputs, origins = ([column[row] for row in some]
+                       for column in (examples.inputs, examples.origins))  # fmt: skip
+    if isinstance(run.preprocessing, ImagePreprocessing):
+        found = _pictures(run, inputs, origins, None, check=False)
+    else:
+        found = _texts(run, inputs, origins, None, check=False, most=_PARTS)
+    return dict(zip(some, found, strict=True))
+
+
+def _passes(run: Run) -> int:
+    """That an explanation takes, without a check."""
+    if not isinstance(run.preprocessing, ImagePreprocessing):
+        return _PARTS + 1
+    from tltool.evaluation.explaining.pictures import passes
+
+    return passes(run.model)
 
 
 def _chosen(run: Run, output: Any, label: str | None) -> tuple[str, int]:
@@ -55,55 +100,94 @@ def _said(run: Run, raw: Array, number: int) -> Array:
     return outputs[:, number]
 
 
-def _picture(run: Run, value: Any, origin: str, label: str | None) -> Explanation:
+def _pictures(
+    run: Run, values: Sequence[Any], origins: Sequence[str], label: str | None, *, check: bool
+) -> list[Explanation]:
+    found: list[Explanation] = []
+    for start in range(0, len(values), _BATCH):
+        part = slice(start, start + _BATCH)
+        found += _some_pictures(run, values[part], origins[part], label, check=check)
+    return found
+
+
+def _some_pictures(
+    run: Run, values: Sequence[Any], origins: Sequence[str], label: str | None, *, check: bool
+) -> list[Explanation]:
     from tltool.data.images.preprocessor import normalize
     from tltool.data.images.store import ImageStore
     from tltool.evaluation.explaining.pictures import picture_maps, resized
 
     contract = cast("ImagePreprocessing", run.preprocessing)
-    picture = ImageStore([value], [origin], contract).load_all()
-    inputs = np.asarray(normalize(picture, contract))
+    pictures = ImageStore(values, origins, contract).load_all()
+    inputs = np.asarray(normalize(pictures, contract))
     raw = np.asarray(run.model(inputs, training=False))
-    output = np.asarray(run.task.outputs(raw))[0]
-    name, number = _chosen(run, output, label)
-    maps, method = picture_maps(run.model, inputs, np.array([number]))
-    whole = resized(maps, inputs.shape[1:3])[0]
+    outputs = np.asarray(run.task.outputs(raw))
+    chosen = [_chosen(run, output, label) for output in outputs]
+    maps, method = picture_maps(run.model, inputs, np.array([number for _, number in chosen]))
+    whole = resized(maps, inputs.shape[1:3])
 
-    def said(pictures: Array) -> Array:
-        return _said(run, np.asarray(run.model(pictures, training=False)), number)
+    def checked(row: int, number: int) -> curves.Faithfulness:
+        def said(some: Array) -> Array:
+            return _said(run, np.asarray(run.model(some, training=False)), number)
 
-    return Explanation(
-        origin,
-        run.task.target.prediction(output).value,
-        name,
-        float(_said(run, raw, number)[0]),
-        method,
-        curves.of_picture(said, inputs[0], maps[0]),
-        picture=picture[0],
-        map=whole,
-    )
+        return curves.of_picture(said, inputs[row], maps[row])
 
-
-def _text(run: Run, value: words.Value, origin: str, label: str | None) -> Explanation:
-    def raw_of(values: Sequence[words.Value]) -> Array:
-        count = len(values)
-        unknown = [None] * count
-        return run.raw_outputs(
-            Examples(run.task.spec.modality, values, unknown, unknown, [origin] * count)
+    return [
+        Explanation(
+            origins[row],
+            run.task.target.prediction(outputs[row]).value,
+            name,
+            float(_said(run, raw, number)[row]),
+            method,
+            checked(row, number) if check else None,
+            picture=pictures[row],
+            map=whole[row],
         )
+        for row, (name, number) in enumerate(chosen)
+    ]
 
-    raw = raw_of([value])
-    output = np.asarray(run.task.outputs(raw))[0]
-    name, number = _chosen(run, output, label)
-    parts, weights = words.word_weights(raw_of, value, number)
-    return Explanation(
-        origin,
-        run.task.target.prediction(output).value,
-        name,
-        float(_said(run, raw, number)[0]),
-        "leaving out each word",
-        curves.of_text(lambda texts: _said(run, raw_of(texts), number), value, parts, weights),
-        text=value,
-        parts=tuple(parts),
-        weights=weights,
-    )
+
+def _texts(
+    run: Run,
+    values: Sequence[words.Value],
+    origins: Sequence[str],
+    label: str | None,
+    *,
+    check: bool,
+    most: int = words.MOST_PARTS,
+) -> list[Explanation]:
+    def raw_of(some: Sequence[words.Value]) -> Array:
+        unknown, told = [None] * len(some), [f"text {i}" for i in range(len(some))]
+        modality = run.task.spec.modality
+        return np.asarray(run.raw_outputs(Examples(modality, some, unknown, unknown, told)))
+
+    if not values:
+        return []
+    found = []
+    parts = [tuple(words.parts_of(value, most)) for value in values]
+    variants = [words.variants_of(*pair) for pair in zip(values, parts, strict=True)]
+    # All together, since the model then sees few shapes.
+    raw = raw_of([text for some in variants for text in some])
+    for row, value in enumerate(values):
+        own, raw = raw[: len(variants[row])], raw[len(variants[row]) :]
+        output = np.asarray(run.task.outputs(own[:1]))[0]
+        name, number = _chosen(run, output, label)
+        weights = words.word_weights(own, number)
+
+        def said(texts: Sequence[words.Value], number: int = number) -> Array:
+            return _said(run, raw_of(texts), number)
+
+        found.append(
+            Explanation(
+                origins[row],
+                run.task.target.prediction(output).value,
+                name,
+                float(_said(run, own[:1], number)[0]),
+                "leaving out each word",
+                curves.of_text(said, value, parts[row], weights) if check else None,
+                text=value,
+                parts=parts[row],
+                weights=weights,
+            )
+        )
+    return found

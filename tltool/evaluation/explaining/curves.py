@@ -67,7 +67,7 @@ def of_text(
     Args:
         said: Gives the explained output (n,) of texts.
         value: The text, or several of a row.
-        parts, weights: As `word_weights` gives them.
+        parts, weights: As `parts_of` and `word_weights` give them.
     """
 
     def texts(keep: Array) -> list[Value]:

@@ -23,7 +23,7 @@ class Explanation:
         label: Which of its outputs this is of.
         value: That output, as a user reads it.
         method: How it was found, in words.
-        check: Whether it means something.
+        check: Whether it means something; None where that was not asked.
         picture: As the model reads it, uint8 (height, width, 3); None for texts.
         map: What of it speaks for the output, 0 to 1, float32 (height, width); None for texts.
         text: Or several of a row; None for pictures.
@@ -35,7 +35,7 @@ class Explanation:
     label: str
     value: float
     method: str
-    check: Faithfulness
+    check: Faithfulness | None = None
     picture: Array | None = field(default=None, repr=False, compare=False)
     map: Array | None = field(default=None, repr=False, compare=False)
     text: Value | None = None
@@ -58,6 +58,6 @@ class Explanation:
             "label": self.label,
             "value": self.value,
             "method": self.method,
-            **self.check.to_json(),
+            **({} if self.check is None else self.check.to_json()),
             "words": [{"word": word, "weight": weight} for word, weight in self.words()],
         }

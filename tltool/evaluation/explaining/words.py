@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,15 +28,15 @@ class Part(NamedTuple):
     end: int
 
 
-def parts_of(value: Value) -> list[Part]:
-    """The words of a text or of several, `MOST_PARTS` of them, or so many runs of words."""
+def parts_of(value: Value, most: int = MOST_PARTS) -> list[Part]:
+    """The words of a text or of several, or runs of words: about `most` of them at most."""
     texts = (value,) if isinstance(value, str) else value
     words = [
         Part(number, found.start(), found.end())
         for number, text in enumerate(texts)
         for found in re.finditer(r"\S+", text)
     ]
-    step = -(-len(words) // MOST_PARTS) or 1
+    step = -(-len(words) // most) or 1
     runs: list[Part] = []
     for number in range(len(texts)):
         own = [word for word in words if word.text == number]
@@ -56,23 +56,23 @@ def without(value: Value, parts: Sequence[Part]) -> Value:
     return texts[0] if isinstance(value, str) else tuple(texts)
 
 
-def word_weights(
-    raw_of: Callable[[Sequence[Value]], Array], value: Value, number: int
-) -> tuple[list[Part], Array]:
+def variants_of(value: Value, parts: Sequence[Part]) -> list[Value]:
+    """A text or several as they are, and then without each part."""
+    return [value, *(without(value, [part]) for part in parts)]
+
+
+def word_weights(raw: Array, number: int) -> Array:
     """How much each part of a text raises one of the model's raw outputs.
 
     The output less what it is without the part (Li, Monroe and Jurafsky 2016, arXiv:1612.08220,
     "Understanding Neural Networks through Representation Erasure").
 
     Args:
-        raw_of: Gives raw outputs (n, outputs) of texts.
-        value: A text, or several of a row.
+        raw: Raw outputs of `variants_of`, (1 + parts, outputs).
         number: Of the output.
 
     Returns:
-        The parts, and float64 (parts,): above 0 speaks for the output.
+        float64 (parts,): above 0 speaks for the output.
     """
-    parts = parts_of(value)
-    variants = [value, *(without(value, [part]) for part in parts)]
-    raw = np.asarray(raw_of(variants), np.float64)[:, number]
-    return parts, raw[0] - raw[1:]
+    values = np.asarray(raw, np.float64)[:, number]
+    return values[0] - values[1:]

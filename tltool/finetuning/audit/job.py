@@ -63,8 +63,8 @@ class DataAudit:
             }
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, with the findings as in the table."""
-        return {**self.found.to_json(), "findings": list(self.rows())}
+        """As JSON values, with what a person wants to know, and the findings as in the table."""
+        return {**self.found.to_json(), "lines": self.found.lines(), "findings": list(self.rows())}
 
     def write(self, folder: Path, *, label_studio: bool = False) -> None:
         """Writes `audit.json`, `audit.csv` and `audit.html`, each whole or not at all.
