@@ -133,7 +133,9 @@ def conclude(
         training = prepared.examples.split("train")
         reports = _export(run, measured.examples, training, progress, keep_failed)
     with clock.measure("report"):
-        explained = explained_mistakes(measured.by, measured.examples, measured.evaluation)
+        explained = explained_mistakes(
+            measured.by, measured.examples, measured.evaluation, progress
+        )
     write_json(run.folder.timings, {k: round(v, 3) for k, v in clock.seconds.items()})
     summary = _summary(trained, prepared, measured, reports)
     run.summary = replace(

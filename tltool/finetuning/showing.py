@@ -16,26 +16,36 @@ if TYPE_CHECKING:
     from tltool.evaluation.explaining.explanation import Explanation
     from tltool.report.run_page import Course, Seen
     from tltool.runs.run import Run
+    from tltool.support.progress import Progress
 
 _AUDIT = "audit.json"
 
 
 def explained_mistakes(
-    run: Run, examples: Examples, evaluation: Evaluation
+    run: Run, examples: Examples, evaluation: Evaluation, progress: Progress
 ) -> dict[int, Explanation]:
     """What the answers to the worst mistakes rest on, by row; empty where the page lacks it.
+
+    A model that cannot be explained, such as one with a head of the user's own, is told of: all
+    else of the run is there by then.
 
     Args:
         run: Whose model made them.
         examples: The rows that they are of.
         evaluation: Lists them, the worst first.
+        progress: Is told why there are none.
     """
     from tltool.runs.explain import explain_rows
 
     settings = run.recipe.evaluation
     if not (settings.report and settings.explain):
         return {}
-    return explain_rows(run, examples, [mistake.row for mistake in evaluation.mistakes])
+    try:
+        return explain_rows(run, examples, [mistake.row for mistake in evaluation.mistakes])
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        progress.note(f"the page does not show what mistakes rest on: {reason}")
+        return {}
 
 
 def write_page(
