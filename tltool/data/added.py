@@ -105,9 +105,7 @@ def with_added(
         source,
         _by_split(new.splits),
         _by_split(known.splits[at] for _, at in there),
-        0
-        if found.kind.file_labels
-        else sum(found.targets[r] != known.targets[at] for r, at in there),
+        _relabelled(found, known, there),
     )
     return known.followed_by(new), told
 
