@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
@@ -31,12 +33,12 @@ def _private_cache() -> Path:
 os.environ["TLTOOL_CACHE"] = str(_private_cache())
 # Nor must model cards of the developer's own be seen.
 os.environ["TLTOOL_MODELS"] = os.environ["TLTOOL_CACHE"] + "/own-models"
-# Modules and graphs live to the end of a test run: looking for garbage among them takes a tenth.
-gc.set_threshold(50_000, 20, 20)
+# Modules and graphs live to the end of a test run: looking for garbage among them takes time.
+gc.set_threshold(50_000, 10, 10)
 
 
 def pytest_collection_finish(session) -> None:
-    """Leaves out TensorFlow's own optimisation of graphs, a fifth of the time of tiny trainings.
+    """Leaves out TensorFlow's own optimisation of graphs, some of the time of tiny trainings.
 
     The tests that take longest run with it, as all of tltool does.
     """
@@ -44,3 +46,16 @@ def pytest_collection_finish(session) -> None:
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture
+def graphs_optimised():
+    """TensorFlow optimises graphs, for tests of which of two errors a graph tells of."""
+    import tensorflow as tf
+
+    options = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": options.get("disable_meta_optimizer", False)}
+    )

@@ -315,7 +315,14 @@ def write_masks(folder) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("kind", ["tags", "sets", "numbers", "several", "masks"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "tags",
+        "masks",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("sets", "several", "numbers")),
+    ],
+)
 def test_every_kind_of_target_but_vectors_has_folds(tmp_path, kind):
     fields = write_masks(tmp_path) if kind == "masks" else write_kind(tmp_path, kind)
     recipe = Recipe.of(

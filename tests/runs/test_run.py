@@ -140,7 +140,8 @@ def test_texts_are_tokenized_once(presets, tmp_path, monkeypatch):
         return whole(self, texts)
 
     monkeypatch.setattr(WordPieceTokenizer, "tokenize", counted)
-    tltool.finetune(recipe("text", presets, tmp_path), data=tiny.texts(120))
+    settings = recipe("text", presets, tmp_path, evaluation={"baseline": False, "explain": False})
+    tltool.finetune(settings, data=tiny.texts(120))
     assert tokenized == [120]
 
 

@@ -76,7 +76,7 @@ def test_truncation_is_an_error_or_harmless(kind):
         (b"RIFF\xf6\xf6\xf6\xf6WEBPVP8X", "WebP"),
     ],
 )
-def test_what_is_no_image_says_so_in_one_line(data, why):
+def test_what_is_no_image_says_so_in_one_line(data, why, graphs_optimised):
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"^(?!StringTo).*{why}") as caught:
         decode_image(data)
     assert "\n" not in caught.value.message
