@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tltool.backbones.formats.torch.weights import weighted_layers
-from tltool.backbones.formats.weights_file import NEVER_LOADED, nested_layers, require_file
+from tltool.backbones.formats.weights_file import (
+    NEVER_LOADED,
+    nested_layers,
+    require_file,
+    same_shapes,
+)
 from tltool.data.labels import load_task
 from tltool.graph.keras_file import load_keras_file
 from tltool.model.freezing import HEAD
@@ -43,8 +48,7 @@ def load_head_weights(transfer: TransferModel, task: Task, path: Path) -> None:
         if any(transfer.group_of[weight.path] != HEAD for weight in layer.weights):
             continue
         own = found.get(name)
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        if own is None or [tuple(weight.shape) for weight in own.weights] != shapes:
+        if own is None or not same_shapes(layer, own):
             what = "no layer" if own is None else "another shape for the layer"
             raise HeadError(f"{_FIELD}: {path} has {what} {name!r} of the head.", hint=_NEW)
         layer.set_weights(own.get_weights())

@@ -96,11 +96,16 @@ def _copy_by_name(backbone: Backbone, model: keras.Model, path: Path) -> tuple[s
         if own is None:
             lacking.append(name)
             continue
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        if [tuple(weight.shape) for weight in own.weights] != shapes:
+        if not same_shapes(layer, own):
             raise lacks(backbone.name, path, name, "another shape for the layer")
         layer.set_weights(own.get_weights())
     return tuple(lacking)
+
+
+def same_shapes(layer: Any, other: Any) -> bool:
+    """Whether the weights of two layers have the same shapes, in the same order."""
+    one, two = ([tuple(weight.shape) for weight in each.weights] for each in (layer, other))
+    return one == two
 
 
 def nested_layers(model: Any) -> Iterator[tuple[str, Any]]:
