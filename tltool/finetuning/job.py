@@ -960,6 +960,8 @@ def _settle(trained: Trained, prepared: Prepared) -> None:
 
     thresholds = run.recipe.evaluation.thresholds
     settled = target.settled(thresholds, measured if len(held_out) else None)
+    if (coverage := run.recipe.evaluation.sets) is not None:
+        settled = settled.with_sets(coverage, *measured())
     if settled != target:
         run.task = trained.first.task = replace(run.task, target=settled)
         save_task(run.task, run.folder.labels, prepared.examples)

@@ -524,6 +524,8 @@ class EvaluationSection(Section):
             can have several: "auto" chooses the one of each label with the
             highest F1 on the validation rows; a number holds for all labels, a
             mapping for those it names (0.5 for the others).
+        sets: Also give for each input the classes among which the right one is at this rate, chosen
+            on the validation rows (split conformal prediction, docs/unknown.md); null gives none.
         report: Also write `report/index.html`: the run as one page that opens without a network
             (docs/report.md).
         explain: Show on it what the answers to the worst mistakes rest on, where an answer is a
@@ -534,6 +536,7 @@ class EvaluationSection(Section):
     baseline: bool = True
     mistakes: Annotated[int, Field(ge=0), _NOT_BOOL] = 10
     thresholds: Literal["auto"] | _Threshold | dict[Label, _Threshold] = "auto"
+    sets: _Threshold | None = None
     report: bool = True
     explain: bool = True
 

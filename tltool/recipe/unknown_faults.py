@@ -1,4 +1,4 @@
-"""Ways of saying "unknown" that a kind of target or a way of training has not."""
+"""Ways of saying "unknown", or several classes, that a kind of target or a training has not."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from tltool.tasks.unknown.settings import ON_FEATURES
 
 
 def unknown_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
-    """Faults between the fields of `unknown` and what they are used with.
+    """Faults between `unknown` or `evaluation.sets` and what they are used with.
 
     Args:
         values: The recipe as read; any shape.
         spec: Of its task, where that is known.
     """
+    yield from _sets_faults(values, spec)
     method = _section(values, "unknown").get("method")
     if method is None:
         return
@@ -41,6 +42,22 @@ def unknown_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator
             "several views of it",
             shown,
             hint="use max_probability or energy, or leave out ensemble.test_time_augmentation",
+        )
+
+
+def _sets_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
+    coverage = _section(values, "evaluation").get("sets")
+    if coverage is None:
+        return
+    path, shown = "evaluation.sets", repr(coverage)
+    if spec is not None and not spec.target.has_sets():
+        yield Fault(path, f"is for classes, and not for {spec.name}", shown, hint="leave it out")
+    if _section(values, "training").get("refit") is True:
+        yield Fault(
+            path,
+            "is chosen on validation rows, and training.refit learns from them",
+            shown,
+            hint="leave out training.refit",
         )
 
 

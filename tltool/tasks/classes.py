@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tltool.support.errors import DataError, EvaluationError
 from tltool.support.words import count, excerpt, percent, short
 from tltool.tasks.best_classes import MANY_CLASSES, best_classes
 from tltool.tasks.labelled import LabelledTarget, at_least_two_folds, stratified_folds
+from tltool.tasks.prediction_sets import PredictionSets
 from tltool.tasks.reports import Bars, Matrix, Score
 from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
 from tltool.tasks.values import BadValueError, choices_in, label_text, sort_labels
@@ -47,7 +48,10 @@ class ClassTarget(LabelledTarget):
 
     Attributes:
         labels: Class names in the order of the model's outputs, at least two.
+        sets: How sets of classes are made for an answer, where the recipe asks for them.
     """
+
+    sets: PredictionSets | None = field(default=None, kw_only=True)
 
     kind = "class"
     noun = "class"
@@ -272,6 +276,23 @@ class ClassTarget(LabelledTarget):
         """Where outputs are a softmax of one logit a class, as here."""
         return cls.teachable()
 
+    @classmethod
+    def has_sets(cls) -> bool:
+        """Where outputs are a softmax of one logit a class, as here."""
+        return cls.teachable()
+
+    def with_sets(self, coverage: float, outputs: Array, truth: Array) -> Self:
+        """By the probability of the true class."""
+        return replace(self, sets=PredictionSets.of(_likely(outputs, truth), coverage))
+
+    def pooled(self, others: Sequence[Self]) -> Self:
+        """With the mean of their thresholds of sets."""
+        found = [other.sets for other in others if other.sets is not None]
+        if self.sets is None or not found:
+            return self
+        mean = sum(sets.threshold for sets in found) / len(found)
+        return replace(self, sets=replace(self.sets, threshold=mean))
+
     def calibration_error(self, outputs: Array, truth: Array) -> float | None:
         """Of the most probable class: see `tltool.tasks.metrics.classes`."""
         from tltool.tasks.metrics.classes import binned_gap
@@ -296,13 +317,30 @@ class ClassTarget(LabelledTarget):
         """The most probable class."""
         best = int(output.argmax())
         probabilities = dict(zip(self.labels, map(float, output), strict=True))
-        return Prediction(self.labels[best], float(output[best]), probabilities)
+        return Prediction(
+            self.labels[best], float(output[best]), probabilities, among=self._among(output)
+        )
+
+    def _among(self, output: Any) -> tuple[str, ...] | None:
+        """The set of one row, of what `kept` gives too; the most probable class first."""
+        if self.sets is None:
+            return None
+        if output.dtype.names:
+            classes, probabilities = output["classes"], output["probabilities"]
+        else:
+            classes = (-output).argsort(kind="stable")
+            probabilities = output[classes]
+        members = self.sets.members(probabilities)
+        return tuple(self.labels[number] for number in classes[members])
 
     def row(self, output: Any) -> dict[str, Any]:
         """The class, its probability as `confidence`, and all `probabilities`.
 
-        Of more than `MANY_CLASSES` the `best` few, the first of them first.
+        Of more than `MANY_CLASSES` the `best` few, the first of them first. With sets, the classes
+        `among` which the right one is at their rate.
         """
+        among = self._among(output)
+        more = {} if among is None else {"among": list(among)}
         if len(self.labels) > MANY_CLASSES:
             kept = output if output.dtype.names else best_classes(output[None], [-1])[0]
             few = [
@@ -310,11 +348,12 @@ class ClassTarget(LabelledTarget):
                 for number, value in zip(kept["classes"], kept["probabilities"], strict=True)
             ]
             label, probability = few[0].values()
-            return {"prediction": label, "confidence": probability, "best": few}
+            return {"prediction": label, "confidence": probability, **more, "best": few}
         best = int(output.argmax())
         return {
             "prediction": self.labels[best],
             "confidence": short(output[best]),
+            **more,
             "probabilities": dict(zip(self.labels, map(short, output), strict=True)),
         }
 
@@ -345,10 +384,14 @@ class ClassTarget(LabelledTarget):
     # ---- what a model is worth ---------------------------------------------------------------
 
     def metrics(self, outputs: Array, truth: Array) -> dict[str, Any]:
-        """See `tltool.tasks.metrics.classes`."""
+        """See `tltool.tasks.metrics.classes`; with `sets`, what these are worth."""
         from tltool.tasks.metrics.classes import classification_metrics
 
-        return classification_metrics(outputs, truth, self.labels)
+        found = classification_metrics(outputs, truth, self.labels)
+        if self.sets is None:
+            return found
+        probabilities = outputs["probabilities"] if outputs.dtype.names else outputs
+        return {**found, "sets": self.sets.metrics(probabilities, _likely(outputs, truth))}
 
     def right(self, outputs: Array, truth: Array) -> Array | None:
         """Where the most probable class is the true one."""
@@ -373,14 +416,24 @@ class ClassTarget(LabelledTarget):
         return wrong[np.argsort(-confidence[wrong], kind="stable")]
 
     def remarks(self, metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-        """The most frequent confusions."""
+        """The most frequent confusions, and what sets of classes are worth."""
         rows_of = {row["label"]: row["support"] for row in metrics["per_class"]}
         lines = [
             f"{excerpt(cell['true'], 60)} taken for {excerpt(cell['predicted'], 60)}: "
             f"{cell['count']:,} of {rows_of[cell['true']]:,} ({percent(cell['share'])})"
             for cell in metrics["confusions"][:_CONFUSIONS_SHOWN]
         ]
-        return [("Most frequent confusions", lines)]
+        found = [("Most frequent confusions", lines)]
+        if (sets := metrics.get("sets")) is not None:
+            line = (
+                f"{percent(sets['found_coverage'])} of the sets hold the right class, of "
+                f"{sets['mean_size']:.2f} classes on average and of one in "
+                f"{percent(sets['share_of_one'])}: those of a probability of at least "
+                f"{sets['threshold']:.4g}, which was chosen on {sets['rows']:,} validation rows "
+                f"for {percent(sets['coverage'])}"
+            )
+            found.append(("Sets of classes", [line]))
+        return found
 
     def limits(self, metrics: Mapping[str, Any]) -> list[str]:
         """How far confidences can be trusted, and that every input gets a class."""
@@ -546,7 +599,28 @@ class ClassTarget(LabelledTarget):
 
     def gives(self) -> str:
         """See `Target.gives`."""
-        return f"It gives the probability of each of {len(self.labels)} classes."
+        found = f"It gives the probability of each of {len(self.labels)} classes."
+        if self.sets is None:
+            return found
+        return (
+            f"{found} Those of at least {self.sets.threshold:.6g}, and the most probable one, are "
+            f"a set that holds the right class for {percent(self.sets.coverage)} of inputs like "
+            "those it learnt from."
+        )
+
+    # ---- manifests ---------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The labels, and the sets where there are any."""
+        found = super().to_json()
+        return found if self.sets is None else {**found, "sets": self.sets.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """See `Target.from_json`."""
+        found = super().from_json(values)
+        sets = values.get("sets")
+        return found if sets is None else replace(found, sets=PredictionSets.from_json(sets))
 
     # ---- apps that answer wrongly ------------------------------------------------------------
 
@@ -626,6 +700,16 @@ def _best(outputs: Array) -> tuple[Array, Array]:
     if outputs.dtype.names:
         return outputs["classes"][:, 0], outputs["probabilities"][:, 0]
     return outputs.argmax(axis=1), outputs.max(axis=1)
+
+
+def _likely(outputs: Array, truth: Array) -> Array:
+    """The probability of the true class of each row, (n,), of what `kept` gives."""
+    import numpy as np
+
+    if outputs.dtype.names:
+        return outputs["likely"]
+    found: Array = outputs[np.arange(len(truth)), truth]
+    return found
 
 
 def _label_of(cell: Any) -> str:

@@ -111,6 +111,8 @@ class Prediction:
         probabilities: Of every label, in their order; empty for numbers.
         unknown_score: How unlike the training rows the input is; None where no such score is made.
         accepted: Whether it is known by that; None likewise.
+        among: Classes of which one is right at a stated rate, the most probable first; None where
+            no such sets were asked for.
     """
 
     value: Any
@@ -118,6 +120,7 @@ class Prediction:
     probabilities: dict[str, float]
     unknown_score: float | None = None
     accepted: bool | None = None
+    among: tuple[str, ...] | None = None
 
 
 def in_order(known: Sequence[str], wanted: Sequence[str], noun: str) -> tuple[int, ...]:
@@ -651,6 +654,21 @@ class Target(ABC):
     def accepted(self, outputs: Array) -> Array | None:
         """Which rows are of inputs that the model knows, bool (n,); None where it can't say."""
         return None
+
+    @classmethod
+    def has_sets(cls) -> bool:
+        """Whether answers can be sets of classes that hold the right one at a stated rate."""
+        return False
+
+    def with_sets(self, coverage: float, outputs: Array, truth: Array) -> Self:
+        """With sets of classes for an answer, as small as validation rows allow.
+
+        Args:
+            coverage: Share of inputs whose set is to hold the right class, above 0 and below 1.
+            outputs: Of validation rows, as `kept` gives them.
+            truth: Of these rows.
+        """
+        raise NotImplementedError
 
     # ---- calibration -------------------------------------------------------------------------
 

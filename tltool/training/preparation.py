@@ -20,6 +20,7 @@ from tltool.support.errors import DeviceError, RecipeError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.support.words import count
+from tltool.tasks.prediction_sets import least_rows
 from tltool.tasks.table import Task
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def assemble(
     task = make_task(recipe.spec, examples)
     # A label that is none is told of now, though thresholds are settled after the training.
     task.target.settled(recipe.evaluation.thresholds, None)
+    _check_sets(recipe, examples)
     strategy = make_strategy(recipe.training)
     if seed:
         keras.utils.set_random_seed(recipe.training.seed)
@@ -256,6 +258,19 @@ def _joined(recipe: Recipe, backbone: Backbone, task: Task) -> TransferModel:
 
         load_head_weights(transfer, task, Path(recipe.head.weights_file).expanduser())
     return transfer
+
+
+def _check_sets(recipe: Recipe, examples: Examples) -> None:
+    """Sees before training that there are validation rows enough to choose sets of classes on."""
+    if (coverage := recipe.evaluation.sets) is None:
+        return
+    rows, needed = len(examples.split("validation")), least_rows(coverage)
+    if rows < needed:
+        raise RecipeError(
+            f"evaluation.sets: {coverage:g} needs {count(needed, 'validation row')} or more. "
+            f"Received: {rows}.",
+            hint="give data.validation, a larger data.validation_fraction, or a lower rate",
+        )
 
 
 def _check_unused(recipe: Recipe, backbone: Backbone, transfer: TransferModel) -> None:
