@@ -39,7 +39,7 @@ test: dev  ## Run the tests
 	$(PYTEST) -m "not slow"
 
 test-slow: dev  ## Run the tests that take longest
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $$(grep -rl "mark\.slow" tests)
 
 test-cv: $(CV)/.installed  ## Run the tests of the extra [cv], keras-cv, in an environment of its own
 	$(CV)/bin/python -m pytest tests/data/images/test_keras_cv.py tests/backbones/test_keras_cv_backbones.py

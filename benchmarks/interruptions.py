@@ -168,14 +168,15 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     arguments = parser.parse_args(words)
     draw = random.Random(arguments.seed)
     table: dict[tuple[str, str], list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         prepare(work)
-        for number, name in enumerate(RECIPES):
-            wanted = (arguments.moments + number) // len(RECIPES)
+        for number, name in enumerate(arguments.recipes):
+            wanted = (arguments.moments + number) // len(arguments.recipes)
             copies: list[Path] = []
             runs: list[Path] = []
             while len(copies) < wanted:

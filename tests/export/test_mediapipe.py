@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trained
-from real_data import BANKING77, TRASH6, run_with_a_solved_head
+from real_data import TRASH6, questions, run_with_a_solved_head
 
 from tltool.data.batches.pipeline import model_inputs
 from tltool.evaluation.inference import model_outputs
@@ -346,13 +346,13 @@ def test_minilm_on_questions(tmp_path):
     run, content = trained_on(
         tmp_path,
         task="text-classification",
-        data={**BANKING77, "max_examples": 1500},
+        data=questions(tmp_path, intents=20, rows=10),
         backbone={"name": "all-minilm-l6-v2"},
     )
     rows = run.examples("test")
-    ascii_only = rows.take([i for i, text in enumerate(rows.inputs) if text.isascii()][::7])
+    ascii_only = rows.take([i for i, text in enumerate(rows.inputs) if text.isascii()])
     found = mediapipe("text", content, ascii_only.inputs, tmp_path)
     expected = run.outputs(ascii_only)
     np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
     assert found["names"] == best(expected, run.task)
-    assert len(set(found["names"])) > 30
+    assert len(set(found["names"])) > 15

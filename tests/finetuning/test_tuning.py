@@ -23,10 +23,13 @@ from tltool.support.errors import BackboneError, RecipeError, RunError, Training
 from tltool.support.progress import Progress
 
 SPACE = {
-    "schedule.1.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
-    "schedule.1.epochs": {"low": 1, "high": 3},
+    "schedule.0.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
+    "schedule.0.epochs": {"low": 1, "high": 3},
     "training.label_smoothing": {"choices": [0.0, 0.1]},
 }
+
+# Which phases there are is nothing to a search.
+HEAD_ALONE = ["schedule=[{train: head, epochs: 2, learning_rate: 0.002}]"]
 
 
 class Notes(Progress):
@@ -48,8 +51,7 @@ class Notes(Progress):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Recipe:
-    short = ["schedule.0.epochs=1"]
-    found = Recipe.load(write_recipe(tmp_path_factory.mktemp("tune"), "text"), short)
+    found = Recipe.load(write_recipe(tmp_path_factory.mktemp("tune"), "text"), HEAD_ALONE)
     return Recipe.of(**found.to_values() | {"tune": SPACE})
 
 
@@ -73,7 +75,7 @@ def accuracy_of_the_best_epoch(run) -> float:
 def test_the_recipe_as_it_stands_is_the_first_trial(found, recipe):
     own = found.own
     assert own.settings == {
-        "schedule.1.learning_rate": 0.002, "schedule.1.epochs": 2, "training.label_smoothing": 0.0
+        "schedule.0.learning_rate": 0.002, "schedule.0.epochs": 2, "training.label_smoothing": 0.0
     }  # fmt: skip
     run = tltool.finetune(recipe, audit=False)
     assert own.value == accuracy_of_the_best_epoch(run)
@@ -82,8 +84,8 @@ def test_the_recipe_as_it_stands_is_the_first_trial(found, recipe):
 def test_the_trials_are_within_the_space_and_the_best_comes_first(found):
     assert sorted(trial.number for trial in found.trials) == [0, 1, 2, 3]
     for trial in found.trials:
-        assert 1e-5 <= trial.settings["schedule.1.learning_rate"] <= 1e-2
-        assert trial.settings["schedule.1.epochs"] in {1, 2, 3}
+        assert 1e-5 <= trial.settings["schedule.0.learning_rate"] <= 1e-2
+        assert trial.settings["schedule.0.epochs"] in {1, 2, 3}
     complete = [trial.value for trial in found.trials if trial.state == "complete"]
     assert complete == sorted(complete, reverse=True)
     assert found.metric == "val_accuracy"  # the loss itself is searched
@@ -186,7 +188,7 @@ def test_a_trial_whose_training_fails_is_told_and_the_search_goes_on(recipe, mon
     trained = trials_module._trained
 
     def fail(job, recipe, *given):
-        if recipe.schedule[1].epochs != 2:
+        if recipe.schedule[0].epochs != 2:
             raise TrainingError("The loss is nan.")
         return trained(job, recipe, *given)
 
@@ -195,7 +197,7 @@ def test_a_trial_whose_training_fails_is_told_and_the_search_goes_on(recipe, mon
     failed = [trial for trial in found.trials if trial.state == "failed"]
     assert failed
     assert {trial.reason for trial in failed} == {"The loss is nan."}
-    assert found.best.settings["schedule.1.epochs"] == 2
+    assert found.best.settings["schedule.0.epochs"] == 2
     monkeypatch.setattr(
         trials_module, "_trained", lambda *_: (_ for _ in ()).throw(TrainingError("no memory"))
     )
@@ -274,7 +276,7 @@ def test_hyperband_takes_over_where_there_is_enough_to_cut():
         (("schedule=few_examples", "tune={}"), {}, "few_examples"),
         (("training.distribution=multi_worker",), {}, "trains in one process"),
         (("data.validation_fraction=0",), {}, "no validation rows"),
-        (('tune={"schedule.1.train": {choices: [all, {last: 99}]}}',), {}, "more layer groups"),
+        (('tune={"schedule.0.train": {choices: [all, {last: 99}]}}',), {}, "more layer groups"),
     ],
 )
 def test_what_can_t_be_searched_is_refused_before_anything_is_trained(
@@ -297,13 +299,13 @@ def test_without_optuna_the_extra_is_named(recipe, monkeypatch):
 def test_the_command_prints_a_table_and_how_to_train_the_best(tmp_path):
     file = write_recipe(tmp_path, "text")
     tuned = 'tune={"head.dropout": {low: 0.0, high: 0.5}}'
-    told = succeed("tune", file, tuned, "schedule.1.epochs=1", "--trials", "2")
+    told = succeed("tune", file, tuned, *HEAD_ALONE, "--trials", "2")
     best = tmp_path / "runs" / "text-tune" / "1" / "best.yaml"
     for shown in ("val_loss", "head.dropout", "The recipe as it stands", f"tltool finetune {best}"):
         assert shown in told.out
     assert "trial 1: val_loss" in told.err
     assert succeed("validate", best)
-    found = succeed("tune", file, tuned, "schedule.1.epochs=1", "--trials", "2", "--resume",
+    found = succeed("tune", file, tuned, *HEAD_ALONE, "--trials", "2", "--resume",
                     "--json").json()  # fmt: skip
     assert found["folder"] == str(best.parent)
     assert len(found["trials"]) == 2
@@ -314,9 +316,7 @@ def test_the_command_prints_a_table_and_how_to_train_the_best(tmp_path):
 
 @pytest.mark.slow
 def test_another_backbone_is_loaded_for_the_trials_that_ask_for_it(recipe):
-    own = recipe.with_overrides(
-        "name=rates", 'tune={"backbone.dropout": {choices: [0.0, 0.5]}}', "schedule.1.epochs=1"
-    )
+    own = recipe.with_overrides("name=rates", 'tune={"backbone.dropout": {choices: [0.0, 0.5]}}')
     found = tltool.tune(own, trials=4)
     assert {trial.settings["backbone.dropout"] for trial in found.trials} == {0.0, 0.5}
     by_rate = {}

@@ -100,12 +100,11 @@ HEAD = {"train": "head", "epochs": 1, "learning_rate": 1e-2}
 WAYS = {
     "lora": ({"train": "lora", "rank": 4}, ("/query/kernel", "/value/kernel")),
     "biases": ({"train": ["*/bias"]}, ("/bias",)),
-    "norms": ({"train": ["*norm*"]}, ("/gamma", "/beta")),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["lora", "biases", "norms"])
+@pytest.mark.parametrize("way", ["lora", "biases"])
 def test_only_what_was_asked_for_changes_and_the_export_is_what_was_trained(way, places, tmp_path):
     chosen, endings = WAYS[way]
     phase = {**chosen, "epochs": 2, "learning_rate": 1e-2}

@@ -45,7 +45,7 @@ PHASES = (
     {"train": Last(last=1), "epochs": 2, "learning_rate": 0.01, "batch_norm": "train"},
 )
 ROWS, BATCH = 20, 8
-LATER = ((1, 0, 1), (1, 1, 2), (1, 2, 0), (2, 1, 0), (2, 1, 2))
+LATER = ((1, 1, 2), (2, 1, 0))
 TIMES = {"seconds", "examples_per_second"}
 
 
@@ -160,8 +160,8 @@ def test_the_rest_is_that_of_an_undisturbed_training(undisturbed, place, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [{}, {"ema_momentum": 0.9}], ids=["weights", "average"])
-def test_a_training_stopped_in_validation_has_only_that_to_do(how, tmp_path, monkeypatch):
+def test_a_training_stopped_in_validation_has_only_that_to_do(tmp_path, monkeypatch):
+    how = {"ema_momentum": 0.9}
     expected = fit(tmp_path, **how)
     every = Every(tmp_path)
     validating = keras.Model.evaluate
@@ -256,7 +256,7 @@ SLOW_CASES = {
 def test_whatever_is_set_for_training(case, tmp_path):
     every = Every(tmp_path)
     expected = fit(tmp_path, checkpoints=every, **SLOW_CASES[case])
-    for place in list(every.states)[1::3]:
+    for place in list(every.states)[4::6]:
         assert_equal(fit(tmp_path, begin=every.states[place], **SLOW_CASES[case]), expected)
 
 
@@ -265,7 +265,7 @@ def test_features_that_are_drawn_together_first(tmp_path):
     phases = ({"train": "all", "objective": "contrastive", "epochs": 2}, {"train": "head"})
     every = Every(tmp_path)
     expected = fit(tmp_path, phases, checkpoints=every)
-    for place in list(every.states)[::2]:
+    for place in list(every.states)[1::4]:
         assert_equal(fit(tmp_path, phases, begin=every.states[place]), expected)
 
 
@@ -277,7 +277,7 @@ def test_a_rate_that_falls_on_a_plateau(tmp_path):
     how = {"early_stopping": EarlyStoppingSection(patience=9, min_delta=0.5)}
     expected = fit(tmp_path, phases, checkpoints=every, **how)
     assert expected[0][-1]["learning_rate"] < 1.0, "the rate was meant to fall"
-    for place in list(every.states)[1::2]:
+    for place in list(every.states)[1::4]:
         assert_equal(fit(tmp_path, phases, begin=every.states[place], **how), expected)
 
 
@@ -294,7 +294,7 @@ def test_several_devices(tmp_path):
         "folder = pathlib.Path(sys.argv[1])\n"
         "every = test.Every(folder)\n"
         "expected = test.fit(folder, checkpoints=every, strategy=strategy)\n"
-        "for place in list(every.states)[1::3]:\n"
+        "for place in list(every.states)[4::6]:\n"
         "    found = test.fit(folder, begin=every.states[place], strategy=strategy)\n"
         "    test.assert_equal(found, expected)\n"
         "    print('equal', place)\n"
@@ -305,7 +305,7 @@ def test_several_devices(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("equal") == 4
+    assert done.stdout.count("equal") == 2
 
 
 @pytest.mark.slow
@@ -313,7 +313,7 @@ def test_adapters(tmp_path):
     phases = ({"train": "head", "epochs": 1}, {"train": "lora", "rank": 2, "epochs": 2})
     every = Every(tmp_path)
     expected = fit(tmp_path, phases, checkpoints=every, lora=True)
-    for place in list(every.states)[::3]:
+    for place in list(every.states)[1::4]:
         assert_equal(fit(tmp_path, phases, begin=every.states[place], lora=True), expected)
 
 
