@@ -1,18 +1,23 @@
 """What MLflow and Weights & Biases are told of a run.
 
-MLflow's own store is asked where it is installed (`make test-loggers`); of Weights & Biases a
-module that records its calls stands for the package.
+A tracking server of MLflow is asked where it is installed (`make test-loggers`); of Weights &
+Biases a module that records its calls stands for the package.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
 from tltool.finetuning import loggers
+from tltool.finetuning.launching.local import free_ports
 from tltool.finetuning.loggers import LOGGERS, check_loggers, log_run, record_of
 from tltool.recipe.recipe import Recipe
 from tltool.report.history import write_history
@@ -147,15 +152,39 @@ def test_wandb_gets_config_steps_summary_and_files(folder, monkeypatch):
     ]
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a tracking server of MLflow, in a process of its own."""
+    pytest.importorskip("mlflow", reason="`make test-loggers` installs MLflow")
+    place = tmp_path_factory.mktemp("server")
+    (port,) = free_ports(1)
+    uri = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{place / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(place / "artifacts")]
+    with (
+        (place / "log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, cwd=place) as process,
+    ):
+        try:
+            for _ in range(600):
+                assert process.poll() is None, (place / "log").read_text()
+                with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=5):
+                    break
+                time.sleep(0.2)
+            yield uri
+        finally:
+            process.terminate()
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_keeps_what_it_is_told(folder, tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow", reason="`make test-loggers` installs MLflow")
-    monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+def test_a_tracking_server_of_mlflow_keeps_what_it_is_told(folder, server, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     for _ in range(2):  # the second time the experiment is there
         loggers.to_mlflow(record_of(folder, recipe("mlflow"), HISTORY))
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(server)
     experiment = client.get_experiment_by_name("reviews")
     run, _ = client.search_runs([experiment.experiment_id])
     assert (run.info.status, run.info.run_name) == ("FINISHED", "reviews/1")
