@@ -300,6 +300,22 @@ def test_an_image_input_it_cannot_give_is_refused(image_classifier, tmp_path, ch
     assert said in mediapipe("image", exported(made, tmp_path), [], tmp_path)["error"]
 
 
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_a_model_that_can_say_unknown_classifies_as_before(kind, image_classifier, tmp_path):
+    """Of three outputs it reads the first, which are the probabilities."""
+    made = trained.knowing("mahalanobis", image_classifier if kind == "image" else None)
+    rows = made.held_out
+    if kind == "image":
+        inputs = pixels_of(rows.inputs, made.preprocessing)
+        expected = of_pixels(made.model, made.task, made.preprocessing, inputs)
+    else:
+        inputs = rows.inputs
+        expected = model_outputs(made.model, rows, made.task, made.preprocessing)
+    found = mediapipe(kind, exported(made, tmp_path), inputs, tmp_path)
+    assert expected.shape == (len(inputs), 3)
+    np.testing.assert_allclose(found["scores"], expected[:, :2], atol=TOLERANCE)
+
+
 def test_a_tokenizer_it_does_not_have_is_refused(tmp_path):
     made = trained.text_classifier()
     cased = replace(made, preprocessing=made.preprocessing.model_copy(update={"lowercase": False}))
