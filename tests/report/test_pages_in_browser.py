@@ -10,26 +10,59 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import evidence
 import numpy as np
 import pytest
 from browser import PAGE, installed
+from drift_rows import some
 from test_compare_page import FACTS, TWO, examples, outputs
 from test_decisions_on_page import DECIDED
 from test_run_page import classes, pictures, seen, written
 
+from tltool.evaluation.drift.sketch import Sketch
+from tltool.evaluation.drift.verdict import judge
 from tltool.evaluation.explaining.curves import Faithfulness
 from tltool.evaluation.explaining.explanation import Explanation
 from tltool.evaluation.explaining.words import Part
 from tltool.evaluation.paired import pair
+from tltool.finetuning.audit.job import PAGE as AUDIT
+from tltool.finetuning.audit.job import DataAudit, audited
 from tltool.report.compare_page import compare_page
 from tltool.report.decisions import decisions_section
+from tltool.report.drift_page import drift_page
 from tltool.report.explanations import write_explanations
 from tltool.report.thumbnails import Thumbnails
+from tltool.support.progress import Progress
 from tltool.tasks.classes import ClassTarget
 
 pytestmark = installed
 SCHEMES = ("light", "dark")
 WIDTHS = (1200, 390)
+CLICKED = {"run": ".matrix button"}
+
+
+def write_audit(folder: Path) -> Path:
+    """Of texts of three classes: wrong labels, near duplicates, and one unlike all others."""
+    numbers = [0, 1, 2] * 30
+    features = evidence.clouds(numbers, 5.0)
+    features[40], features[50] = features[10], 30.0
+    texts = evidence.sentences(90)
+    texts[40] = f"{texts[10]} again"
+    labels = [f"a class of a long name {number}" for number in numbers]
+    labels[3], labels[7] = labels[4], labels[8]
+    made = evidence.evidence_of(features, labels, texts)
+    found = DataAudit(audited(made, curve=True, progress=Progress()), made)
+    assert {one.kind for one in found.found.findings} == {"label", "duplicate", "outlier"}
+    found.write(folder)
+    return folder / AUDIT
+
+
+def write_drift(path: Path) -> Path:
+    sketch = Sketch.of(some(250, 1))
+    verdict = judge(sketch, sketch.layout.tally(some(300, 2, darker=0.4, wrong=0.2)))
+    assert {"inputs", "quality"} <= {*verdict.drifted}
+    path.write_text(drift_page(verdict, "exports/litert_int8", "new/"))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +92,8 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         "run": folder / "run.html",
         "compare": folder / "compare.html",
         "why": folder / "why" / "index.html",
+        "audit": write_audit(folder / "audit"),
+        "drift": write_drift(folder / "drift.html"),
     }
 
 
@@ -70,7 +105,7 @@ def answers(pages):
             "file": str(path),
             "width": width,
             "scheme": scheme,
-            "click": ".matrix button" if name == "run" else None,
+            "click": CLICKED.get(name),
         }
         for name, path in pages.items()
         for width in WIDTHS

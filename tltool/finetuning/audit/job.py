@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +111,19 @@ def audit(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress = progress or Progress()
     evidence = gathered(recipe, data=data, progress=progress)
+    found = audited(evidence, curve=curve, progress=progress)
+    return DataAudit(replace(found, seconds=time.perf_counter() - started), evidence)
+
+
+def audited(evidence: Evidence, *, curve: bool, progress: Progress) -> Found:
+    """What is found of rows whose features are known; see `audit`."""
     # As for the probes of `rank`: the products are thin.
     with threadpool_limits(1, user_api="blas"):
-        found = _audited(evidence, curve, progress, started)
-    return DataAudit(found, evidence)
+        return _audited(evidence, curve, progress)
 
 
-def _audited(evidence: Evidence, curve: bool, progress: Progress, started: float) -> Found:
+def _audited(evidence: Evidence, curve: bool, progress: Progress) -> Found:
+    started = time.perf_counter()
     target, examples = evidence.task.target, evidence.examples
     progress.stage("Labels, by probes that have not seen them")
     outputs = evidence.outputs(evidence.out_of_fold())
