@@ -32,8 +32,9 @@ from threadpoolctl import threadpool_limits
 
 from tltool.data.labels import make_task
 from tltool.finetuning.audit.cost import Costs
-from tltool.finetuning.audit.evidence import Evidence, gathered
+from tltool.finetuning.audit.evidence import Evidence
 from tltool.finetuning.audit.findings import Estimate
+from tltool.finetuning.audit.gathering import gathered
 from tltool.finetuning.audit.leaks import leaks
 from tltool.finetuning.audit.neighbours import neighbourhood
 from tltool.recipe.recipe import Recipe

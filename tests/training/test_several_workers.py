@@ -61,14 +61,14 @@ WAYS = {
         "text",
         ["schedule=[{train: head, solver: exact}, "
          "{train: lora, rank: 2, epochs: 1, learning_rate: 0.001}]",
-         "training.refit=true", "training.sampling=balanced"],
+         "training.refit=true"],
         1e-4,
     ),
     "mixed, averaged, in parts": (
         "image",
         ["augment.layers=[{layer: MixUp, alpha: 0.2}]", "training.ema_momentum=0.9",
          "training.average_epochs.last=2", "training.gradient_accumulation_steps=2",
-         "training.batch_size=8"],
+         "training.batch_size=8", "training.sampling=balanced"],
         1e-5,
     ),
 }  # fmt: skip

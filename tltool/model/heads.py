@@ -31,6 +31,10 @@ _SHAPE_UNITS = 32
 _NOT_OPTIONS = {"name", "search", "dimensions", "weights_file", "options"}
 
 
+SHAPES = "head_shapes"
+"""The layer that says what words look like."""
+
+
 def default_head(
     features: Features,
     task: Task,
@@ -215,7 +219,7 @@ def _with_shapes(sequence: Any, shapes: Any) -> Any:
     from keras import layers
 
     one_hot = layers.Embedding(
-        NUM_SHAPES, NUM_SHAPES, trainable=False, dtype="float32", name="head_shapes"
+        NUM_SHAPES, NUM_SHAPES, trainable=False, dtype="float32", name=SHAPES
     )
     own = one_hot(shapes)
     # What is no word is 0, as is what a convolution finds beyond the end: padding changes nothing.

@@ -2,8 +2,8 @@
 
 Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in
 Dataset Labels", JAIR 70): a row counts for another class where the probability of that class is at
-least the mean one of the rows that are labelled so. Rows are ranked by self-confidence: the
-probability of the label that is given (section 4.2 there).
+least the mean one of the rows that are labelled so, or `SURE` where these are surer still. Rows are
+ranked by self-confidence: the probability of the label that is given (section 4.2 there).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+SURE = 0.9
+"""A probability that is confident whatever the other rows of the class have."""
 FAR_OFF = 4.0
 """Robust standard deviations of the residuals from which on a number is doubted."""
 _MAD = 1.4826  # of a normal distribution: its standard deviation by its median absolute deviation
@@ -73,7 +75,8 @@ def confident_classes(probabilities: Array, truth: Array) -> Array:
     counts = np.bincount(truth, minlength=classes)
     sums = np.bincount(truth, own, classes)
     # A class without rows has no threshold: no row is confidently of it.
-    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    means = np.minimum(sums / np.maximum(counts, 1), SURE)
+    thresholds = np.where(counts > 0, means, np.inf)
     reached = probabilities >= thresholds - 1e-6  # where a mean of equal values is rounded
     best: Array = np.where(reached, probabilities, -1.0).argmax(axis=1)
     return np.where(reached.any(axis=1), best, -1)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
     from tltool.tasks.misreadings import Misreading
+    from tltool.tasks.tags.tagged import AtWords
 
     Array = np.ndarray[Any, Any]
 
@@ -1015,6 +1016,10 @@ class Target(ABC):
         """A target as one cell of a table of decisions: JSON."""
         return json.dumps(target, ensure_ascii=False)
 
+    def told(self, target: Any, given: Any) -> str:
+        """A target in words, for who reads it beside its input."""
+        return self.words(target)
+
     @classmethod
     def of_cell(cls, cell: str) -> Any:
         """The target that stands in such a cell.
@@ -1023,6 +1028,15 @@ class Target(ABC):
             BadValueError: It is none.
         """
         return cls.reader(LabelColumns(), [cell])(cell)
+
+    def at_words(self, rows: Sequence[Any], truth: Array) -> AtWords:
+        """What is said of the words that targets have, where each word has a label.
+
+        Args:
+            rows: `WordScores`, whose values are of any width.
+            truth: Of these rows.
+        """
+        raise NotImplementedError
 
     def doubts(self, outputs: Array, truth: Array) -> Doubts | None:
         """Which labels are probably wrong; None for kinds that this cannot be told of.

@@ -102,8 +102,8 @@ def test_what_was_decided_is_followed_told_and_not_found_again(audited, tmp_path
 
 
 def test_what_a_kind_cannot_answer_is_refused(tmp_path):
-    with pytest.raises(DataError, match="token-classification: its labels are not of whole rows"):
-        audit(Recipe.of(task="token-classification", backbone="x", data={"train": "x.conll"}))
+    with pytest.raises(DataError, match="image-segmentation: its labels are not of whole rows"):
+        audit(Recipe.of(task="image-segmentation", backbone="x", data={"train": "x"}))
     assert is_recipe("my_images")
     assert not is_recipe(str(tmp_path))
     with pytest.raises(DataError, match="says itself what its data is for"):

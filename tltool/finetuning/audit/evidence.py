@@ -8,18 +8,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from tltool.data.examples import SPLITS, Examples
+from tltool.data.examples import Examples
 from tltool.data.facts import name_facts, number_facts
 from tltool.data.images.looks import Looks, looks
 from tltool.evaluation.baseline import check_size
-from tltool.finetuning.linear_model import has_linear_model, usual_folds
-from tltool.recipe.recipe import HeadSection, Recipe
+from tltool.finetuning.linear_model import usual_folds
+from tltool.recipe.recipe import Recipe
 from tltool.support.errors import DataError, EvaluationError
-from tltool.support.progress import Progress
-from tltool.tasks.table import TASKS, Task
-from tltool.training.frozen_features import frozen_features
+from tltool.tasks.table import Task
 from tltool.training.linear_solver import LinearRows, choose_strength, fit_linear, held_out_parts
-from tltool.training.preparation import assemble, load_data
 
 Array = np.ndarray[Any, Any]
 Plan = Sequence[tuple[Array, Array]]
@@ -138,40 +135,3 @@ class Evidence:
         ordered = np.empty_like(raw)
         ordered[held] = raw
         return ordered
-
-
-def gathered(recipe: Recipe, *, data: Any = None, progress: Progress | None = None) -> Evidence:
-    """Reads the data of a recipe and computes its frozen features, or reads those that are stored.
-
-    Args:
-        recipe: Its data, backbone and `cache` count, not what it trains.
-        data: As for `finetune`.
-        progress: Is told what happens.
-
-    Raises:
-        DataError: The data can't be used, has too few rows, or the task has no linear probe.
-        TltoolError: The backbone can't be used.
-    """
-    progress = progress or Progress()
-    check_task(recipe.task)
-    plain = recipe.model_copy(update={"head": HeadSection(), "schedule": "feature_extraction",
-                                      "teacher": None})  # fmt: skip
-    examples, summary = load_data(plain, data=data, progress=progress)
-    prepared = assemble(plain, examples, summary, progress=progress)
-    progress.stage("Features of the frozen backbone")
-    found = frozen_features(plain, prepared, progress, test=True, surely=True)
-    features = np.concatenate([found.train, found.validation, found.test])
-    rows = prepared.examples.of_splits(*SPLITS)
-    given, notes = tuple(summary["given_splits"]), tuple(summary["warnings"])
-    return Evidence.of(plain, rows, prepared.task, features, given_splits=given, notes=notes)
-
-
-def check_task(task: str) -> None:
-    """Raises DataError where a task has no linear probe on pooled features."""
-    if not has_linear_model(TASKS[task].target):
-        known = [name for name, spec in TASKS.items() if has_linear_model(spec.target)]
-        raise DataError(
-            f"{task}: its labels are not of whole rows, or are none, and a linear probe on frozen "
-            "features can't judge them.",
-            hint=f"an audit is for {', '.join(known)}; `tltool data inspect` looks at any data",
-        )

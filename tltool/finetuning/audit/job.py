@@ -16,8 +16,9 @@ from tltool.data.checks.fingerprints import content_digests
 from tltool.data.decisions import refuse_to_replace, write_decisions
 from tltool.data.examples import SPLITS
 from tltool.finetuning.audit.cost import Costs
-from tltool.finetuning.audit.evidence import Evidence, gathered
+from tltool.finetuning.audit.evidence import Evidence
 from tltool.finetuning.audit.findings import Finding, Found, GroupFound
+from tltool.finetuning.audit.gathering import gathered
 from tltool.finetuning.audit.label_studio import write_tasks
 from tltool.finetuning.audit.leaks import groups, leaks
 from tltool.finetuning.audit.neighbours import Neighbourhood, Pair, neighbourhood
@@ -133,7 +134,7 @@ def _audited(evidence: Evidence, curve: bool, progress: Progress) -> Found:
     kept = _kept(evidence)
     findings = [*_label_findings(doubts, kept), *_pair_findings(near, evidence, kept),
                 *_outlier_findings(near, kept)]  # fmt: skip
-    told = leaks(evidence)
+    told = [] if target.by_words else leaks(evidence)
     grouped = groups(evidence, near.nearest)
     progress.stage("What it costs")
     costs = Costs.of(evidence)
@@ -209,11 +210,13 @@ def _unanswered(
     evidence: Evidence, doubts: Doubts | None, unknown: bool, too_few: bool
 ) -> list[str]:
     """What can't be told of such data."""
+    target = evidence.task.target
     facts: Mapping[str, Any] = {**evidence.numbers, **evidence.names}
     reasons = {
         f"which labels are wrong, of {evidence.recipe.task}": doubts is None,
         f"the score with corrected labels, of {evidence.recipe.task}": unknown,
-        "which classes overlap: there are none": not evidence.task.target.labels,
+        "facts of rows that give labels away: labels are of words": target.by_words,
+        "which classes overlap: there are none": not target.labels,
         "the learning curve: there are too few rows": too_few,
         "missing groups: the data has groups": bool(evidence.examples.groups),
         "missing groups: rows have no files": not evidence.examples.groups

@@ -45,6 +45,11 @@ def write_tasks(
         DataError: The pictures are no files.
     """
     target = evidence.task.target
+    if target.by_words:
+        raise DataError(
+            "Findings about words are not written as tasks of Label Studio.",
+            hint="leave out --label-studio, and decide in audit.html",
+        )
     several = target.program().sets
     tasks = []
     for finding, row in zip(found.findings, rows, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tltool.data.examples import SPLITS
-from tltool.finetuning.audit.evidence import check_task
+from tltool.finetuning.audit.gathering import check_task
 from tltool.finetuning.teaching import inputs_without_labels
 from tltool.recipe.recipe import HeadSection, Recipe
 from tltool.support.errors import EvaluationError
@@ -86,7 +86,7 @@ def next_to_label(
         DataError: The data or the inputs can't be used, or the task has no linear probe.
     """
     progress = progress or Progress()
-    check_task(recipe.task)
+    check_task(recipe.task, words=False)
     plain = recipe.model_copy(update={"head": HeadSection(), "schedule": "feature_extraction",
                                       "teacher": None})  # fmt: skip
     examples, summary = load_data(plain, data=data, progress=progress)

@@ -43,17 +43,21 @@ def page(found: Found, evidence: Evidence, rows: Rows) -> str:
     cards = []
     examples = evidence.examples
     inputs = _Inputs(examples.inputs, pictures=examples.modality == "image")
-    words = evidence.task.target.words
-    targets = examples.targets
+    told = evidence.task.target.told
+
+    def label_of(row: int, target: Any = None) -> str:
+        shown = examples.targets[row] if target is None else target
+        return harmless(told(shown, examples.inputs[row]))
+
     for one, row in zip(found.findings, rows, strict=True):
         counts[one.kind] += 1
         if counts[one.kind] > SHOWN[one.kind]:
             continue
         other = None
         if one.other is not None:
-            other = {**inputs.of(one.other), "label": harmless(words(targets[one.other]))}
-        suggested = "" if one.suggested is None else harmless(words(one.suggested))
-        label = harmless(words(targets[one.row]))
+            other = {**inputs.of(one.other), "label": label_of(one.other)}
+        suggested = "" if one.suggested is None else label_of(one.row, one.suggested)
+        label = label_of(one.row)
         cards.append({"row": row, **inputs.of(one.row), "other": other, "label": label,
                       "suggested": suggested})  # fmt: skip
     left_out = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tltool.data.checks.inspection import inspect_data
-from tltool.finetuning.audit.evidence import check_task
+from tltool.finetuning.audit.gathering import check_task
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import MANIFEST, RunFolder, runs_of
 from tltool.support.errors import DataError

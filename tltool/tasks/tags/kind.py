@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +22,16 @@ from tltool.tasks.tags.schemes import (
     misplaced,
     prefix_of,
 )
-from tltool.tasks.tags.tagged import Tagged, WordScores, WordTags
+from tltool.tasks.tags.tagged import AtWords, Tagged, WordScores, WordTags
 from tltool.tasks.target import ClassWeights, LabelColumns, Prediction, Program, Reader, Refusal
-from tltool.tasks.values import sort_labels
+from tltool.tasks.values import BadValueError, sort_labels
 from tltool.tasks.watched import CONFIDENCE, LEAST_WATCHED, Watched
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from tltool.tasks.doubts import Doubts, Overlap
     from tltool.tasks.losses.in_numpy import RowLoss
 
     Array = np.ndarray[Any, Any]
@@ -387,11 +389,9 @@ class TagsTarget(LabelledTarget):
             tags = decode(row.values, *moves)
             likely = row.values[np.arange(len(tags)), tags]
             return WordTags(row.text, row.starts, row.ends, tags, likely)
+        there, place = _places(row, target)
         starts, ends = np.asarray(target.starts, np.int64), np.asarray(target.ends, np.int64)
-        place = np.searchsorted(row.starts, starts)
-        there = place < len(row.starts)
-        there[there] = row.starts[place[there]] < ends[there]
-        values = row.values[place[there]]
+        values = row.values[place]
         tags = np.full(len(starts), self._missing, np.int32)
         likely = np.zeros(len(starts), np.float32)
         tags[there] = found = decode(values, *moves)
@@ -594,6 +594,86 @@ class TagsTarget(LabelledTarget):
     def score(self, outputs: Array, truth: Array) -> float:
         """The F1."""
         return float(self.metrics(outputs, truth)["f1"])
+
+    # ---- an audit of labels ------------------------------------------------------------------
+
+    @classmethod
+    def cell(cls, target: Any) -> str:
+        """JSON of start, end and tag of each word."""
+        return json.dumps([*zip(*target, strict=True)], ensure_ascii=False)
+
+    @classmethod
+    def of_cell(cls, cell: str) -> Any:
+        """See `cell`."""
+        try:
+            words = [(int(start), int(end), str(tag)) for start, end, tag in json.loads(cell)]
+        except (ValueError, TypeError):
+            raise BadValueError(
+                f'it is no list of words such as [[0, 3, "O"], …] but {excerpt(cell, 60)}'
+            ) from None
+        return Tagged(*zip(*words, strict=True)) if words else Tagged((), (), ())
+
+    def told(self, target: Any, given: Any) -> str:
+        """The entities by their text; see `Target.told`."""
+        found = [{"text": given[one["start"] : one["end"]], **one} for one in self.shown(target)]
+        return self.words(found)
+
+    def at_words(
+        self, rows: Sequence[WordScores] | Array, truth: Sequence[Tagged] | Array
+    ) -> AtWords:
+        """What is said of the words that targets have; see `_chosen` for which these are."""
+        import numpy as np
+
+        number_of = {label: number for number, label in enumerate(self.labels)}
+        values, numbers, places = [], [], []
+        for row, target in zip(rows, truth, strict=True):
+            there, place = _places(row, target)
+            values.append(row.values[place])
+            places.append(np.flatnonzero(there))
+            numbers.append(np.array([number_of[target.tags[i]] for i in places[-1]], np.int64))
+        owners = np.repeat(np.arange(len(places)), [len(part) for part in places])
+        joined = [np.concatenate(parts) for parts in (values, numbers, places)]
+        return AtWords(joined[0], joined[1], owners, joined[2])
+
+    def doubts(self, outputs: Array, truth: Array) -> Doubts:
+        """Of each word as of classes; a row is worth what its worst word is.
+
+        Wang and Mueller 2022, "Detecting Label Errors in Token Classification Data"
+        (arXiv:2210.03920). Where no word is suspected, the worst one would be changed.
+        """
+        import numpy as np
+
+        from tltool.tasks.doubts import Doubts, of_classes
+
+        words = self.at_words(outputs, truth)
+        found = of_classes(words.values, words.numbers, self.labels)
+        quality, suspected = np.ones(len(truth)), np.zeros(len(truth), bool)
+        suggested = [list(target.tags) for target in truth]
+        new = list(found.suggested)
+        np.minimum.at(quality, words.rows, found.quality)
+        suspected[words.rows[found.suspected]] = True
+        worst = found.quality == quality[words.rows]
+        chosen = np.flatnonzero(np.where(suspected[words.rows], found.suspected, worst)).tolist()
+        for word in chosen:
+            suggested[words.rows[word]][words.places[word]] = new[word]
+        return Doubts(
+            quality=quality,
+            suspected=suspected,
+            suggested=[target._replace(tags=tuple(tags))
+                       for target, tags in zip(truth, suggested, strict=True)],
+        )  # fmt: skip
+
+    def overlaps(self, outputs: Array, truth: Array) -> list[Overlap]:
+        """Of words, by the type of their entity; see `Target.overlaps`."""
+        import numpy as np
+
+        from tltool.tasks.doubts import overlaps
+
+        words = self.at_words(outputs, truth)
+        types = [prefix_of(label)[1] for label in self.labels]
+        names = tuple(dict.fromkeys(types))
+        rows = np.eye(len(names), dtype=bool)[[names.index(kind) for kind in types]]
+        return overlaps(rows[words.values.argmax(axis=1)], rows[words.numbers], names)
 
     # ---- exports -----------------------------------------------------------------------------
 
@@ -829,6 +909,17 @@ def _objects(rows: Any) -> Array:
     for number, row in enumerate(rows):
         array[number] = row
     return array
+
+
+def _places(row: WordScores, target: Tagged) -> tuple[Array, Array]:
+    """Which words of a target a model has, bool (words,); and which of its own each of them is."""
+    import numpy as np
+
+    starts, ends = np.asarray(target.starts, np.int64), np.asarray(target.ends, np.int64)
+    place = np.searchsorted(row.starts, starts)
+    there = place < len(row.starts)
+    there[there] = row.starts[place[there]] < ends[there]
+    return there, place[there]
 
 
 def _row(output: Any) -> Any:

@@ -60,6 +60,21 @@ class WordScores:
         return replace(self, values=values)
 
 
+class AtWords(NamedTuple):
+    """What a model says of the words that targets have, one after the other.
+
+    Attributes:
+        values: Of each word, (words, width).
+        numbers: Of the tags that the targets give, int64 (words,).
+        rows, places: Which row's word it is, and which of the row's target, int64 (words,).
+    """
+
+    values: Array
+    numbers: Array
+    rows: Array
+    places: Array
+
+
 @dataclass(frozen=True)
 class WordTags:
     """The tags that were chosen for the words of one text.
