@@ -46,7 +46,7 @@ def place(tmp_path_factory):
         # Of random weights dropout is louder than what tells words apart.
         "backbone": {"name": str(root / "bert"), "dropout": 0.0},
         "head": {"dimensions": 16, "dropout": 0.0},
-        "schedule": [{"train": "all", "epochs": 12, "learning_rate": 0.003}],
+        "schedule": [{"train": "all", "epochs": 12, "learning_rate": 0.001}],
         "training": {"batch_size": 32},
         "export": {"formats": ["saved_model"]},
         "output_dir": str(root / "runs"),
