@@ -19,7 +19,10 @@ from tltool.support.errors import DataError
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.embeddings.pairs import ScoredPairTarget
+from tltool.tasks.masks.kind import MaskTarget
 from tltool.tasks.numbers import NumbersTarget
+from tltool.tasks.tags.kind import TagsTarget
+from tltool.tasks.tags.tagged import Tagged, WordScores
 
 TWO = ClassTarget(("a", "b"))
 
@@ -120,6 +123,27 @@ def test_numbers_and_several_labels_have_errors_of_their_own():
     halves = ["bad"] * 20 + ["good"] * 20
     found = slices_of(outputs, truth, sets, {}, {"half": halves})
     assert (found.told[0].name, found.told[0].value, found.told[0].rest) == ("half is bad", 0.5, 0)
+
+
+def test_tags_are_wrong_by_words_and_masks_by_what_their_iou_misses():
+    tags = TagsTarget(("O", "B-x", "I-x"))
+    tagged = [Tagged((0, 2), (1, 3), ("O", "B-x"))] * 30
+    sure = np.float32([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
+    said = [WordScores("a b", np.int32([0, 2]), np.int32([1, 3]), sure if row < 20 else sure[::-1])
+            for row in range(30)]  # fmt: skip
+    empty = np.empty(30, object)
+    empty[:] = said
+    kinds = {"who": ["right"] * 20 + ["wrong"] * 10}
+    found = slices_of(empty, tags.truth(tagged), tags, {}, kinds)
+    worst = found.told[0]
+    assert (found.score.key, worst.name, worst.value) == ("wrong_words", "who is wrong", 1.0)
+    counts = np.zeros(30, [("true", "i8", 2), ("predicted", "i8", 2), ("hits", "i8", 2)])
+    counts["true"] = counts["predicted"] = counts["hits"] = 8
+    counts["hits"][20:, 1] = 4
+    found = slices_of(counts, np.zeros(30), MaskTarget(("no", "yes")), {}, kinds)
+    assert found.score.key == "iou_missed"
+    assert found.told[0].value == pytest.approx((0 + (1 - 4 / 12)) / 2)
+    assert found.told[0].rest == 0
 
 
 def test_a_kind_whose_rows_are_not_judged_alone_has_no_slices():

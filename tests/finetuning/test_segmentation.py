@@ -97,6 +97,14 @@ def test_the_programs_beside_exports_name_the_classes(run, folder):
     assert sum(map(float, shares.values())) == pytest.approx(1)
 
 
+def test_slices_say_on_which_pictures_it_is_worse(run):
+    own = succeed("evaluate", run.path, "--slices", "--json").json()["slices"]
+    assert own["score"] == "iou_missed"
+    export = run.path / "exports" / "litert_int8"
+    found = succeed("evaluate", export, "--slices", "--json").json()
+    assert found["slices"]["score"] == found["slices_against_float"]["score"] == "iou_missed"
+
+
 def test_a_server_gives_masks(run):
     content = (run.path / "exports" / "saved_model" / "golden" / "0.png").read_bytes()
     body = {"instances": [{"b64": base64.b64encode(content).decode()}]}

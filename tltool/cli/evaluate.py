@@ -106,6 +106,7 @@ def evaluate(
 
 
 def _print_slices(found: Slices | None, title: str, *, signed: bool = False) -> None:
+    from tltool.evaluation.slices import FEWEST
     from tltool.report.slices import slice_rows
 
     if found is None:
@@ -114,6 +115,9 @@ def _print_slices(found: Slices | None, title: str, *, signed: bool = False) -> 
         return
     typer.echo(f"\n{title}")
     header, *rows = slice_rows(found, signed=signed)
+    if not rows:
+        typer.echo(f"none has {FEWEST} rows")
+        return
     print_table([dict(zip(header, row, strict=True)) for row in rows], right=header[1:])
 
 

@@ -420,6 +420,13 @@ class MaskTarget(LabelledTarget):
     def _kept(self, outputs: Array, truth: Sequence[Any] | Array) -> Array:
         return outputs if outputs.dtype.names else self.kept(outputs, list(truth))
 
+    def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array]:
+        """1 less the mean IoU of each picture."""
+        from tltool.tasks.metrics.masks import picture_ious
+
+        score = Score("iou_missed", "1 less the mean IoU of a picture", higher_is_better=False)
+        return score, 1 - picture_ious(self._kept(outputs, truth))
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """The pictures with the lowest mean IoU first."""
         import numpy as np

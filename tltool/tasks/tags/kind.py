@@ -519,6 +519,16 @@ class TagsTarget(LabelledTarget):
                 found.append((hits, len(tags), len(tags)))
         return f1_of(counts @ np.array(found))
 
+    def row_errors(self, outputs: Array, truth: Array) -> tuple[Score, Array]:
+        """The share of a row's words that have another tag; 0 of a row without words."""
+        import numpy as np
+
+        found = np.zeros(len(truth))
+        for number, (row, target) in enumerate(zip(outputs, truth, strict=True)):
+            wrong = [a != b for a, b in zip(self._tags(row, target), target.tags, strict=True)]
+            found[number] = np.mean(wrong) if wrong else 0.0
+        return Score("wrong_words", "Wrong words", share=True, higher_is_better=False), found
+
     def worst(self, outputs: Array, truth: Array) -> Array:
         """Rows with most mistakes first."""
         import numpy as np
