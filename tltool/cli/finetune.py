@@ -77,12 +77,9 @@ def finetune(
             raise typer.BadParameter(f"{name} is not for --folds, which exports nothing")
     checked = Recipe.load(recipe, overrides or ())
 
-    from tltool.support.quiet import load_tensorflow
-    from tltool.support.stopwatch import Stopwatch
+    from tltool.support.quiet import timed_tensorflow
 
-    clock = Stopwatch()
-    with clock.measure("imports"):
-        load_tensorflow()
+    clock = timed_tensorflow()
 
     from tltool.finetuning.job import finetune as run_finetune
     from tltool.support.progress import terminal_progress

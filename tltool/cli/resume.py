@@ -44,12 +44,9 @@ def resume(
     _trust: TrustOption = False,
 ) -> int:
     """Go on with a run that was stopped, from its last checkpoint."""
-    from tltool.support.quiet import load_tensorflow
-    from tltool.support.stopwatch import Stopwatch
+    from tltool.support.quiet import timed_tensorflow
 
-    clock = Stopwatch()
-    with clock.measure("imports"):
-        load_tensorflow()
+    clock = timed_tensorflow()
 
     from tltool.finetuning.job import resume as go_on
     from tltool.support.progress import terminal_progress

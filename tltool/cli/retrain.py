@@ -76,12 +76,9 @@ def retrain(
     if not data:
         raise typer.BadParameter("new data is needed: --data NEW")
 
-    from tltool.support.quiet import load_tensorflow
-    from tltool.support.stopwatch import Stopwatch
+    from tltool.support.quiet import timed_tensorflow
 
-    clock = Stopwatch()
-    with clock.measure("imports"):
-        load_tensorflow()
+    clock = timed_tensorflow()
 
     from tltool.finetuning.retraining import retrain as train_on
     from tltool.support.progress import terminal_progress

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from tltool.support.keras_settings import choose_backend, pin_keras
+from tltool.support.stopwatch import Stopwatch
 
 
 @contextmanager
@@ -48,6 +49,14 @@ def _discarded(descriptor: int) -> Iterator[None]:
     finally:
         os.dup2(original, descriptor)
         os.close(original)
+
+
+def timed_tensorflow() -> Stopwatch:
+    """Imports TensorFlow as `load_tensorflow` does; the watch has the time that it took."""
+    clock = Stopwatch()
+    with clock.measure("imports"):
+        load_tensorflow()
+    return clock
 
 
 def load_tensorflow() -> None:
