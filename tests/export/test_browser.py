@@ -102,6 +102,7 @@ def kinds(tmp_path_factory):
     made["labels of pictures"] = exported.image_model(pictures, exported.LABELS_OF_PICTURES)
     made["numbers of pictures"] = exported.image_model(pictures, exported.TARGETS["numbers"])
     made["vectors"] = exported.text_model(wordpiece(), exported.VECTORS)
+    made["may be unknown"] = exported.knowing_model(wordpiece())
     found = {name: (exported.litert_folder(model, root / name), model.held_out.inputs)
              for name, model in made.items()}  # fmt: skip
     said = ask_browser(found.values(), direct=True)
@@ -130,6 +131,20 @@ def test_other_targets_are_the_artifacts(kinds, name):
     else:
         values = [row["prediction"] for row in answers]
     assert target.differences(expected, np.array(values)).max() < 1e-5
+
+
+def test_answers_say_whether_their_input_is_known(kinds):
+    folder, inputs, said = kinds["may be unknown"]
+    assert not said["failed"], said["status"]
+    artifact, answers = load_artifact(folder), said["answers"]
+    expected = artifact.predict(inputs)
+    np.testing.assert_allclose(
+        [row["probabilities"] for row in answers], expected[:, :-1], atol=1e-5
+    )
+    np.testing.assert_allclose([row["unknownScore"] for row in answers], expected[:, -1], atol=1e-5)
+    accepted = artifact.task.target.accepted(expected).tolist()
+    assert [row["accepted"] for row in answers] == accepted
+    assert len(set(accepted)) == 2
 
 
 @pytest.fixture(scope="module")

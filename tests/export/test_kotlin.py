@@ -90,6 +90,10 @@ ENTITIES = """model ->
 """
 
 
+# Targets of models that can say "unknown".
+UNKNOWN = {"may be unknown": None, "labels that may be unknown": exported.TARGETS["labels"]}
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     """Export folders and their contracts, with what Kotlin made of the inputs beside them."""
@@ -106,6 +110,8 @@ def cases(tmp_path_factory):
     made["joined byte pairs"] = "joined tokens", exported.text_model(contract)
     for name, target in exported.TARGETS.items():
         made[name] = "wordpiece", exported.text_model(wordpiece(), target)
+    for name, target in UNKNOWN.items():
+        made[name] = "wordpiece", exported.knowing_model(wordpiece(), target)
     made["pixels"] = made["bgr"]
     for name, target in exported.TAGS.items():
         made[name] = "tags", exported.tag_model(wordpiece(), target)
@@ -315,3 +321,11 @@ def test_the_model_is_asked_by_the_names_of_its_signature(cases, name):
     output = model.task.target.result_name
     assert asked == f"model.tflite serving_default [{', '.join(names)}] [{output}]"
     assert said.startswith(SAID.get(name, f"Prediction(label={exported.LABELS[1]}, score=0.75,"))
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_answer_says_whether_its_input_is_known(cases, name):
+    _, folder, _ = cases[name]
+    said, asked = (folder / "said.txt").read_text(encoding="utf-8").split("\n")
+    assert said.endswith("unknownScore=0.5, accepted=true)")
+    assert asked.endswith("[accepted, probabilities, unknown_score]")

@@ -13,6 +13,8 @@ from tltool.export.sidecars.facts import facts_of
 from tltool.export.sidecars.snippets import snippets
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
+from tltool.tasks.unknown.kind import knowing
+from tltool.tasks.unknown.settings import Unknown
 
 tree_sitter = pytest.importorskip("tree_sitter")
 LABELS = Task(TASKS["image-classification"], ClassTarget(exported.LABELS))
@@ -53,6 +55,7 @@ def tagged(contract, target, length=12):
     return text(contract.read_by_words(), length, task)
 
 
+KNOWN = Unknown("energy", 0.9, 0.5, 40, "rows")
 PROGRAMS = {
     **{f"image {name}": image(**changes) for name, changes in exported.IMAGE_CONTRACTS.items()},
     "image of pixels": image("uint8", content="resized_image"),
@@ -65,6 +68,9 @@ PROGRAMS = {
         f"text to {name}": text(wordpiece(), task=exported.task_of("text", target))
         for name, target in exported.TARGETS.items()
     },
+    "text that may be unknown": text(
+        wordpiece(), task=exported.task_of("text", knowing(ClassTarget(exported.LABELS), KNOWN))
+    ),
     **{f"text to {name}": tagged(wordpiece(), target) for name, target in exported.TAGS.items()},
     "masks": masks(),
     "masks of any size": masks("uint8", None, "image"),

@@ -37,7 +37,9 @@ class CompiledModel private constructor(private val file: String) : AutoCloseabl
     ) {
         check(inputs.all { (name, buffer) -> buffer.name == name && buffer.written != null })
         asked = "$file $signature ${inputs.keys.sorted()} ${outputs.keys.sorted()}"
-        outputs.values.single().written = answer(inputs.mapValues { (_, it) -> it.written!! })
+        val said = answer(inputs.mapValues { (_, it) -> it.written!! })
+        val scores = mapOf("unknown_score" to floatArrayOf(0.5f), "accepted" to floatArrayOf(1f))
+        outputs.forEach { (name, buffer) -> buffer.written = scores[name] ?: said }
     }
 
     override fun close() {}
