@@ -136,6 +136,20 @@ def test_the_tail_of_the_discrepancy_is_right_where_it_is_known():
     assert discrepancy_p(gap, np.eye(k), rows) == pytest.approx(0.003, rel=1e-3)
 
 
+def test_answers_of_a_sure_classifier_have_the_right_level():
+    """Each logit is high in few rows: features must not be fitted to those of the sketch."""
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(200):
+        rows = 8 * np.eye(70)[rng.integers(70, size=350)] + 0.3 * rng.standard_normal((350, 70))
+        features = Features.of("predictions", rows[:150])
+        old, new = (features(part)[:, features.directions.shape[1] :]
+                    for part in (rows[:150], rows[150:]))  # fmt: skip
+        pooled = (np.cov(old.T) * 149 + np.cov(new.T) * 199) / 348
+        drawn.append(discrepancy_p(new.mean(0) - old.mean(0), pooled, (150, 200)))
+    assert np.mean(np.array(drawn) < 0.05) < 0.09
+
+
 def test_random_features_see_what_means_do_not():
     rng = np.random.default_rng(3)
     old, new = rng.normal(0, 1, (300, 4)), rng.normal(0, 1, (300, 4)) * 1.8

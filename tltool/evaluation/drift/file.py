@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 SKETCH_FILE = "sketch.json"
 """Its name in an export folder."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 def write_sketch(folder: Path, sketch: Sketch) -> None:
@@ -112,7 +112,6 @@ def _of_features(features: Features) -> dict[str, Any]:
         "group": features.group,
         "width": features.width,
         "centre": _packed(features.centre),
-        "scale": _packed(features.scale),
         "directions": _packed(features.directions),
     }
 
@@ -120,8 +119,7 @@ def _of_features(features: Features) -> dict[str, Any]:
 def _features(found: dict[str, Any]) -> Features:
     centre = _unpacked(found["centre"])
     directions = _unpacked(found["directions"]).reshape(len(centre), -1)
-    scale = _unpacked(found["scale"])
-    return Features(found["group"], centre, scale, directions, float(found["width"]))
+    return Features(found["group"], centre, directions, float(found["width"]))
 
 
 def _of_moments(mean: Array, scatter: Array) -> dict[str, Any]:

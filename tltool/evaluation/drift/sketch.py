@@ -84,33 +84,34 @@ class Features:
 
     Attributes:
         group: What its drift is drift of.
-        centre, scale: Mean and standard deviation of each number, float32 (k,).
+        centre: Mean of each number, float32 (k,).
         directions: float32 (k, directions).
         width: Of the Gaussian kernel that the random features stand for: the median distance.
     """
 
     group: Group
     centre: Array
-    scale: Array
     directions: Array
     width: float
 
     @classmethod
     def of(cls, group: Group, vectors: Array) -> Features:
-        """Features for vectors like these, (n, k), n at least 2."""
-        centre, scale = vectors.mean(0), vectors.std(0)
-        scale = np.where(scale > 0, scale, 1.0)
-        standard = (vectors - centre) / scale
-        values, directions = np.linalg.eigh(standard.T @ standard)
+        """Features for vectors like these, (n, k), n at least 2.
+
+        Numbers of one vector have one unit, and are not divided by their own deviations: these rows
+        would fit them better than any others, which the tests would take for drift.
+        """
+        centre = vectors.mean(0)
+        centred = vectors - centre
+        values, directions = np.linalg.eigh(centred.T @ centred)
         largest = directions[:, np.argsort(-values)[:DIRECTIONS]]
-        some = standard[evenly_spaced(len(standard), _MEDIAN_ROWS)]
+        some = centred[evenly_spaced(len(centred), _MEDIAN_ROWS)]
         squares = (some**2).sum(1)
         apart = squares[:, None] + squares[None] - 2 * some @ some.T
         median = float(np.sqrt(np.median(np.maximum(apart[np.triu_indices(len(some), 1)], 0.0))))
         return cls(
             group,
             centre.astype(np.float32),
-            scale.astype(np.float32),
             largest.astype(np.float32),
             median or 1.0,
         )
@@ -122,10 +123,10 @@ class Features:
 
     def __call__(self, vectors: Array) -> Array:
         """The features, float64 (n, count): along the directions first, then the random ones."""
-        standard = (vectors - self.centre) / self.scale
-        angles = standard @ _frequencies(len(self.centre)) / self.width
+        centred = vectors - self.centre
+        angles = centred @ _frequencies(len(self.centre)) / self.width
         waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / np.sqrt(FREQUENCIES)
-        return np.concatenate([standard @ self.directions, waves], axis=1)
+        return np.concatenate([centred @ self.directions, waves], axis=1)
 
 
 @lru_cache(maxsize=8)

@@ -156,10 +156,11 @@ def _of_vectors(sketch: Sketch, new: Tally) -> Iterator[Finding]:
         mean, scatter = new.moments(name)
         gap, pooled = mean - mean_before, (scatter + scatter_before) / (sum(sizes) - 2)
         cut = features.directions.shape[1]
-        distance = float(np.linalg.norm(gap[:cut]))
+        spread = float(np.sqrt(np.trace(pooled[:cut, :cut])))
+        distance = float(np.linalg.norm(gap[:cut])) / (spread or 1.0)
         yield Finding(
             features.group, f"{name}, mean", "Hotelling's T²", "0",
-            f"moved by {number(distance)} standard deviations",
+            f"moved by {number(distance)} of the rows' spread",
             mean_difference_p(gap[:cut], pooled[:cut, :cut], sizes),
         )  # fmt: skip
         yield Finding(
