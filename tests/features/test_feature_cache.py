@@ -26,6 +26,7 @@ def test_training_with_and_without_the_cache_gives_the_same_weights(kind, tmp_pa
         assert row["loss"] == pytest.approx(other["loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_later_run_with_another_rate_and_seed_reads_from_disk(tmp_path):
     fit("cnn", tmp_path, PHASES, ALWAYS)
     _, history, said, _ = fit(
@@ -35,6 +36,7 @@ def test_a_later_run_with_another_rate_and_seed_reads_from_disk(tmp_path):
     assert len(history) == 4
 
 
+@pytest.mark.slow
 def test_other_weights_and_other_preprocessing_are_other_features(tmp_path, monkeypatch):
     fit("cnn", tmp_path, PHASES[:1], ALWAYS)
     darker = tiny.TINY_IMAGE.model_copy(update={"mean": (100.0,) * 3})
@@ -54,6 +56,7 @@ def perturbed(backbone):
     return backbone
 
 
+@pytest.mark.slow
 def test_a_phase_that_trained_lower_layers_invalidates_what_lies_above(tmp_path):
     phases = (PHASES[1], PHASES[0])
     _, _, said, store = fit("cnn", tmp_path, phases, ALWAYS)

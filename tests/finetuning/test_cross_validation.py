@@ -134,6 +134,7 @@ def test_frozen_features_are_computed_for_all_folds_together(done):
     assert sum("read from disk" in note for note in progress.notes) == FOLDS - 1
 
 
+@pytest.mark.slow
 def test_the_linear_model_of_each_fold_reads_the_features_of_all(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("TLTOOL_CACHE", str(tmp_path))
     progress = Notes()
@@ -310,7 +311,8 @@ def write_masks(folder) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("kind", ["tags", pytest.param("masks", marks=pytest.mark.slow), "several"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tags", "masks", "several"])
 def test_every_kind_of_target_but_vectors_has_folds(tmp_path, kind):
     fields = write_masks(tmp_path) if kind == "masks" else write_kind(tmp_path, kind)
     recipe = Recipe.of(

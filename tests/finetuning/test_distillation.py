@@ -217,6 +217,7 @@ def test_a_run_that_ended_goes_on_bit_for_bit(recipe, student, more):
     assert_equal(finetune(own, resume=True), student)
 
 
+@pytest.mark.slow
 def test_another_teacher_is_no_way_to_go_on(recipe, unsure, folder):
     def end(folder, row):
         raise EndedError

@@ -98,7 +98,8 @@ class EndedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("epoch", [3, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", [2, 3])
 def test_a_run_that_ends_in_any_member_goes_on_bit_for_bit(epoch, recipe, whole):
     epochs = 0
 
