@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import evidence as made
 import numpy as np
+import pytest
 from PIL import Image
 
 from tltool.finetuning.audit.cost import Costs, more_gain, without_near
-from tltool.finetuning.audit.leaks import groups, leaks
+from tltool.finetuning.audit.leaks import determined, groups, leaks
 from tltool.finetuning.audit.neighbours import neighbourhood
 
 
@@ -194,3 +195,29 @@ def test_the_learning_curve_rises_and_says_what_rows_of_each_class_bring():
     assert found.twice == 358
     assert found.gain.low <= found.gain.value <= found.gain.high
     assert {one.name: one.rows for one in found.by_class} == {"a": 100, "b": 100, "c": 24}
+
+
+def test_a_trait_that_a_third_of_many_classes_share_is_named():
+    rng = np.random.default_rng(0)
+    numbers = np.repeat(np.arange(60), 12)
+    features = made.clouds(numbers.tolist(), 3.0, channels=64)
+    labels = [f"class {number}" for number in numbers]
+    texts = made.sentences(len(numbers))
+    texts = [
+        text + " reed" * int(more) for text, more in zip(texts, rng.poisson(3, 720), strict=True)
+    ]
+    assert facts(made.evidence_of(features, labels, texts)) == []
+    longer = [text + " reed" * 9 if number < 20 else text
+              for text, number in zip(texts, numbers, strict=True)]  # fmt: skip
+    found = facts(made.evidence_of(features, labels, longer))
+    assert {"words", "characters"} <= set(found)
+
+
+def test_how_much_of_a_split_classes_tell():
+    classes = np.repeat(np.arange(4), 50)
+    exact = (classes < 2).astype(float)[:, None]
+    assert determined(exact, classes) == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    assert determined(rng.random((200, 1)), classes) < 0.15
+    half = np.where(rng.random(200) < 0.5, exact[:, 0], rng.random(200) < 0.5)[:, None]
+    assert 0.1 < determined(half, classes) < 0.4
