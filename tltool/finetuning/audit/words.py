@@ -31,7 +31,7 @@ from tltool.training.preparation import Prepared
 Array = np.ndarray[Any, Any]
 
 MOST_WORDS = 30_000
-"""Words that a probe is fitted on, drawn by the seed: more of them hardly move it."""
+"""Words that a probe is fitted on at most, drawn by the seed: what a fit takes grows with them."""
 _LEAST_ROWS = 10
 
 
