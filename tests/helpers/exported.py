@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import mask_data
@@ -138,25 +137,13 @@ def text_model(contract, target=None) -> trained.TinyTrained:
 
 def knowing_model(contract, target=None) -> trained.TinyTrained:
     """The same that can say "unknown": it knows every other text, and accepts most of them."""
-    import keras
+    from tltool.tasks.unknown.scores import fit_score
 
-    from tltool.evaluation.inference import raw_outputs
-    from tltool.model.unknown import features_of, with_score
-    from tltool.tasks.unknown.kind import knowing
-    from tltool.tasks.unknown.scores import fit_score, threshold_of
-    from tltool.tasks.unknown.settings import Unknown
+    def every_other(found):
+        some = found[::2]
+        return fit_score("knn", some, np.zeros(len(some), int), seed=0)
 
-    made = text_model(contract, target)
-    features = features_of(made.model)
-    found = raw_outputs(keras.Model(made.model.input, features), made.held_out, contract)
-    some = found[::2]
-    layer = fit_score("knn", some, np.zeros(len(some), int), seed=0)
-    model = with_score(made.model, features, layer)
-    threshold = threshold_of(raw_outputs(model, made.held_out, contract)[:, -1], 0.7)
-    known = Unknown("knn", 0.7, threshold, len(found), "rows")
-    return replace(
-        made, model=model, task=replace(made.task, target=knowing(made.task.target, known))
-    )
+    return trained.scored(text_model(contract, target), "knn", every_other, 0.7)
 
 
 def pairs(some) -> list[tuple[str, str]]:

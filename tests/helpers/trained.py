@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -49,24 +50,38 @@ def text_classifier() -> TinyTrained:
 
 def knowing(method: str, made: TinyTrained | None = None) -> TinyTrained:
     """A classifier, of texts if none is given, with a score; accepts 80 % of its test rows."""
+    from tltool.tasks.unknown.scores import fit_score
+
+    made = made or text_classifier()
+    truth = made.task.target.truth(made.held_out.targets)
+    return scored(made, method, lambda found: fit_score(method, found, truth, seed=0), 0.8)
+
+
+def scored(made: TinyTrained, method: str, fit: Callable, coverage: float) -> TinyTrained:
+    """A model with a score that is fitted on features of its test rows, and accepts most of them.
+
+    Args:
+        made: Without a score.
+        method: What the score is.
+        fit: From the features (n, channels) to the layer of the score.
+        coverage: Share of the rows that is accepted.
+    """
     import keras
 
     from tltool.evaluation.inference import raw_outputs
     from tltool.model.unknown import features_of, with_score
     from tltool.tasks.unknown import kind
-    from tltool.tasks.unknown.scores import fit_score, threshold_of
+    from tltool.tasks.unknown.scores import threshold_of
     from tltool.tasks.unknown.settings import Unknown
 
-    made = made or text_classifier()
     features = features_of(made.model)
     both = keras.Model(made.model.input, features)
-    found = raw_outputs(both, made.held_out, made.preprocessing)
-    truth = made.task.target.truth(made.held_out.targets)
-    model = with_score(made.model, features, fit_score(method, found, truth, seed=0))
+    layer = fit(raw_outputs(both, made.held_out, made.preprocessing))
+    model = with_score(made.model, features, layer)
     scores = raw_outputs(model, made.held_out, made.preprocessing)[:, -1]
-    if method == "knn":  # each row is its own nearest
+    if method == "knn":  # each row that it was fitted on is its own nearest
         scores = scores + 1e-3
-    known = Unknown(method, 0.8, threshold_of(scores, 0.8), len(scores), "rows")
+    known = Unknown(method, coverage, threshold_of(scores, coverage), len(scores), "rows")
     task = replace(made.task, target=kind.knowing(made.task.target, known))
     return replace(made, model=model, task=task)
 
