@@ -99,10 +99,12 @@ def test_the_programs_beside_exports_name_the_classes(run, folder):
 
 def test_slices_say_on_which_pictures_it_is_worse(run):
     own = succeed("evaluate", run.path, "--slices", "--json").json()["slices"]
-    assert own["score"] == "iou_missed"
+    measure = "1 less the mean IoU of a picture"
+    assert own["measure"] == measure
     export = run.path / "exports" / "litert_int8"
     found = succeed("evaluate", export, "--slices", "--json").json()
-    assert found["slices"]["score"] == found["slices_against_float"]["score"] == "iou_missed"
+    assert found["slices"]["measure"] == measure
+    assert found["slices_against_float"]["measure"] == measure
 
 
 def test_a_server_gives_masks(run):
