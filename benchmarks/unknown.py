@@ -2,12 +2,14 @@
 
     python benchmarks/unknown.py --data DIR
     python benchmarks/unknown.py --data DIR --sets sign_digits --rows 300
+    python benchmarks/unknown.py --data DIR --schedule linear_probe_then_fine_tune --rows 7000
 
 Trains a classifier of each set with the schedule that is given (by default its head is solved
 exactly), and shows it the test rows, and as many inputs of another set that are nothing of its
 classes. Prints a Markdown table: the calibration error of the test rows without the temperature
-and with it, and the area under the ROC curve of each score, the chance that it is higher for an
-input of the other set than for a test row. With all sets and rows it goes into RESULTS.md.
+and with it, and what right confidences would show on as many rows; and the area under the ROC
+curve of each score, the chance that it is higher for an input of the other set than for a test
+row. With all sets and one of the two lines without `--sets` it goes into RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from sklearn.metrics import roc_auc_score
 
 import tltool
 from tltool.data.examples import Examples
+from tltool.data.reading.samples import fetch_sample, sample
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import TltoolError
 
 METHODS = ("knn", "mahalanobis", "max_probability", "energy")
 ROWS = 2000
+# The section of RESULTS.md that a whole measurement makes: by its schedule and its rows.
+SECTIONS = {("", ROWS): "unknown", ("linear_probe_then_fine_tune", 7000): "calibration"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Pair:
 
     Attributes:
         task, backbone: As in a recipe.
-        train, test: Of what it learns, below the data folder.
+        train, test: Of what it learns, below the data folder; without a test split a half of the
+            sample set `train` is tested on.
         strange: Inputs of another kind.
     """
 
@@ -56,6 +62,7 @@ SETS = {
     "trash6": Pair(*_IMAGES, "trash6/train", "trash6/test", "sign_digits/test"),
     "banking77": Pair(*_TEXTS, "banking77/train.csv", "banking77/test.csv", "sst2/test.csv"),
     "sst2": Pair(*_TEXTS, "sst2/train.csv", "sst2/test.csv", "banking77/test.csv"),
+    "airline-tweets": Pair(*_TEXTS, "airline-tweets", "", "banking77/test.csv"),
 }
 
 
@@ -76,8 +83,9 @@ def main() -> None:
         parser.exit(error.exit_code, f"error: {error}\n")
     text = section(rows, arguments.rows, arguments.schedule)
     print(text)
-    if [*arguments.sets] == [*SETS] and arguments.rows == ROWS and not arguments.schedule:
-        write_section("unknown", text)
+    place = SECTIONS.get((arguments.schedule, arguments.rows))
+    if [*arguments.sets] == [*SETS] and place is not None:
+        write_section(place, text)
 
 
 def measured(pair: Pair, data: Path, most: int, schedule: str) -> list[str]:
@@ -96,8 +104,7 @@ def measured(pair: Pair, data: Path, most: int, schedule: str) -> list[str]:
             export={"formats": []},
             output_dir=folder,
         )
-        given = {split: some(recipe, data / path, most)
-                 for split, path in (("train", pair.train), ("test", pair.test))}  # fmt: skip
+        given = splits(pair, recipe, data, most)
         run = tltool.finetune(recipe, data={s: (list(e.inputs), list(e.targets))
                                             for s, e in given.items()})  # fmt: skip
         read = Reading(run.model, features_of(run.model), run.preprocessing)
@@ -111,10 +118,22 @@ def measured(pair: Pair, data: Path, most: int, schedule: str) -> list[str]:
             is_other = np.repeat([False, True], [len(known), len(other)])
             areas.append(f"{roc_auc_score(is_other, np.concatenate([known, other])):.3f}")
         found = run.metrics["calibration"]
-        error = run.metrics["test"]["calibration_error"]
+        error, chance = (run.metrics["test"][f"calibration_error{of}"] for of in ("", "_by_chance"))
         before = error if found["error_before"] is None else found["error_before"]
-        return [pair.strange.split("/")[0], f"{before:.3f}", f"{error:.3f}",
-                f"{found['temperature']:.2f}", *areas]  # fmt: skip
+        return [f"{len(test.features):,}", f"{before:.3f}", f"{error:.3f}", f"{chance:.3f}",
+                f"{found['temperature']:.2f}", pair.strange.split("/")[0], *areas]  # fmt: skip
+
+
+def splits(pair: Pair, recipe: Recipe, data: Path, most: int) -> dict[str, Examples]:
+    """Training and test rows, at most so many of each."""
+    if pair.test:
+        return {split: some(recipe, data / path, most)
+                for split, path in (("train", pair.train), ("test", pair.test))}  # fmt: skip
+    chosen = sample(pair.train)
+    rows = some(recipe, fetch_sample(chosen.name) / chosen.data, 2 * most)
+    half = len(rows) // 2
+    drawn = np.random.default_rng(0).permutation(len(rows)).tolist()
+    return {"train": rows.take(drawn[:half]), "test": rows.take(drawn[half:])}
 
 
 def some(recipe: Recipe, path: Path, most: int) -> Examples:
@@ -128,17 +147,18 @@ def some(recipe: Recipe, path: Path, most: int) -> Examples:
 
 def section(rows: list[list[Any]], most: int, schedule: str) -> str:
     """Title, table and conditions."""
-    columns = ["Set", "Strange inputs", "Calibration error before", "after", "Temperature"]
-    how = f"`{schedule}`" if schedule else "its head solved exactly"
+    columns = ["Set", "Test rows", "Calibration error before", "after", "by chance", "Temperature"]
+    how = f"`schedule: {schedule}`" if schedule else "its head solved exactly"
     lines = [
-        "## Calibration and unknown inputs",
+        f"## Calibration and unknown inputs: {how}",
         "",
         f"Test rows of a classifier, {how}, on at most {most:,} rows, a fifth of them for "
-        "validation: expected calibration error without and with the temperature, and the area "
-        "under the ROC curve by which each score tells inputs of another set.",
+        "validation: expected calibration error without and with the temperature, that of right "
+        "confidences on as many rows, and the area under the ROC curve by which each score tells "
+        "inputs of another set.",
         "",
-        table_row([*columns, *METHODS]),
-        table_row(["---", "---", *["---:"] * (3 + len(METHODS))]),
+        table_row([*columns, "Strange inputs", *METHODS]),
+        table_row(["---", *["---:"] * 5, "---", *["---:"] * len(METHODS)]),
         *map(table_row, rows),
     ]
     conditions = f"tltool {tltool.__version__}, TensorFlow {version('tensorflow')}, on CPUs."

@@ -437,12 +437,13 @@ class ClassTarget(LabelledTarget):
 
     def limits(self, metrics: Mapping[str, Any]) -> list[str]:
         """How far confidences can be trusted, and that every input gets a class."""
-        error = metrics["calibration_error"]
+        error, chance = metrics["calibration_error"], metrics["calibration_error_by_chance"]
         advice = ": treat them as scores, not as probabilities"
         return [
             *super().limits(metrics),
-            f"Confidences are off by {percent(error)} on average"
-            + (f"{advice}." if error > _CALIBRATION_NOTED else "."),
+            f"Confidences are off by {percent(error)} on average ({percent(chance)} is what right "
+            f"ones show on as many rows)"
+            + (f"{advice}." if error - chance > _CALIBRATION_NOTED else "."),
             "The model always answers with one of its classes, also for input that fits none.",
         ]
 

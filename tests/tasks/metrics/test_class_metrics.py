@@ -9,7 +9,7 @@ import pytest
 from tltool.support.errors import EvaluationError
 from tltool.tasks.best_classes import BEST, MANY_CLASSES, best_classes
 from tltool.tasks.classes import ClassTarget
-from tltool.tasks.metrics.classes import calibration_error, classification_metrics
+from tltool.tasks.metrics.classes import calibration_error, classification_metrics, gap_by_chance
 from tltool.tasks.metrics.common import wilson_interval
 
 
@@ -69,6 +69,21 @@ def test_calibration_error_by_hand():
     # One bin holds two rows at 0.8 with one right: |0.5 - 0.8|; another one at 1.0, right.
     p = np.array([[0.8, 0.2], [0.8, 0.2], [0.0, 1.0]])
     assert calibration_error(p, np.array([0, 1, 1])) == pytest.approx(0.3 * 2 / 3)
+
+
+def test_the_error_by_chance_is_what_right_confidences_show():
+    draws = np.random.default_rng(7)
+    confidence = draws.uniform(0.5, 1, 90)
+    pairs = np.stack([confidence, 1 - confidence], 1)
+    rows = [(draws.random(90) >= confidence).astype(int) for _ in range(300)]
+    errors = [calibration_error(pairs, row) for row in rows]
+    found = classification_metrics(pairs, rows[0], ["a", "b"])
+    assert found["calibration_error_by_chance"] == pytest.approx(np.mean(errors), rel=0.05)
+    # One row is off by 2 p (1 - p) on average; a hundred times the rows, and a tenth is left.
+    assert gap_by_chance(np.array([0.9])) == pytest.approx(0.18, abs=0.08)
+    many = gap_by_chance(np.repeat(confidence, 100))
+    assert many == pytest.approx(np.mean(errors) / 10, rel=0.1)
+    assert gap_by_chance(np.ones(5)) == 0
 
 
 def test_a_bin_includes_its_upper_bound():

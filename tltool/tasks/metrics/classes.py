@@ -36,7 +36,9 @@ def classification_metrics(
         `macro_…` and `weighted_…` `precision`, `recall` and `f1`, `roc_auc`
         and `pr_auc` (area by average precision; means over classes against
         the rest) with `…_note` saying why where they are None,
-        `calibration_error`, `log_loss` (nats), `per_class` (rows with `label`,
+        `calibration_error` and `calibration_error_by_chance` (what so many
+        rows show of confidences that are right), `log_loss` (nats),
+        `per_class` (rows with `label`,
         `precision`, `recall`, `f1`, `support`, `predicted`),
         `classes_without_rows`, `confusion_matrix` (rows: true, columns:
         predicted; None with more than `MANY_CLASSES`, as the areas are then)
@@ -75,6 +77,7 @@ def classification_metrics(
         **{f"weighted_{key}": _weighted(present, key) for key in _SCORES},
         **areas,
         "calibration_error": binned_gap(confidence, hits),
+        "calibration_error_by_chance": gap_by_chance(confidence),
         "log_loss": float(-np.log(np.clip(likely, least, 1 - least, dtype=np.float64)).mean()),
         "per_class": per_class,
         "classes_without_rows": [row["label"] for row in per_class if not row["support"]],
@@ -100,7 +103,21 @@ def binned_gap(confidence: np.ndarray, correct: np.ndarray) -> float:
     return float(np.abs(gaps).sum() / len(correct))
 
 
+def gap_by_chance(confidence: np.ndarray) -> float:
+    """The calibration error that is expected of confidences (n,) that are right.
+
+    A bin of few rows is never as often right as its confidence says, so the error of a small split
+    is well above 0 for any model. Mean over draws of which rows are right, each with its
+    confidence: consistency resampling, Bröcker and Smith 2007 (doi:10.1175/WAF993.1).
+    """
+    draws = np.random.default_rng(0)
+    found = [binned_gap(confidence, draws.random(len(confidence)) < confidence)
+             for _ in range(_CHANCE_DRAWS)]  # fmt: skip
+    return float(np.mean(found))
+
+
 _SCORES = ("precision", "recall", "f1")
+_CHANCE_DRAWS = 100
 
 
 def _checked(
