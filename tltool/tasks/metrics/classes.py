@@ -117,7 +117,7 @@ def gap_by_chance(confidence: np.ndarray) -> float:
 
 
 _SCORES = ("precision", "recall", "f1")
-_CHANCE_DRAWS = 100
+_CHANCE_DRAWS = 300
 
 
 def _checked(
