@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -85,14 +85,7 @@ def export_and_check(
         calibration=calibration,
         forward=forward,
     )
-    reports = [found for found in outcomes.values() if isinstance(found, GateReport)]
-    errors = [
-        ExportError(f"{target.folder}: {found.message}", hint=found.hint)
-        for target, found in outcomes.items()
-        if isinstance(found, ExportError)
-    ]
-    _raise_faults(reports, errors, folder if keep_failed else None)
-    return tuple(reports)
+    return require_passed(outcomes, folder if keep_failed else None)
 
 
 def export_outcomes(
@@ -200,9 +193,21 @@ def check_options(section: ExportSection, task: Task) -> None:
     check_export_installed(section.formats)
 
 
-def _raise_faults(reports: list[GateReport], errors: list[ExportError], kept: Path | None) -> None:
-    """Tells of all that could not be made and all that was refused at once."""
-    messages = [error.message for error in errors]
+def require_passed(
+    outcomes: Mapping[ExportTarget, GateReport | ExportError], kept: Path | None
+) -> tuple[GateReport, ...]:
+    """The reports of artifacts that all passed.
+
+    Args:
+        outcomes: As `export_outcomes` gives them.
+        kept: Where refused artifacts are; None where they were removed.
+
+    Raises:
+        GateError, ExportError: Tells of all that was refused and all that could not be made.
+    """
+    reports = [found for found in outcomes.values() if isinstance(found, GateReport)]
+    errors = {target: found for target, found in outcomes.items() if isinstance(found, ExportError)}
+    messages = [f"{target.folder}: {error.message}" for target, error in errors.items()]
     if failed := [report for report in reports if not report.passed]:
         raise GateError(
             "\n".join([*messages, "The gate refused an exported model:", *map(str, failed)]),
@@ -212,7 +217,8 @@ def _raise_faults(reports: list[GateReport], errors: list[ExportError], kept: Pa
             f"the limits of {failed[0].precision} in export.gate",
         )
     if errors:
-        raise ExportError("\n".join(messages), hint=errors[0].hint)
+        raise ExportError("\n".join(messages), hint=next(iter(errors.values())).hint)
+    return tuple(reports)
 
 
 @dataclass(frozen=True)

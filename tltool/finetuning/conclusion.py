@@ -14,7 +14,7 @@ import yaml
 from tltool.data.examples import SPLITS, Examples, Split
 from tltool.finetuning.showing import explained_mistakes
 from tltool.support import stopping
-from tltool.support.errors import EvaluationError
+from tltool.support.errors import EvaluationError, ExportError
 from tltool.support.files import atomic_path, write_json, write_text
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tltool.evaluation.comparison import Comparison
     from tltool.evaluation.evaluate import Evaluation
     from tltool.evaluation.explaining.explanation import Explanation
+    from tltool.export.formats.base import ExportTarget
     from tltool.export.gate.report import GateReport
     from tltool.finetuning.keep import Kept
     from tltool.finetuning.linear_model import LinearModel
@@ -117,9 +118,11 @@ def conclude(
         clock: Counts the time of evaluation, baseline, export and report.
 
     Raises:
-        GateError: An artifact differs too much; metrics and predictions are
-            written all the same.
+        GateError, ExportError: An artifact differs too much, or cannot be made; all else is
+            written all the same, and card and page say so.
     """
+    from tltool.export.package import require_passed
+
     clock, run = clock or Stopwatch(), trained.run
     stopping.check()
     held_out, warnings = _held_out(prepared, trained.refit_rows)
@@ -131,13 +134,14 @@ def conclude(
         picture = _draw(trained, measured)
     with clock.measure("export"):
         training = prepared.examples.split("train")
-        reports = _export(run, measured.examples, training, progress, keep_failed)
+        outcomes = _export(run, measured.examples, training, progress, keep_failed)
     with clock.measure("report"):
         explained = explained_mistakes(
             measured.by, measured.examples, measured.evaluation, progress
         )
     write_json(run.folder.timings, {k: round(v, 3) for k, v in clock.seconds.items()})
-    summary = _summary(trained, prepared, measured, reports)
+    artifacts = [_artifact(run, *found, keep_failed) for found in outcomes.items()]
+    summary = _summary(trained, prepared, measured, artifacts)
     run.summary = replace(
         summary,
         warnings=[*warnings, *_resumed(run), *prepared.data_summary["warnings"]],
@@ -146,6 +150,7 @@ def conclude(
     _write_card(run, run.summary, picture.title)
     if run.recipe.evaluation.report:
         _write_page(trained, prepared, measured, picture, explained)
+    require_passed(outcomes, run.folder.exports if keep_failed else None)
     stopping.check()
     run.folder.record(
         "finished", metrics=_headline(measured), seconds=round(run.summary.seconds, 1)
@@ -361,25 +366,31 @@ def _draw_worst(measured: _Measured, truth: Any) -> None:
 
 def _export(
     run: Run, held_out: Examples, training: Examples, progress: Progress, keep_failed: bool
-) -> tuple[GateReport, ...]:
+) -> Mapping[ExportTarget, GateReport | ExportError]:
     section = run.recipe.export
     if not section.formats:
-        return ()
+        return {}
     progress.stage(f"Export: {', '.join(section.formats)}")
-    reports = run.export_all(section, data=held_out, calibration=training, keep_failed=keep_failed)
-    for report in reports:
-        progress.note(
-            f"{report.artifact} ({report.precision}) differs from the model by at most "
-            f"{report.max_difference:.1e} on {report.rows} rows"
-        )
-    return reports
+    outcomes = run.export_outcomes(
+        section, data=held_out, calibration=training, keep_failed=keep_failed
+    )
+    for target, found in outcomes.items():
+        if isinstance(found, ExportError):
+            progress.note(f"{target.title} could not be made: {found.message}")
+        else:
+            refused = "" if found.passed else ": refused"
+            progress.note(
+                f"{found.artifact} ({found.precision}) differs from the model by at most "
+                f"{found.max_difference:.1e} on {found.rows} rows{refused}"
+            )
+    return outcomes
 
 
 def _summary(
     trained: Trained,
     prepared: Prepared,
     measured: _Measured,
-    reports: tuple[GateReport, ...],
+    artifacts: Sequence[Artifact],
 ) -> RunSummary:
     from tltool.report.content import Baseline, RunSummary
 
@@ -397,7 +408,7 @@ def _summary(
         baselines=[Baseline(b.title, b.name, b.value) for b in measured.baselines[linear:]],
         gain=measured.gain,
         linear_kept=trained.kept.comparison if linear else None,
-        artifacts=_artifacts(run, reports),
+        artifacts=artifacts,
         run_dir=str(run.path),
         page=str(run.folder.page) if run.recipe.evaluation.report else "",
         seconds=0.0,
@@ -455,25 +466,23 @@ def _phases(prepared: Prepared, result: TrainingResult) -> list[Phase]:
     ]
 
 
-def _artifacts(run: Run, reports: tuple[GateReport, ...]) -> list[Artifact]:
-    from tltool.export.formats.table import export_targets
+def _artifact(
+    run: Run, target: ExportTarget, found: GateReport | ExportError, keep_failed: bool
+) -> Artifact:
     from tltool.report.content import Artifact
 
-    artifacts = []
-    for target, report in zip(export_targets(run.recipe.export), reports, strict=True):
-        path = run.folder.exports / target.folder / target.file
-        artifacts.append(
-            Artifact(
-                name=target.title,
-                path=str(path),
-                size_bytes=report.size_bytes,
-                max_difference=report.max_difference,
-                agreement=report.agreement,
-                same=run.task.target.same_answer,
-                passed=report.passed,
-            )
-        )
-    return artifacts
+    if isinstance(found, ExportError):
+        return Artifact(name=target.title, path="", size_bytes=0, fault=found.message)
+    path = run.folder.exports / target.folder / target.file
+    return Artifact(
+        name=target.title,
+        path=str(path) if found.passed or keep_failed else "",
+        size_bytes=found.size_bytes,
+        max_difference=found.max_difference,
+        agreement=found.agreement,
+        same=run.task.target.same_answer,
+        passed=found.passed,
+    )
 
 
 # What to predict, the recipe for data of one's own, and what that is called.

@@ -54,13 +54,15 @@ class Artifact:
 
     Attributes:
         name: Format and precision, such as "LiteRT float32".
-        path: As the user would type it.
-        size_bytes: Of the file, or of everything in the folder.
+        path: As the user would type it; empty where there is none: it was refused and removed, or
+            could not be made.
+        size_bytes: Of the file, or of everything in the folder; 0 of what could not be made.
         max_difference: Largest difference of any output; None if not compared.
         agreement: Share of rows with the same answer; None for numbers.
         passed: Whether it is within the tolerance; None if not compared.
         usage: How to use it, in one sentence; may be empty.
         same: What `agreement` compares, in words.
+        fault: Why it could not be made; empty where it was.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Artifact:
     passed: bool | None = None
     usage: str = ""
     same: str = "same answer"
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,9 @@ def file_lines(summary: RunSummary) -> list[str]:
 
 
 def check_words(artifact: Artifact) -> str:
-    """How an export compares with the Keras model."""
+    """How an export compares with the Keras model, or why there is none."""
+    if artifact.fault:
+        return f"could not be made: {artifact.fault}"
     if artifact.passed is None:
         return "not compared with the Keras model"
     facts = []
@@ -302,7 +307,9 @@ def check_words(artifact: Artifact) -> str:
     if artifact.agreement is not None:
         facts.append(f"{artifact.same} for {percent(artifact.agreement)} of rows")
     verdict = "passed" if artifact.passed else "FAILED"
-    return f"comparison with the Keras model {verdict}" + (f": {', '.join(facts)}" if facts else "")
+    removed = "" if artifact.path else "; removed"
+    told = f": {', '.join(facts)}" if facts else ""
+    return f"comparison with the Keras model {verdict}{told}{removed}"
 
 
 def amount(gain: Comparison, score: Score) -> str:
@@ -418,5 +425,7 @@ def _mistake_line(mistake: Mistake, words: Callable[[Any], str]) -> str:
 
 
 def _artifact_line(artifact: Artifact) -> str:
+    if not artifact.path:
+        return f"{artifact.name}: {check_words(artifact)}"
     size = size_text(artifact.size_bytes)
     return f"{artifact.name}: {artifact.path} ({size}), {check_words(artifact)}"

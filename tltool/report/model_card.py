@@ -157,11 +157,12 @@ def _evaluation(summary: RunSummary, plot: str | None, plot_title: str) -> str:
 
 def _files(summary: RunSummary) -> str:
     lines = [
-        f"{code(a.path)}: {markdown(a.name)}, {size_text(a.size_bytes)}, "
+        (f"{code(a.path)}: {markdown(a.name)}, {size_text(a.size_bytes)}, " if a.path
+         else f"{markdown(a.name)}: ")
         + f"{markdown(check_words(a))}."
         + (f" {markdown(a.usage)}" if a.usage else "")
         for a in summary.artifacts
-    ]
+    ]  # fmt: skip
     bullets = [f"- {line}" for line in (*lines, _PREDICTIONS)]
     return "\n".join([*bullets, f"{_RUN_FOLDER}{code(summary.run_dir)}"])
 

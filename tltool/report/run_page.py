@@ -274,9 +274,9 @@ def _exports(summary: RunSummary) -> Markup:
     cells = [
         (
             a.name,
-            code(a.path),
-            size_text(a.size_bytes),
-            _verdict(a.passed),
+            code(a.path) if a.path else a.fault or "removed",
+            size_text(a.size_bytes) if a.size_bytes else "–",
+            _verdict(False if a.fault else a.passed),
             "–" if a.max_difference is None else f"{a.max_difference:.1e}",
             "–" if a.agreement is None else percent(a.agreement),
         )

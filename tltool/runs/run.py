@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tltool.evaluation.evaluate import Evaluation
     from tltool.evaluation.inference import Forward
     from tltool.export.about import About
+    from tltool.export.formats.base import ExportTarget
     from tltool.export.gate.report import GateReport
     from tltool.export.sweep.choice import Sweep
     from tltool.report.summary import RunSummary
@@ -366,13 +367,29 @@ class Run:
                 run's training split.
             keep_failed: Keep an artifact that the gate refuses.
         """
-        from tltool.export.package import export_and_check
+        from tltool.export.package import require_passed
+
+        outcomes = self.export_outcomes(
+            section, data=data, calibration=calibration, keep_failed=keep_failed
+        )
+        return require_passed(outcomes, self.folder.exports if keep_failed else None)
+
+    def export_outcomes(
+        self,
+        section: ExportSection,
+        *,
+        data: Any = None,
+        calibration: Examples | None = None,
+        keep_failed: bool = False,
+    ) -> dict[ExportTarget, GateReport | ExportError]:
+        """As `export_all`; gives what the gate found of each artifact, or why there is none."""
+        from tltool.export.package import export_outcomes
 
         examples = self.rows(data)
         if calibration is None and "int8" in section.precisions:
             calibration = self.examples("train")
         try:
-            return export_and_check(
+            return export_outcomes(
                 self.model,
                 self.task,
                 self.preprocessing,
