@@ -37,6 +37,22 @@ os.environ["TLTOOL_MODELS"] = os.environ["TLTOOL_CACHE"] + "/own-models"
 gc.set_threshold(50_000, 10, 10)
 
 
+def pytest_sessionstart() -> None:
+    """Has the gates of all tests use one process, each worker its own."""
+    from gate_process import SharedProcess
+
+    from tltool.export import package
+
+    package.FreshProcess = SharedProcess
+
+
+def pytest_sessionfinish() -> None:
+    """Ends that process."""
+    from gate_process import SharedProcess
+
+    SharedProcess.end()
+
+
 def pytest_collection_finish(session) -> None:
     """Leaves out TensorFlow's own optimisation of graphs, some of the time of tiny trainings.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 
@@ -23,7 +22,6 @@ from tltool.export.formats.base import ExportTarget
 from tltool.export.formats.table import FORMATS, export_targets
 from tltool.export.gate.check import check_artifact, reference_of, run_here
 from tltool.export.gate.comparison import Comparison
-from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.package import export_and_check
 from tltool.export.sidecars.folder import GOLDEN_EXAMPLES
 from tltool.recipe.export_section import ExportSection, GateSection
@@ -85,7 +83,7 @@ def reference(made):
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory):
-    """Gives a `Kind` by name; one process runs the exports of all."""
+    """Gives a `Kind` by name."""
     make = {
         "text labels": trained.text_tagger,
         "image labels": lambda: trained.image_tagger(tmp_path_factory.mktemp("tagged")),
@@ -93,9 +91,7 @@ def kinds(tmp_path_factory):
         "image numbers": lambda: trained.image_rater(tmp_path_factory.mktemp("rated")),
         "moment": trained.text_clock,
     }
-    with FreshProcess() as process, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tltool.export.package.FreshProcess", lambda: nullcontext(process))
-        yield cache(lambda name: Kind(make[name](), tmp_path_factory.mktemp("exports")))
+    return cache(lambda name: Kind(make[name](), tmp_path_factory.mktemp("exports")))
 
 
 @pytest.fixture

@@ -1,0 +1,41 @@
+"""One process for the gates of many tests: each would wait for a TensorFlow of its own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import ClassVar
+
+from tltool.export.gate.fresh_process import FreshProcess
+
+_USES = 25
+
+
+class SharedProcess:
+    """In place of `FreshProcess` in `tltool.export.package`: the same one for several exports.
+
+    It is left where something was raised, as what it does then is not known, and after some uses,
+    since TensorFlow keeps what it has loaded.
+    """
+
+    _kept: ClassVar[ExitStack | None] = None
+    _process: ClassVar[FreshProcess]
+    _left = 0
+
+    def __enter__(self) -> FreshProcess:
+        shared = SharedProcess
+        if shared._kept is None:
+            shared._kept, shared._left = ExitStack(), _USES
+            shared._process = shared._kept.enter_context(FreshProcess())
+        shared._left -= 1
+        return shared._process
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is not None or not SharedProcess._left:
+            SharedProcess.end()
+
+    @classmethod
+    def end(cls) -> None:
+        """Ends the process, if there is one."""
+        if cls._kept is not None:
+            cls._kept.close()
+            cls._kept = None
