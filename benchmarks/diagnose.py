@@ -6,7 +6,8 @@ The apps are those of `tests/helpers/faulty_apps.py`, which prepare images and t
 their own. Sound apps say what the model says, but for what other runtimes change: 25 an export,
 whose answers are off by up to 2e-6, or of 8 bits by up to a step of 1/256, number by number.
 Prints a Markdown table for each export folder: what was named first, or that it does not show on
-the golden examples. Exits with 1 where something was named wrongly.
+the golden examples; `--write` puts them into RESULTS.md. Exits with 1 where something was named
+wrongly.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 import faulty_apps as apps
-from results import table_row
+from results import table_row, write_section
 
 from tltool.export.diagnosis.diagnosis import Diagnosis, Examiner
 
 SOUND = 25
 OFF = {"int8": 1 / 256, "dynamic_int8": 1e-4}
 ARITHMETIC = 2e-6
+WRONG = "**wrong**"
 MISREAD: dict[str, Callable[[Any], Any]] = {
     "softmax_missing": lambda p: np.log(np.maximum(p, 1e-30)) + 3,
     "softmax_twice": apps.softmax,
@@ -43,18 +45,31 @@ MISREAD: dict[str, Callable[[Any], Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("exports", nargs="+", type=Path, help="LiteRT export folders")
-    wrong = 0
-    for folder in parser.parse_args().exports:
+    parser.add_argument("--write", action="store_true", help="into RESULTS.md")
+    arguments = parser.parse_args()
+    lines = ["## Faults of apps that are planted on exports, and what is named first"]
+    for folder in arguments.exports:
         contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
-        print(f"\n### {contract['task']['name']}, {contract['precision']}\n")
-        print(table_row(["Planted", "Difference", "Named first", ""]))
-        print(table_row(["---", "---:", "---", "---"]))
-        wrong += sum(not right for right in measured(folder, contract["precision"]))
-    sys.exit(bool(wrong))
+        classes = len(contract["task"]["labels"])
+        lines += [
+            "",
+            f"### {contract['task']['name']}, {classes} classes, {contract['precision']}",
+            "",
+            table_row(["Planted", "Difference", "Named first", ""]),
+            table_row(["---", "---:", "---", "---"]),
+        ]
+        for row in measured(folder, contract["precision"]):
+            lines.append(table_row(row))
+            print(lines[-1], file=sys.stderr, flush=True)
+    text = "\n".join(lines)
+    print(text)
+    if arguments.write:
+        write_section("diagnosis", text)
+    sys.exit(WRONG in text)
 
 
-def measured(folder: Path, precision: str) -> Iterator[bool]:
-    """Of each fault, and of all sound apps together, whether the answer is right."""
+def measured(folder: Path, precision: str) -> Iterator[list[str]]:
+    """A row for each fault, and one for all sound apps together."""
     call, examiner = apps.litert(folder), Examiner(folder)
     image = (folder / "golden").is_dir()
     kind = apps.ImageApp if image else apps.TextApp
@@ -74,8 +89,7 @@ def measured(folder: Path, precision: str) -> Iterator[bool]:
     found = [said(off_by(precision, seed)) for seed in range(SOUND)]
     named = sum(one.found.verdict != "sound" for one in found)
     largest = max(one.found.right.largest for one in found)
-    print(table_row([f"{SOUND} sound apps", f"{largest:.1g}", f"{named} named", ""]), flush=True)
-    yield named == 0
+    yield [f"{SOUND} sound apps", f"{largest:.1g}", f"{named} named", WRONG if named else ""]
 
 
 def off_by(precision: str, seed: int) -> Callable[[Any], Any]:
@@ -84,8 +98,8 @@ def off_by(precision: str, seed: int) -> Callable[[Any], Any]:
     return lambda p: p + rng.uniform(-most, most, p.shape)
 
 
-def told(name: str, key: str, found: Diagnosis) -> bool:
-    """Prints a row; whether the fault was named first, or does not show."""
+def told(name: str, key: str, found: Diagnosis) -> list[str]:
+    """A row that says whether the fault was named first, or does not show."""
     best = found.found.best[0].keys if found.found.verdict in ("fault", "several") else ()
     hidden = {one.faults[0].key for one in found.found.hidden}
     small = found.found.right.largest <= found.limits.arithmetic
@@ -93,9 +107,7 @@ def told(name: str, key: str, found: Diagnosis) -> bool:
     right = best == (key,) if shows else True
     verdict = ", ".join(best) or found.found.verdict
     remark = "" if shows else "does not show"
-    row = [name, f"{found.found.right.largest:.2g}", verdict, remark if right else "**wrong**"]
-    print(table_row(row), flush=True)
-    return right
+    return [name, f"{found.found.right.largest:.2g}", verdict, remark if right else WRONG]
 
 
 if __name__ == "__main__":

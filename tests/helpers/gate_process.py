@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import ClassVar
+from unittest.mock import patch
 
+from tltool.export.gate import fresh_process
 from tltool.export.gate.fresh_process import FreshProcess
 
 _USES = 25
+_PLACE = gettempdir()  # before a command makes a place of its own
 
 
 class SharedProcess:
@@ -25,7 +31,9 @@ class SharedProcess:
         shared = SharedProcess
         if shared._kept is None:
             shared._kept, shared._left = ExitStack(), _USES
-            shared._process = shared._kept.enter_context(FreshProcess())
+            # A command takes its scratch folders with it when it ends.
+            with patch.object(fresh_process, "scratch_folder", _lasting):
+                shared._process = shared._kept.enter_context(FreshProcess())
         shared._left -= 1
         return shared._process
 
@@ -39,3 +47,9 @@ class SharedProcess:
         if cls._kept is not None:
             cls._kept.close()
             cls._kept = None
+
+
+@contextmanager
+def _lasting(name: str) -> Iterator[Path]:
+    with TemporaryDirectory(prefix=f"{name}-", dir=_PLACE) as folder:
+        yield Path(folder)
