@@ -63,6 +63,7 @@ SETS = {
     "banking77": Pair(*_TEXTS, "banking77/train.csv", "banking77/test.csv", "sst2/test.csv"),
     "sst2": Pair(*_TEXTS, "sst2/train.csv", "sst2/test.csv", "banking77/test.csv"),
     "airline-tweets": Pair(*_TEXTS, "airline-tweets", "", "banking77/test.csv"),
+    "bbc-news": Pair(*_TEXTS, "bbc-news", "", "sst2/test.csv"),
 }
 
 
