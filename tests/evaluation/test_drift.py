@@ -76,8 +76,27 @@ def test_slices_say_where_answers_became_worse(sketch):
     (part,) = (one for one in verdict.slices if one.what in bad)
     assert "below" in part.what
     assert "from" not in part.what
-    assert part.wrong > 0.9
+    assert part.wrong == 1
     assert part.wrong_before < 0.4
+
+
+def test_slices_are_quarters_and_say_the_mean_error_of_their_rows(tmp_path):
+    rows = some(400, 9)
+    brightness = rows.columns["brightness"][1]
+    errors = np.random.default_rng(2).gamma(2, 3, 400)  # of a number, in its own unit
+    sketch = Sketch.of(replace(rows, wrong=errors))
+    write_sketch(tmp_path, sketch)
+    for one in (sketch, read_sketch(tmp_path)):
+        verdict = judge(one, one.layout.tally(replace(rows, wrong=2 * errors)))
+        parts = [part for part in verdict.slices if part.what.startswith("brightness")]
+        assert [part.rows for part in parts] == pytest.approx([100] * 4, abs=5)
+        dark = brightness < np.quantile(brightness, 0.25, method="inverted_cdf")
+        assert parts[0].wrong_before == pytest.approx(errors[dark].mean())
+        assert parts[0].wrong == pytest.approx(2 * errors[dark].mean())
+        (whole,) = (found for found in verdict.findings if found.what == "all rows")
+        assert float(whole.now.removeprefix("mean error ")) == pytest.approx(
+            2 * errors.mean(), rel=1e-3
+        )
 
 
 def test_a_value_all_rows_have_is_found_changed_in_either_direction(sketch):
@@ -195,7 +214,7 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole(sketch):
 def test_a_damaged_or_missing_sketch_is_told_of(tmp_path):
     with pytest.raises(ExportError, match=r"no sketch\.json"):
         read_sketch(tmp_path)
-    for content in ("{", '{"format": 2}', '{"format": 1, "columns": {}}'):
+    for content in ("{", '{"format": 3}', '{"format": 1, "columns": {}}'):
         (tmp_path / SKETCH_FILE).write_text(content)
         with pytest.raises(DamagedError, match="is damaged"):
             read_sketch(tmp_path)

@@ -65,7 +65,7 @@ def _tests(title: str, findings: list[Finding]) -> Markup:
 
 def _slices(verdict: Verdict) -> Markup:
     return table(
-        "How wrong the answers are, 0 to 1, by parts of the inputs",
+        "How wrong answers are by parts of the inputs: the share that is, or the mean error",
         ("Part", "Rows before", "Rows now", "Wrong before", "Wrong now"),
         _slice_rows(verdict.slices),
     )

@@ -369,12 +369,12 @@ class NumbersTarget(Target):
         return Watched(dict(zip(self.names, values.T, strict=True)), values / self.units)
 
     def wrongness(self, outputs: Array, truth: Array) -> Array:
-        """The mean absolute error of a row's numbers, in standard deviations of the targets."""
+        """The absolute error; of several numbers the mean of theirs in standard deviations."""
         import numpy as np
 
         errors = np.abs(np.asarray(outputs, np.float64).reshape(len(truth), -1)
                         - truth.reshape(len(truth), -1))  # fmt: skip
-        found: Array = (errors / self.units).mean(-1)
+        found: Array = (errors if len(self.names) == 1 else errors / self.units).mean(-1)
         return found
 
     # ---- what a model is worth ---------------------------------------------------------------

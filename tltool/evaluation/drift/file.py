@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 SKETCH_FILE = "sketch.json"
 """Its name in an export folder."""
-_FORMAT = 2
+_FORMAT = 3
 
 
 def write_sketch(folder: Path, sketch: Sketch) -> None:
@@ -33,6 +33,7 @@ def write_sketch(folder: Path, sketch: Sketch) -> None:
                 "counts": reference.counts[name].tolist(),
                 "sum": reference.sums.get(name),
                 "wrong": reference.wrong[name].tolist() if reference.wrong else None,
+                "wrong_sums": reference.wrong_sums[name].tolist() if reference.wrong else None,
             }
             for name, column in layout.columns.items()
         },
@@ -41,7 +42,6 @@ def write_sketch(folder: Path, sketch: Sketch) -> None:
             for name, features in layout.features.items()
         },
         "wrong": None if layout.wrong is None else _of_column(layout.wrong),
-        "wrong_sum": reference.wrong_sum,
     }
     write_json(folder / SKETCH_FILE, values)
 
@@ -83,12 +83,14 @@ def _sketch(values: dict[str, Any]) -> Sketch:
         {name: np.array(found["counts"], np.int64) for name, found in columns.items()},
         {name: float(found["sum"]) for name, found in columns.items() if found["sum"] is not None},
         {name: _sums(found, rows) for name, found in vectors.items()},
-        {
-            name: np.array(found["wrong"], np.int64)
-            for name, found in columns.items()
-            if found["wrong"] is not None
-        },
-        float(values["wrong_sum"]),
+        *(
+            {
+                name: np.array(found[key], dtype)
+                for name, found in columns.items()
+                if found[key] is not None
+            }
+            for key, dtype in (("wrong", np.int64), ("wrong_sums", np.float64))
+        ),
     )
     return Sketch(layout, reference)
 

@@ -50,7 +50,8 @@ class Column:
     def of(cls, group: Group, values: Array) -> Column:
         """Bins for numbers like these (n,), at least one."""
         edges = _edges(values, BINS)
-        parts = np.unique(np.searchsorted(edges, _edges(values, SLICES)[1:-1]) + 1)
+        between = np.quantile(values, np.arange(1, SLICES) / SLICES, method="inverted_cdf")
+        parts = np.unique(np.searchsorted(edges, between[between > edges[0]]) + 1)
         return cls(group, tuple(edges.tolist()), slices=tuple(parts.tolist()))
 
     @property
@@ -146,7 +147,7 @@ class Tally:
         means: Of each vector: sums of its features and of their products, (k,) and (k, k).
         wrong: Labelled rows in each bin of each column and each bin of `Layout.wrong`, int64
             (bins, bins); empty where no labels are known.
-        wrong_sum: Of how wrong the labelled rows are.
+        wrong_sums: How wrong the labelled rows in each bin of each column are, added up, (bins,).
     """
 
     rows: int
@@ -154,7 +155,7 @@ class Tally:
     sums: Mapping[str, float]
     means: Mapping[str, tuple[Array, Array]]
     wrong: Mapping[str, Array]
-    wrong_sum: float
+    wrong_sums: Mapping[str, Array]
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -167,7 +168,8 @@ class Tally:
                 for name in self.means
             },
             {name: self.wrong[name] + other.wrong[name] for name in self.wrong if other.wrong},
-            self.wrong_sum + other.wrong_sum,
+            {name: self.wrong_sums[name] + other.wrong_sums[name]
+             for name in self.wrong_sums if other.wrong_sums},
         )  # fmt: skip
 
     def moments(self, name: str) -> tuple[Array, Array]:
@@ -222,7 +224,12 @@ class Layout:
             },
             means,
             {} if wrong is None else self._tables(wrong, bins),
-            0.0 if wrong is None else float(wrong.sum()),
+            {}
+            if wrong is None
+            else {
+                name: np.bincount(bins[name], weights=wrong, minlength=column.bins)
+                for name, column in self.columns.items()
+            },
         )
 
     def _tables(self, wrong: Array, bins: Mapping[str, Array]) -> dict[str, Array]:

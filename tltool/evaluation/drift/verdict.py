@@ -63,7 +63,7 @@ class Slice:
     Attributes:
         what: Which part, such as `brightness below 0.31`.
         rows_before, rows: Labelled rows in it, in the sketch and now.
-        wrong_before, wrong: Mean of how wrong they are, by bins; None without rows.
+        wrong_before, wrong: Mean of how wrong they are, as `Target.wrongness`; None without rows.
     """
 
     what: str
@@ -172,7 +172,7 @@ def _of_vectors(sketch: Sketch, new: Tally) -> Iterator[Finding]:
 
 def _of_quality(sketch: Sketch, new: Tally) -> Iterator[Finding]:
     before, now = (_any_table(one).sum(0) for one in (sketch.reference, new))
-    was, found = (_wrong_words(sketch.layout, one) for one in (sketch.reference, new))
+    was, found = (_wrong_words(sketch.layout, _mean_wrong(one)) for one in (sketch.reference, new))
     p = larger_p(before, now)
     yield Finding("quality", "all rows", "rank sum, one-sided", was, found, p)
     if CONFIDENCE in new.wrong and now.size == 2:
@@ -190,16 +190,22 @@ def _any_table(tally: Tally) -> Array:
     return next(iter(tally.wrong.values()))
 
 
-def _wrong_words(layout: Layout, tally: Tally) -> str:
-    rows = _any_table(tally).sum()
-    mean = tally.wrong_sum / max(int(rows), 1)
+def _wrong_words(layout: Layout, mean: float | None, rows: str = "") -> str:
+    if mean is None:
+        return "no rows"
     two = layout.wrong is not None and layout.wrong.bins == 2
-    return f"{percent(1 - mean)} right" if two else f"mean error {number(mean)}"
+    return (f"{percent(1 - mean)} right" if two else f"mean error {number(mean)}") + rows
+
+
+def _mean_wrong(tally: Tally, name: str | None = None, bins: slice = slice(None)) -> float | None:
+    """How wrong the labelled rows in some bins of a column are on average; None without rows."""
+    name = next(iter(tally.wrong)) if name is None else name
+    rows = tally.wrong[name][bins].sum()
+    return float(tally.wrong_sums[name][bins].sum() / rows) if rows else None
 
 
 def _overconfidence(tally: Tally) -> float:
-    rows = _any_table(tally).sum()
-    return tally.sums[CONFIDENCE] / tally.rows - (1 - tally.wrong_sum / max(int(rows), 1))
+    return tally.sums[CONFIDENCE] / tally.rows - 1 + (_mean_wrong(tally) or 0.0)
 
 
 def _slices(sketch: Sketch, new: Tally) -> Iterator[tuple[Finding, Slice]]:
@@ -210,37 +216,22 @@ def _slices(sketch: Sketch, new: Tally) -> Iterator[tuple[Finding, Slice]]:
             continue
         bounds = [0, *column.slices, column.bins]
         for first, end in pairwise(bounds):
-            before, now = (one.wrong[name][first:end].sum(0) for one in (sketch.reference, new))
-            part = Slice(
-                _between(name, column, first, end),
-                int(before.sum()),
-                int(now.sum()),
-                _mean_bin(before),
-                _mean_bin(now),
-            )
-            was, found = (_share_words(counts) for counts in (before, now))
+            both, part = (sketch.reference, new), slice(first, end)
+            before, now = (one.wrong[name][part].sum(0) for one in both)
+            means = [_mean_wrong(one, name, part) for one in both]
+            counts = [int(rows.sum()) for rows in (before, now)]
+            was, found = (_wrong_words(layout, mean, f" of {rows:,} rows")
+                          for mean, rows in zip(means, counts, strict=True))  # fmt: skip
+            what = _between(name, column, first, end)
             p = larger_p(before, now)
-            yield Finding("quality", part.what, "rank sum, one-sided", was, found, p), part
+            finding = Finding("quality", what, "rank sum, one-sided", was, found, p)
+            yield finding, Slice(what, *counts, *means)
 
 
 def _between(name: str, column: Column, first: int, end: int) -> str:
     low = "" if not first else f"from {number(column.edges[first - 1])}"
     high = "" if end == column.bins else f"below {number(column.edges[end - 1])}"
     return " ".join(filter(None, [name, low, high]))
-
-
-def _mean_bin(counts: Array) -> float | None:
-    """How wrong rows are, as the mean number of their bin, as a share of the highest one."""
-    rows = counts.sum()
-    return float(counts @ np.arange(len(counts)) / (len(counts) - 1) / rows) if rows else None
-
-
-def _share_words(counts: Array) -> str:
-    mean = _mean_bin(counts)
-    if mean is None:
-        return "no rows"
-    rows = f"of {int(counts.sum()):,} rows"
-    return f"{percent(1 - mean)} right {rows}" if len(counts) == 2 else f"error {mean:.2f} {rows}"
 
 
 def lines(verdict: Verdict) -> Sequence[str]:
