@@ -133,10 +133,7 @@ def next_to_label(
     if as_json:
         print_json([one.to_json() for one in found])
         return
-    print_table(
-        [{**one.to_json(), "uncertainty": f"{one.uncertainty:.3f}"} for one in found],
-        right=("rank", "uncertainty"),
-    )
+    print_table([one.cells() for one in found], right=("rank", "uncertainty"))
 
 
 DECISIONS_EXAMPLES = examples("tltool data decisions project-1.json --output audit.csv")

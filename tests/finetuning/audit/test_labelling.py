@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import presets
 import tiny
 from typer.testing import CliRunner
@@ -52,3 +53,21 @@ def test_the_command_ranks_what_is_not_labelled_yet(tmp_path):
     assert len({one["input"] for one in found}) == 5
     assert {one["input"] for one in found} <= set(new)
     assert {one["prediction"] for one in found} <= {"negative", "positive"}
+
+
+def test_of_numbers_it_says_the_number_and_nothing_of_how_sure(tmp_path):
+    texts, _ = tiny.texts(60)
+    table = pd.DataFrame({"text": texts, "score": [len(text) / 7 for text in texts]})
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    (tmp_path / "new.txt").write_text("good and new\nbad and old\n", encoding="utf-8")
+    recipe = Recipe.of(
+        task="text-regression",
+        backbone=str(presets.write_text_preset(tmp_path / "bert")),
+        data={"train": str(tmp_path / "scores.csv"), "label_column": "score"},
+    )
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    command = ["data", "next", str(tmp_path / "recipe.yaml"), str(tmp_path / "new.txt")]
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert [one["uncertainty"] for one in found] == [None, None]
+    assert all(isinstance(one["prediction"], float) for one in found)
+    assert "uncertainty" not in CliRunner().invoke(app, command).stdout

@@ -131,6 +131,19 @@ def test_an_interval_is_as_wide_as_new_samples_spread():
     assert high - low == pytest.approx(2 * 1.96 * np.std(values), rel=0.5)
 
 
+def test_without_any_label_there_is_neither_a_value_nor_an_interval():
+    probabilities, truth = outputs_of(40, 3, 5)
+    none = measured(probabilities, np.zeros_like(truth))
+    for key in ("mean_average_precision", "macro_f1"):
+        assert none[key] is None
+        assert none[f"{key}_interval"] is None
+    # One row with a label: most resamples have it, the others say nothing of it.
+    one = np.zeros_like(truth)
+    one[0, 0] = True
+    low, _ = measured(np.where(one, 0.9, 0.1), one)["macro_f1_interval"]
+    assert low == 1.0
+
+
 def test_the_interval_of_one_row_and_equal_calls():
     found = measured(*outputs_of(1, 3, 0))
     assert found["hamming_loss_interval"] is None

@@ -41,20 +41,29 @@ class Wanted:
         rank: From 1.
         origin: Where it is: a file, or a file and line.
         input: The text, or the path, shortened.
-        prediction: What a linear probe says of it, in words.
+        prediction: What a linear probe says of it: a class, a list of labels, a number.
+        words: The same in words.
         uncertainty: How far that is from sure: the length of the gradient of the loss with respect
-            to the raw outputs, were the prediction the label; 0 where the task is of numbers.
+            to the raw outputs, were the prediction the label; None of numbers, which say nothing of
+            it.
     """
 
     rank: int
     origin: str
     input: str
-    prediction: str
-    uncertainty: float
+    prediction: Any
+    words: str
+    uncertainty: float | None
 
     def to_json(self) -> Mapping[str, Any]:
         """As JSON values."""
-        return vars(self)
+        return {name: value for name, value in vars(self).items() if name != "words"}
+
+    def cells(self) -> Mapping[str, Any]:
+        """As a row of a table."""
+        known = {} if self.uncertainty is None else {"uncertainty": f"{self.uncertainty:.3f}"}
+        return {"rank": self.rank, "origin": self.origin, "input": self.input,
+                "prediction": self.words, **known}  # fmt: skip
 
 
 def next_to_label(
@@ -105,11 +114,13 @@ def next_to_label(
         chosen, lengths = ranked(raw, new, features, target, count)
     outputs = np.asarray(target.outputs(raw[chosen]))
     inputs = [others.inputs[row] for row in chosen]
-    said = [target.words(one.value) for one in target.predictions(outputs, inputs)]
+    said = [one.value for one in target.predictions(outputs, inputs)]
+    unsure = [float(lengths[row]) for row in chosen] if lengths.any() else [None] * len(chosen)
     return [
-        Wanted(rank, others.origins[row], excerpt(others.inputs[row]), what, float(lengths[row]))
-        for rank, (row, what) in enumerate(zip(chosen, said, strict=True), start=1)
-    ]
+        Wanted(rank, others.origins[row], excerpt(others.inputs[row]), value, target.words(value),
+               length)
+        for rank, (row, value, length) in enumerate(zip(chosen, said, unsure, strict=True), start=1)
+    ]  # fmt: skip
 
 
 def _probed(prepared: Prepared, features: Array, new: Array, seed: int) -> Array:

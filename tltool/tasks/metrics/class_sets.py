@@ -39,8 +39,9 @@ def class_set_metrics(
         `hamming_loss` (share of labels that are wrong), `exact_match` (share
         of rows without a wrong label), `…_interval` of each but precision and recall (95 %:
         percentiles of 200 bootstrap samples of the rows, Efron and Tibshirani
-        1993; Wilson for `exact_match`), `thresholds`, `per_class` (rows with `label`, `threshold`,
-        `precision`, `recall`, `f1`, `average_precision`, `support`,
+        1993; Wilson for `exact_match`; None where the value is), `thresholds`,
+        `per_class` (rows with `label`, `threshold`, `precision`, `recall`,
+        `f1`, `average_precision`, `support`,
         `predicted`), `classes_without_rows`, `missed` (of a label that was
         missed in rows that have another: `label`, `with`, `count`, `of`) and
         `added` (of a label that was given to rows of another), worst first.
@@ -108,10 +109,9 @@ def mean_average_precisions(probabilities: Array, truth: Array, counts: Array) -
     """
     truth = np.asarray(truth, bool)
     true = counts @ truth
-    means = _over_present(
+    return _over_present(
         _average_precisions(np.asarray(probabilities, np.float64), truth, counts), true
     )
-    return np.where(true.any(axis=1), means, np.nan)
 
 
 def best_thresholds(probabilities: Array, truth: Array) -> list[float]:
@@ -255,15 +255,18 @@ def _resamples(truth: Array, given: Array, probabilities: Array) -> dict[str, Ar
 
 
 def _over_present(scores: Array, true: Array) -> Array:
-    """Means over the labels that a resample has rows of."""
+    """Means over the labels that a resample has rows of; NaN where it has none of any."""
     present = true > 0
-    total = np.where(present, scores, 0.0).sum(axis=1)
-    means: Array = total / np.maximum(present.sum(axis=1), 1)
-    return means
+    total, labels = np.where(present, scores, 0.0).sum(axis=1), present.sum(axis=1)
+    return np.divide(total, labels, out=np.full(len(total), np.nan), where=labels > 0)
 
 
-def _interval(values: Array) -> list[float]:
-    low, high = np.quantile(values, (0.025, 0.975))
+def _interval(values: Array) -> list[float] | None:
+    """Of the resamples that have a value; None where none has."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, (0.025, 0.975))
     return [float(low), float(high)]
 
 
