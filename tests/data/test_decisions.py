@@ -73,6 +73,21 @@ def test_rows_are_dropped_and_relabelled_and_the_data_stays(tmp_path):
     assert decided.shown == {f"{file}:2": TEXTS[0], f"{file}:3": TEXTS[1]}
 
 
+def test_a_row_that_keeps_its_label_is_kept_not_changed(tmp_path):
+    file = write_data(tmp_path)
+    table = decide(tmp_path / "audit.csv", read(file), {0: ("relabel", "good")})
+    told = read(file, table).decided.to_json()
+    assert told["relabelled"] == []
+    assert told["kept"] == 1
+
+
+def test_a_table_that_a_spreadsheet_saved_with_semicolons_is_read(tmp_path):
+    file = write_data(tmp_path)
+    table = decide(tmp_path / "audit.csv", read(file), {1: ("drop", "")})
+    table.write_text(table.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8-sig")
+    assert list(read(file, table).inputs) == [TEXTS[0], *TEXTS[2:]]
+
+
 def test_a_relabelled_row_without_a_new_label_gets_the_suggested_one(tmp_path):
     file = write_data(tmp_path)
     table = decide(tmp_path / "audit.csv", read(file), {1: ("relabel", "")})

@@ -140,6 +140,9 @@ def test_names_of_sound_outputs_are_compared(exports, tmp_path):
     assert said(folder, tmp_path, right, label=[LABELS[i] for i in best])["verdict"] == "sound"
     found = said(folder, tmp_path, right, label=[sorted(LABELS)[i] for i in best])
     assert (found["verdict"], keys(found)) == ("fault", ["label_order"])
+    for name, words in (("nothing of it", "no label"), (LABELS[0], "several outputs have one")):
+        with pytest.raises(DataError, match=words):
+            said(folder, tmp_path, right, label=[name] * len(best))
 
 
 def test_outputs_may_have_names(exports, tmp_path):

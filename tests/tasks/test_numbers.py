@@ -305,3 +305,8 @@ def test_a_damaged_scale_is_refused():
     for change in ({"mean": [1.0]}, {"numbers": ["rbc"]}, {"std": []}):
         with pytest.raises(ValueError, match="in number"):
             NumbersTarget.from_json({**values, **change})
+
+
+def test_the_columns_of_numbers_are_those_of_other_data_too():
+    assert NumbersTarget(("kg",), (2.0,), (4.0,)).label_fields == {"label_column": "kg"}
+    assert BLOOD.label_fields == {"label_columns": BLOOD.names}

@@ -39,7 +39,14 @@ class Change(StrEnum):
 _MEANS = {"drift": ("inputs", "predictions"), "any": ("inputs", "predictions", "quality")}
 
 
-@reads_data(of_run=False)
+@reads_data(
+    of_run=False,
+    usual={
+        "input_columns": "text or image",
+        "label_columns": "label, or those that the model's numbers come from",
+        "on_error": "stop for rows with labels, skip for others",
+    },
+)
 def monitor(
     export: Annotated[
         Path, typer.Argument(metavar="EXPORT", help="An export folder, or the model in it.")

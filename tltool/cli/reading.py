@@ -77,16 +77,16 @@ OPTION_NAMES = {
 }
 
 
-def _without_run(option: Any) -> Any:
+def _without_run(option: Any, usual: str) -> Any:
     """An option of a command that has no run whose data says how more of it is read."""
     kind, named = get_args(option)
     own = copy.copy(named)
-    own.help = named.help.replace("the run's, else ", "").replace("the run's", "guessed")
+    own.help = named.help.replace("the run's, else ", "").replace("the run's", usual)
     return Annotated[kind, own]
 
 
 def reads_data(
-    *fields: str, of_run: bool = True
+    *fields: str, of_run: bool = True, usual: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives a command options for these fields, which come to it as its argument `how`.
 
@@ -95,8 +95,12 @@ def reads_data(
     Args:
         fields: Of `_OPTIONS`; none takes all of them.
         of_run: Whether the command has a run.
+        usual: What counts by default where it has none, by field; of others it is guessed.
     """
-    known = _OPTIONS if of_run else {name: _without_run(one) for name, one in _OPTIONS.items()}
+    known = _OPTIONS
+    if not of_run:
+        said = usual or {}
+        known = {n: _without_run(one, said.get(n, "guessed")) for n, one in _OPTIONS.items()}
 
     def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True).parameters.values()

@@ -112,19 +112,26 @@ def apply_to_parts(parts: Sequence[Examples], path: Path) -> list[Examples]:
     examples = reduce(Examples.followed_by, parts)
     rows, faults = _rows_decided(examples, decisions)
     targets: dict[int, Any] = {}
+    words, as_it_was = examples.kind.cell, set()
     known = {name for target in examples.targets for name in examples.kind.names_in(target)}
     for row, decision in rows.items():
         if decision.what == "relabel":
             try:
-                targets[row] = _new_target(decision, examples.kind, known)
+                new = _new_target(decision, examples.kind, known)
             except BadValueError as error:
                 faults.append(f"{decision.where}: {error}")
+                continue
+            if words(new) == words(examples.targets[row]):
+                as_it_was.add(row)
+            else:
+                targets[row] = new
     if faults:
         raise _refused(path, faults, "audit the data as it is now, and decide anew")
     dropped = {row for row, decision in rows.items() if decision.what == "drop"}
-    kept = frozenset((d.content, d.label) for d in rows.values() if d.what == "keep")
+    kept = frozenset(
+        (d.content, d.label) for row, d in rows.items() if d.what == "keep" or row in as_it_was
+    )
     some = [*sorted(dropped)[:_INPUTS], *sorted(targets)[:_INPUTS]]
-    words = examples.kind.cell
     decided = Decided(
         str(path),
         sha256(path),
@@ -182,7 +189,11 @@ def _rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of the table, with their lines."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            header = file.readline()
+            file.seek(0)
+            # Spreadsheets of some languages save semicolons.
+            delimiter = max(",;\t", key=header.count)
+            reader = csv.DictReader(file, delimiter=delimiter)
             lacking = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
             if lacking:
                 raise DataError(

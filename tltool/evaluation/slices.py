@@ -113,7 +113,7 @@ def slices_of(
         truth: Of the rows.
         target: Measures.
         numbers: Facts of rows, float64 (n,), NaN where unknown: four parts of as many rows each.
-        names: Other facts: a slice for each value, an empty one is unknown.
+        names: Other facts: a slice for each of the most frequent values, the empty one too.
         others: What another model says of the same rows, which errors are compared with.
     """
     judged = target.row_errors(outputs, truth)
@@ -160,7 +160,7 @@ def _parts(
         values, counts = np.unique(np.asarray(column, object).astype(str), return_counts=True)
         frequent = values[np.argsort(-counts, kind="stable")][:MOST_VALUES]
         texts = np.asarray(column, object).astype(str)
-        parts += [(f"{name} is {value}", texts == value) for value in frequent if value]
+        parts += [(f"{name} is {value or 'empty'}", texts == value) for value in frequent]
     return [(name, rows) for name, rows in parts if FEWEST <= rows.sum() < len(rows)]
 
 

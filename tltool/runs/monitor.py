@@ -94,7 +94,9 @@ def _labelled(data: str | Path, artifact: Artifact, section: DataSection) -> Exa
     from tltool.data.reading.sources import load_labelled
 
     task = artifact.task
-    own = section.model_copy(update=task.target.data_fields)
+    named = section.label_column is not None or section.label_columns is not None
+    fields = {} if named else task.target.label_fields
+    own = section.model_copy(update={**fields, **task.target.data_fields})
     spec = task.spec.of_rows(own.input_columns)
     return check_examples(load_labelled(data, own, spec), on_error=own.on_error).as_inputs()
 

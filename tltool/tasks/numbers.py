@@ -125,6 +125,12 @@ class NumbersTarget(Target):
 
         return read
 
+    @property
+    def label_fields(self) -> dict[str, Any]:
+        """The columns that the numbers come from."""
+        first, *more = self.names
+        return {"label_columns": self.names} if more else {"label_column": first}
+
     @classmethod
     def names_in(cls, target: Any) -> tuple[str, ...]:
         """None: numbers have no names."""

@@ -360,6 +360,11 @@ class Target(ABC):
         raise NotImplementedError
 
     @property
+    def label_fields(self) -> dict[str, Any]:
+        """Fields of `data` that name the columns of labels, where they are known."""
+        return {}
+
+    @property
     def data_fields(self) -> dict[str, Any]:
         """Fields of `data` by which other data must be read as the training rows were."""
         return {}

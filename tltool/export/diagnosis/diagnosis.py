@@ -219,6 +219,8 @@ class _Case:
         order = [how for how in self._target.misreadings() if how.key == "label_order"]
         if agrees is None or np.all(agrees == 1) or not order:
             return found
+        if all(isinstance(name, str) for name in names):
+            _check_order(self._said.outputs.argmax(axis=-1), names, self._target.labels)
         wrong = replace(found.right, faults=(order[0],))
         return replace(found, verdict="fault", best=(wrong,))
 
@@ -289,3 +291,22 @@ def _both(tensors: Found, outputs: Found) -> Found:
     )
     verdict: Verdict = "fault" if len(best) == 1 else "several"
     return replace(outputs, verdict=verdict, best=best, tried=tensors.tried + outputs.tried)
+
+
+def _check_order(places: Array, names: Sequence[Any], labels: Sequence[str]) -> None:
+    """Raises DataError where no other order of the labels gives these names to these places."""
+    unknown = [name for name in names if name not in labels]
+    pairs = set(zip(places.tolist(), names, strict=True))
+    if not unknown and len(pairs) == len({place for place, _ in pairs}) == len(set(names)):
+        return
+    what = (
+        f"{unknown[0]!r} is no label of the model"
+        if unknown
+        else "one output has several names, or several outputs have one"
+    )
+    raise DataError(
+        f"The outputs are right, and `label` is not, in no other order of the labels either: "
+        f"{what}.",
+        hint="look where the app takes the name of its largest output from: labels.txt of this "
+        "export, line by line",
+    )

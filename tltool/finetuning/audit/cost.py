@@ -16,6 +16,7 @@ from tltool.finetuning.audit.findings import (
     ScoreFound,
 )
 from tltool.tasks.doubts import Doubts
+from tltool.tasks.metrics.common import wilson_interval
 
 Array = np.ndarray[Any, Any]
 
@@ -86,7 +87,9 @@ class Costs:
             doubts: Of the labels, of all rows.
         """
         judged = self._judged(self.plan)
-        found = ScoreFound(self.words, len(judged.rows), _estimate(judged.scores))
+        rows = len(judged.rows)
+        share = self.evidence.task.target.headline().share
+        found = ScoreFound(self.words, rows, _estimate(judged.scores, rows if share else None))
         clean = without_near(self.plan, clusters)
         if any(len(one) < len(other) for (one, _), (other, _) in zip(clean, self.plan,
                                                                       strict=True)):  # fmt: skip
@@ -115,12 +118,14 @@ class Costs:
         if told is None:
             return found
         scores, rates = told
+        if not rates[0]:  # none is taken for wrong: what probes gain by suggestions is luck
+            scores = judged.scores
         sign = 1 if target.headline().higher_is_better else -1
         return replace(
             found,
             if_right=_estimate(scores),
             gain_if_right=_estimate(sign * (scores - judged.scores)),
-            wrong_labels=_estimate(rates),
+            wrong_labels=_estimate(rates, len(judged.rows)),
         )
 
     def _judged(self, plan: Plan, truth: Array | None = None) -> _Judged:
@@ -282,10 +287,16 @@ def _part(counts: Array, size: int) -> Array:
     return part
 
 
-def _estimate(draws: Array) -> Estimate:
-    """The value of all rows once, with the interval of the draws after it."""
+def _estimate(draws: Array, rows: int | None = None) -> Estimate:
+    """The value of all rows once, with the interval of the draws after it.
+
+    Draws of rows that are all right, or all wrong, do not differ: the interval of a share of so
+    many `rows` is Wilson's then.
+    """
     low, high = np.nanquantile(draws[1:], (_TAIL, 1 - _TAIL))
     value = float(draws[0])
+    if rows is not None and low == high == value and value in (0.0, 1.0):
+        low, high = wilson_interval(round(value * rows), rows)
     return Estimate(value, float(min(low, value)), float(max(high, value)))
 
 
