@@ -388,6 +388,18 @@ def test_explain_weighs_words_and_maps_pictures(tmp_path, place, text_run, image
     assert "no class 'nothing'" in refused.err
 
 
+def test_explain_goes_on_past_broken_pictures(place, image_run, tmp_path):
+    photo = sorted((place / "photos").rglob("*.jpg"))[0]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photo.read_bytes()[:-300])
+    done = cli("explain", image_run[0], broken, photo, "--json")
+    assert done.code == 1
+    assert [one["origin"] for one in done.json()] == [str(photo)]
+    assert f"not explained, 1 in all:\n  {broken}: damaged or truncated JPEG" in done.err
+    alone = cli("explain", image_run[0], broken, "--json")
+    assert (alone.code, alone.json()) == (1, [])
+
+
 def test_evaluate_names_a_label_it_does_not_know(place, text_run):
     other = place / "other.csv"
     other.write_text("text,label\ngood film,positiv\n")
