@@ -23,6 +23,7 @@ from tltool.cli.app import run
 from tltool.cli.output import print_table
 from tltool.cli.streams import settle_streams
 from tltool.recipe.recipe import Recipe
+from tltool.runs.run import load_run
 
 TEXT_RECIPE = """\
 task: text-classification
@@ -366,9 +367,40 @@ def test_runs_are_compared_row_by_row_on_a_page(tmp_path, text_run, image_run):
     assert (change["gained"], change["lost"]) == ([], [])
     assert change["comparison"]["gain"] == 0.0
     assert "no clear difference" in page.read_text()
+    assert told["warnings"] == []
+    assert "rows_learnt_from" not in told["runs"][0]
     refused = cli("runs", "compare", path, image_run[0], "--html", page)
     assert refused.code == 2
     assert "of the task text-classification" in refused.err
+
+
+def test_compared_figures_are_numbers_in_json(tmp_path, text_run):
+    path = text_run[0]
+    told = succeed("runs", "compare", path, path, "--json").json()
+    metrics = json.loads((path / "run.json").read_text())["metrics"]
+    assert metrics
+    assert all({name: row[name] for name in metrics} == metrics for row in told)
+    refused = cli("runs", "compare", path, path, "--data", tmp_path / "x.csv")
+    assert refused.code == 2
+    assert "add --html" in refused.err
+
+
+def test_rows_that_a_compared_run_has_learnt_from_are_told(tmp_path, text_run):
+    path, page = text_run[0], tmp_path / "compared.html"
+    opened = load_run(path)
+    learnt = [*opened.examples("train").inputs]
+    texts = [*learnt[:3], *opened.examples().inputs[:2]]
+    sides = ["positive", "negative", "positive", "negative", "positive"]
+    number = sum(text in learnt for text in texts)
+    table = tmp_path / "new.csv"
+    lines = [f'" {text}",{side}' for text, side in zip(texts, sides, strict=True)]
+    table.write_text("\n".join(["text,label", *lines, ""]))
+    command = ["runs", "compare", path, path, "--html", page, "--data", table]
+    done = succeed(*command, "--json")
+    warning = f"{path} has learnt from {number} of the 5 rows"
+    assert [row["rows_learnt_from"] for row in done.json()["runs"]] == [number] * 2
+    assert all(warning in told for told in (done.err, done.json()["warnings"][1], page.read_text()))
+    assert "rows_learnt_from" in succeed(*command).out
 
 
 def test_explain_weighs_words_and_maps_pictures(tmp_path, place, text_run, image_run):
@@ -386,6 +418,18 @@ def test_explain_weighs_words_and_maps_pictures(tmp_path, place, text_run, image
     refused = cli("explain", text_run[0], "good", "--label", "nothing")
     assert refused.code == 2
     assert "no class 'nothing'" in refused.err
+
+
+def test_explain_goes_on_past_broken_pictures(place, image_run, tmp_path):
+    photo = sorted((place / "photos").rglob("*.jpg"))[0]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photo.read_bytes()[:-300])
+    done = cli("explain", image_run[0], broken, photo, "--json")
+    assert done.code == 1
+    assert [one["origin"] for one in done.json()] == [str(photo)]
+    assert f"not explained, 1 in all:\n  {broken}: damaged or truncated JPEG" in done.err
+    alone = cli("explain", image_run[0], broken, "--json")
+    assert (alone.code, alone.json()) == (1, [])
 
 
 def test_evaluate_names_a_label_it_does_not_know(place, text_run):

@@ -14,6 +14,8 @@ import trained
 from command import cli, succeed
 from presets import write_image_preset, write_text_preset
 
+from tltool.runs.run import load_run
+
 TAGS_RECIPE = """\
 task: text-multi-label
 name: tags
@@ -141,6 +143,16 @@ def test_predictions_of_labels_as_a_table_and_as_json_lines(tags):
         assert first["prediction"] == ["film", "praise"]
         assert second["prediction"] == []
         assert list(first["probabilities"]) in (["film", "praise"], ["praise", "film"])
+
+
+def test_explain_names_labels_and_numbers_in_words(place, tags, cells):
+    table = succeed("explain", tags[0], "great film !", "was awful service").out
+    assert "film, praise" in table
+    assert "(" not in table
+    photo = sorted((place / "pictures").iterdir())[0]
+    (found,) = succeed("explain", cells[0], photo, "--json").json()
+    answer = load_run(cells[0]).task.target.words(found["answer"])
+    assert f"  {answer}  " in succeed("explain", cells[0], photo).out
 
 
 def test_the_server_of_labels_passes_the_check(tags):

@@ -144,3 +144,16 @@ def test_what_is_missing_is_named_by_its_field(tmp_path):
     )
     with pytest.raises(DataError, match=r"data.added: there is no file or folder"):
         load_parts(section, TASKS["text-classification"])
+
+
+@pytest.mark.parametrize("field", ["added", "validation", "test"])
+def test_columns_of_other_names_are_to_be_those_of_the_data_before(tmp_path, field):
+    other = tmp_path / "may.csv"
+    other.write_text("Text,Label\nfine food,good\n", encoding="utf-8")
+    section = DataSection(
+        train=write(tmp_path / "old.csv", ["good film,good", "bad film,bad"]),
+        **{field: (str(other),) if field == "added" else str(other)},
+    )
+    with pytest.raises(DataError, match=r"may\.csv: there is no column 'text'") as error:
+        load_parts(section, TASKS["text-classification"])
+    assert error.value.hint.endswith("those of data.train count here too, 'text', 'label'")

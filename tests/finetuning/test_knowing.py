@@ -14,6 +14,7 @@ from tltool.finetuning.job import finetune
 from tltool.recipe.recipe import Recipe
 from tltool.report.summary import to_markdown
 from tltool.runs.run import load_run
+from tltool.support.words import percent
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,13 @@ def test_reports_tell_what_is_accepted_and_what_that_is_worth(run):
     rows = list(csv.DictReader((run.path / "predictions.csv").read_text().splitlines()))
     accepted = [row["accepted"] == "True" for row in rows]
     assert np.mean(accepted) == pytest.approx(test["acceptance_rate"])
+
+
+def test_evaluate_tells_it_too(run, capsys):
+    assert command(["evaluate", str(run.path)]) == 0
+    out = capsys.readouterr().out
+    assert "\nknown and unknown\n" in out
+    assert f"{percent(run.metrics['test']['acceptance_rate'])} of these rows are accepted" in out
 
 
 def test_predict_shows_it(run, capsys):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from presets import write_text_preset, write_texts
 
+from tltool.cli.app import run as command
 from tltool.finetuning.job import finetune
 from tltool.recipe.recipe import Recipe
 from tltool.report.summary import to_markdown
@@ -100,12 +101,14 @@ def recipe(tmp_path_factory):
     )
 
 
-def test_a_run_tells_what_its_sets_are_worth_and_predicts_them(recipe):
+def test_a_run_tells_what_its_sets_are_worth_and_predicts_them(recipe, capsys):
     run = finetune(recipe)
     found = run.metrics["test"]["sets"]
     assert (found["coverage"], found["rows"]) == (0.9, run.metrics["validation"]["n"])
     for page in (to_markdown(run.summary), (run.path / "README.md").read_text()):
         assert "of the sets hold the right class" in page
+    assert command(["evaluate", str(run.path)]) == 0
+    assert "of the sets hold the right class" in capsys.readouterr().out
     rows = list(csv.DictReader((run.path / "predictions.csv").read_text().splitlines()))
     sizes = [len(json.loads(row["among"])) if row["among"][:1] == "[" else
              len(row["among"].split("|")) for row in rows]  # fmt: skip

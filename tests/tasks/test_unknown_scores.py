@@ -145,6 +145,15 @@ def test_recipes_that_make_no_sense_are_refused(task, values, hint):
     with pytest.raises(RecipeError, match=r"unknown\.method") as error:
         Recipe.of(task=task, backbone=backbone, **values)
     assert hint in str(error.value)
+    assert error.value.faults[0].allowed != ""
+
+
+@pytest.mark.parametrize("task", ["text-classification", "text-regression"])
+def test_a_method_that_there_is_not_is_one_fault(task):
+    with pytest.raises(RecipeError) as error:
+        Recipe.of(task=task, backbone="all-minilm-l6-v2", unknown="foo")
+    (fault,) = error.value.faults
+    assert fault.allowed == "knn, mahalanobis, max_probability, energy"
 
 
 def judged(target, outputs, truth):

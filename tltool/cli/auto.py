@@ -18,7 +18,7 @@ from tltool.cli.output import (
     print_json,
     tell,
 )
-from tltool.cli.reading import OPTION_NAMES, How, fields_as_options, reads_data
+from tltool.cli.reading import OVERRIDDEN, How, fields_as_options, reads_data
 from tltool.support.files import own_temporary_files
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ EXAMPLES = examples(
     "tltool auto train.csv --minutes 5 data.test=test.csv --label-column intent",
     "tltool auto photos/ --minutes 30 --size-mb 6 --latency-ms 20 --threads 2",
 )
-# What options say in place of fields and arguments; how broken rows are met has none.
-_NAMES = {field: name for field, name in OPTION_NAMES.items() if field != "data.on_error"} | {
+# What options say in place of fields and arguments.
+_NAMES = OVERRIDDEN | {
     "data.train": "DATA",
     "size_mb": "--size-mb",
     "latency_ms": "--latency-ms",

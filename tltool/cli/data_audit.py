@@ -17,7 +17,7 @@ from tltool.cli.output import (
     print_table,
     tell,
 )
-from tltool.cli.reading import OPTION_NAMES, How, fields_as_options, reads_data
+from tltool.cli.reading import OVERRIDDEN, How, fields_as_options, reads_data
 
 EXAMPLES = examples(
     "tltool data audit photos/",
@@ -83,7 +83,7 @@ def audit(
     from tltool.support.progress import terminal_progress
 
     refuse_to_replace(output / TABLE)
-    with fields_as_options(OPTION_NAMES | {"data.train": "DATA"}):
+    with fields_as_options(OVERRIDDEN | {"data.train": "DATA"}):
         recipe = recipe_of(source, overrides or (), task=task, how=how, backbone=backbone)
     found = audit_data(recipe, curve=curve, progress=terminal_progress())
     found.write(output, label_studio=label_studio)
@@ -127,7 +127,7 @@ def next_to_label(
     from tltool.finetuning.audit.sources import recipe_of
     from tltool.support.progress import terminal_progress
 
-    with fields_as_options(OPTION_NAMES | {"data.train": "DATA"}):
+    with fields_as_options(OVERRIDDEN | {"data.train": "DATA"}):
         recipe = recipe_of(source, overrides or (), task=task, how=how, backbone=backbone)
     found = labelling.next_to_label(recipe, unlabelled, count=count, progress=terminal_progress())
     if as_json:

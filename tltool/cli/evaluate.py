@@ -15,6 +15,7 @@ from tltool.cli.output import (
     tell_list,
 )
 from tltool.cli.reading import How, fields_as_options, reads_data
+from tltool.support.words import one_line
 
 if TYPE_CHECKING:
     from tltool.evaluation.slices import Slices
@@ -86,6 +87,9 @@ def evaluate(
         typer.echo()
         rows = [dict(zip(table.header, cells, strict=True)) for cells in table.rows]
         print_table(rows, right=table.header[1:])
+    for title, lines in evaluation.target.remarks(metrics):
+        if lines:
+            typer.echo("\n".join(["", title.lower(), *map(one_line, lines)]))
     if evaluation.mistakes:
         words = evaluation.target.words
         typer.echo(f"\n{evaluation.target.mistakes_title.lower()}")

@@ -21,6 +21,7 @@ from tltool.cli.reading import INPUTS, How, fields_as_options, reads_data
 
 if TYPE_CHECKING:
     from tltool.evaluation.explaining.explanation import Explanation
+    from tltool.tasks.target import Target
 
 EXAMPLES = examples(
     'tltool explain runs/quickstart "The crew was lovely, but we waited for hours."',
@@ -64,7 +65,7 @@ def explain(
     from tltool.data.reading.sources import reading
     from tltool.report.explanations import write_explanations
     from tltool.runs.explain import explain as explained
-    from tltool.runs.predict import collect_inputs, row_of
+    from tltool.runs.predict import collect_inputs, row_of, without_broken_pictures
     from tltool.runs.run import load_run
     from tltool.support.progress import terminal_progress
 
@@ -72,30 +73,31 @@ def explain(
     with fields_as_options():
         section = reading(loaded.recipe.data_of_inputs, **how or {})
         items = collect_inputs(inputs, loaded.task.spec, section)
-    read = [row_of(item, loaded.task.spec.modality, section.encoding) for item in items]
-    rows = [item for item in read if isinstance(item, Row)]
-    broken = [f"{item.origin}: {item.reason}" for item in read if not isinstance(item, Row)]
-    if len(rows) > most:
-        tell(f"the first {most:,} of {len(rows):,} inputs are explained (--most)")
-    some = rows[:most]
-    found = explained(loaded, [row.input for row in some], [row.origin for row in some], label)
+    modality = loaded.task.spec.modality
+    if len(items) > most:
+        tell(f"the first {most:,} of {len(items):,} inputs are explained (--most)")
+    read = [row_of(item, modality, section.encoding) for item in items[:most]]
+    some = without_broken_pictures(read, modality)
+    rows = [row for row in some if isinstance(row, Row)]
+    broken = [row for row in some if not isinstance(row, Row)]
+    found = explained(loaded, [row.input for row in rows], [row.origin for row in rows], label)
     if output is not None:
         write_explanations(found, loaded.task.target, output)
         tell(f"written: {output / 'index.html'}")
     if as_json:
         print_json([one.to_json() for one in found])
     else:
-        _print(found)
+        _print(found, loaded.task.target)
     tell_list(f"not explained, {len(broken):,} in all:", broken)
     return 1 if broken else 0
 
 
-def _print(found: list[Explanation]) -> None:
+def _print(found: list[Explanation], target: Target) -> None:
     print_table(
         [
             {
                 "input": one.origin,
-                "answer": one.answer,
+                "answer": target.words(one.answer),
                 "explained": one.label,
                 "value": f"{one.value:.4g}",
                 **{name: f"{value:.3g}" for name, value in _figures(one).items()},

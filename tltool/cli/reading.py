@@ -75,6 +75,8 @@ OPTION_NAMES = {
     },
     "data.on_error": "--on-error",
 }
+OVERRIDDEN = {field: name for field, name in OPTION_NAMES.items() if field != "data.on_error"}
+"""Of commands that have overrides in place of `--on-error`."""
 
 
 def _without_run(option: Any, usual: str) -> Any:

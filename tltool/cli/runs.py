@@ -17,10 +17,12 @@ from tltool.cli.output import (
     tell,
 )
 from tltool.cli.reading import How, fields_as_options, reads_data
-from tltool.support.words import one_line
+from tltool.support.words import count, one_line
 
 if TYPE_CHECKING:
+    from tltool.data.examples import Examples
     from tltool.runs.folder import RunFolder
+    from tltool.runs.run import Run
 
 app = typer.Typer(help="List, show and compare runs.", no_args_is_help=True)
 
@@ -116,6 +118,8 @@ def compare(
     from tltool.runs.folder import RunFolder
     from tltool.support.errors import RunError
 
+    if data is not None and html is None:
+        raise typer.BadParameter("--data is what runs are measured on for a page: add --html.")
     if len(runs) < 2:
         raise RunError(
             "tltool runs compare needs at least two runs.", hint="`tltool runs list` shows them."
@@ -126,18 +130,18 @@ def compare(
     recipes = [_flat(Recipe.load(folder.recipe).to_values()) for folder in folders]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     differing = [key for key in keys if len({repr(recipe.get(key)) for recipe in recipes}) > 1]
+    manifests = [_manifest(folder) for folder in folders]
     rows: list[dict[str, Any]] = [
-        {
-            **_row(str(folder.path), _manifest(folder)),
-            **{key: recipe.get(key) for key in differing},
-        }
-        for folder, recipe in zip(folders, recipes, strict=True)
+        {**_row(str(folder.path), manifest), **{key: recipe.get(key) for key in differing}}
+        for folder, manifest, recipe in zip(folders, manifests, recipes, strict=True)
     ]
-    changes = None if html is None else _write_page(html, runs, rows, data, how or {})
-    if as_json and changes is not None:
-        print_json({"runs": rows, "changes": changes, "page": str(html)})
-    elif as_json:
-        print_json(rows)
+    found = {} if html is None else _write_page(html, runs, rows, data, how or {})
+    if as_json:
+        told = [
+            {**row, "status": manifest["status"], **manifest.get("metrics", {})}
+            for row, manifest in zip(rows, manifests, strict=True)
+        ]
+        print_json({"runs": told, **found} if found else told)
     else:
         # One column a run reads better than one row: there are more fields than runs.
         columns = [(row.pop("run"), row) for row in rows]
@@ -151,8 +155,11 @@ def compare(
 
 def _write_page(
     file: Path, runs: list[str], facts: list[dict[str, Any]], data: str | None, how: How
-) -> list[dict[str, Any]]:
-    """Measures the runs against the first and writes the page; what they gained and lost."""
+) -> dict[str, Any]:
+    """Measures the runs against the first and writes the page; what they gained and lost.
+
+    Of other data, the facts of each run get how many rows of it the run has learnt from.
+    """
     from tltool.support.quiet import load_tensorflow
 
     load_tensorflow()
@@ -162,12 +169,35 @@ def _write_page(
     from tltool.runs.run import load_run
     from tltool.support.files import write_text
 
-    first, *others = [load_run(run) for run in runs]
+    first, *others = opened = [load_run(run) for run in runs]
     with fields_as_options():
         pairs = {str(run.path): paired(first, run, data, how) for run in others}
-    write_text(file, compare_page(str(first.path), facts, pairs))
+    warnings: list[str] = []
+    if data is not None:
+        examples = next(iter(pairs.values())).examples
+        for run, own in zip(opened, facts, strict=True):
+            own["rows_learnt_from"] = rows = _learnt_rows(run, examples, warnings)
+            if rows:
+                of = f"{rows:,} of the {count(len(examples), 'row')}"
+                warnings.append(f"{run.path} has learnt from {of}: it may do worse on new ones.")
+    for warning in warnings:
+        tell(f"warning: {warning}")
+    write_text(file, compare_page(str(first.path), facts, pairs, warnings))
     tell(f"written: {file}")
-    return [{"run": name, **pair.to_json()} for name, pair in pairs.items()]
+    changes = [{"run": name, **pair.to_json()} for name, pair in pairs.items()]
+    return {"changes": changes, "warnings": warnings, "page": str(file)}
+
+
+def _learnt_rows(run: Run, examples: Examples, warnings: list[str]) -> int | None:
+    """How many rows a run has learnt from; None, with a warning, where that can't be found out."""
+    from tltool.runs.pairs import learnt_rows
+    from tltool.support.errors import TltoolError
+
+    try:
+        return learnt_rows(run, examples)
+    except TltoolError as error:
+        warnings.append(f"which rows {run.path} has learnt from is not known: {error.message}")
+        return None
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from array import array
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -149,7 +148,7 @@ def inputs_without_labels(
         raise DataError(
             f"{field}: all {count(len(found), 'input')} of {source} are in "
             "data.train, data.validation or data.test already.",
-            hint=f"name other inputs, or leave out {field}",
+            hint="name other inputs",
         )
     progress.note(f"{count(len(new), 'row')} without labels, {source}")
     left_out = [
@@ -196,11 +195,9 @@ def _new_among(found: Examples, known: Examples) -> tuple[Examples, int]:
     """The first of each content that no labelled row has, and how many rows are of such ones."""
     import numpy as np
 
-    from tltool.data.checks.fingerprints import each_duplicate_digest, number_of
+    from tltool.data.checks.fingerprints import duplicate_numbers
 
-    contents, others = (
-        np.array(array("Q", map(number_of, each_duplicate_digest(one)))) for one in (found, known)
-    )
+    contents, others = duplicate_numbers(found), duplicate_numbers(known)
     there = np.isin(contents, others)
     first = np.zeros(len(contents), bool)
     first[np.unique(contents, return_index=True)[1]] = True

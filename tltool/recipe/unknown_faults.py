@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from tltool.support.errors import Fault
 from tltool.tasks.table import TaskSpec
 from tltool.tasks.unknown.kind import methods_for
-from tltool.tasks.unknown.settings import ON_FEATURES
+from tltool.tasks.unknown.settings import ON_FEATURES, Method
 
 
 def unknown_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator[Fault]:
@@ -20,14 +20,14 @@ def unknown_faults(values: Mapping[str, Any], spec: TaskSpec | None) -> Iterator
     """
     yield from _sets_faults(values, spec)
     method = _section(values, "unknown").get("method")
-    if method is None:
+    if method not in get_args(Method):
         return
     path, shown = "unknown.method", repr(method)
     allowed = None if spec is None else methods_for(spec.target)
     if spec is not None and allowed is not None and method not in allowed:
         problem = f"is not for {spec.name}"
         hint = "leave it out" if not allowed else f"use {allowed[0]}"
-        yield Fault(path, problem, shown, ", ".join(allowed), hint)
+        yield Fault(path, problem, shown, ", ".join(allowed) or None, hint)
     if _section(values, "training").get("refit") is True:
         yield Fault(
             path,

@@ -19,7 +19,10 @@ SHOWN = 24
 
 
 def compare_page(
-    first: str, facts: Sequence[Mapping[str, Any]], changes: Mapping[str, Paired]
+    first: str,
+    facts: Sequence[Mapping[str, Any]],
+    changes: Mapping[str, Paired],
+    warnings: Sequence[str] = (),
 ) -> str:
     """The page, as HTML.
 
@@ -27,6 +30,7 @@ def compare_page(
         first: Name of the run that the others are compared with.
         facts: Of each run: `run`, its figures, and the fields in which recipes differ.
         changes: Each other run by its name, against the first.
+        warnings: What speaks against trusting the comparison.
     """
     names = [str(row["run"]) for row in facts]
     keys = dict.fromkeys(key for row in facts for key in row if key != "run")
@@ -39,7 +43,8 @@ def compare_page(
     parts = [Section("runs", "The runs", figures)]
     for number, (name, change) in enumerate(changes.items(), start=1):
         parts += _sections(number, f"{name} against {first}", change, thumbnails)
-    lead = paragraph(f"Compared with {first}, row by row.")
+    notices = (paragraph(warning, "notice") for warning in warnings)
+    lead = join([paragraph(f"Compared with {first}, row by row."), *notices])
     return page("Runs side by side", parts, lead=lead)
 
 

@@ -14,7 +14,7 @@ from tltool.evaluation.drift.rows import truth_of, watched_rows
 from tltool.evaluation.drift.verdict import ALPHA, FEWEST_ROWS, Verdict, judge
 from tltool.export.artifact import Artifact, load_artifact
 from tltool.recipe.recipe import DataSection
-from tltool.runs.predict import collect_inputs, row_of, unlabelled
+from tltool.runs.predict import collect_inputs, row_of, unlabelled, without_broken_pictures
 from tltool.support.errors import DataError
 from tltool.support.progress import Progress
 from tltool.support.words import count
@@ -103,18 +103,13 @@ def _labelled(data: str | Path, artifact: Artifact, section: DataSection) -> Exa
 
 def _unlabelled(data: str | Path, artifact: Artifact, section: DataSection) -> Examples:
     """The rows that can be read; `skipped` says why others can't."""
-    from tltool.data.checks.doctor import image_problems
-
     spec = artifact.task.spec
     items = collect_inputs([str(data)], spec, section)
-    rows = [row_of(item, spec.modality, section.encoding) for item in items]
+    read = [row_of(item, spec.modality, section.encoding) for item in items]
+    rows = without_broken_pictures(read, spec.modality)
     sound = [row for row in rows if isinstance(row, Row)]
-    left_out = [str(row) for row in rows if not isinstance(row, Row)]
-    if spec.modality == "image":
-        problems = image_problems([row.input for row in sound])
-        left_out += [f"{name}: {why}" for name, why in problems.items()]
-        sound = [row for row in sound if row.input not in problems]
-    return replace(unlabelled(sound, spec.modality), skipped=tuple(left_out))
+    left_out = tuple(str(row) for row in rows if not isinstance(row, Row))
+    return replace(unlabelled(sound, spec.modality), skipped=left_out)
 
 
 def _tally(artifact: Artifact, rows: Examples, count_of: Any, progress: Progress) -> Tally:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tltool.data.examples import Examples
+from tltool.data.checks.fingerprints import duplicate_numbers
+from tltool.data.examples import Examples, Split
 from tltool.evaluation.paired import Paired, pair
 from tltool.runs.run import Run
 from tltool.support.errors import RunError
@@ -63,6 +64,18 @@ def _common(first: Run, second: Run) -> Examples:
             hint=_CHOOSE,
         )
     return found
+
+
+def learnt_rows(run: Run, examples: Examples) -> int:
+    """How many rows have an input that a run has learnt from.
+
+    Raises:
+        RunError: Its data was given from Python.
+        DataError: Its data can't be read.
+    """
+    splits: tuple[Split, ...] = ("train", "validation") if run.recipe.training.refit else ("train",)
+    known = np.concatenate([duplicate_numbers(run.examples(split)) for split in splits])
+    return int(np.isin(duplicate_numbers(examples), known).sum())
 
 
 def without(examples: Examples, others: Examples) -> Examples:

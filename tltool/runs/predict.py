@@ -286,18 +286,18 @@ class _Predict:
         rows = [self._row(item) for item in batch.items]
         stopping = self.on_error == "stop"
         if stopping and (batch.after_broken or any(isinstance(row, Broken) for row in rows)):
-            return self._without_broken_pictures(rows), None
+            return without_broken_pictures(rows, self.modality), None
         try:
             return rows, self._said(rows)
         except Exception:
-            sound = self._without_broken_pictures(rows)
+            sound = without_broken_pictures(rows, self.modality)
             if sound == rows:
                 raise
         return sound, None if stopping else self._said(sound)
 
     def looked_at(self, item: Item) -> Row | Broken:
         """The row of an input, `Broken` where it cannot be used."""
-        (row,) = self._without_broken_pictures([self._row(item)])
+        (row,) = without_broken_pictures([self._row(item)], self.modality)
         return row
 
     def _row(self, item: Item) -> Row | Broken:
@@ -306,19 +306,6 @@ class _Predict:
     def _said(self, rows: Sequence[Row | Broken]) -> np.ndarray[Any, Any] | None:
         sound = [row for row in rows if isinstance(row, Row)]
         return self.outputs(unlabelled(sound, self.modality)) if sound else None
-
-    def _without_broken_pictures(self, rows: list[Row | Broken]) -> list[Row | Broken]:
-        from tltool.data.checks.doctor import image_problems
-
-        if self.modality != "image":
-            return rows
-        problems = image_problems([row.input for row in rows if isinstance(row, Row)])
-        return [
-            broken_file(row.origin, row.input, problems[row.input])
-            if isinstance(row, Row) and row.input in problems
-            else row
-            for row in rows
-        ]
 
 
 def row_of(item: Item, modality: Modality, encoding: str | None = None) -> Row | Broken:
@@ -332,6 +319,21 @@ def row_of(item: Item, modality: Modality, encoding: str | None = None) -> Row |
     if isinstance(item, Path):
         item = file_row(item, modality, encoding=encoding)
     return usable(item, modality)
+
+
+def without_broken_pictures(rows: Sequence[Row | Broken], modality: Modality) -> list[Row | Broken]:
+    """Rows whose pictures are decoded in full: those that cannot be are now `Broken`."""
+    from tltool.data.checks.doctor import image_problems
+
+    if modality != "image":
+        return list(rows)
+    problems = image_problems([row.input for row in rows if isinstance(row, Row)])
+    return [
+        broken_file(row.origin, row.input, problems[row.input])
+        if isinstance(row, Row) and row.input in problems
+        else row
+        for row in rows
+    ]
 
 
 def unlabelled(rows: Sequence[Row], modality: Modality) -> Examples:

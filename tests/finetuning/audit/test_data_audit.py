@@ -133,3 +133,16 @@ def test_a_run_says_what_was_decided_of_its_data(audited, tmp_path):
     assert about["decisions"]["dropped"] == [first["origin"]]
     before, after = (origin(one, prepare(one))["data"] for one in (plain, recipe))
     assert before["content"] != after["content"]
+
+
+@pytest.mark.parametrize("command", [["audit"], ["next", "new.csv"]])
+def test_a_way_out_is_one_that_the_command_has(tmp_path, command):
+    def hint(name, lines):
+        (tmp_path / name).write_text("\n".join(["text,label", *lines, ""]), encoding="utf-8")
+        told = invoke("data", command[0], tmp_path / name, *command[1:])
+        assert isinstance(told.exception, DataError)
+        return told.exception.hint
+
+    sound = [f"{side} film {number},{side}" for side in ("good", "bad") for number in range(10)]
+    assert hint("cut.csv", [*sound, "no label,"]).endswith("; data.on_error=skip leaves rows out")
+    assert hint("one.csv", sound[:10]).endswith("tells more")

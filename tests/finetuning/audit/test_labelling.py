@@ -53,6 +53,10 @@ def test_the_command_ranks_what_is_not_labelled_yet(tmp_path):
     assert len({one["input"] for one in found}) == 5
     assert {one["input"] for one in found} <= set(new)
     assert {one["prediction"] for one in found} <= {"negative", "positive"}
+    (tmp_path / "new.txt").write_text(f"{known[0]}\n", encoding="utf-8")
+    refused = CliRunner().invoke(app, command).exception
+    assert "UNLABELLED: all 1 input of" in refused.message
+    assert refused.hint == "name other inputs"
 
 
 def test_of_numbers_it_says_the_number_and_nothing_of_how_sure(tmp_path):

@@ -86,9 +86,14 @@ def number_of(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
+def duplicate_numbers(examples: Examples) -> npt.NDArray[np.uint64]:
+    """What tells duplicates as numbers, (n,); see `each_duplicate_digest`."""
+    return np.array(array("Q", map(number_of, each_duplicate_digest(examples))))
+
+
 def duplicates(examples: Examples) -> list[list[int]]:
     """The rows of every content that several have, in order of appearance."""
-    numbers = np.array(array("Q", map(number_of, each_duplicate_digest(examples))))
+    numbers = duplicate_numbers(examples)
     contents, counts = np.unique(numbers, return_counts=True)
     shared = np.flatnonzero(np.isin(numbers, contents[counts > 1]))
     ordered = shared[np.argsort(numbers[shared], kind="stable")]

@@ -84,6 +84,20 @@ def inspect_data(
     }
 
 
+def refuse_problems(found: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+    """Raises DataError where a training with overrides would stop at what `inspect_data` found."""
+    problems, summary, skip = found["problems"], found["summary"], "data.on_error=skip"
+    helps = summary is not None and problems == summary["skipped"]
+    if not problems or (helps and skip in overrides):
+        return
+    shown = "\n  ".join(map(str, problems[:20]))
+    more = f"; {skip} leaves rows out" if helps else ""
+    raise DataError(
+        f"{found['source']} can't be trained on:\n  {shown}",
+        hint=f"tltool data inspect {found['source']} tells more{more}",
+    )
+
+
 @dataclass(frozen=True)
 class _Looked:
     """What data looks like: its task, the fields that read it, and what is told of it."""

@@ -37,6 +37,7 @@ class Columns:
         classes: As in `LabelColumns`, where the data itself says what they are.
         more: The columns of further texts of a row, whose first is in `input`.
         sparse: Whether rows that name their own cells may lack some, which are None then.
+        shared: Whether other data, which was read before, has them too.
     """
 
     input: str
@@ -49,6 +50,7 @@ class Columns:
     classes: Mapping[str, Any] | None = None
     more: tuple[str, ...] = ()
     sparse: bool = False
+    shared: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -176,6 +178,9 @@ def check_columns(path: Path | str, names: Sequence[str], columns: Columns) -> N
         fix = f"name the columns with {field}"
         if columns.labels:
             fix += " and data.label_column or data.label_columns"
+        if columns.shared:
+            near = None
+            fix = f"rename them: those of data.train count here too, {listed(columns.names)}"
         first = "the first line holds the names; " if isinstance(path, Path) else ""
         raise DataError(
             f"{path}: there is no column {' and no column '.join(map(repr, missing))}; its columns "

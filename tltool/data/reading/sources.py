@@ -112,7 +112,7 @@ def load_parts(section: DataSection, spec: TaskSpec) -> list[Examples]:
                 f"data.{split} is given, and data.train={section.train} has rows of {split} too.",
                 hint="drop one; or point data.train at its train part itself",
             )
-        parts[split] = _read_one(source, section, spec, split, columns)
+        parts[split] = _read_one(source, section, spec, split, replace(columns, shared=True))
     labels = _labels(section, spec, columns)
     rows = join_rows(parts, spec, section.on_error, labels)
     classes = columns.classes or section.mask_classes
@@ -276,7 +276,7 @@ def _read_source(
     if not splits_needed:
         files = [file for part in tables.values() for file in part]
         section = _known_split(section, files or label_tables(found[0]))
-    columns = named_columns(section, spec)
+    columns = replace(named_columns(section, spec), shared=field_name == "data.added")
     if layout is not None:
         _refuse_columns(columns, source)
         return replace(columns, classes=layout.classes), layout.parts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tltool.data.checks.inspection import inspect_data
+from tltool.data.checks.inspection import inspect_data, refuse_problems
 from tltool.finetuning.audit.gathering import check_task
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import MANIFEST, RunFolder, runs_of
@@ -57,12 +57,7 @@ def recipe_of(
     found = inspect_data(source, task=task, how=how)
     task = str(found["recipe"]["task"])
     check_task(task)
-    if found["problems"] and "data.on_error=skip" not in overrides:
-        shown = "\n  ".join(map(str, found["problems"][:20]))
-        raise DataError(
-            f"{source} can't be read as a training would:\n  {shown}",
-            hint=f"tltool data inspect {source} tells more; data.on_error=skip leaves rows out",
-        )
+    refuse_problems(found, overrides)
     name = re.sub(r"[^\w.-]+", "-", Path(source).stem).strip(".-") or "data"
     recipe = Recipe.of(
         task=task,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tltool.data.checks.inspection import inspect_data
+from tltool.data.checks.inspection import inspect_data, refuse_problems
 from tltool.finetuning.auto.at_hand import backbones_at_hand
 from tltool.finetuning.auto.bounds import Bounds, extremes
 from tltool.finetuning.auto.budget import Budget
@@ -31,7 +31,7 @@ from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment
 from tltool.runs.run import Run
 from tltool.support import stopping
-from tltool.support.errors import BackboneError, DataError, ExportError, RecipeError
+from tltool.support.errors import BackboneError, ExportError, RecipeError
 from tltool.support.files import write_json, write_text
 from tltool.support.items import items_of
 from tltool.support.progress import Progress
@@ -178,13 +178,7 @@ def _base(
     if _is_path(data):
         progress.stage(f"Data: {data}")
         found = inspect_data(str(data), task=task, how=how)
-        leaves_out = found["summary"] is not None and "data.on_error=skip" in overrides
-        if found["problems"] and not leaves_out:
-            shown = "\n  ".join(map(str, found["problems"][:20]))
-            raise DataError(
-                f"{data} can't be trained on:\n  {shown}",
-                hint=f"tltool data inspect {data} tells more; data.on_error=skip leaves rows out",
-            )
+        refuse_problems(found, overrides)
         task, fields = found["recipe"]["task"], dict(found["recipe"]["data"])
     if task is None:
         raise RecipeError(
