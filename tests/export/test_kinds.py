@@ -31,8 +31,10 @@ from tltool.tasks.stratify import evenly_spaced
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 FORMS = ("saved_model", "litert", "keras")
-TAGGERS = (pytest.param("text labels", marks=pytest.mark.slow), "image labels")
-RATERS = (pytest.param("text numbers", marks=pytest.mark.slow), "image numbers")
+TAGGERS, RATERS = (
+    tuple(pytest.param(f"{of} {what}", marks=pytest.mark.slow) for of in ("text", "image"))
+    for what in ("labels", "numbers")
+)
 KINDS = (*TAGGERS, *RATERS, "moment")
 WHOLE = tuple(ExportTarget(FORMATS[form]) for form in FORMS)
 EACH_WHOLE = pytest.mark.parametrize("target", WHOLE, ids=lambda target: target.folder)
