@@ -181,7 +181,11 @@ def kinds(tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", [*exported.TARGETS, "labels of pictures", "numbers of pictures"])
+@pytest.mark.parametrize(
+    "kind",
+    [*exported.TARGETS, *(pytest.param(f"{what} of pictures", marks=pytest.mark.slow)
+                          for what in ("labels", "numbers"))],
+)  # fmt: skip
 def test_programs_say_what_the_golden_file_says(kinds, kind, form, tmp_path, monkeypatch, capsys):
     made, target = kinds[kind], kinds[kind].task.target
     folder = exported.export_folder(made, tmp_path / "export", FORMS[form])
