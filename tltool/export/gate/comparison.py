@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from tltool.data.examples import Examples
 from tltool.export.gate.report import Acceptance, ClassChange, MetricChange, WorstRow
@@ -16,6 +17,8 @@ from tltool.tasks.table import Task
 
 Array = np.ndarray[Any, Any]
 WORST_ROWS = 5
+LUCK = 0.05
+"""A fall of the accuracy that luck makes more often than this is no breach."""
 # Of shares: 1 - 59/60 is more than 1/60.
 ROUNDING = 1e-9
 # The logits of a model that has learnt nothing have no range to compare with.
@@ -89,7 +92,8 @@ class Comparison:
         if None in self.examples.targets or not all(target.finite(one).all() for one in both):
             return None
         truth = target.truth(self.examples.targets, self.examples.origins)
-        model, artifact = (target.metrics(target.comparable(outputs), truth) for outputs in both)
+        outputs = [target.comparable(one) for one in both]
+        model, artifact = (target.metrics(one, truth) for one in outputs)
         name = target.headline().key
         if model[name] is None or artifact[name] is None:
             return None
@@ -101,6 +105,7 @@ class Comparison:
             interval=None if interval is None else tuple(interval),
             drop=target.drop(model, artifact),
             grace=target.grace(len(self.examples)),
+            p=_p_of_loss(*(target.right(one, truth) for one in outputs)),
             model_calibration_error=model.get("calibration_error"),
             calibration_error=artifact.get("calibration_error"),
             classes=_classes(model, artifact),
@@ -124,6 +129,17 @@ class Comparison:
         )
 
 
+def _p_of_loss(before: Array | None, after: Array | None) -> float | None:
+    """How often luck makes as many of the rows that changed wrong: McNemar's exact test, one-sided.
+
+    None where rows are not right or wrong.
+    """
+    if before is None or after is None:
+        return None
+    lost, changed = int((before & ~after).sum()), int((before != after).sum())
+    return float(binomtest(lost, changed, alternative="greater").pvalue) if changed else 1.0
+
+
 def breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:
     """The limits that are broken, in words; see `Tolerance` for what one row may do."""
     rows, largest = len(comparison.examples), float(comparison.differences.max())
@@ -141,7 +157,8 @@ def breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:
     metric = comparison.metric
     if metric is None:
         return
-    if metric.drop > max(tolerance.max_metric_drop, metric.grace) + ROUNDING:
+    by_luck = metric.p is not None and metric.p > LUCK
+    if metric.drop > max(tolerance.max_metric_drop, metric.grace) + ROUNDING and not by_luck:
         rise = "falls" if target.headline().higher_is_better else "rises"
         yield (
             f"{metric.name} {rise} by {metric.drop:.3g}{target.drop_unit}, "

@@ -48,6 +48,8 @@ class MetricChange:
         drop: How much worse the artifact is (negative: better): in shares, or
             in standard deviations of the training targets.
         grace: A drop that one row makes, which is never a breach.
+        p: How often luck makes as many of the rows whose answer changed wrong; None where rows are
+            not right or wrong.
         model_calibration_error, calibration_error: Expected calibration error
             (see `tltool.tasks.metrics`); None where there is none.
         classes: Those that have rows, the one that lost most first.
@@ -59,6 +61,7 @@ class MetricChange:
     interval: tuple[float, float] | None
     drop: float
     grace: float = 0.0
+    p: float | None = None
     model_calibration_error: float | None = None
     calibration_error: float | None = None
     classes: tuple[ClassChange, ...] = ()
