@@ -151,6 +151,32 @@ def test_describe_counts_and_warns():
     assert list(examples.inputs) == texts
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_describe_warns_of_groups_across_splits(apart, tmp_path):
+    rows = [("train", "p"), ("train", "q"), ("train", "p"), ("val", "q"), ("val", "r"),
+            ("test", "q"), ("test", "p"), ("test", "s")]  # fmt: skip
+    how = {"split_column": "split"}
+    for split in ("train", "val", "test"):
+        lines = [f"{split} {i},{'ab'[i % 2]},{one},{group}" for i, (one, group) in enumerate(rows)
+                 if one == split or not apart]  # fmt: skip
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label,split,who", *lines]))
+    if apart:
+        how = {"validation": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
+    section = DataSection(train=str(tmp_path / "train.csv"), group_column="who", **how)
+    found = describe(load_examples(section, TASKS["text-classification"]))
+    assert {pair: len(groups) for pair, groups in found["groups_across_splits"].items()} == {
+        "train and validation": 1,
+        "train and test": 2,
+        "validation and test": 1,
+    }
+    told = next(text for text in found["warnings"] if "train and test" in text)
+    places = ("train.csv:2", "test.csv:3" if apart else "train.csv:8")
+    first, last = (str(tmp_path / place) for place in places)
+    assert told.startswith(
+        f"Of 2 groups rows are both in train and test (the first, 'p': {first} and {last});"
+    )
+
+
 def test_describe_images_and_numbers(tmp_path):
     found = describe(load(write_images(tmp_path, per_class=12)))
     assert found["image_width_px"]["median"] == 48

@@ -45,7 +45,9 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
         (quantiles); `duplicates` (rows beyond the first
         of equal inputs); `conflicts` (the origins of equal inputs with
         different targets); `across_splits` (by pair of splits, the origins of
-        equal inputs); `warnings`; `skipped`; `decisions`, where a table of them changed rows.
+        equal inputs); `groups_across_splits` (by pair of splits, the names of groups that are in
+        both, each with two origins); `warnings`; `skipped`; `decisions`, where a table of them
+        changed rows.
     """
     groups = duplicates(examples)
     summary: dict[str, Any] = {
@@ -57,6 +59,7 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
         "duplicates": sum(len(rows) - 1 for rows in groups),
         "conflicts": list(_conflicts(examples, groups)),
         "across_splits": _across_splits(examples, groups),
+        "groups_across_splits": _groups_across_splits(examples),
         "skipped": list(examples.skipped),
     }
     if examples.decided is not None:
@@ -135,11 +138,32 @@ def _across_splits(
     return dict(found)
 
 
+def _groups_across_splits(examples: Examples) -> dict[str, list[list[str]]]:
+    """The groups that are divided, as data may that says its splits itself."""
+    first: dict[tuple[str, str | None], int] = {}
+    for row, place in enumerate(zip(examples.groups, examples.splits, strict=False)):
+        first.setdefault(place, row)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for (group, _), row in first.items():
+        rows_of[group].append(row)
+    found: dict[str, list[list[str]]] = defaultdict(list)
+    for group, rows in rows_of.items():
+        for pair, (origins,) in _across_splits(examples, [rows]).items():
+            found[pair].append([group, *origins])
+    return dict(found)
+
+
 def _warnings(summary: dict[str, Any]) -> Iterator[str]:
     for pair, rows in summary["across_splits"].items():
         yield (
             f"{len(rows)} inputs are both in {pair} (the first: {' and '.join(rows[0])}); "
             "measured results are too good by that."
+        )
+    for pair, groups in summary["groups_across_splits"].items():
+        group, *origins = groups[0]
+        yield (
+            f"Of {count(len(groups), 'group')} rows are both in {pair} (the first, {group!r}: "
+            f"{' and '.join(origins)}); measured results are too good by that."
         )
     if conflicts := summary["conflicts"]:
         yield (
