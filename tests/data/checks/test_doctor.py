@@ -219,3 +219,21 @@ def test_many_classes_with_few_examples_are_one_warning():
     (warning,) = describe(examples)["warnings"]
     assert warning.startswith("30 classes have fewer than 10 training examples: 'c0' (1), 'c1' (1)")
     assert warning.endswith("and 20 more.")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("highest", "told"), [(4080, "6.2%"), (8191, "12.5%"), (65_535, "")])
+def test_pictures_that_use_the_lowest_levels_of_16_bits_get_a_warning(
+    suffix, highest, told, tmp_path
+):
+    for number in range(24):
+        levels = np.zeros((20, 20), np.uint16)
+        levels.flat[: number + 1] = highest
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(levels).save(folder / f"{number}.{suffix}")
+    found = describe(load(tmp_path))["warnings"]
+    assert len(found) == bool(told)
+    if told:
+        share = told if suffix == "png" else {"6.2%": "5.9%", "12.5%": "12.2%"}[told]
+        assert f"24 of 24 pictures looked at are nearly black: they use {share}" in found[0]

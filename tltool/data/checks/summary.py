@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.checks.fingerprints import duplicates
 from tltool.data.examples import SPLITS, Examples, each_text
 from tltool.data.images.headers import declared_in
+from tltool.data.images.looks import ranges_used
 from tltool.data.labels import count_targets
 from tltool.data.packed import taken
 from tltool.data.sharing import ALONE, Sharing
@@ -26,6 +27,10 @@ FEW = 10
 """Training examples of a class below which a warning is given."""
 NAMED = 10
 """Classes that one warning names."""
+DARK = 1 / 8
+"""Share of the range of levels: where most pictures use less, a warning is given."""
+_LOOKED_AT = 32
+"""Pictures, from all over the data, whose levels are looked at."""
 IMBALANCE = 20
 """Ratio of the largest to the smallest class from which a warning is given."""
 
@@ -71,7 +76,7 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
     remarks = examples.kind.remarks_on(training, task) if training else []
     if any(map(examples.kind.names_in, training)):  # numbers have no names to count
         remarks = [*_count_warnings(summary["counts"], examples.kind.noun), *remarks]
-    return {**summary, "warnings": [*_warnings(summary), *remarks]}
+    return {**summary, "warnings": [*_warnings(summary), *_level_warnings(examples), *remarks]}
 
 
 def _rows(examples: Examples) -> dict[str, int]:
@@ -169,6 +174,22 @@ def _warnings(summary: dict[str, Any]) -> Iterator[str]:
         yield (
             f"{len(conflicts)} inputs occur with different labels "
             f"(the first: {'; '.join(conflicts[0])})."
+        )
+
+
+def _level_warnings(examples: Examples) -> Iterator[str]:
+    """Of 12 bits in files of 16, which the decoder brings to the lowest levels of 8."""
+    if examples.modality != "image" or not len(examples):
+        return
+    number = min(len(examples), _LOOKED_AT)
+    rows = [row * len(examples) // number for row in range(number)]
+    shares = ranges_used(taken(examples.inputs, rows))
+    dark = [share for share in shares if share < DARK]
+    if 2 * len(dark) > len(shares):
+        yield (
+            f"{len(dark)} of {count(len(shares), 'picture')} looked at are nearly black: they use "
+            f"{max(dark):.1%} of the range of their levels at most. Scale the levels to the whole "
+            "range before, such as those of 12 bits to 16."
         )
 
 
