@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import io
 import json
 import tarfile
@@ -189,6 +190,15 @@ def test_a_folder_that_datasets_saved(photos, tmp_path, caplog):
     assert "no splits" in caplog.text
     alone = load(saved / "train", IMAGE)
     assert len(alone) == len(photos)
+    state = {"_data_files": [{"filename": "data-00000.arrow"}], "_indices_data_files": None}
+    write(saved / "test" / "state.json", json.dumps(state))
+    assert len(load(saved, IMAGE)) == len(examples)
+    state["_indices_data_files"] = [{"filename": "indices.arrow"}]
+    write(saved / "test" / "state.json", json.dumps(state))
+    for path in (saved, saved / "test"):
+        error = refused(path, IMAGE)
+        assert f"{saved / 'test'} was saved with a choice or an order of rows" in error.message
+        assert "flatten_indices" in error.hint
     (saved / "train" / "data-00001.arrow").unlink()
     assert "lacks 'data-00001.arrow'" in refused(saved / "train", IMAGE).message
 
@@ -352,8 +362,11 @@ def test_tfrecords(photos, tmp_path):
     assert numbers.targets[0] == 3.0
     assert len(load(tmp_path, IMAGE)) == len(photos)
     path.write_bytes(path.read_bytes()[:-5])
-    message = refused(path, IMAGE).message
-    assert f"not a readable TFRecord file: record {len(photos)}: " in message
+    error = refused(path, IMAGE)
+    assert f"not a readable TFRecord file: record {len(photos)}: " in error.message
+    assert "cut short or damaged" in error.hint
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert refused(path, IMAGE).hint == "it must not be compressed"
 
 
 # ---- pictures of other formats, and where they are -------------------------------------------
