@@ -442,3 +442,13 @@ def test_dates_are_told_and_are_no_labels(tmp_path):
     holds = [column["holds"] for column in result["columns"]]
     assert holds == ["texts", "dates", "dates", "numbers"]
     assert result["recipe"]["data"]["label_column"] == "kind"
+
+
+def test_what_is_warned_of_is_told_once_each_time(tmp_path, caplog):
+    rows = [f"{WORDS[i % 3]} caf\xe9 {i},{WORDS[i % 3]}" for i in range(60)]
+    (tmp_path / "a.csv").write_bytes("\n".join(["text,label", *rows]).encode("cp1252"))
+    for times in (1, 2):
+        inspect_data(str(tmp_path / "a.csv"))
+        assert [record.getMessage() for record in caplog.records].count(
+            f"{tmp_path / 'a.csv'} is not UTF-8; it was read as Windows-1252 (data.encoding)"
+        ) == times  # fmt: skip
