@@ -151,6 +151,32 @@ def test_describe_counts_and_warns():
     assert list(examples.inputs) == texts
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_describe_warns_of_groups_across_splits(apart, tmp_path):
+    rows = [("train", "p"), ("train", "q"), ("train", "p"), ("val", "q"), ("val", "r"),
+            ("test", "q"), ("test", "p"), ("test", "s")]  # fmt: skip
+    how = {"split_column": "split"}
+    for split in ("train", "val", "test"):
+        lines = [f"{split} {i},{'ab'[i % 2]},{one},{group}" for i, (one, group) in enumerate(rows)
+                 if one == split or not apart]  # fmt: skip
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label,split,who", *lines]))
+    if apart:
+        how = {"validation": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
+    section = DataSection(train=str(tmp_path / "train.csv"), group_column="who", **how)
+    found = describe(load_examples(section, TASKS["text-classification"]))
+    assert {pair: len(groups) for pair, groups in found["groups_across_splits"].items()} == {
+        "train and validation": 1,
+        "train and test": 2,
+        "validation and test": 1,
+    }
+    told = next(text for text in found["warnings"] if "train and test" in text)
+    places = ("train.csv:2", "test.csv:3" if apart else "train.csv:8")
+    first, last = (str(tmp_path / place) for place in places)
+    assert told.startswith(
+        f"Of 2 groups rows are both in train and test (the first, 'p': {first} and {last});"
+    )
+
+
 def test_describe_images_and_numbers(tmp_path):
     found = describe(load(write_images(tmp_path, per_class=12)))
     assert found["image_width_px"]["median"] == 48
@@ -193,3 +219,21 @@ def test_many_classes_with_few_examples_are_one_warning():
     (warning,) = describe(examples)["warnings"]
     assert warning.startswith("30 classes have fewer than 10 training examples: 'c0' (1), 'c1' (1)")
     assert warning.endswith("and 20 more.")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("highest", "told"), [(4080, "6.2%"), (8191, "12.5%"), (65_535, "")])
+def test_pictures_that_use_the_lowest_levels_of_16_bits_get_a_warning(
+    suffix, highest, told, tmp_path
+):
+    for number in range(24):
+        levels = np.zeros((20, 20), np.uint16)
+        levels.flat[: number + 1] = highest
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(levels).save(folder / f"{number}.{suffix}")
+    found = describe(load(tmp_path))["warnings"]
+    assert len(found) == bool(told)
+    if told:
+        share = told if suffix == "png" else {"6.2%": "5.9%", "12.5%": "12.2%"}[told]
+        assert f"24 of 24 pictures looked at are nearly black: they use {share}" in found[0]

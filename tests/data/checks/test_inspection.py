@@ -432,3 +432,23 @@ def test_the_command(tmp_path):
     assert result.json()["problems"] == [f"{tmp_path}/b.csv:62: the text is empty"]
     assert cli("data", "inspect", tmp_path / "c.csv").code == 2
     assert "run's" not in cli("data", "inspect", "--help").out
+
+
+def test_dates_are_told_and_are_no_labels(tmp_path):
+    rows = [f"{WORDS[i % 3]} words {i},2024-01-0{i % 4 + 1},2024-01-02 09:0{i % 2},{i % 7}"
+            for i in range(40)]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join(["text,day,moment,kind", *rows]))
+    result = inspect_data(str(tmp_path / "a.csv"), task="text-classification")
+    holds = [column["holds"] for column in result["columns"]]
+    assert holds == ["texts", "dates", "dates", "numbers"]
+    assert result["recipe"]["data"]["label_column"] == "kind"
+
+
+def test_what_is_warned_of_is_told_once_each_time(tmp_path, caplog):
+    rows = [f"{WORDS[i % 3]} caf\xe9 {i},{WORDS[i % 3]}" for i in range(60)]
+    (tmp_path / "a.csv").write_bytes("\n".join(["text,label", *rows]).encode("cp1252"))
+    for times in (1, 2):
+        inspect_data(str(tmp_path / "a.csv"))
+        assert [record.getMessage() for record in caplog.records].count(
+            f"{tmp_path / 'a.csv'} is not UTF-8; it was read as Windows-1252 (data.encoding)"
+        ) == times  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import gzip
 import io
 import json
 import tarfile
@@ -188,6 +190,15 @@ def test_a_folder_that_datasets_saved(photos, tmp_path, caplog):
     assert "no splits" in caplog.text
     alone = load(saved / "train", IMAGE)
     assert len(alone) == len(photos)
+    state = {"_data_files": [{"filename": "data-00000.arrow"}], "_indices_data_files": None}
+    write(saved / "test" / "state.json", json.dumps(state))
+    assert len(load(saved, IMAGE)) == len(examples)
+    state["_indices_data_files"] = [{"filename": "indices.arrow"}]
+    write(saved / "test" / "state.json", json.dumps(state))
+    for path in (saved, saved / "test"):
+        error = refused(path, IMAGE)
+        assert f"{saved / 'test'} was saved with a choice or an order of rows" in error.message
+        assert "flatten_indices" in error.hint
     (saved / "train" / "data-00001.arrow").unlink()
     assert "lacks 'data-00001.arrow'" in refused(saved / "train", IMAGE).message
 
@@ -236,7 +247,7 @@ def test_workbooks(tmp_path, caplog):
     examples = load(path, on_error="skip")
     assert list(examples.targets) == ["3", "4.5"]
     assert examples.origins[-1] == f"{path}:5"
-    assert "has 2 sheets; the first is read, 'Sheet'" in caplog.text
+    assert "has 2 sheets; the first is read, 'Sheet': to read another one, move" in caplog.text
     assert column_names(path) == ("id", "text", "label")
     assert "there is no column 'stars'" in refused(path, label_column="stars").message
     write(tmp_path / "b.xlsx", "x")
@@ -256,6 +267,31 @@ def test_workbooks(tmp_path, caplog):
     charts.remove(charts.active)
     charts.save(tmp_path / "c.xlsx")
     assert "c.xlsx" in refused(tmp_path / "c.xlsx").message
+
+
+def test_cells_of_workbooks_that_hold_errors_dates_or_formulas_alone(tmp_path, caplog):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    day = datetime.datetime(2024, 2, 29)
+    lines = [("text", "label", "on", "other"), ("NA", "x", day, "#N/A"), ("a", "#N/A", day, 1),
+             ("#DIV/0!", "y", day, 1), ("b", "=A2", day, 1), ("c", "y", day.replace(hour=9), None),
+             ("#N/A", "y", None, "=1+1")]  # fmt: skip
+    for line in lines:
+        book.active.append(line)
+    book.active["A7"].data_type = "s"  # written as text
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    unstored = "is a formula without a stored value: open the workbook in a spreadsheet program"
+    message = refused(path).message
+    assert f"{path}:3: the cell of 'label' is an error, #N/A" in message
+    assert f"{path}:4: the cell of 'text' is an error, #DIV/0!" in message
+    assert f"{path}:5: the cell of 'label' {unstored}" in message
+    examples = load(path, on_error="skip")
+    assert list(examples.inputs) == ["NA", "c", "#N/A"]
+    rows = read_table(path, Columns("on", ("other",), sparse=True))
+    assert [row.input for row in rows][3:] == ["2024-02-29", "2024-02-29 09:00:00", None]
+    assert [row.label for row in rows] == [None, 1, 1, 1, None, None]
+    assert f"{path}:7: the cell of 'other' {unstored}" in caplog.text
 
 
 def write_tar(path: Path, files: dict[str, bytes]) -> Path:
@@ -326,8 +362,11 @@ def test_tfrecords(photos, tmp_path):
     assert numbers.targets[0] == 3.0
     assert len(load(tmp_path, IMAGE)) == len(photos)
     path.write_bytes(path.read_bytes()[:-5])
-    message = refused(path, IMAGE).message
-    assert f"not a readable TFRecord file: record {len(photos)}: " in message
+    error = refused(path, IMAGE)
+    assert f"not a readable TFRecord file: record {len(photos)}: " in error.message
+    assert "cut short or damaged" in error.hint
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert refused(path, IMAGE).hint == "it must not be compressed"
 
 
 # ---- pictures of other formats, and where they are -------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -37,6 +39,27 @@ from tltool.tasks.guess import likely_task
 from tltool.tasks.table import TASKS, Modality, TaskSpec
 
 
+@contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Has each warning told once meanwhile: data is read for the guess, and then by it."""
+    told = set[str]()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        known = len(told)
+        told.add(record.getMessage())
+        return len(told) > known
+
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("tltool.data.")]
+    for logger in map(logging.getLogger, names):
+        logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for logger in map(logging.getLogger, names):
+            logger.removeFilter(is_new)
+
+
+@_warnings_once()
 def inspect_data(
     source: str, *, task: str | None = None, how: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tltool.data.checks.fingerprints import duplicates
 from tltool.data.examples import SPLITS, Examples, each_text
 from tltool.data.images.headers import declared_in
+from tltool.data.images.looks import ranges_used
 from tltool.data.labels import count_targets
 from tltool.data.packed import taken
 from tltool.data.sharing import ALONE, Sharing
@@ -26,6 +27,10 @@ FEW = 10
 """Training examples of a class below which a warning is given."""
 NAMED = 10
 """Classes that one warning names."""
+DARK = 1 / 8
+"""Share of the range of levels: where most pictures use less, a warning is given."""
+_LOOKED_AT = 32
+"""Pictures, from all over the data, whose levels are looked at."""
 IMBALANCE = 20
 """Ratio of the largest to the smallest class from which a warning is given."""
 
@@ -45,7 +50,9 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
         (quantiles); `duplicates` (rows beyond the first
         of equal inputs); `conflicts` (the origins of equal inputs with
         different targets); `across_splits` (by pair of splits, the origins of
-        equal inputs); `warnings`; `skipped`; `decisions`, where a table of them changed rows.
+        equal inputs); `groups_across_splits` (by pair of splits, the names of groups that are in
+        both, each with two origins); `warnings`; `skipped`; `decisions`, where a table of them
+        changed rows.
     """
     groups = duplicates(examples)
     summary: dict[str, Any] = {
@@ -57,6 +64,7 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
         "duplicates": sum(len(rows) - 1 for rows in groups),
         "conflicts": list(_conflicts(examples, groups)),
         "across_splits": _across_splits(examples, groups),
+        "groups_across_splits": _groups_across_splits(examples),
         "skipped": list(examples.skipped),
     }
     if examples.decided is not None:
@@ -68,7 +76,7 @@ def describe(examples: Examples, task: str = "", sharing: Sharing = ALONE) -> di
     remarks = examples.kind.remarks_on(training, task) if training else []
     if any(map(examples.kind.names_in, training)):  # numbers have no names to count
         remarks = [*_count_warnings(summary["counts"], examples.kind.noun), *remarks]
-    return {**summary, "warnings": [*_warnings(summary), *remarks]}
+    return {**summary, "warnings": [*_warnings(summary), *_level_warnings(examples), *remarks]}
 
 
 def _rows(examples: Examples) -> dict[str, int]:
@@ -135,16 +143,53 @@ def _across_splits(
     return dict(found)
 
 
+def _groups_across_splits(examples: Examples) -> dict[str, list[list[str]]]:
+    """The groups that are divided, as data may that says its splits itself."""
+    first: dict[tuple[str, str | None], int] = {}
+    for row, place in enumerate(zip(examples.groups, examples.splits, strict=False)):
+        first.setdefault(place, row)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for (group, _), row in first.items():
+        rows_of[group].append(row)
+    found: dict[str, list[list[str]]] = defaultdict(list)
+    for group, rows in rows_of.items():
+        for pair, (origins,) in _across_splits(examples, [rows]).items():
+            found[pair].append([group, *origins])
+    return dict(found)
+
+
 def _warnings(summary: dict[str, Any]) -> Iterator[str]:
     for pair, rows in summary["across_splits"].items():
         yield (
             f"{len(rows)} inputs are both in {pair} (the first: {' and '.join(rows[0])}); "
             "measured results are too good by that."
         )
+    for pair, groups in summary["groups_across_splits"].items():
+        group, *origins = groups[0]
+        yield (
+            f"Of {count(len(groups), 'group')} rows are both in {pair} (the first, {group!r}: "
+            f"{' and '.join(origins)}); measured results are too good by that."
+        )
     if conflicts := summary["conflicts"]:
         yield (
             f"{len(conflicts)} inputs occur with different labels "
             f"(the first: {'; '.join(conflicts[0])})."
+        )
+
+
+def _level_warnings(examples: Examples) -> Iterator[str]:
+    """Of 12 bits in files of 16, which the decoder brings to the lowest levels of 8."""
+    if examples.modality != "image" or not len(examples):
+        return
+    number = min(len(examples), _LOOKED_AT)
+    rows = [row * len(examples) // number for row in range(number)]
+    shares = ranges_used(taken(examples.inputs, rows))
+    dark = [share for share in shares if share < DARK]
+    if 2 * len(dark) > len(shares):
+        yield (
+            f"{len(dark)} of {count(len(shares), 'picture')} looked at are nearly black: they use "
+            f"{max(dark):.1%} of the range of their levels at most. Scale the levels to the whole "
+            "range before, such as those of 12 bits to 16."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -70,6 +71,7 @@ _UNLIKE_NAMES = ("negative", "hard_negative", "wrong")
 _MASK_NAMES = ("mask", "annotation", "segmentation", "label")
 _PICTURES = {"images", "image files"}
 _SPLIT_NAMES = ("split", "set", "subset", "partition", "fold")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?", re.ASCII)
 _GROUP_WORDS = ("patient", "subject", "speaker", "author", "user", "video", "group")
 
 
@@ -108,6 +110,8 @@ class Column:
             return "lists"
         if all(text.lower().endswith(IMAGE_SUFFIXES) for text in texts):
             return "image files"
+        if all(map(_DATE.fullmatch, texts)):
+            return "dates"
         return "numbers" if numbers_in(texts) else "texts"
 
     def shown(self) -> dict[str, Any]:
@@ -348,7 +352,8 @@ def _labels(columns: Sequence[Column], section: DataSection) -> tuple[list[Any],
     marks = [column for column in columns if all(map(is_mark, column.values))]
     if preferred is None and len(marks) > 1:
         return _cells(marks), {"label_columns": [column.name for column in marks]}
-    repeated = [column for column in columns if 1 < len(set(column.texts)) <= len(column.texts) / 2]
+    repeated = [column for column in columns if column.kind != "dates"
+                and 1 < len(set(column.texts)) <= len(column.texts) / 2]  # fmt: skip
     if preferred is None and repeated:
         preferred = min(reversed(repeated), key=lambda column: len(set(column.texts)))
     if preferred is None:

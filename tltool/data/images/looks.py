@@ -70,6 +70,16 @@ def looks(images: Sequence[Any]) -> Looks:
     return Looks(width, height, brightness, contrast, hashes)
 
 
+def ranges_used(images: Sequence[Any]) -> list[float]:
+    """The highest level of each picture as a share of the highest there may be, 0..1.
+
+    Args:
+        images: As for `looks`; those that cannot be read are left out.
+    """
+    found = map_in_threads(_range_used, images, min(16, 2 * (os.cpu_count() or 1)))
+    return [share for share in found if share is not None]
+
+
 def distances(one: Array, other: Array) -> Array:
     """In how many bits hashes differ, int64 (n,); of hashes (n, HASH_BITS), in pairs."""
     differ: Array = (one != other).sum(axis=-1)
@@ -106,6 +116,17 @@ def _looked_at(image: Any) -> _Look | None:
         return None
     size = opened.info["size_px"]
     return _Look(size, opened.convert("L").resize((_SIDE, _SIDE), Resampling.BOX))
+
+
+def _range_used(image: Any) -> float | None:
+    import numpy as np
+
+    opened = _opened(image, _SIDE)
+    if opened is None:
+        return None
+    if opened.mode.startswith("I"):  # grey of 16 bits
+        return float(np.asarray(opened).max()) / 0xFFFF
+    return float(np.asarray(opened.convert("RGBA"))[..., :3].max()) / 0xFF
 
 
 def _opened(image: Any, side_px: int, *, grey: bool = False) -> Image | None:

@@ -100,6 +100,11 @@ def _saved_files(folder: Path) -> list[Path]:
              for one in _read(folder / _STATE, "_data_files")]  # fmt: skip
     if missing := [file.name for file in files if not file.is_file()]:
         raise DataError(f"{folder} lacks {listed(missing)}, which its {_STATE} names.")
+    if read_json(folder / _STATE).get("_indices_data_files"):
+        raise DataError(
+            f"{folder} was saved with a choice or an order of rows beside them, which is not read.",
+            hint="save `dataset.flatten_indices()` in its place",
+        )
     return files
 
 

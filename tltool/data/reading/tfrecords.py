@@ -50,7 +50,9 @@ def _items(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     except tf.errors.OpError as error:
         raise DataError(
             f"{path} is not a readable TFRecord file: record {number + 1}: {_reason(error)}.",
-            hint="it must not be compressed",
+            hint="it is cut short or damaged from there on: copy or write it again"
+            if number
+            else "it must not be compressed",
         ) from error
 
 
