@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,15 @@ def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout 
     pairs = _pairs(images[0], masks[0])
     file = source / LABEL_MAP
     return replace(pairs, classes=label_map(file)) if file.is_file() and not classes else pairs
+
+
+def without_masks(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Files below a folder but those in folders of masks that lie beside folders of pictures."""
+    above = {file: set(file.relative_to(folder).parents) for file in files}
+    folders = set[Path]().union(*above.values())
+    beside = {path.parent for path in folders if path.name.lower() in IMAGE_FOLDERS}
+    masks = {p for p in folders if p.name.lower() in MASK_FOLDERS and p.parent in beside}
+    return [file for file in files if masks.isdisjoint(above[file])]
 
 
 def _pairs(images: Path, masks: Path) -> Layout:
