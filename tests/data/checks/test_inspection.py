@@ -10,7 +10,7 @@ import tarfile
 import mask_data
 import pyarrow as pa
 import pytest
-from command import cli
+from command import cli, succeed
 from PIL import Image
 from pyarrow import parquet
 
@@ -222,6 +222,43 @@ def test_texts_that_are_like_each_other(tmp_path, columns, task, fields):
     assert (kind, found_fields) == ("text-embedding", fields)
     texts = fields["input_columns"]
     assert examples.inputs[1] == tuple(f"{name} 1" for name in texts)
+
+
+def test_a_column_that_is_named_is_taken(tmp_path):
+    rows = [f"{i},{WORDS[i % 3]},{'test' if i % 5 == 0 else 'train'},s{i % 2}" for i in range(40)]
+    (tmp_path / "t").mkdir()
+    table = tmp_path / "t" / "a.csv"
+    table.write_text("\n".join(["id_code,diagnosis,site,group", *rows, ""]))
+    (tmp_path / "pics").mkdir()
+    for i in range(40):
+        Image.fromarray(mask_data.scene(i)[0]).save(tmp_path / "pics" / f"{i}.png")
+    how = {"input_columns": ["id_code"], "label_columns": ["diagnosis"]}
+    result = inspect_data(str(table), task="image-classification", how=how)
+    assert result["recipe"]["data"]["input_column"] == "id_code"
+    assert "40 of the rows cannot be used" in result["problems"][0]
+    overrides = [f"data.image_root={tmp_path / 'pics'}", "data.image_suffix=.png",
+                 "data.split_column=site", "data.group_column=group"]  # fmt: skip
+    task, fields, examples = found(table, how=how, overrides=overrides)
+    assert task == "image-classification"
+    assert fields == {
+        "input_column": "id_code", "label_column": "diagnosis", "split_column": "site",
+        "group_column": "group", "image_root": str(tmp_path / "pics"), "image_suffix": ".png",
+    }  # fmt: skip
+    assert len(examples.inputs) == 40
+    # Pictures are found below a folder that is given, too.
+    assert found(table, overrides=overrides)[:2] == (task, fields)
+    with pytest.raises(DataError, match="there is no column 'nope'; its columns are id_code, "):
+        inspect_data(str(table), how={"input_columns": ["nope"]})
+    with pytest.raises(DataError, match="there is no column 'nope'; its columns are id_code, "):
+        inspect_data(str(table), how={"input_columns": ["id_code"], "label_columns": ["nope"]})
+    shown = succeed("data", "inspect", table, *overrides, "--json").json()
+    assert shown["recipe"]["data"]["image_suffix"] == ".png"
+    refused = cli("data", "inspect", table, "training.seed=3")
+    assert refused.code == 2
+    assert "only fields of data" in refused.err
+    (tmp_path / "b.csv").write_text("id,n\n100,200\n300,400\n")
+    told = cli("data", "inspect", tmp_path / "b.csv").err
+    assert "--input-column, twice for pairs of texts" in told
 
 
 def test_lines_that_no_recipe_may_have_are_a_problem(tmp_path):
