@@ -224,6 +224,20 @@ def test_texts_that_are_like_each_other(tmp_path, columns, task, fields):
     assert examples.inputs[1] == tuple(f"{name} 1" for name in texts)
 
 
+def test_spans_of_which_some_are_wrong_are_spans(tmp_path):
+    rows = [{"text": f"Ada {i} saw Bob", "spans": [{"start": 0, "end": 3, "label": "person"}]}
+            for i in range(20)]  # fmt: skip
+    for number, spans in enumerate(([{"start": "0", "end": 3, "label": "person"}], None, [7],
+                                    [{"end": 3, "label": "person"}])):  # fmt: skip
+        rows[2 * number]["spans"] = spans
+    (tmp_path / "a.jsonl").write_text(lines(*rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "token-classification"
+    told = " ".join(result["problems"])
+    for reason in ("no whole number: '0'", "there are no tags", "'7' is no span", "no 'start'"):
+        assert reason in told
+
+
 def test_a_column_that_is_named_is_taken(tmp_path):
     rows = [f"{i},{WORDS[i % 3]},{'test' if i % 5 == 0 else 'train'},s{i % 2}" for i in range(40)]
     (tmp_path / "t").mkdir()
