@@ -294,6 +294,10 @@ _THREE = "a third column is for text-embedding without data.label_column: texts 
 
 
 def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    suffix = data.get("image_suffix")
+    if isinstance(suffix, str) and "." not in suffix:
+        yield Fault("data.image_suffix", "has no point, as the end of a file's name has",
+                    _shown(suffix), hint=f"write .{suffix}")  # fmt: skip
     named = data.get("input_columns")
     texts = len(named) if isinstance(named, list | tuple) else 0
     if texts == 3 and (not spec.target.of_texts or data.get("label_column") is not None):
