@@ -50,6 +50,22 @@ def test_what_vectors_and_contrast_do_not_allow_is_told(task, values, paths):
     assert set(faults_of(task, **values)) >= paths
 
 
+@pytest.mark.parametrize("task", ["text-embedding", "token-classification"])
+def test_a_named_schedule_that_can_not_be_is_one_fault_in_its_own_name(task):
+    for named in ("few_examples", "contrastive"):
+        with pytest.raises(RecipeError) as error:
+            Recipe.of(task=task, backbone="tiny", schedule=named)
+        (fault,) = error.value.faults
+        assert fault.path == "schedule"
+        assert fault.problem.startswith(f"{named} needs one class for each row; not for {task}")
+
+
+def test_a_named_schedule_that_solves_the_head_is_told_in_its_own_name():
+    with pytest.raises(RecipeError, match="linear_probe_then_fine_tune solves the head") as error:
+        Recipe.of(task="text-embedding", backbone="tiny", schedule="linear_probe_then_fine_tune")
+    assert [fault.path for fault in error.value.faults] == ["schedule"]
+
+
 @pytest.mark.parametrize(
     ("task", "data", "training", "path"),
     [

@@ -358,3 +358,11 @@ def test_a_text_that_is_not_unicode_is_refused():
     (fault,) = error.value.faults
     assert fault.path == "data.train"
     assert fault.problem.startswith("holds half a character")
+
+
+def test_a_suffix_without_its_point_is_a_fault():
+    with pytest.raises(RecipeError) as error:
+        Recipe.of(task="image-classification", backbone="tiny", data={"image_suffix": "jpg"})
+    (fault,) = error.value.faults
+    assert (fault.path, fault.hint) == ("data.image_suffix", "write .jpg")
+    Recipe.of(task="image-classification", backbone="tiny", data={"image_suffix": "_l.jpg"})

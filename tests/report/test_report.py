@@ -145,6 +145,8 @@ BOTH = (Phase("head", 770, 3, 1e-3), Phase("all", 3_550_000, 2, 5e-5))
         (gained(0, 0, 0), {"phases": BOTH[:1]}, "train the backbone too: schedule=fine_tune"),
         (gained(0, 0, 0), {"phases": BOTH, "best": LAST},
          "train longer: its last epoch was its best"),
+        (gained(0, 0, 0), {"phases": (BOTH[1], Phase("head", 770, 3, None)), "best": LAST},
+         "label more rows"),
         (gained(0, 0, 0), {"phases": BOTH}, "label more rows"),
         (gained(0, 0, 0), {"phases": BOTH, "counts": {"train": 50_000}}, "try another backbone"),
         (gained(-0.1, -0.2, 0.0), {"baselines": (Baseline("TF-IDF", "TF-IDF + ridge", 0.9),)},

@@ -81,6 +81,8 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
         build_index(compass(), "x.csv", tmp_path / "photos")
     with pytest.raises(RunError, match="is no index"):
         load_index(tmp_path / "photos")
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        load_index(tmp_path / "nowhere")
 
 
 def test_only_an_index_is_replaced(index, tmp_path):

@@ -131,6 +131,22 @@ def test_folders_are_searched_as_in_training(images, caplog):
     assert ".hidden.jpg" in caplog.text
 
 
+def test_masks_beside_pictures_are_no_inputs(tmp_path, caplog):
+    names = ("images/a.png", "images/masks/b.png", "masks/a.png", "c.png", "test/img/d.png",
+             "test/Labels/x/d.png", "annotations/e.png", "other/masks/f.png")  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("")
+    found = collect_inputs([str(tmp_path)], TASKS["image-segmentation"])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "c.png", "images/a.png", "images/masks/b.png", "other/masks/f.png", "test/img/d.png",
+    ]  # fmt: skip
+    assert "they are labels" in caplog.text
+    assert "'masks/a.png', 'test/Labels/x/d.png'" in caplog.text
+    assert len(collect_inputs([str(tmp_path / "masks")], TASKS["image-segmentation"])) == 1
+    assert len(collect_inputs([str(tmp_path)], SPECS["image"])) == len(names)
+
+
 def test_a_folder_of_text_files_has_one_text_a_file(tmp_path):
     (tmp_path / "a.txt").write_bytes("плохо\ntwo".encode("cp1251"))
     (tmp_path / "b.txt").write_text("")

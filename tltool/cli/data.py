@@ -32,6 +32,7 @@ app.command("decisions", epilog=data_audit.DECISIONS_EXAMPLES)(data_audit.decisi
 EXAMPLES = examples(
     "tltool data inspect reviews.csv",
     "tltool data inspect 'shards/train-*.parquet' --label-column stars --json",
+    "tltool data inspect scans.csv data.image_root=photos data.image_suffix=.png",
 )
 
 
@@ -42,6 +43,12 @@ def inspect(
         str,
         typer.Argument(metavar="PATH", help="What data.train would name: a table, a folder …"),
     ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="More of how it is read, such as data.image_suffix=.png"
+        ),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="What it is for; default: guessed from the labels.")
     ] = None,
@@ -58,8 +65,11 @@ def inspect(
     if task is not None and task not in TASKS:
         problem, hint = unknown_task(task)
         raise typer.BadParameter(f"{task}: {problem}" + (f"; {hint}" if hint else ""))
+    for text in overrides or ():
+        if not text.startswith("data.") or text.startswith("data.train="):
+            raise typer.BadParameter(f"{text}: only fields of data beside data.train count here.")
     with fields_as_options(OPTION_NAMES | {"data.train": "PATH"}):
-        found = inspect_data(path, task=task, how=how)
+        found = inspect_data(path, task=task, how=how, overrides=overrides or ())
     if as_json:
         print_json(found)
         return 1 if found["problems"] else 0

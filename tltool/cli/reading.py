@@ -155,6 +155,7 @@ def fields_as_options(names: Mapping[str, str] = OPTION_NAMES) -> Iterator[None]
     def as_options(text: str) -> str:
         fields = rf"\b({'|'.join(map(re.escape, names))})(=|\b)"
         text = text.replace(" or data.label_columns", "")
+        text = text.replace("or data.input_columns for", "twice for")
         return re.sub(fields, lambda found: names[found[1]] + (" " if found[2] else ""), text)
 
     try:

@@ -294,6 +294,10 @@ _THREE = "a third column is for text-embedding without data.label_column: texts 
 
 
 def _column_faults(data: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
+    suffix = data.get("image_suffix")
+    if isinstance(suffix, str) and "." not in suffix:
+        yield Fault("data.image_suffix", "has no point, as the end of a file's name has",
+                    _shown(suffix), hint=f"write .{suffix}")  # fmt: skip
     named = data.get("input_columns")
     texts = len(named) if isinstance(named, list | tuple) else 0
     if texts == 3 and (not spec.target.of_texts or data.get("label_column") is not None):
@@ -404,14 +408,24 @@ def _kind_faults(values: Mapping[str, Any], spec: TaskSpec) -> Iterator[Fault]:
     if dimensions is not None and not spec.target.sized:
         yield Fault("head.dimensions", f"is for embeddings, but the task is {spec.name}",
                     _shown(dimensions), hint="leave it out")  # fmt: skip
+    schedule = values.get("schedule")
+    named = schedule if isinstance(schedule, str) else ""
     for place, phase in _phases(values):
-        if phase.get("solver") == "exact" and not spec.target.solvable:
-            yield Fault(f"{place}.solver", f"exact is not for {spec.name}",
-                        hint="train with `solver: gradient`")  # fmt: skip
+        path = place if named else f"{place}.objective"
         if phase.get("objective") == "contrastive" and not spec.target.contrasts:
-            path = place if place == "schedule" else f"{place}.objective"
-            yield Fault(path, f"contrastive needs one class for each row; not for {spec.name}",
-                        hint="use a classification, or another schedule")  # fmt: skip
+            problem = f"{named or 'contrastive'} needs one class for each row; not for {spec.name}"
+            yield Fault(path, problem, hint="use a classification, or another schedule")
+            if named:
+                return
+        path = place if named else f"{place}.solver"
+        if phase.get("solver") == "exact" and not spec.target.solvable:
+            told = (
+                f"{named} solves the head exactly, which is not for"
+                if named
+                else "exact is not for"
+            )
+            hint = "use another schedule" if named else "train with `solver: gradient`"
+            yield Fault(path, f"{told} {spec.name}", hint=hint)
 
 
 def _solver_faults(values: Mapping[str, Any]) -> Iterator[Fault]:

@@ -406,7 +406,8 @@ def _next_step(summary: RunSummary) -> str:
     if all(phase.trained == _HEAD for phase in summary.phases):
         return "Next, train the backbone too: schedule=fine_tune"
     epochs = sum(phase.epochs for phase in summary.phases)
-    if summary.best is not None and summary.best.get("total_epoch") == epochs:
+    solved = summary.phases[-1].learning_rate is None  # at once, so that no epoch could follow
+    if not solved and summary.best is not None and summary.best.get("total_epoch") == epochs:
         return "Next, train longer: its last epoch was its best"
     if summary.counts.get("train", 0) < _FEW_ROWS:
         return "Next, label more rows, or try another backbone: tltool rank"

@@ -196,6 +196,8 @@ def load_index(folder: Path | str) -> Index:
         RunError: There is none, it is damaged, or of a newer version.
     """
     folder = Path(folder)
+    if not folder.exists():
+        raise RunError(f"{folder} does not exist.", hint=_BUILD_AGAIN)
     if not (folder / _ABOUT).is_file():
         raise RunError(f"{folder} is no index.", hint=_BUILD_AGAIN)
     if changes := changes_in(folder):

@@ -480,6 +480,11 @@ class _Reader:
             else:
                 others.append(str(item.relative_to(folder)))
         tell_omitted(omitted, suffixes)
+        files = [item for item in found if isinstance(item, Path)]
+        inputs = set(self._spec.target.inputs_among(files, folder))
+        if labels := [str(file.relative_to(folder)) for file in files if file not in inputs]:
+            found = [item for item in found if isinstance(item, Broken) or item in inputs]
+            _LOG.warning("left out, since they are labels in %s: %s", folder, listed(labels, 5))
         if others:
             noun = "are no images" if self._modality == "image" else f"do not end in {suffixes[0]}"
             _LOG.warning("left out, since they %s in %s: %s", noun, folder, listed(others, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -42,24 +43,27 @@ def known_task(
 
     Returns:
         Task, column of inputs and column of labels; None where no such pair is there, or
-        its cells do not fit each other.
+        most of its cells do not fit each other.
     """
     for one in TASKS.values() if spec is None else [spec]:
         for inputs, labels in one.target.known_columns:
             label = next((name for name in labels if name in columns), None)
             if label is not None and inputs in columns:
                 cells = zip(columns[inputs], columns[label], strict=False)
-                if _all_join(one, list(islice(cells, _TRIED))):
+                if _mostly_join(one, list(islice(cells, _TRIED))):
                     return one.name, inputs, label
     return None
 
 
-def _all_join(spec: TaskSpec, pairs: Sequence[tuple[Any, Any]]) -> bool:
-    try:
-        there = [spec.target.joined(*pair) for pair in pairs if not is_missing(pair[1])]
-    except BadValueError:
-        return False
-    return bool(there) and any(len(label) for _, label in pairs if not is_missing(label))
+def _mostly_join(spec: TaskSpec, pairs: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether most rows that have a label can be read; the others are faults."""
+    there = [pair for pair in pairs if not is_missing(pair[1])]
+    labels = []
+    for pair in there:
+        with suppress(BadValueError):
+            spec.target.joined(*pair)
+            labels.append(pair[1])
+    return 2 * len(labels) > len(there) and any(map(len, labels))
 
 
 def task_of_files(modality: Modality) -> str | None:

@@ -340,6 +340,11 @@ class Target(ABC):
         return None
 
     @classmethod
+    def inputs_among(cls, files: Sequence[Path], folder: Path) -> list[Path]:
+        """Of the files below a folder those that may be inputs, where labels are files too."""
+        return list(files)
+
+    @classmethod
     def fitted_to(cls, target: Any, value: Any) -> Any:
         """The target, where it can be that of this input.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 from decimal import Decimal
@@ -117,6 +118,10 @@ def finite_number(value: Any) -> float:
         number = math.nan
     if not math.isfinite(number) or "_" in text:
         comma = "; the decimal sign is a point, and thousands have none" if "," in text else ""
+        if re.fullmatch(
+            r"[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))", text
+        ):  # of three digits, thousands perhaps
+            comma = f": it has a decimal comma; write {text.replace(',', '.')!r}"
         raise BadValueError(f"the label {text[:60]!r} is not a finite number{comma}")
     return number
 

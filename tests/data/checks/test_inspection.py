@@ -10,7 +10,7 @@ import tarfile
 import mask_data
 import pyarrow as pa
 import pytest
-from command import cli
+from command import cli, succeed
 from PIL import Image
 from pyarrow import parquet
 
@@ -89,15 +89,18 @@ def test_what_is_wrong_with_the_first_row_is_told(tmp_path):
         inspect_data(str(tmp_path / "b.jsonl"))
 
 
-@pytest.mark.parametrize("cells", [("{}.25", "NA"), ("{}", "n/a"), ('"0,{}5"', '"0,25"')])
+@pytest.mark.parametrize(
+    "cells",
+    [("{}.25", "NA", ":62: the label 'NA'"), ("{}", "n/a", ":62: the label 'n/a'"),
+     ('"0,{}5"', '"0,25"', "a.csv:4 and 58 more: the label '0,05'")],
+)  # fmt: skip
 def test_cells_among_numbers_that_are_none_are_told(tmp_path, cells):
     rows = [f"some text {i},{cells[0].format(i)}" for i in range(60)]
     (tmp_path / "a.csv").write_text("\n".join(["text,score", *rows, f"a text,{cells[1]}", ""]))
     result = inspect_data(str(tmp_path / "a.csv"))
     assert result["recipe"]["task"] == "text-regression"
     assert "numbers" in {column["holds"] for column in result["columns"]}
-    told = cells[1].strip('"')
-    assert f":62: the label {told!r} is not a finite number" in "\n".join(result["problems"])
+    assert f"{cells[2]} is not a finite number" in "\n".join(result["problems"])
 
 
 @pytest.mark.parametrize("cells", [("{}", "other"), ("c{}", "1.5")])
@@ -222,6 +225,57 @@ def test_texts_that_are_like_each_other(tmp_path, columns, task, fields):
     assert (kind, found_fields) == ("text-embedding", fields)
     texts = fields["input_columns"]
     assert examples.inputs[1] == tuple(f"{name} 1" for name in texts)
+
+
+def test_spans_of_which_some_are_wrong_are_spans(tmp_path):
+    rows = [{"text": f"Ada {i} saw Bob", "spans": [{"start": 0, "end": 3, "label": "person"}]}
+            for i in range(20)]  # fmt: skip
+    for number, spans in enumerate(([{"start": "0", "end": 3, "label": "person"}], None, [7],
+                                    [{"end": 3, "label": "person"}])):  # fmt: skip
+        rows[2 * number]["spans"] = spans
+    (tmp_path / "a.jsonl").write_text(lines(*rows))
+    result = inspect_data(str(tmp_path / "a.jsonl"))
+    assert result["recipe"]["task"] == "token-classification"
+    told = " ".join(result["problems"])
+    for reason in ("no whole number: '0'", "there are no tags", "'7' is no span", "no 'start'"):
+        assert reason in told
+
+
+def test_a_column_that_is_named_is_taken(tmp_path):
+    rows = [f"{i},{WORDS[i % 3]},{'test' if i % 5 == 0 else 'train'},s{i % 2}" for i in range(40)]
+    (tmp_path / "t").mkdir()
+    table = tmp_path / "t" / "a.csv"
+    table.write_text("\n".join(["id_code,diagnosis,site,group", *rows, ""]))
+    (tmp_path / "pics").mkdir()
+    for i in range(40):
+        Image.fromarray(mask_data.scene(i)[0]).save(tmp_path / "pics" / f"{i}.png")
+    how = {"input_columns": ["id_code"], "label_columns": ["diagnosis"]}
+    result = inspect_data(str(table), task="image-classification", how=how)
+    assert result["recipe"]["data"]["input_column"] == "id_code"
+    assert "40 of the rows cannot be used" in result["problems"][0]
+    overrides = [f"data.image_root={tmp_path / 'pics'}", "data.image_suffix=.png",
+                 "data.split_column=site", "data.group_column=group"]  # fmt: skip
+    task, fields, examples = found(table, how=how, overrides=overrides)
+    assert task == "image-classification"
+    assert fields == {
+        "input_column": "id_code", "label_column": "diagnosis", "split_column": "site",
+        "group_column": "group", "image_root": str(tmp_path / "pics"), "image_suffix": ".png",
+    }  # fmt: skip
+    assert len(examples.inputs) == 40
+    # Pictures are found below a folder that is given, too.
+    assert found(table, overrides=overrides)[:2] == (task, fields)
+    with pytest.raises(DataError, match="there is no column 'nope'; its columns are id_code, "):
+        inspect_data(str(table), how={"input_columns": ["nope"]})
+    with pytest.raises(DataError, match="there is no column 'nope'; its columns are id_code, "):
+        inspect_data(str(table), how={"input_columns": ["id_code"], "label_columns": ["nope"]})
+    shown = succeed("data", "inspect", table, *overrides, "--json").json()
+    assert shown["recipe"]["data"]["image_suffix"] == ".png"
+    refused = cli("data", "inspect", table, "training.seed=3")
+    assert refused.code == 2
+    assert "only fields of data" in refused.err
+    (tmp_path / "b.csv").write_text("id,n\n100,200\n300,400\n")
+    told = cli("data", "inspect", tmp_path / "b.csv").err
+    assert "--input-column, twice for pairs of texts" in told
 
 
 def test_lines_that_no_recipe_may_have_are_a_problem(tmp_path):

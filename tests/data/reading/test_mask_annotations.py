@@ -189,7 +189,7 @@ def test_every_fault_of_label_studio_is_told(tmp_path):
     ):
         assert told in text
     for told in (
-        "task 2: result 1, polygonlabels, a polygon has 4 numbers",
+        "task 2: result 1, polygonlabels, has a polygon of 4 numbers",
         "result 2, polygon, has no label",
         "missing.png is missing or cannot be read",
         "task 4: the task has no annotation",
@@ -291,7 +291,7 @@ def test_every_fault_of_cvat_is_told_with_its_line(tmp_path):
     for told in (
         "annotations.xml:4: line 5: <box> is neither a polygon nor a mask; "
         "line 6: <polygon> has the label 'circle'; known are 'background', 'square', 'bar'; "
-        "line 7: <polygon> a polygon has 4 numbers",
+        "line 7: <polygon> has a polygon of 4 numbers",
         "line 8: <polygon> ",
         "line 9: <mask> has runs of 196 pixels in a box of 195",
         "line 10: <mask> has a box that reaches out of the picture of 48 x 40",
@@ -374,6 +374,35 @@ def test_boxes_of_coco_are_no_masks(tmp_path):
     outline = {**box, "id": 6, "segmentation": [[0, 0, 3, 0, 3, 3]]}
     coco(tmp_path / "a.json", images=[picture], annotations=[outline, box])
     assert "annotation 5 has no outline" in faults(tmp_path / "a.json")
+
+
+def test_annotations_of_what_is_not_there_are_faults(tmp_path):
+    pytest.importorskip("pycocotools")
+    pictures(tmp_path, "a.png", "b.png")
+    images = [{"id": i, "file_name": f"{name}.png", "width": WIDTH, "height": HEIGHT}
+              for i, name in enumerate("ab")]  # fmt: skip
+    corners = [part for corner in CORNERS for part in corner]
+    shape = {"category_id": 1, "segmentation": [corners]}
+    shapes = [{"id": 5, "image_id": 0, **shape}, {"id": 6, "image_id": 1, **shape}]
+    # Ids that are numbers in one list and text in the other name the same.
+    as_text = [{**one, "image_id": str(one["image_id"]), "category_id": "1"} for one in shapes]
+    for drawn in (shapes, as_text):
+        coco(tmp_path / "a.json", images=images, annotations=drawn)
+        for target in load(tmp_path / "a.json").targets:
+            np.testing.assert_array_equal(target.numbers(), square())
+    wrong = [shapes[0], {**shapes[1], "category_id": 99}, {"id": 7, "image_id": 77, **shape},
+             {"id": 8, "image_id": 77, **shape}]  # fmt: skip
+    coco(tmp_path / "a.json", images=images, annotations=wrong)
+    text = faults(tmp_path / "a.json")
+    assert "image 1: annotation 6 is of category 99, which is not among `categories`" in text
+    assert "image 77: is not among `images`, but named by 2 annotations" in text
+    point = {**shapes[1], "segmentation": [[1, 2]]}
+    coco(tmp_path / "a.json", images=images, annotations=[shapes[0], point])
+    assert "image 1: annotation 6 has a polygon of 2 numbers" in faults(tmp_path / "a.json")
+    coco(tmp_path / "a.json", images=[images[0], {"id": 1}], annotations=shapes)
+    text = faults(tmp_path / "a.json")
+    assert "image 1: has no 'file_name'" in text
+    assert "is not among" not in text
 
 
 def test_a_byte_order_mark_is_no_part_of_annotations(tmp_path):

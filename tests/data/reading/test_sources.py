@@ -302,7 +302,26 @@ def test_many_broken_rows_are_counted(tmp_path):
     lines = "".join(f"t{',x' * (number + 3)}\n" for number in range(50))
     message = refused(write(tmp_path / "b.csv", f"text,label\n{lines}")).message
     assert message.endswith("and 30 more lines like these")
+    numbers = "".join(f"t {number},'{number},5'\n" for number in range(50)).replace("'", '"')
+    file = write(tmp_path / "c.csv", f"text,label\n{numbers}")
+    with pytest.raises(DataError) as error:
+        load_examples(DataSection(train=str(file)), TASKS["text-regression"])
+    head, line = str(error.value).split("\n  ")
+    assert head.startswith("50 of the rows")
+    told = "'0,5' is not a finite number: it has a decimal comma; write '0.5' (the first of them; "
+    assert told in line
+    assert "c.csv:4 and 47 more: " in line
     assert "no usable" in refused(path, on_error="skip").message
+
+
+def test_pictures_that_are_all_missing_are_told_once(tmp_path):
+    rows = "".join(f"{number}.png,x\n" for number in range(50))
+    file = write(tmp_path / "a.csv", f"image,label\n{rows}")
+    with pytest.raises(DataError) as error:
+        load_examples(DataSection(train=str(file)), TASKS["image-classification"])
+    _, line = str(error.value).split("\n  ")
+    assert f"a.csv:4 and 47 more: {tmp_path / '0.png'}: there is no such file (the first" in line
+    assert line.endswith("from its folder, or from data.image_root")
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])

@@ -205,6 +205,15 @@ def test_fitting_orders_the_tags_and_keeps_them():
         TagsTarget.fit([Tagged((0,), (3,), ("O",))])
 
 
+def test_tags_that_are_numbers_are_told():
+    numbers = [Tagged((0, 4), (3, 8), ("0", "11")), Tagged((0,), (3,), ("0",))]
+    (remark,) = TagsTarget.remarks_on(numbers, "token-classification")
+    assert "The tags are numbers" in remark
+    assert "such as B-person and O" in remark
+    mixed = [*numbers, Tagged((0,), (3,), ("NOUN",))]
+    assert TagsTarget.remarks_on(mixed, "token-classification") == []
+
+
 def test_entities_are_counted_by_their_types_and_plain_classes_by_themselves():
     entities = [Tagged((0, 4), (3, 8), ("B-person", "I-person")), Tagged((0,), (3,), ("O",))]
     assert TagsTarget.noun_of(entities) == "entity type"

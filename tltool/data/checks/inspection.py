@@ -32,6 +32,7 @@ from tltool.data.reading.tables import CSV_SUFFIXES, table_suffix
 from tltool.data.reading.walk import files_below, subfolders
 from tltool.data.splits import split_examples
 from tltool.recipe.faults import cross_faults
+from tltool.recipe.reading import override
 from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, NoTaskError
 from tltool.support.files import size_of
@@ -61,7 +62,11 @@ def _warnings_once() -> Iterator[None]:
 
 @_warnings_once()
 def inspect_data(
-    source: str, *, task: str | None = None, how: Mapping[str, Any] | None = None
+    source: str,
+    *,
+    task: str | None = None,
+    how: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What some data is, and how a recipe would read it.
 
@@ -69,6 +74,7 @@ def inspect_data(
         source: As `data.train`.
         task: A key of `TASKS`; None guesses it from the labels.
         how: Arguments of `tltool.data.reading.sources.reading`; what they leave open is guessed.
+        overrides: Changes to a recipe, as `key=value`, of which those of `data` count.
 
     Returns:
         JSON values: `source`; `format`; `files` and `bytes`; `columns` of a table
@@ -78,8 +84,11 @@ def inspect_data(
 
     Raises:
         DataError: There is no such data, or none of it can be read.
+        RecipeError: An override can't be read.
     """
-    section = reading(DataSection(train=source), **(how or {}))
+    changes = [text for text in overrides if text.startswith("data.")]
+    fields = override({"data": {}}, changes)["data"] | {"train": source}
+    section = reading(DataSection(), **(how or {}), fields=fields)
     found = located(source, "data")
     first = found[0]  # such as CoNLL's columns in a .tsv, which a table may have, too
     likely = TASKS.values() if first.is_dir() or table_suffix(first) in CSV_SUFFIXES else ()

@@ -198,14 +198,17 @@ def guess(
         one, modality, fields = _input(columns, table, section, modality)
         inputs = [one] if one else []
     if not inputs:
-        raise DataError(
-            f"{table}: no column looks like texts or images; its columns are {', '.join(named)}.",
-            hint="name it: data.input_column, or data.input_columns for pairs of texts",
+        raise _no_column(
+            f"{table}: no column looks like texts or images",
+            section.input_column,
+            named,
+            "data.input_column, or data.input_columns for pairs of texts",
         )
     names = tuple(column.name for column in inputs)
     if not beside and names != INPUT_COLUMNS[modality]:
         fields |= {"input_columns": list(names)} if len(names) > 1 else {"input_column": names[0]}
-    others = [column for column in columns if column.name not in names and column.values]
+    taken = {*names, section.split_column, section.group_column}
+    others = [column for column in columns if column.name not in taken and column.values]
     if split := _split(others, section):
         fields["split_column"] = split
         others = [column for column in others if column.name != split]
@@ -220,11 +223,26 @@ def guess(
     if texts and (not cells or (spec is not None and are_numbers(cells))):
         return _of_texts(texts, others, section, spec, fields, labels)
     if not cells:
-        raise DataError(
-            f"{table}: no column looks like labels; its columns are {', '.join(named)}.",
-            hint="name it: data.label_column",
+        raise _no_column(
+            f"{table}: no column looks like labels",
+            section.label_column,
+            named,
+            "data.label_column",
         )
     return {**fields, **labels}, likely_task(modality, cells)
+
+
+def _no_column(
+    told: str, wanted: str | None, named: Mapping[str, Column], option: str
+) -> DataError:
+    """That no column can be guessed, or that the one that is wanted is not there or is empty."""
+    there = f"its columns are {', '.join(named)}."
+    if wanted is None:
+        return DataError(f"{told}; {there}", hint=f"name it: {option}")
+    table = told.partition(": no column")[0]
+    if wanted in named:
+        return DataError(f"{table}: the column {wanted!r} is empty.")
+    return DataError(f"{table}: there is no column {wanted!r}; {there}")
 
 
 def _like_texts(columns: Sequence[Column], section: DataSection) -> Sequence[str]:
@@ -306,23 +324,31 @@ def _input(
                 return column, "image", {}
     texts = [column for column in columns if column.kind == "texts"]
     preferred = _preferred(texts, _TEXT_NAMES)
+    if preferred is None and section.input_column is not None:  # whatever it looks like
+        of_files = modality is None and (section.image_root or section.image_suffix)
+        return next(iter(columns), None), "image" if of_files else modality or "text", {}
     if preferred is None and texts:
         preferred = max(texts, key=lambda column: sum(map(len, column.texts)) / len(column.texts))
     return preferred, modality or "text", {}
 
 
 def _where(column: Column, table: Path, section: DataSection) -> dict[str, Any] | None:
-    """Folder and suffix by which the cells are files that exist; None where there are none."""
+    """Folder and suffix by which the cells are files that exist; None where there are none.
+
+    Those that are given are not guessed.
+    """
     tried = column.texts[:_TRIED_PATHS]
-    if not tried or section.image_root or section.image_suffix:
+    if not tried:
         return None
-    for folder in (table.parent, *subfolders(table.parent)):
-        for suffix in ("", *IMAGE_SUFFIXES):
+    root, end = section.image_root, section.image_suffix
+    folders = [Path(root).expanduser()] if root else [table.parent, *subfolders(table.parent)]
+    for folder in folders:
+        for suffix in [end] if end else ["", *IMAGE_SUFFIXES]:
             paths = [Path(picture_in(text, folder, suffix)) for text in tried]
             known = all(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
             if known and all(map(_is_file, paths)):
-                root = {} if folder == table.parent else {"image_root": str(folder)}
-                return root | ({"image_suffix": suffix} if suffix else {})
+                found = {} if root or folder == table.parent else {"image_root": str(folder)}
+                return found | ({"image_suffix": suffix} if suffix and not end else {})
     return None
 
 

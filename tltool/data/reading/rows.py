@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
@@ -19,6 +20,10 @@ from tltool.tasks.values import BadValueError, as_text, check_unicode
 SHOWN = 20
 """How many lines about broken rows one error has."""
 _NAMED = 3
+# What differs in reasons that are alike: what is quoted, and the file that is named first.
+_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|^[^:]*/[^:]*(?=: )")
+_GONE = "…: there is no such file"
+_PLACES = "; paths in a table are taken from its folder, or from data.image_root"
 
 MAX_CHARACTERS = 10_000_000
 """Longest text of an example; it takes some 0.7 GB while it is tokenized."""
@@ -153,19 +158,32 @@ def refused(broken: Sequence[Broken], what: str, hint: str) -> DataError:
 
 
 def _lines(broken: Sequence[Broken]) -> list[str]:
-    """One line for each, or for all that have the same reason if these are many."""
-    places: dict[str, list[str]] = defaultdict(list)
-    for origin, reason in broken:
-        places[reason].append(origin)
-    lines = []
-    for reason, origins in places.items():
-        if len(origins) > _NAMED:
-            first = ", ".join(origins[:_NAMED])
-            lines.append(f"{first} and {len(origins) - _NAMED} more: {reason}")
-        else:
-            lines += [f"{origin}: {reason}" for origin in origins]
+    """One line for each, or for all that have the same reason if these are many.
+
+    Where that is too much to show, reasons that differ in a value or in a file are the same.
+    """
+    lines = _gathered(broken, str)
+    if len(lines) > SHOWN:
+        lines = _gathered(broken, lambda reason: _VALUE.sub("…", reason))
     more = len(lines) - SHOWN
     return [*lines[:SHOWN], *([f"and {more} more lines like these"] if more > 0 else [])]
+
+
+def _gathered(broken: Sequence[Broken], alike: Callable[[str], str]) -> list[str]:
+    groups: dict[str, list[Broken]] = defaultdict(list)
+    for row in broken:
+        groups[alike(row.reason)].append(row)
+    lines: list[str] = []
+    for reason, rows in groups.items():
+        if len(rows) <= _NAMED:
+            lines += map(str, rows)
+            continue
+        first = ", ".join(row.origin for row in rows[:_NAMED])
+        told = f"{first} and {len(rows) - _NAMED} more: {rows[0].reason}"
+        if any(row.reason != rows[0].reason for row in rows):
+            told += " (the first of them; the others are like it)"
+        lines.append(told + (_PLACES if reason == _GONE else ""))
+    return lines
 
 
 def input_of(value: Any, modality: Modality) -> Any:

@@ -146,6 +146,7 @@ def reading(
     encoding: str | None = None,
     quoting: Quoting | None = None,
     on_error: OnError | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> DataSection:
     """A data section to read other data by: what is not given stays as in `section`.
 
@@ -154,6 +155,7 @@ def reading(
         delimiter, encoding, quoting, on_error: The section's fields.
         input_columns: Its `input_column`, or the two of a pair in its place.
         label_columns: Its `label_column`, or several columns in its place.
+        fields: Others of the section.
 
     Raises:
         DataError: What is given is not allowed; the message names all of it.
@@ -175,7 +177,7 @@ def reading(
         known |= {"input_column": inputs[0] if one else None}
         known |= {"input_columns": None if one else inputs}
     try:
-        return type(section).model_validate({**section.model_dump(), **known})
+        return type(section).model_validate({**section.model_dump(), **known, **(fields or {})})
     except ValidationError as error:
         faults = faults_from(error, type(section))
         told = [str(replace(fault, path=f"data.{fault.path}")) for fault in faults]

@@ -54,7 +54,7 @@ def recipe_of(
         path = RunFolder.open(source).recipe if is_run(source) else source
         changes = [*overrides, *([f"backbone.name={backbone}"] if backbone else [])]
         return Recipe.load(path, changes)
-    found = inspect_data(source, task=task, how=how)
+    found = inspect_data(source, task=task, how=how, overrides=overrides)
     task = str(found["recipe"]["task"])
     check_task(task)
     refuse_problems(found, overrides)

@@ -177,7 +177,7 @@ def _base(
     fields: dict[str, Any] = {}
     if _is_path(data):
         progress.stage(f"Data: {data}")
-        found = inspect_data(str(data), task=task, how=how)
+        found = inspect_data(str(data), task=task, how=how, overrides=overrides)
         refuse_problems(found, overrides)
         task, fields = found["recipe"]["task"], dict(found["recipe"]["data"])
     if task is None:

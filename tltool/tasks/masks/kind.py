@@ -124,6 +124,13 @@ class MaskTarget(LabelledTarget):
         return layout_of(source, classes)
 
     @classmethod
+    def inputs_among(cls, files: Sequence[Path], folder: Path) -> list[Path]:
+        """Those that are no masks beside pictures; see `Target.inputs_among`."""
+        from tltool.tasks.masks.layouts import without_masks
+
+        return without_masks(files, folder)
+
+    @classmethod
     def reader(cls, columns: LabelColumns, cells: Sequence[Any]) -> Reader:
         """Masks as paths, arrays or bytes; see `MaskReader`."""
         ignored = None if columns.ignored is None else code_of(columns.ignored)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tltool.support.errors import DataError, NoTaskError
 from tltool.support.files import is_of_system
-from tltool.support.words import listed, natural_key
+from tltool.support.words import count, listed, natural_key
 from tltool.tasks.masks.boxes import BOXES_HINT, refuse_boxes
 from tltool.tasks.masks.cvat import CVAT_FILE, LABEL_MAP, cvat_layout, label_map
 from tltool.tasks.masks.label_studio import label_studio_layout
@@ -86,6 +86,15 @@ def layout_of(source: Path, classes: Mapping[str, Any] | None = None) -> Layout 
     return replace(pairs, classes=label_map(file)) if file.is_file() and not classes else pairs
 
 
+def without_masks(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Files below a folder but those in folders of masks that lie beside folders of pictures."""
+    above = {file: set(file.relative_to(folder).parents) for file in files}
+    folders = set[Path]().union(*above.values())
+    beside = {path.parent for path in folders if path.name.lower() in IMAGE_FOLDERS}
+    masks = {p for p in folders if p.name.lower() in MASK_FOLDERS and p.parent in beside}
+    return [file for file in files if masks.isdisjoint(above[file])]
+
+
 def _pairs(images: Path, masks: Path) -> Layout:
     """Pictures and masks of the same name, whatever their suffixes, below two folders."""
     pictures, found = _by_stem(images), _by_stem(masks)
@@ -141,10 +150,10 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
     try:
         images, shapes = list(content["images"]), content["annotations"]
         categories = sorted(content["categories"], key=lambda category: category["id"])
-        names = {category["id"]: str(category["name"]) for category in categories}
-        by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+        names = {_id(category["id"]): str(category["name"]) for category in categories}
+        by_image: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for shape in shapes:
-            by_image[shape["image_id"]].append(shape)
+            by_image[_id(shape["image_id"])].append(shape)
     except (LookupError, TypeError) as error:
         raise DataError(
             f"{file} is no file of COCO's annotations: {type(error).__name__} {error}.",
@@ -157,26 +166,60 @@ def _coco(file: Path, content: Any, known: Mapping[str, Any] | None) -> Layout:
     classes = DrawnClasses.of(file, names.values(), known)
     rows: list[tuple[Any, Any, str, str]] = []
     broken: list[tuple[str, str]] = []
+    unknown = dict(by_image)
     for number, image in enumerate(images, start=1):
         place = f"{file}: image {image.get('id') if isinstance(image, dict) else number}"
         try:
+            unknown.pop(_id(image["id"]), None)
             picture = beside(file, str(image["file_name"]))
             size = size_in(image)
-            areas = [
-                (classes.number(names[shape["category_id"]]), runs_of(_outline(shape), size))
-                for shape in by_image[image["id"]]
-            ]
+            drawn = by_image.get(_id(image["id"]), [])
+            areas = [_area(shape, names, classes, size) for shape in drawn]
             # The largest first; and one alone is pixels at a time.
             areas.sort(key=lambda area: -number_of_pixels(area[1]))
             mask = classes.mask(((one, pixels_of(runs, size)) for one, runs in areas), size)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            broken.append((place, f"cannot be used: {type(error).__name__} {error}"))
+            broken.append((place, _told(error)))
             continue
         rows.append((picture, mask, place, ""))
+    for one, drawn in unknown.items():
+        told = f"is not among `images`, but named by {count(len(drawn), 'annotation')}"
+        broken.append((f"{file}: image {one}", told))
     return Layout(rows, broken, classes.codes)
 
 
-def _outline(shape: Mapping[str, Any]) -> Any:
-    if not shape.get("segmentation"):
-        raise ValueError(f"annotation {shape.get('id')} has no outline, which a box alone is not")
-    return shape["segmentation"]
+def _id(value: Any) -> str:
+    """A number that names something, which some programs write as text or as 7.0."""
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"{value!r} is no id")
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _area(
+    shape: Mapping[str, Any],
+    names: Mapping[str, str],
+    classes: DrawnClasses,
+    size: tuple[int, int],
+) -> tuple[int, Any]:
+    """The class and the packed pixels of an annotation.
+
+    Raises:
+        ValueError: It is no outline of a class in a picture of this size.
+    """
+    try:
+        if (category := _id(shape["category_id"])) not in names:
+            raise ValueError(f"is of category {category}, which is not among `categories`")
+        if not shape.get("segmentation"):
+            raise ValueError("has no outline, which a box alone is not")
+        return classes.number(names[category]), runs_of(shape["segmentation"], size)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"annotation {shape.get('id')} {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """What is wrong, in words."""
+    if isinstance(error, KeyError):
+        return f"has no {error}"
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"cannot be used: {type(error).__name__} {error}"

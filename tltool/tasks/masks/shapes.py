@@ -137,7 +137,7 @@ def runs_of(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
     else:
         packed = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
     if tuple(packed["size"]) != size:
-        raise ValueError(f"an annotation has {tuple(packed['size'])} pixels, its image {size}")
+        raise ValueError(f"has {tuple(packed['size'])} pixels, its image {size}")
     return packed
 
 
@@ -161,7 +161,9 @@ def _polygons(points: Sequence[Any]) -> Iterator[list[float]]:
     """Polygons with three corners at least."""
     for polygon in points if isinstance(points[0], list) else [points]:
         if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"a polygon has {len(polygon)} numbers, not two for each of 3 corners")
+            raise ValueError(
+                f"has a polygon of {len(polygon)} numbers, not two for each of 3 corners"
+            )
         yield list(map(float, polygon))
 
 

@@ -183,7 +183,14 @@ class TagsTarget(LabelledTarget):
 
     @classmethod
     def remarks_on(cls, targets: Sequence[Any], task: str) -> list[str]:
-        """Whether tags go on with entities that are not there."""
+        """Whether tags are numbers, or go on with entities that are not there."""
+        tags = {tag for target in targets for tag in target.tags}
+        if tags and all(map(str.isdecimal, tags)):
+            return [
+                "The tags are numbers, which are taken for plain classes: no entities are counted. "
+                "If they stand for names, write these in their place, such as B-person and O; of "
+                "Parquet and Arrow files the names of a ClassLabel are read."
+            ]
         number = sum(misplaced(target.tags) for target in targets)
         if not number:
             return []
