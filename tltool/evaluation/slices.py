@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from tltool.tasks.metrics.common import Z95, wilson_interval
+from tltool.tasks.metrics.common import Z95, sign_test_p, wilson_interval
 from tltool.tasks.reports import Score
 from tltool.tasks.target import Target
 
@@ -219,10 +219,7 @@ def _apart(own: Array, rest: Array) -> float:
 
 def _differing(changes: Array) -> float:
     """Whether more rows became worse than better: the sign test; of right and wrong, McNemar's."""
-    worse, better = int((changes > 0).sum()), int((changes < 0).sum())
-    if not worse + better:
-        return 1.0
-    return float(stats.binomtest(worse, worse + better, alternative="greater").pvalue)
+    return sign_test_p(int((changes > 0).sum()), int((changes < 0).sum()))
 
 
 def _search(

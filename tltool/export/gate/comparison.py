@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from tltool.data.examples import Examples
 from tltool.export.gate.report import Acceptance, ClassChange, MetricChange, WorstRow
 from tltool.export.gate.tolerance import Tolerance
+from tltool.tasks.metrics.common import sign_test_p
 from tltool.tasks.table import Task
 
 Array = np.ndarray[Any, Any]
@@ -136,8 +136,7 @@ def _p_of_loss(before: Array | None, after: Array | None) -> float | None:
     """
     if before is None or after is None:
         return None
-    lost, changed = int((before & ~after).sum()), int((before != after).sum())
-    return float(binomtest(lost, changed, alternative="greater").pvalue) if changed else 1.0
+    return sign_test_p(int((before & ~after).sum()), int((after & ~before).sum()))
 
 
 def breaches(comparison: Comparison, tolerance: Tolerance) -> Iterator[str]:

@@ -59,3 +59,14 @@ def mean_interval(values: np.ndarray) -> list[float] | None:
         return None
     mean, half = float(values.mean()), Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
     return [max(0.0, mean - half), mean + half] if math.isfinite(mean + half) else None
+
+
+def sign_test_p(worse: int, better: int) -> float:
+    """How often luck makes as many of the rows that changed worse: the sign test, one-sided.
+
+    Of rows that are right or wrong it is McNemar's exact test.
+    """
+    from scipy.stats import binomtest
+
+    changed = worse + better
+    return float(binomtest(worse, changed, alternative="greater").pvalue) if changed else 1.0
