@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from tltool.data.decided import Decided
 from tltool.data.examples import Examples
+from tltool.data.reading.csv_records import find_delimiter
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.files import atomic_path, sha256
 from tltool.support.words import count, excerpt, listed
@@ -192,8 +193,7 @@ def _rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
             header = file.readline()
             file.seek(0)
             # Spreadsheets of some languages save semicolons.
-            delimiter = max(",;\t", key=header.count)
-            reader = csv.DictReader(file, delimiter=delimiter)
+            reader = csv.DictReader(file, delimiter=find_delimiter(header, _NEEDED))
             lacking = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
             if lacking:
                 raise DataError(

@@ -92,7 +92,7 @@ def _opened(text: str, delimiter: str | None, wanted: Sequence[str]) -> tuple[st
     if text[:4].lower() == "sep=" and (first := _LINE.match(text)):
         delimiter, skipped_lines = delimiter or first[0].rstrip("\r\n")[4:5], 1
         text = text[first.end() :]
-    return text, delimiter or _find_delimiter(text, wanted), skipped_lines
+    return text, delimiter or find_delimiter(text, wanted), skipped_lines
 
 
 def _records(
@@ -292,7 +292,7 @@ def _runaway_quote(path: Path, line: int) -> DataError:
     )
 
 
-def _find_delimiter(text: str, wanted: Sequence[str]) -> str:
+def find_delimiter(text: str, wanted: Sequence[str]) -> str:
     """The delimiter under which the header has the wanted columns, else the most columns."""
 
     def score(delimiter: str) -> tuple[int, int]:
