@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trained
+from exported import export_and_check
 
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.table import export_targets
 from tltool.export.gate.check import check_artifact, reference_of
-from tltool.export.package import export_and_check
 from tltool.export.sidecars.snippets import SNIPPETS
 from tltool.recipe.export_section import ExportSection, GateSection
 

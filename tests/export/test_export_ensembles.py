@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import trained
+from exported import export_and_check
 
-from tltool.export.package import export_and_check
 from tltool.model.averaging import averaging
 from tltool.recipe.export_section import ExportSection
 

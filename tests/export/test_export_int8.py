@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import trained
 from ai_edge_litert.interpreter import Interpreter
+from exported import export_and_check
 
 from tltool.data.examples import Examples
 from tltool.export.formats.litert.calibration import balanced_rows, calibration_inputs
 from tltool.export.formats.litert.export import export_litert
 from tltool.export.formats.litert.file import model_table
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.support.errors import ExportError, GateError
 from tltool.tasks.classes import ClassTarget

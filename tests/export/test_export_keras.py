@@ -15,10 +15,10 @@ import pytest
 import tiny
 import trained
 from command import cli, succeed
+from exported import export_and_check
 
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.keras.export import export_keras, inference_model
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.support.errors import ExportError
 from tltool.tasks.classes import ClassTarget

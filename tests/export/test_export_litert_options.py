@@ -15,13 +15,13 @@ import tensorflow as tf
 import tiny
 import trained
 from command import cli, succeed
+from exported import export_and_check
 
 from tltool.data.images.preprocessor import resize_and_crop
 from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.litert.image_graph import resize_in_graph
 from tltool.export.formats.litert.metadata import read_metadata
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.recipe.recipe import Recipe
 from tltool.support.errors import RecipeError

@@ -18,14 +18,13 @@ import tensorflow as tf
 import trained
 from byte_pairs import trained_contract
 from command import cli, succeed
-from exported import TAGS, mask_model, tag_model
+from exported import TAGS, export_and_check, mask_model, tag_model
 from test_programs import wordpiece
 
 from tltool.evaluation.inference import model_outputs
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.onnx.export import export_onnx
 from tltool.export.gate.check import check_artifact, reference_of
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError
 from tltool.tasks.classes import ClassTarget

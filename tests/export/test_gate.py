@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny
 import trained
+from exported import export_and_check
 
 from tltool.evaluation.drift.file import read_sketch
 from tltool.evaluation.inference import Forward
@@ -22,7 +23,6 @@ from tltool.export.artifact import load_artifact
 from tltool.export.formats.base import ExportTarget
 from tltool.export.formats.table import FORMATS, export_targets
 from tltool.export.gate.check import check_artifact, reference_of
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import DataError, ExportError, GateError
 from tltool.support.sums import write_sums

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import trained
+from exported import export_and_check
 
 import tltool
 from tltool.data.examples import Examples
@@ -20,7 +21,6 @@ from tltool.export.gate.check import check_artifact, reference_of
 from tltool.export.gate.comparison import Comparison, breaches
 from tltool.export.gate.fresh_process import FreshProcess
 from tltool.export.gate.tolerance import RESIZED, TOLERANCES, Tolerance, tolerance_for
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.errors import ExportError
 from tltool.support.imports import MODULES, TRUST

@@ -13,9 +13,9 @@ import pytest
 import tiny
 import trained
 from command import cli, succeed
+from exported import export_and_check
 
 from tltool.export.inspection.inspection import inspect_artifact
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.support.quiet import quiet
 from tltool.support.sums import write_sums

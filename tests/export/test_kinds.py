@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import tiny
 import trained
+from exported import export_and_check
 
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.base import ExportTarget
 from tltool.export.formats.table import FORMATS, export_targets
 from tltool.export.gate.check import check_artifact, reference_of, run_here
 from tltool.export.gate.comparison import Comparison
-from tltool.export.package import export_and_check
 from tltool.export.sidecars.folder import GOLDEN_EXAMPLES
 from tltool.recipe.export_section import ExportSection, GateSection
 from tltool.support.sums import write_sums

@@ -11,6 +11,7 @@ import golden_program
 import numpy as np
 import pytest
 from byte_pairs import trained_contract
+from exported import export_and_check
 from odd_texts import ODD_TEXTS
 from test_programs import namespace, wordpiece
 
@@ -21,7 +22,6 @@ from tltool.export.artifact import load_artifact
 from tltool.export.feeding import prepared_inputs, single_inputs
 from tltool.export.formats.base import ExportTarget, LiteRTOptions
 from tltool.export.formats.table import FORMATS
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.tasks.numbers import NumbersTarget
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from exported import export_and_check
 
 from tltool.data.examples import Examples
 from tltool.data.texts.tokenizers.choose import tokenizer_for
 from tltool.data.texts.windows import windowed
 from tltool.evaluation.inference import model_outputs
 from tltool.export.artifact import load_artifact
-from tltool.export.package import export_and_check
 from tltool.model.joining import join
 from tltool.recipe.export_section import ExportSection
 from tltool.recipe.schema import HeadSection

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import trained
 from ai_edge_litert.interpreter import Interpreter
+from exported import export_and_check
 
 from tltool.data.examples import Examples
 from tltool.evaluation.inference import raw_outputs
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.table import FORMATS
-from tltool.export.package import export_and_check
 from tltool.recipe.export_section import ExportSection
 from tltool.tasks.table import Task
 

@@ -17,7 +17,8 @@ from tltool.data.preprocessing import ImagePreprocessing
 from tltool.export.artifact import load_artifact
 from tltool.export.formats.base import Exported, ExportTarget, LiteRTOptions
 from tltool.export.formats.table import FORMATS
-from tltool.export.package import write_guide, write_model
+from tltool.export.gate.report import GateReport
+from tltool.export.package import export_outcomes, require_passed, write_guide, write_model
 from tltool.export.sidecars.folder import write_golden
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
@@ -237,3 +238,12 @@ def examples(modality: str, inputs: list[str]) -> Examples:
     count = len(inputs)
     origins = [f"row {i}" for i in range(count)]
     return Examples(modality, inputs, [LABELS[0]] * count, ["test"] * count, origins)
+
+
+def export_and_check(
+    model, task, contract, examples, folder, *, keep_failed=False, **options
+) -> tuple[GateReport, ...]:
+    """The gate's reports of exports that all passed; see `export_outcomes`."""
+    parts = (model, task, contract, examples, folder)
+    outcomes = export_outcomes(*parts, keep_failed=keep_failed, **options)
+    return require_passed(outcomes, folder if keep_failed else None)

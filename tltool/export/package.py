@@ -48,46 +48,6 @@ if TYPE_CHECKING:
 README_FILE = "README.md"
 
 
-def export_and_check(
-    model: keras.Model,
-    task: Task,
-    preprocessing: ImagePreprocessing | TextPreprocessing,
-    examples: Examples,
-    folder: Path,
-    *,
-    section: ExportSection,
-    length: int | None = None,
-    about: About | None = None,
-    keep_failed: bool = False,
-    calibration: Examples | None = None,
-    forward: Forward | None = None,
-) -> tuple[GateReport, ...]:
-    """As `export_outcomes`, for those who want every artifact or an error.
-
-    Returns:
-        One report an artifact, in the order of `export_targets`.
-
-    Raises:
-        GateError: An artifact differs too much; the others are made all the same.
-        ExportError: An artifact cannot be made or run, or there are no
-            examples; the others are made all the same.
-    """
-    outcomes = export_outcomes(
-        model,
-        task,
-        preprocessing,
-        examples,
-        folder,
-        section=section,
-        length=length,
-        about=about,
-        keep_failed=keep_failed,
-        calibration=calibration,
-        forward=forward,
-    )
-    return require_passed(outcomes, folder if keep_failed else None)
-
-
 def export_outcomes(
     model: keras.Model,
     task: Task,
