@@ -351,7 +351,9 @@ def test_evaluate_tells_slices_of_runs_and_exports(place, text_run):
     own = succeed("evaluate", path, "--slices", "--json").json()
     assert own["slices"]["whole"] == pytest.approx(1 - own["accuracy"])
     export = path / "exports" / "litert_float32"
-    told = succeed("evaluate", export, "--by", "text", "--json").json()
+    by_text = succeed("evaluate", export, "--by", "text", "--json")
+    assert "column 'text' makes no slices" in by_text.err  # each is another one
+    told = by_text.json()
     assert told["accuracy"] == own["accuracy"]
     assert told["slices_against_float"]["whole"] == 0.0
     assert "against the trained model" in succeed("evaluate", export, "--slices").out

@@ -72,6 +72,8 @@ def evaluate(
     own, against = (
         slices_of(opened, measured, outputs, by or [], how or {}) if slices or by else (None, None)
     )
+    if own is not None and by:
+        _tell_columns_without_slices(own, by)
     if as_json:
         found = {"slices": own, "slices_against_float": against}
         told = {key: one.to_json() for key, one in found.items() if one is not None}
@@ -123,6 +125,18 @@ def _print_slices(found: Slices | None, title: str, *, signed: bool = False) -> 
         typer.echo(f"none has {FEWEST} rows")
         return
     print_table([dict(zip(header, row, strict=True)) for row in rows], right=header[1:])
+
+
+def _tell_columns_without_slices(found: Slices, columns: list[str]) -> None:
+    from tltool.evaluation.slices import FEWEST
+
+    for column in columns:
+        if not any(one.name.startswith(f"{column} ") for one in found.told):
+            typer.echo(
+                f"column {column!r} makes no slices: all rows have the same value, or none is "
+                f"that of {FEWEST} rows",
+                err=True,
+            )
 
 
 def _shown(value: object) -> object:

@@ -184,11 +184,16 @@ def test_spans_of_every_tool_become_tags(span):
         (["Ada", "wrote"], ["O"], "2 words and 1 tag"),
         (["Ada", " "], ["O", "O"], "word 2 is empty"),
         (["Ada"], None, "no tags"),
+        ("Ada wrote", [[0.5, 3, "a"]], "no whole number: 0.5"),
     ],
 )
 def test_rows_that_make_no_sense_are_told(value, label, said):
     with pytest.raises(BadValueError, match=said):
         tagged_of(cell_of(value, label)[1], "IOB2")
+
+
+def test_offsets_may_be_whole_numbers_with_a_point():
+    assert cell_of("Ada wrote", [[0.0, 3.0, "a"]]) == cell_of("Ada wrote", [[0, 3, "a"]])
 
 
 def target_of():

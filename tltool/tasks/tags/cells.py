@@ -112,12 +112,16 @@ def span_of(span: Any) -> tuple[int, int, str]:
     start, end, kind = found
     if isinstance(kind, list) and len(kind) == 1:
         kind = kind[0]
-    for place in (start, end):
-        if isinstance(place, bool) or not isinstance(place, int):
-            raise BadValueError(
-                f"{str(span)[:60]!r} has an offset that is no whole number: {place!r}"
-            )
-    return start, end, label_text(kind)
+    return _place(start, span), _place(end, span), label_text(kind)
+
+
+def _place(offset: Any, span: Any) -> int:
+    # A table with an empty cell in a column of numbers makes 108.0 of 108.
+    if isinstance(offset, float) and offset.is_integer():
+        return int(offset)
+    if isinstance(offset, bool) or not isinstance(offset, int):
+        raise BadValueError(f"{str(span)[:60]!r} has an offset that is no whole number: {offset!r}")
+    return offset
 
 
 def _named(span: Mapping[str, Any], names: Sequence[str]) -> Any:
