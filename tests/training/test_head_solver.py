@@ -113,10 +113,25 @@ def test_the_loss_is_that_of_keras_with_weights_and_penalty(tmp_path, kind, gamm
     assert row[metric] == pytest.approx(expected[metric])
 
 
-def test_with_augmentation_the_head_is_solved_on_changed_images(tmp_path):
-    augment = AugmentSection(brightness=0.5)
-    plain, *_ = fit("cnn", tmp_path, (SOLVED,), NEVER)
-    changed, *_ = fit("cnn", tmp_path, (SOLVED,), NEVER, augment=augment)
+@pytest.mark.parametrize("cache", [NEVER, ALWAYS])
+@pytest.mark.parametrize(
+    "augment",
+    [{"brightness": 0.5}, {"layers": [{"layer": "MixUp"}]}, {"brightness": 0.5, "views": 2}],
+)
+def test_the_head_is_solved_on_images_as_they_are(tmp_path, augment, cache):
+    plain, *_ = fit("cnn", tmp_path / "plain", (SOLVED,), NEVER)
+    changed, *_ = fit("cnn", tmp_path, (SOLVED,), cache, augment=AugmentSection(**augment))
+    np.testing.assert_allclose(
+        plain["head_output/kernel"], changed["head_output/kernel"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_phase_after_a_solved_one_reads_changed_images(tmp_path):
+    stepped = {"train": "head", "epochs": 1, "learning_rate": 0.01}
+    given = (SOLVED, stepped)
+    plain, *_ = fit("cnn", tmp_path / "plain", given, ALWAYS)
+    views = AugmentSection(brightness=0.5, views=2)
+    changed, *_ = fit("cnn", tmp_path, given, ALWAYS, augment=views)
     assert not np.allclose(plain["head_output/kernel"], changed["head_output/kernel"], atol=1e-3)
 
 

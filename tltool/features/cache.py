@@ -137,6 +137,21 @@ class FeatureCache:
         self._out_of_order = False
         self._surely = False
 
+    def unchanged(self) -> FeatureCache:
+        """That of the same examples without `augment`."""
+        if self._augment is None:
+            return self
+        return FeatureCache(
+            self._section,
+            self._examples,
+            self._contract,
+            about=self._about,
+            progress=self._progress,
+            store=self._store,
+            spread=self._spread,
+            layers=self._layers,
+        )
+
     def serve(
         self,
         boundary: Boundary,

@@ -246,11 +246,11 @@ class PhaseSection(Section):
         plateau_factor: What is left of the rate each time it falls.
         plateau_patience: Epochs of the phase without a better value before it does.
         solver: "gradient" trains step by step. "exact" computes the best linear
-            head on the frozen features at once (L-BFGS for classes, the closed form
-            for numbers), with an L2 penalty chosen on the validation rows and, where
-            they are fewer than 500, by five folds of the training rows too; it needs
-            `train: head` and a head of one linear layer, and does not use the phase's
-            other fields.
+            head on the frozen features of inputs as they are, without `augment`, at once
+            (L-BFGS for classes, the closed form for numbers), with an L2 penalty chosen
+            on the validation rows and, where they are fewer than 500, by five folds of the
+            training rows too; it needs `train: head` and a head of one linear layer, and
+            does not use the phase's other fields.
         objective: "task" trains what the task asks. "contrastive" trains the
             backbone alone, so that its features of rows with equal classes come
             near (supervised contrastive loss, Khosla et al. 2020,

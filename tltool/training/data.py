@@ -33,6 +33,9 @@ class TrainingData(Protocol):
     def taught(self) -> Teaching | None:
         """How targets are learnt that a teacher's are joined to; None where none are."""
 
+    def unchanged(self) -> TrainingData:
+        """The same with each input as it is, where training changes inputs at random."""
+
     def batches(
         self,
         phase: int,
@@ -67,6 +70,10 @@ class BatchedData:
     dataset: tf.data.Dataset
     num_examples: int
     taught: ClassVar[None] = None
+
+    def unchanged(self) -> BatchedData:
+        """Itself: its inputs are as they were given."""
+        return self
 
     def batches(
         self,
@@ -127,6 +134,10 @@ class ExampleData:
     def num_examples(self) -> int:
         """Examples in one pass."""
         return len(self.examples)
+
+    def unchanged(self) -> ExampleData:
+        """The same without `augment`."""
+        return self if self.augment is None else replace(self, augment=None)
 
     @cached_property
     def inputs(self) -> Source:

@@ -131,8 +131,7 @@ def solve_head(
         plan: The phase.
         task: Gives loss and metric.
         training: Label smoothing and seed.
-        data: The rows, as the phase reads them; with augmentation one changed
-            image of each.
+        data: The rows, of images as they are.
         history: Rows of all phases; one is added.
         best: Is offered the head.
         progress: Is told what was solved.

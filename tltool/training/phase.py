@@ -130,6 +130,11 @@ def prepare_phase(
         RunError: It read stored features then, and can't have the same ones.
     """
     workers, begin = workers or Workers(), begin or Position(plan.number)
+    if plan.phase.solver == "exact":
+        # A head that is solved reads each image once, which says most as it is.
+        data, whole_cache, cache = data.unchanged(), cache, cache and cache.unchanged()
+        if cache is not whole_cache:
+            plans = plans[: plan.number]  # later phases read other images
     with strategy.scope():
         apply_plan(transfer.model, plan)
         whole = transfer.features if is_contrastive(plan) else transfer.model
