@@ -215,7 +215,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             "augment", "changes images, but the task's input is text", hint="leave `augment` out"
         )
     backbone = _section(values, "backbone")
-    foreign = {"image": ("max_length",), "text": ("image_size_px", "image_fit")}
+    foreign = {"image": ("max_length",), "text": ("image_size_px", "image_fit", "image_levels")}
     if spec is not None:
         for key in foreign[spec.backbone_modality]:
             if backbone.get(key) is not None:

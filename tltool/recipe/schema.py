@@ -145,6 +145,9 @@ class BackboneSection(Section):
         image_fit: How an image becomes square: "crop" keeps the centre,
             "stretch" all of it, which counts and labels that stand at the
             border need; null takes the card's.
+        image_levels: "spread" makes the darkest place of each image black and its
+            brightest white, inside the model, for images whose brightness says nothing, as of
+            microscopes, X-rays and 16 bits; null leaves them.
         dropout: Dropout inside the backbone, where it has any; null keeps its own.
         weights_file: Weights of your own for this network, in place of those it
             comes with: `.keras` (such as the `model.keras` of a run),
@@ -156,6 +159,7 @@ class BackboneSection(Section):
     max_length: Annotated[int, Field(ge=4, le=8192), _NOT_BOOL] | None = None
     image_size_px: Annotated[int, Field(ge=16, le=2048), _NOT_BOOL] | None = None
     image_fit: Literal["crop", "stretch"] | None = None
+    image_levels: Literal["spread"] | None = None
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), _NOT_BOOL] | None = None
     weights_file: str | None = None
 

@@ -410,6 +410,10 @@ def backbone_of(recipe: Recipe, weights: Weights = "pretrained") -> Backbone:
         weights_file=recipe.backbone.weights_file if weights == "pretrained" else None,
         partial=True,
     )
+    if recipe.backbone.image_levels == "spread":
+        from tltool.backbones.levels import with_spread_levels
+
+        return with_spread_levels(backbone)
     contract = backbone.preprocessing
     if recipe.spec.target.by_words and isinstance(contract, TextPreprocessing):
         return replace(backbone, preprocessing=contract.read_by_words())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tltool.backbones.networks import disentangled, layers  # noqa: F401 - for what they register
+from tltool.backbones import levels  # noqa: F401 - for what it registers
+from tltool.backbones.networks import disentangled, layers  # noqa: F401 - the same
 from tltool.tasks import mean_outputs, result_layer  # noqa: F401 - the same
 from tltool.tasks.unknown import layers as unknown_layers  # noqa: F401 - the same
