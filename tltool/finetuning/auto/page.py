@@ -42,6 +42,11 @@ class Account:
     test: tuple[float, tuple[float, float] | None] | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def tried(self) -> int:
+        """How many were tried, without what was left out."""
+        return sum(one.verdict != "left out" for one in self.trail)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         return {**asdict(self), "score": self.score.key, "trail": [asdict(t) for t in self.trail]}
@@ -54,11 +59,12 @@ class Account:
     def _summary(self) -> list[str]:
         used = "" if self.seconds is None else f", {self.seconds / 60:.1f} were used"
         winner = "not known yet" if self.winner is None else markdown(self.winner)
+        title = "Best so far" if self.ended is None else "Winner"
         lines = [
             f"# The best model for {markdown(self.data)} in {self.minutes:g} minutes",
             "",
             f"- Task: {self.task}",
-            f"- Winner: {winner}",
+            f"- {title}: {winner}",
             f"- Time: {self.minutes:g} minutes were given{used}",
         ]
         if self.test is not None:
