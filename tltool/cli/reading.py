@@ -170,10 +170,10 @@ def fields_as_options(names: Mapping[str, str] = OPTION_NAMES) -> Iterator[None]
     """Names fields of a recipe in errors as the options that a command has in their place.
 
     Args:
-        names: The option of each field, by its dotted path; of a path without a dot, which may
-            be a plain word too, in front of a colon alone.
+        names: The option of each field, by its dotted path, or of each argument; a plain word is
+            taken for one in front of a colon alone.
     """
-    paths = [re.escape(name) + ("" if "." in name else "(?=:)") for name in names]
+    paths = [re.escape(name) + ("(?=:)" if name.isalpha() else "") for name in names]
 
     def as_options(text: str) -> str:
         fields = rf"(?<![\w.])({'|'.join(paths)})(=|\b)"
