@@ -130,6 +130,8 @@ def _tell_of(found: AutoResult, *, as_json: bool) -> int:
         f"  what was tried: {found.path}/auto.md\n"
         f"  to train it again: tltool finetune {found.path}/recipe.yaml"
     )
+    if account.short:
+        typer.echo("  to try more: give more --minutes")
     for note in account.notes:
         tell(f"note: {note}")
     return 0

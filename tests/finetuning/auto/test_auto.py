@@ -53,6 +53,7 @@ def test_without_time_the_exact_head_is_delivered_exported_and_checked(told, pla
     assert json.loads(gate.read_text())["passed"]
     assert told["test"][0] == run.metrics["test"]["accuracy"]
     assert told["seconds"] > 0
+    assert told["short"]
     assert run.recipe.training.seed == 3
     (line,) = [one for one in told["trail"] if one["verdict"] == "kept"]
     assert 0.5 < line["score"] <= 1
@@ -135,6 +136,28 @@ def test_an_option_and_an_override_that_say_different_things_are_refused(
     assert done.code == 2
     assert told.format(place=place) in done.err
     assert "hint: leave one of the two out" in done.err
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "hint"),
+    [
+        ("all-minilm-l6", "There is no backbone named 'all-minilm-l6'", "`all-minilm-l6-v2`"),
+        ("nope", "There is no backbone named 'nope'", "hint: see `tltool models list`"),
+        ("efficientnet-lite0", "takes image, but the task takes text", "all-minilm-l6-v2"),
+        ("./nothing-here", "There is no folder './nothing-here'", "check the path"),
+    ],
+)
+def test_a_backbone_that_is_none_is_refused_before_anything_is_written(
+    place, tmp_path, name, told, hint
+):
+    done = cli(
+        "auto", place / "texts.csv", "--backbone", place / "bert", "--backbone", name,
+        "--output", tmp_path / "runs",
+    )  # fmt: skip
+    assert done.code == 2
+    assert told in done.err
+    assert hint in done.err
     assert not [*tmp_path.iterdir()]
 
 

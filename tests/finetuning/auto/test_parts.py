@@ -138,7 +138,7 @@ def test_the_page_tells_each_candidate_with_intervals_and_seconds():
     score = ClassTarget.headline()
     account = Account(
         "photos", "image-classification", 10.0, score, trail, trail[1].name, "the end came",
-        588.0, "runs/photos/1", (0.83, (0.8, 0.86)), ("a note",),
+        False, 588.0, "runs/photos/1", (0.83, (0.8, 0.86)), ("a note",),
     )  # fmt: skip
     page = account.to_markdown()
     lines = page.splitlines()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tltool.backbones.load import check_backbone
 from tltool.data.checks.inspection import inspect_data, refuse_problems
 from tltool.finetuning.auto.at_hand import backbones_at_hand
 from tltool.finetuning.auto.bounds import Bounds, extremes
@@ -132,9 +133,10 @@ def auto(
     with stopping.stoppable(pass_on=True):
         recipe = _base(data, minutes, overrides, task, how, seed, output, bounds, progress)
         named = items_of(backbones, "backbones", BackboneError)
-        names = tuple(dict.fromkeys(named)) or backbones_at_hand(
-            recipe.spec.backbone_modality, download=download
-        )
+        modality = recipe.spec.backbone_modality
+        for name in named:
+            check_backbone(name, modality)
+        names = tuple(dict.fromkeys(named)) or backbones_at_hand(modality, download=download)
         _prepare(recipe)
         workshop = Workshop(recipe, None if _is_path(data) else data, budget, bounds, progress)
         folder = RunFolder.create(recipe.output_dir, f"{recipe.name}-{KIND}")
@@ -348,7 +350,9 @@ class _Teller:
         """Trains the winner, and tells of it."""
         recipe = found.candidate.recipe
         write_text(self._folder.recipe, recipe.to_yaml())
-        self.account = replace(self.account, winner=found.candidate.name, ended=found.ended)
+        self.account = replace(
+            self.account, winner=found.candidate.name, ended=found.ended, short=found.short
+        )
         self._write()
         self._progress.stage(f"The winner: {found.candidate.name}")
         self._progress.note(

@@ -23,6 +23,7 @@ class Account:
         trail: All that was tried, in order.
         winner: Name of the best so far; None before there is one.
         ended: Why nothing more was tried; None while it goes on, or where it was interrupted.
+        short: Whether that is for want of time.
         seconds: That the whole took, final training and export too; None before the end.
         run: Folder of the final run; None before there is one.
         test: The winner's score on the test rows, with its interval; None before it is known, or
@@ -37,6 +38,7 @@ class Account:
     trail: Sequence[Tried]
     winner: str | None = None
     ended: str | None = None
+    short: bool = False
     seconds: float | None = None
     run: str | None = None
     test: tuple[float, tuple[float, float] | None] | None = None
