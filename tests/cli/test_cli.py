@@ -22,8 +22,10 @@ from presets import write_image_preset, write_text_preset, write_texts
 from tltool.cli.app import run
 from tltool.cli.output import print_table
 from tltool.cli.streams import settle_streams
+from tltool.data.checks.inspection import inspect_data
 from tltool.recipe.recipe import Recipe
 from tltool.runs.run import load_run
+from tltool.support.errors import RecipeError
 
 TEXT_RECIPE = """\
 task: text-classification
@@ -776,6 +778,23 @@ def test_a_mistake_is_named_with_a_way_out(place, text_run, arguments, shown):
     assert done.code == 2
     assert "error: " in done.err
     assert shown in done.err
+
+
+@pytest.mark.parametrize("command", [["auto"], ["data", "inspect"], ["data", "audit"]])
+def test_a_task_that_is_none_is_told_with_those_there_are(place, command):
+    table = place / "texts.csv"
+    done = cli(
+        *command,
+        table,
+        "--task",
+        "text-clasification",
+    )
+    assert done.code == 2
+    assert "error: --task: unknown task. Received: text-clasification. Allowed: " in done.err
+    assert "image-regression, " in done.err
+    assert "hint: did you mean `text-classification`?" in done.err
+    with pytest.raises(RecipeError, match=r"task: unknown task\. Received: nope"):
+        inspect_data(str(table), task="nope")
 
 
 def test_predict_images_of_names_that_are_no_text(place, image_run, tmp_path):

@@ -142,7 +142,11 @@ BOTH = (Phase("head", 770, 3, 1e-3), Phase("all", 3_550_000, 2, 5e-5))
         (gained(0.0, 0.0, 0.0), {}, "no better than the linear model: +0.0 points"),
         (gained(0.01, -0.0001, 0.03), {},
          "not clearly better than the linear model: +1.0 points (95 % interval +0.0 to +3.0"),
-        (gained(0, 0, 0), {"phases": BOTH[:1]}, "train the backbone too: schedule=fine_tune"),
+        (gained(0, 0, 0), {"phases": BOTH[:1]},
+         "Next, train the backbone too: tltool finetune runs/quickstart/1/recipe.yaml "
+         "schedule=fine_tune"),
+        (gained(0, 0, 0), {"phases": (Phase("head", 770, 0, None),)},
+         "none, since it is a linear model itself. Next, train the backbone too"),
         (gained(0, 0, 0), {"phases": BOTH, "best": LAST},
          "train longer: its last epoch was its best"),
         (gained(0, 0, 0), {"phases": (BOTH[1], Phase("head", 770, 3, None)), "best": LAST},

@@ -16,7 +16,7 @@ from tltool.model.joining import join
 from tltool.recipe.recipe import Recipe
 from tltool.recipe.schema import HeadSection, Last, PhaseSection, TrainingSection
 from tltool.search.lr_finder import range_test
-from tltool.support.errors import PlanError, TrainingError
+from tltool.support.errors import PlanError, RecipeError, TrainingError
 from tltool.support.progress import Progress
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.table import TASKS, Task
@@ -205,10 +205,18 @@ def test_a_phase_or_rates_that_are_not_there_are_refused(recipe):
         tltool.lr_find(recipe, phase=3)
     with pytest.raises(PlanError, match=r"Phase 1 \(head\) is solved exactly"):
         tltool.lr_find(recipe.with_overrides("schedule.0.solver=exact"))
-    with pytest.raises(PlanError, match="0 < first < last"):
-        tltool.lr_find(recipe, first_rate=1.0, last_rate=0.1)
+    for first, last in ((1.0, 0.1), (0.0, 1.0), (1e-7, 1000.0)):
+        with pytest.raises(PlanError, match="0 < first_rate < last_rate <= 10 is needed"):
+            tltool.lr_find(recipe, first_rate=first, last_rate=last)
     with pytest.raises(PlanError, match="at least 10 steps"):
         tltool.lr_find(recipe, steps=1)
+
+
+def test_a_recipe_that_would_train_something_else_is_refused(recipe):
+    with pytest.raises(RecipeError, match=r"head\.search: a run puts"):
+        tltool.lr_find(recipe.with_overrides("head.search=true", "schedule=feature_extraction"))
+    with pytest.raises(RecipeError, match="schedule: few_examples chooses"):
+        tltool.lr_find(recipe.with_overrides("schedule=few_examples"))
 
 
 def test_the_command_prints_the_suggestion_and_writes_the_curve_where_it_is_told_to(
@@ -233,6 +241,10 @@ def test_the_command_prints_the_suggestion_and_writes_the_curve_where_it_is_told
     assert [float(row["loss"]) for row in rows] == values["losses"]
     assert values["suggestion"] == pytest.approx(values["lowest"] / 10)
     json.dumps(values, allow_nan=False)
+    wrong = cli("lr-find", tmp_path / "recipe.yaml", "--from", 1, "--to", 0.1)
+    assert wrong.code == 2
+    assert "--from and --to: 0 < --from < --to <= 10 is needed. Received: 1 and 0.1." in wrong.err
+    assert "hint: 1e-07 and 10 are usual" in wrong.err
     for name in ("rates.png", str(tmp_path / "recipe.yaml")):
         wrong = cli("lr-find", tmp_path / "recipe.yaml", "--output", name)
         assert wrong.code == 2

@@ -70,10 +70,21 @@ def test_rows_of_an_array_need_no_names():
 # ---- fitting ---------------------------------------------------------------------------------
 
 
+def test_numbers_that_are_all_the_same_are_refused_and_one_of_several_is_told():
+    told = "All 3 training examples have the same target, "
+    with pytest.raises(DataError, match=told + r"3\.5; two different ones"):
+        NumbersTarget.fit([3.5] * 3)
+    with pytest.raises(DataError, match=told):
+        NumbersTarget.fit([(3.5, 1)] * 3)
+    (remark,) = NumbersTarget.remarks_on([(3.5, 1.0), (3.5, 2.0)], "text-regression")
+    assert remark.startswith("number 1 of each row is always 3.5")
+    assert NumbersTarget.remarks_on([3.5, 3.5], "text-regression") == []
+
+
 def test_the_scale_is_that_of_the_training_rows():
     target = NumbersTarget.fit([1.0, 3.0], ("kg",))
     assert target == NumbersTarget(("kg",), (2.0,), (1.0,))
-    assert NumbersTarget.fit([5.0, 5.0]).std == (1.0,)
+    assert NumbersTarget.fit([(5.0, 1.0), (5.0, 3.0)]).std == (1.0, 1.0)
     both = NumbersTarget.fit([(1.0, 10.0), (3.0, 50.0), (5.0, 30.0)], ("a", "b"))
     assert both.mean == (3.0, 30.0)
     np.testing.assert_allclose(both.std, np.std([[1, 10], [3, 50], [5, 30]], axis=0))
@@ -95,7 +106,7 @@ def test_the_scale_is_that_of_the_training_rows():
         (spread_around(JULIAN, 3.0), True),  # Julian days of a week
         (spread_around(-JULIAN, 3.0), True),
         (spread_around(1e39, 1e38), True),  # more than float32 holds
-        ([4.0, 4.0], False),
+        ([(4.0, 1.0), (4.0, 2.0)], False),
         (list(zip(spread_around(0.0, 1.0), spread_around(UNIX, 60.0), strict=True)), True),
         (list(zip(spread_around(0.0, 1.0), spread_around(5.0, 60.0), strict=True)), False),
     ],

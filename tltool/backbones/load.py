@@ -20,7 +20,7 @@ from tltool.backbones.formats.folder_files import read_json
 from tltool.backbones.formats.image_input import refuse_dropout
 from tltool.backbones.formats.transformers.names import DEBERTA_TYPE, IMAGE_ENCODERS
 from tltool.backbones.sources.fetch import fetch_application, fetch_card
-from tltool.backbones.sources.locate import Located, check_located, locate
+from tltool.backbones.sources.locate import Located, check_located, check_name, locate
 from tltool.backbones.sources.torchvision import PREFIX as TORCHVISION
 from tltool.backbones.sources.torchvision import TorchvisionWeights, fetch_torchvision
 from tltool.data.preprocessing import ImagePreprocessing
@@ -73,6 +73,21 @@ def load_backbone(
     check_keras()
     wanted = _Wanted(name, modality, max_length, image_size_px, dropout, weights)
     return _fitted(_chosen(wanted, weights_file, partial), image_fit)
+
+
+def check_backbone(name: str, modality: Modality) -> None:
+    """Refuses what is surely no backbone for a modality; loads and fetches nothing.
+
+    Raises:
+        BackboneError: There is no such backbone, or its card says that it takes in something else.
+    """
+    card, wanted = find_card(name), _Wanted(name, modality, None, None, None, "pretrained")
+    if card is not None:
+        wanted.check(card.modality)
+    elif name.startswith(TORCHVISION):
+        wanted.check("image")
+    else:
+        check_name(name)
 
 
 def _fitted(backbone: Backbone, fit: ImageFit | None) -> Backbone:

@@ -67,6 +67,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError as error:  # click would exit with 1
             raise _ReaderGoneError from error
+        except KeyboardInterrupt as error:  # typer would exit without a word
+            raise typer.Abort from error
 
 
 app = typer.Typer(

@@ -18,7 +18,7 @@ from tltool.cli.output import (
     print_json,
     tell,
 )
-from tltool.cli.reading import OVERRIDDEN, How, fields_as_options, reads_data
+from tltool.cli.reading import OVERRIDDEN, How, TaskOption, fields_as_options, reads_data
 from tltool.support.files import own_temporary_files
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ EXAMPLES = examples(
 )
 # What options say in place of fields and arguments.
 _NAMES = OVERRIDDEN | {
-    "data.train": "DATA",
-    "size_mb": "--size-mb",
-    "latency_ms": "--latency-ms",
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in ("minutes", "size_mb", "latency_ms", "seed", "output")
+    },
 }
 
 
@@ -47,9 +48,7 @@ def auto(
         float,
         typer.Option(callback=finite, help="For all, training, export and check included."),
     ] = 10.0,
-    task: Annotated[
-        str | None, typer.Option(help="What it is for; default: guessed from the labels.")
-    ] = None,
+    task: TaskOption = None,
     how: How | None = None,
     backbone: Annotated[
         list[str] | None,
@@ -71,10 +70,13 @@ def auto(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of LiteRT, while it is timed.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Of folds and trainings.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of folds and trainings; default: 0.")
+    ] = None,
     output: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder that gets the runs.")
-    ] = Path("runs"),
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder that gets the runs; default: runs."),
+    ] = None,
     as_json: JsonOption = False,
     _: OfflineOption = False,
     _trust: TrustOption = False,
@@ -123,11 +125,13 @@ def _tell_of(found: AutoResult, *, as_json: bool) -> int:
         return 0
     tell_of_run(found.run, Stopwatch(), profile=False, as_json=False)
     typer.echo(
-        f"\nThe best of {len(account.trail)} tried, in {found.seconds / 60:.1f} of "
+        f"\nThe best of {account.tried} tried, in {found.seconds / 60:.1f} of "
         f"{account.minutes:g} minutes: {account.winner}\n"
         f"  what was tried: {found.path}/auto.md\n"
         f"  to train it again: tltool finetune {found.path}/recipe.yaml"
     )
+    if account.short:
+        typer.echo("  to try more: give more --minutes")
     for note in account.notes:
         tell(f"note: {note}")
     return 0

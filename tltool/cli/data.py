@@ -18,9 +18,8 @@ from tltool.cli.output import (
     tell,
     tell_list,
 )
-from tltool.cli.reading import OPTION_NAMES, How, fields_as_options, reads_data
+from tltool.cli.reading import OPTION_NAMES, How, TaskOption, fields_as_options, reads_data
 from tltool.support.words import count, listed
-from tltool.tasks.table import TASKS, unknown_task
 
 app = typer.Typer(
     help="What your data is, what is wrong with it, and sample data.", no_args_is_help=True
@@ -49,9 +48,7 @@ def inspect(
             metavar="KEY=VALUE", help="More of how it is read, such as data.image_suffix=.png"
         ),
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="What it is for; default: guessed from the labels.")
-    ] = None,
+    task: TaskOption = None,
     how: How | None = None,
     as_json: JsonOption = False,
     _: OfflineOption = False,
@@ -62,9 +59,6 @@ def inspect(
     from tltool.data.checks.inspection import inspect_data
     from tltool.support.files import size_text
 
-    if task is not None and task not in TASKS:
-        problem, hint = unknown_task(task)
-        raise typer.BadParameter(f"{task}: {problem}" + (f"; {hint}" if hint else ""))
     for text in overrides or ():
         if not text.startswith("data.") or text.startswith("data.train="):
             raise typer.BadParameter(f"{text}: only fields of data beside data.train count here.")

@@ -17,7 +17,7 @@ from tltool.cli.output import (
     print_table,
     tell,
 )
-from tltool.cli.reading import OVERRIDDEN, How, fields_as_options, reads_data
+from tltool.cli.reading import OVERRIDDEN, How, TaskOption, fields_as_options, reads_data
 
 EXAMPLES = examples(
     "tltool data audit photos/",
@@ -32,9 +32,6 @@ SourceArgument = Annotated[
         metavar="RECIPE|DATA",
         help="A recipe, a run, or what data.train would name: a folder, a table …",
     ),
-]
-TaskOption = Annotated[
-    str | None, typer.Option(help="What data is for; default: guessed from the labels.")
 ]
 BackboneOption = Annotated[
     str | None,
@@ -83,7 +80,7 @@ def audit(
     from tltool.support.progress import terminal_progress
 
     refuse_to_replace(output / TABLE)
-    with fields_as_options(OVERRIDDEN | {"data.train": "DATA"}):
+    with fields_as_options(OVERRIDDEN):
         recipe = recipe_of(source, overrides or (), task=task, how=how, backbone=backbone)
     found = audit_data(recipe, curve=curve, progress=terminal_progress())
     found.write(output, label_studio=label_studio)
@@ -127,7 +124,7 @@ def next_to_label(
     from tltool.finetuning.audit.sources import recipe_of
     from tltool.support.progress import terminal_progress
 
-    with fields_as_options(OVERRIDDEN | {"data.train": "DATA"}):
+    with fields_as_options(OVERRIDDEN):
         recipe = recipe_of(source, overrides or (), task=task, how=how, backbone=backbone)
     found = labelling.next_to_label(recipe, unlabelled, count=count, progress=terminal_progress())
     if as_json:

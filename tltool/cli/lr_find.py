@@ -19,6 +19,7 @@ from tltool.cli.output import (
     print_json,
     print_table,
 )
+from tltool.cli.reading import fields_as_options
 
 if TYPE_CHECKING:
     from tltool.search.lr_finder import RateTest
@@ -76,14 +77,15 @@ def lr_find(
     from tltool.search.lr_finder import lr_find as run_test
     from tltool.support.progress import terminal_progress
 
-    result = run_test(
-        checked,
-        phase=phase,
-        steps=steps,
-        first_rate=first_rate,
-        last_rate=last_rate,
-        progress=terminal_progress(),
-    )
+    with fields_as_options({"first_rate": "--from", "last_rate": "--to"}):
+        result = run_test(
+            checked,
+            phase=phase,
+            steps=steps,
+            first_rate=first_rate,
+            last_rate=last_rate,
+            progress=terminal_progress(),
+        )
     if output is not None:
         _write(result, output)
     if as_json:

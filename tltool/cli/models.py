@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tltool.cli.output import JsonOption, OfflineOption, examples, print_json, print_table
+from tltool.cli.reading import checked_task
 
 app = typer.Typer(help="List, show and fetch pretrained backbones.", no_args_is_help=True)
 
@@ -37,7 +38,10 @@ PULL_EXAMPLES = examples(
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_models(
     task: Annotated[
-        str | None, typer.Option(help="Only backbones for this task, as a recipe names it.")
+        str | None,
+        typer.Option(
+            callback=checked_task, help="Only backbones for this task, as a recipe names it."
+        ),
     ] = None,
     max_params: Annotated[
         str | None, typer.Option(metavar="N", help="Only up to so many weights, such as 10M.")
@@ -46,8 +50,10 @@ def list_models(
 ) -> None:
     """List the backbones that have a card; hubs, wheels and folders have more (see the guide)."""
     from tltool.backbones.catalog import list_cards
+    from tltool.tasks.table import known_task
 
-    modality, most = _modality(task), _count(max_params)
+    modality = None if task is None else known_task(task).backbone_modality
+    most = _count(max_params)
     cards = [
         card
         for card in list_cards()
@@ -176,20 +182,6 @@ def check(
             err=True,
         )
         raise typer.Exit(1)
-
-
-def _modality(task: str | None) -> str | None:
-    from tltool.support.errors import RecipeError, did_you_mean
-    from tltool.tasks.table import TASKS
-
-    if task is None:
-        return None
-    if task not in TASKS:
-        raise RecipeError(
-            f"--task: there is no task {task!r}; there are {', '.join(TASKS)}.",
-            hint=did_you_mean(task, TASKS),
-        )
-    return TASKS[task].backbone_modality
 
 
 def _count(text: str | None) -> float | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from tltool.support.errors import TltoolError
+from tltool.tasks.table import known_task
 
 if TYPE_CHECKING:
     from tltool.data.examples import Examples
@@ -62,6 +63,25 @@ _OPTIONS: dict[str, Any] = {
         typer.Option(help="After a row that cannot be used; default: the run's."),
     ],
 }
+
+
+def checked_task(task: str | None) -> str | None:
+    """The value of `--task`; a name of no task is refused.
+
+    Raises:
+        RecipeError: There is no such task.
+    """
+    if task is not None:
+        known_task(task, "--task")
+    return task
+
+
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", callback=checked_task, help="What it is for; default: guessed from the labels."
+    ),
+]
 INPUTS = ("input_columns", "delimiter", "encoding", "quoting")
 """Those that count where no labels are read."""
 
@@ -76,7 +96,8 @@ OPTION_NAMES = {
     "data.on_error": "--on-error",
 }
 OVERRIDDEN = {field: name for field, name in OPTION_NAMES.items() if field != "data.on_error"}
-"""Of commands that have overrides in place of `--on-error`."""
+OVERRIDDEN |= {"data.train": "DATA", "task": "--task"}
+"""Of commands on data, which have overrides in place of `--on-error`."""
 
 
 def _without_run(option: Any, usual: str) -> Any:
@@ -149,11 +170,13 @@ def fields_as_options(names: Mapping[str, str] = OPTION_NAMES) -> Iterator[None]
     """Names fields of a recipe in errors as the options that a command has in their place.
 
     Args:
-        names: The option of each field, by its dotted path.
+        names: The option of each field, by its dotted path, or of each argument; a plain word is
+            taken for one in front of a colon alone.
     """
+    paths = [re.escape(name) + ("(?=:)" if name.isalpha() else "") for name in names]
 
     def as_options(text: str) -> str:
-        fields = rf"\b({'|'.join(map(re.escape, names))})(=|\b)"
+        fields = rf"(?<![\w.])({'|'.join(paths)})(=|\b)"
         text = text.replace(" or data.label_columns", "")
         text = text.replace("or data.input_columns for", "twice for")
         return re.sub(fields, lambda found: names[found[1]] + (" " if found[2] else ""), text)

@@ -888,7 +888,7 @@ def _keep_better(job: _Job, trained: Trained) -> Trained:
     kept = _chosen(job, run.task.target, linear, trained.validation)
     if linear is None:
         return trained
-    model = "the linear model" if kept.linear else "the fine-tuned network"
+    model = "the linear model" if kept.linear else "the trained network"
     job.progress.note(f"{model} is kept: {kept.reason}")
     trained = replace(trained, kept=kept)
     if kept.linear:

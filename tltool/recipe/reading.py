@@ -125,6 +125,21 @@ def override(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     return result
 
 
+def refuse_two(*fields: tuple[str, Any, str, Any]) -> None:
+    """Raises RecipeError where an argument and an override say different things.
+
+    Args:
+        fields: The argument's name and value, None if it was not given; field and value of the
+            recipe that overrides made.
+    """
+    for name, given, field, value in fields:
+        if given not in (None, value):
+            raise RecipeError(
+                f"{name}: {given} is given, but {field} is {value} in an override.",
+                hint="leave one of the two out",
+            )
+
+
 def _parts(text: str) -> tuple[list[str], str]:
     """The keys of an override, those in quotes whole, and its value.
 

@@ -33,6 +33,9 @@ ScheduleName = Literal[
     "few_examples",
 ]
 
+HIGHEST_RATE = 10.0
+"""The highest learning rate that a recipe may have."""
+
 
 def _mask_code(value: Any) -> Any:
     """A value or colour as it stands in the recipe, once it is known to be one."""
@@ -269,7 +272,7 @@ class PhaseSection(Section):
     train: Selection = "head"
     rank: Annotated[int, Field(ge=1, le=256), _NOT_BOOL] = 8
     epochs: Annotated[int, Field(ge=1), _NOT_BOOL] = 1
-    learning_rate: Annotated[float, Field(gt=0.0, le=10.0), _NOT_BOOL] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0.0, le=HIGHEST_RATE), _NOT_BOOL] = 1e-3
     group_decay: Annotated[float, Field(gt=0.0, le=1.0), _NOT_BOOL] = 1.0
     curve: Literal["constant", "cosine", "linear", "one_cycle", "plateau"] = "cosine"
     warmup_fraction: Fraction | None = None

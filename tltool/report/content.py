@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -188,6 +189,12 @@ class RunSummary:
         return TASKS[self.task].modality.replace("_", " ")
 
     @property
+    def is_linear(self) -> bool:
+        """Whether training did nothing but solve the head exactly."""
+        solved = [phase.learning_rate is None for phase in self.phases]
+        return bool(solved) and all(solved)
+
+    @property
     def measured(self) -> str:
         """What was measured on, such as "3,080 test texts"."""
         name = "training" if self.split == "train" else self.split
@@ -203,9 +210,8 @@ def headline(summary: RunSummary) -> str:
     if phases:
         examples = count(summary.refit_rows or summary.counts.get("train", 0), summary.unit)
         tested = "it" if summary.linear_kept is None else "a linear model in its place"
-        what = (
-            f"Fine-tuned {summary.backbone} on {examples}{classes} ({phases}) and tested {tested}"
-        )
+        done = "Trained a linear head for" if summary.is_linear else "Fine-tuned"
+        what = f"{done} {summary.backbone} on {examples}{classes} ({phases}) and tested {tested}"
     sentence = f"{what} on {summary.measured}, in {duration(summary.seconds)}."
     return f"{sentence} {summary.weights}".rstrip()
 
@@ -261,6 +267,8 @@ def gain_words(summary: RunSummary) -> str:
         return ""
     first = summary.baselines[0]
     other = "the linear model" if first.title == _LINEAR else first.name
+    if summary.is_linear and first.title == _LINEAR:
+        return f"none, since it is a linear model itself. {_next_step(summary)}"
     found = amount(summary.gain, summary.score)
     if summary.gain.is_better:
         return f"{found}, over {other}"
@@ -404,7 +412,8 @@ def _interval_words(summary: RunSummary) -> str:
 def _next_step(summary: RunSummary) -> str:
     """What is likeliest to help where fine-tuning brings nothing, as a sentence."""
     if all(phase.trained == _HEAD for phase in summary.phases):
-        return "Next, train the backbone too: schedule=fine_tune"
+        recipe = shlex.quote(f"{summary.run_dir}/recipe.yaml")
+        return f"Next, train the backbone too: tltool finetune {recipe} schedule=fine_tune"
     epochs = sum(phase.epochs for phase in summary.phases)
     solved = summary.phases[-1].learning_rate is None  # at once, so that no epoch could follow
     if not solved and summary.best is not None and summary.best.get("total_epoch") == epochs:

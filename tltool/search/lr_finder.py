@@ -22,8 +22,8 @@ from tltool.features.cache import FeatureCache
 from tltool.model.freezing import PhasePlan
 from tltool.model.joining import TransferModel
 from tltool.recipe.recipe import Recipe
-from tltool.recipe.schema import TrainingSection
-from tltool.support.errors import PlanError, TrainingError
+from tltool.recipe.schema import HIGHEST_RATE, TrainingSection
+from tltool.support.errors import PlanError, RecipeError, TrainingError
 from tltool.support.files import scratch_folder
 from tltool.support.progress import Progress
 from tltool.tasks.table import Task
@@ -35,7 +35,7 @@ from tltool.training.preparation import Prepared, prepare
 from tltool.training.trainer import out_of_memory, train
 
 STEPS = 100
-FIRST_RATE, LAST_RATE = 1e-7, 10.0
+FIRST_RATE, LAST_RATE = 1e-7, HIGHEST_RATE
 
 # Share of the earlier steps in the running mean of the loss.
 _SMOOTHING = 0.9
@@ -111,12 +111,14 @@ def lr_find(
         progress: Is told what happens.
 
     Raises:
-        PlanError: There is no such phase, or it is solved exactly.
+        PlanError: There is no such phase, or it is solved exactly; or rates are out of range.
+        RecipeError: The recipe searches its head, or chooses its schedule.
         TltoolError: As for `finetune`.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     progress = progress or Progress()
     _check(steps, first_rate, last_rate)
+    _check_recipe(recipe)
     prepared = prepare(recipe, data=data, progress=progress)
     if recipe.teacher is not None:
         progress.note("the test trains on the labels alone, without the teacher")
@@ -278,10 +280,25 @@ def _noise(losses: Sequence[float]) -> float:
 def _check(steps: int, first_rate: float, last_rate: float) -> None:
     if steps < 10:
         raise PlanError(f"A range test needs at least 10 steps. Received: {steps}.")
-    if not 0 < first_rate < last_rate:
+    if not 0 < first_rate < last_rate <= HIGHEST_RATE:
         raise PlanError(
-            "A range test needs rates with 0 < first < last. "
-            f"Received: {first_rate:g} and {last_rate:g}."
+            f"first_rate and last_rate: 0 < first_rate < last_rate <= {HIGHEST_RATE:g} is needed. "
+            f"Received: {first_rate:g} and {last_rate:g}.",
+            hint=f"{FIRST_RATE:g} and {LAST_RATE:g} are usual",
+        )
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    """Raises RecipeError where a run would train something else than is tested."""
+    if recipe.head.search:
+        raise RecipeError(
+            "head.search: a run puts the head that it finds in the place of this one.",
+            hint="use head.search=false, or first `tltool tune-head`",
+        )
+    if recipe.schedule == "few_examples":
+        raise RecipeError(
+            "schedule: few_examples chooses among schedules itself.",
+            hint="name the schedule to test, such as schedule=fine_tune",
         )
 
 

@@ -9,7 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from tltool.recipe.recipe import Recipe
-from tltool.recipe.schema import Last, PhaseSection, TuneSection
+from tltool.recipe.schema import HIGHEST_RATE, Last, PhaseSection, TuneSection
 from tltool.recipe.tune_faults import candidates, put
 from tltool.support.errors import RecipeError
 
@@ -221,7 +221,7 @@ def usual_space(recipe: Recipe, groups: int) -> dict[str, TuneSection]:
     rate = phase.learning_rate
     space: dict[str, dict[str, Any]] = {
         f"schedule.{place}.learning_rate": {
-            "low": rate / _RATE_FACTOR, "high": min(10.0, rate * _RATE_FACTOR), "log": True
+            "low": rate / _RATE_FACTOR, "high": min(HIGHEST_RATE, rate * _RATE_FACTOR), "log": True
         },
         f"schedule.{place}.epochs": {"low": max(1, phase.epochs // 2), "high": 2 * phase.epochs},
     }  # fmt: skip

@@ -148,6 +148,11 @@ class NumbersTarget(Target):
             )
         (width,) = widths
         columns = list(zip(*rows, strict=True))
+        if all(min(column) == max(column) for column in columns):
+            raise DataError(
+                f"All {len(rows)} training examples have the same target, {targets[0]}; two "
+                "different ones at least are needed."
+            )
         mean = [math.fsum(column) / len(column) for column in columns]
         std = [
             math.sqrt(math.fsum((value - middle) ** 2 for value in column) / len(column)) or 1.0
@@ -159,6 +164,16 @@ class NumbersTarget(Target):
             for column, spread in zip(columns, std, strict=True)
         )
         return cls(named, tuple(mean), tuple(std), coarse)
+
+    @classmethod
+    def remarks_on(cls, targets: Sequence[Any], task: str) -> list[str]:
+        """Which of several numbers is the same in all rows."""
+        rows = [target for target in targets if isinstance(target, tuple)]
+        return [
+            f"number {place} of each row is always {column[0]}: there is nothing to learn of it"
+            for place, column in enumerate(zip(*rows, strict=False), start=1)
+            if min(column) == max(column)
+        ]
 
     # ---- dividing rows -----------------------------------------------------------------------
 

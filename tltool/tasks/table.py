@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
+from tltool.support.errors import RecipeError
 from tltool.tasks.class_sets import ClassSetTarget
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.embeddings.kind import EmbeddingTarget
@@ -207,6 +208,24 @@ _KINDS = {
     "segmentation": "segmentation",
     "embedding": "embedding",
 }
+
+
+def known_task(name: str, field: str = "task") -> TaskSpec:
+    """The task of a name.
+
+    Args:
+        name: Its key in `TASKS`.
+        field: What names it in an error: a field, or the option in its place.
+
+    Raises:
+        RecipeError: There is none of that name.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    problem, close = unknown_task(name)
+    raise RecipeError(
+        f"{field}: {problem}. Received: {name}. Allowed: {', '.join(TASKS)}.", hint=close
+    )
 
 
 def unknown_task(name: str) -> tuple[str, str | None]:

@@ -17,7 +17,7 @@ from tltool.finetuning.auto import workshop as workshop_module
 from tltool.finetuning.auto.budget import Budget
 from tltool.finetuning.auto.candidates import fine_tunings
 from tltool.recipe.recipe import Recipe
-from tltool.support import stopping
+from tltool.support import progress, stopping
 from tltool.support.progress import Progress
 
 
@@ -53,6 +53,7 @@ def test_without_time_the_exact_head_is_delivered_exported_and_checked(told, pla
     assert json.loads(gate.read_text())["passed"]
     assert told["test"][0] == run.metrics["test"]["accuracy"]
     assert told["seconds"] > 0
+    assert told["short"]
     assert run.recipe.training.seed == 3
     (line,) = [one for one in told["trail"] if one["verdict"] == "kept"]
     assert 0.5 < line["score"] <= 1
@@ -79,18 +80,24 @@ def test_the_folder_has_the_trail_and_the_recipe_that_trains_the_same_model(told
 class Stopping(Progress):
     """Asks for a stop once the first candidate is kept."""
 
+    def __init__(self):
+        self.notes = []
+
     def note(self, text):
+        self.notes.append(text)
         if text.startswith("kept"):
             stopping.ask(signal.SIGINT)
             stopping.check()
 
 
-def test_a_stop_leaves_the_best_recipe_so_far(place):
-    with pytest.raises(KeyboardInterrupt):
-        tltool.auto(
-            place / "texts.csv", minutes=5, backbones=[str(place / "bert")],
-            output=place / "stopped", progress=Stopping(),
-        )  # fmt: skip
+def test_a_stop_leaves_the_best_recipe_so_far_and_tells_of_it(place, monkeypatch):
+    told = Stopping()
+    monkeypatch.setattr(progress, "terminal_progress", lambda: told)
+    done = cli(
+        "auto", place / "texts.csv", "--minutes", 5, "--backbone", place / "bert",
+        "output_dir=" + str(place / "stopped"),
+    )  # fmt: skip
+    assert (done.code, done.err) == (130, "interrupted\n")
     folder = place / "stopped" / "texts-auto" / "1"
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     recipe = Recipe.load(folder / "recipe.yaml")
@@ -98,6 +105,60 @@ def test_a_stop_leaves_the_best_recipe_so_far(place):
     assert recipe.backbone.name == str(place / "bert")
     assert not (place / "stopped" / "texts").exists()
     assert not [*folder.glob(".*")]
+    left = f"interrupted; the best so far: tltool finetune {folder}/recipe.yaml"
+    assert told.notes[-1] == f"The search {folder} was {left}"
+    page = (folder / "auto.md").read_text()
+    assert f"it was {left}" in page
+    assert "- Best so far: " in page
+    assert "Winner" not in page
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["data.train=other.csv"], "DATA: {place}/texts.csv is given, but DATA is other.csv in an"),
+        (["data={{train: other.csv}}"], "but DATA is other.csv in an override"),
+        (["--task", "text-classification", "task=text-regression"],
+         "--task: text-classification is given, but task is text-regression in an override"),
+        (["--seed", 1, "training.seed=2"], "--seed: 1 is given, but training.seed is 2 in an"),
+        (["--output", "mine", "output_dir=other"],
+         "--output: mine is given, but output_dir is other in an override"),
+        (["--encoding", "utf-8", "data.encoding=latin-1"],
+         "--encoding: utf-8 is given, but --encoding is latin-1 in an override"),
+    ],
+)  # fmt: skip
+def test_an_option_and_an_override_that_say_different_things_are_refused(
+    place, tmp_path, monkeypatch, given, told
+):
+    monkeypatch.chdir(tmp_path)
+    given = [str(one).format() for one in given]
+    done = cli("auto", place / "texts.csv", "--backbone", place / "bert", *given)
+    assert done.code == 2
+    assert told.format(place=place) in done.err
+    assert "hint: leave one of the two out" in done.err
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "hint"),
+    [
+        ("all-minilm-l6", "There is no backbone named 'all-minilm-l6'", "`all-minilm-l6-v2`"),
+        ("nope", "There is no backbone named 'nope'", "hint: see `tltool models list`"),
+        ("efficientnet-lite0", "takes image, but the task takes text", "all-minilm-l6-v2"),
+        ("./nothing-here", "There is no folder './nothing-here'", "check the path"),
+    ],
+)
+def test_a_backbone_that_is_none_is_refused_before_anything_is_written(
+    place, tmp_path, name, told, hint
+):
+    done = cli(
+        "auto", place / "texts.csv", "--backbone", place / "bert", "--backbone", name,
+        "--output", tmp_path / "runs",
+    )  # fmt: skip
+    assert done.code == 2
+    assert told in done.err
+    assert hint in done.err
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -137,7 +138,7 @@ def test_the_page_tells_each_candidate_with_intervals_and_seconds():
     score = ClassTarget.headline()
     account = Account(
         "photos", "image-classification", 10.0, score, trail, trail[1].name, "the end came",
-        588.0, "runs/photos/1", (0.83, (0.8, 0.86)), ("a note",),
+        False, 588.0, "runs/photos/1", (0.83, (0.8, 0.86)), ("a note",),
     )  # fmt: skip
     page = account.to_markdown()
     lines = page.splitlines()
@@ -148,6 +149,9 @@ def test_the_page_tells_each_candidate_with_intervals_and_seconds():
     (second,) = [line for line in lines if "last layers" in line and line.startswith("|")]
     assert "+5 points (+1 to +9)" in second
     assert any("all layers \\| x" in line for line in lines)  # a table still
+    assert account.tried == 2
+    assert "- Winner: " in page
+    assert "- Best so far: " in replace(account, ended=None).to_markdown()
     told = json.loads(json.dumps(account.to_json(), allow_nan=False))
     assert told["score"] == "accuracy"
     assert told["trail"][1]["gain"] == 0.05
@@ -163,6 +167,13 @@ def test_the_page_tells_each_candidate_with_intervals_and_seconds():
         ({"minutes": 1, "overrides": ["schedule=fine_tune"]}, "schedule"),
         ({"minutes": 1, "overrides": ["head.dropout=0.5"]}, "head.dropout"),
         ({"minutes": 1, "overrides": ["backbone=other"]}, "backbone"),
+        ({"minutes": 1, "overrides": ["training={keep: trained}"]}, "training.keep: is what"),
+        ({"minutes": 1, "task": "text-clasification"}, "task: unknown task. Received: text-clas"),
+        ({"minutes": 1, "task": "text-classification", "seed": 0,
+          "overrides": ["training.seed=2"]},
+         "seed: 0 is given, but training.seed is 2 in an override"),
+        ({"minutes": 1, "task": "text-classification", "overrides": ["task=text-regression"]},
+         "task: text-classification is given, but task is text-regression in an override"),
         ({"minutes": 1}, "task"),
         ({"minutes": 1, "task": "text-embedding"}, "text-embedding has no linear head"),
         ({"minutes": 1, "task": "text-classification", "size_mb": 1.0,

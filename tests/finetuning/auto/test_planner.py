@@ -273,6 +273,20 @@ def test_known_settings_fit_network_and_rows():
     for one in fine_tunings(start, groups=9, weights=10**7, rows=500, classes=0):
         Recipe.of(**one.recipe.to_values())  # its faults between fields too
         assert one.recipe.training.label_smoothing == 0
+    assert few[0].recipe.training.monitor == "metric"
     twice = few[0].longer()
     assert twice.epochs == 2 * few[0].epochs
     assert twice.longer().longer() is None
+
+
+def test_fields_that_were_given_stay_as_they_are():
+    values = RECIPE.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    values |= {"task": "image-classification", "data": {"train": "x"}, "augment": None}
+    for given in ({"monitor": "loss"}, {"label_smoothing": 0.0}, {"label_smoothing": 0.3}):
+        start = exact_head(Recipe.of(**values | {"training": given}), "cnn")
+        found = fine_tunings(start, groups=6, weights=10**7, rows=100, classes=2)
+        assert not any(one.recipe.augment for one in found)
+        for one in found:
+            assert given.items() <= one.recipe.training.model_dump().items()
+        usual = {"monitor": "metric", "label_smoothing": 0.1} | given
+        assert usual.items() <= found[0].recipe.training.model_dump().items()

@@ -73,6 +73,22 @@ def locate(name: str) -> Located:
     return Located(_preset(name), f"KerasHub preset {name}")
 
 
+def check_name(name: str) -> None:
+    """Refuses a name that is surely of no backbone; fetches nothing.
+
+    Raises:
+        BackboneError: There is no such thing.
+    """
+    if name.startswith((hub.PREFIX, KAGGLE, torchvision.PREFIX, WHEEL)):
+        return
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _with_config(folder)
+        return
+    _refuse_paths(name)
+    _check_preset(name)
+
+
 def fetch_model(name: str) -> Path:
     """The local folder of any backbone's files, by a card's name or what `locate` takes.
 
@@ -163,7 +179,7 @@ def _refuse_paths(name: str) -> None:
         )
 
 
-def _preset(name: str) -> Path:
+def _check_preset(name: str) -> None:
     import keras_hub
 
     presets = keras_hub.models.Backbone.presets
@@ -174,4 +190,8 @@ def _preset(name: str) -> Path:
             "of KerasHub.",
             hint=did_you_mean(name, [*cards, *presets]) or "see `tltool models list`",
         )
+
+
+def _preset(name: str) -> Path:
+    _check_preset(name)
     return fetch_preset(name)

@@ -37,7 +37,7 @@ from tltool.recipe.recipe import DataSection
 from tltool.support.errors import DataError, NoTaskError
 from tltool.support.files import size_of
 from tltool.tasks.guess import likely_task
-from tltool.tasks.table import TASKS, Modality, TaskSpec
+from tltool.tasks.table import TASKS, Modality, TaskSpec, known_task
 
 
 @contextmanager
@@ -84,15 +84,16 @@ def inspect_data(
 
     Raises:
         DataError: There is no such data, or none of it can be read.
-        RecipeError: An override can't be read.
+        RecipeError: An override can't be read, or there is no such task.
     """
+    spec = known_task(task) if task is not None else None
     changes = [text for text in overrides if text.startswith("data.")]
     fields = override({"data": {}}, changes)["data"] | {"train": source}
     section = reading(DataSection(), **(how or {}), fields=fields)
     found = located(source, "data")
     first = found[0]  # such as CoNLL's columns in a .tsv, which a table may have, too
     likely = TASKS.values() if first.is_dir() or table_suffix(first) in CSV_SUFFIXES else ()
-    specs = [TASKS[task]] if task else likely
+    specs = [spec] if spec else likely
     looked = _own_form(found, section, specs, guessed=not task, certain=not first.is_dir())
     if looked is None:
         try:

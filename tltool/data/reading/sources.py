@@ -47,6 +47,7 @@ from tltool.data.reading.tables import (
 )
 from tltool.data.reading.walk import exists
 from tltool.recipe.faults import faults_from
+from tltool.recipe.reading import refuse_two
 from tltool.recipe.schema import OnError, Quoting
 from tltool.support.errors import DataError, did_you_mean
 from tltool.support.items import items_of
@@ -159,6 +160,7 @@ def reading(
 
     Raises:
         DataError: What is given is not allowed; the message names all of it.
+        RecipeError: One of the fields is given as an argument too, and is not the same.
     """
     given: dict[str, Any] = {
         "delimiter": delimiter,
@@ -176,8 +178,11 @@ def reading(
         one = len(inputs) == 1
         known |= {"input_column": inputs[0] if one else None}
         known |= {"input_columns": None if one else inputs}
+    others = fields or {}
+    for field in known.keys() & others.keys():
+        refuse_two((f"data.{field}", known[field], f"data.{field}", others[field]))
     try:
-        return type(section).model_validate({**section.model_dump(), **known, **(fields or {})})
+        return type(section).model_validate({**section.model_dump(), **known, **others})
     except ValidationError as error:
         faults = faults_from(error, type(section))
         told = [str(replace(fault, path=f"data.{fault.path}")) for fault in faults]

@@ -9,6 +9,7 @@ from typing import Any
 
 from tltool.data.checks.inspection import inspect_data, refuse_problems
 from tltool.finetuning.audit.gathering import check_task
+from tltool.recipe.reading import refuse_two
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import MANIFEST, RunFolder, runs_of
 from tltool.support.errors import DataError
@@ -66,7 +67,11 @@ def recipe_of(
         backbone=backbone or USUAL[TASKS[task].backbone_modality],
         schedule="feature_extraction",
     )
-    return recipe.with_overrides(*overrides) if overrides else recipe
+    recipe = recipe.with_overrides(*overrides)
+    refuse_two(
+        ("data.train", source, "data.train", recipe.data.train), ("task", task, "task", recipe.task)
+    )
+    return recipe
 
 
 def is_recipe(source: str) -> bool:

@@ -130,7 +130,7 @@ def fine_tunings(
     contrastive way is among them.
 
     Args:
-        start: The backbone's exact head.
+        start: The backbone's exact head; of its recipe, fields that were given are kept.
         groups: Layer groups below the head.
         weights: Of the backbone.
         rows: To train on.
@@ -162,7 +162,7 @@ def fine_tunings(
             way("half of the layers", half, 1e-3),
             way("all layers", "all", 1e-4),
         ]
-        if recipe.augment is None:
+        if recipe.augment is None and "augment" not in recipe.model_fields_set:
             found.insert(2, way("last layers, pictures changed", third, 5e-4, augment=_CHANGES))
     if recipe.spec.target.contrasts and classes and rows < _FEW_ROWS * classes:
         phases = expand_schedule("contrastive", groups, recipe.spec.backbone_modality, steps)
@@ -172,9 +172,14 @@ def fine_tunings(
 
 
 def _trained(recipe: Recipe) -> Any:
-    """How they train: by the metric, with smoothed targets where the kind of target has them."""
-    smooths = _SMOOTHING not in recipe.spec.target.refused and recipe.training.label_smoothing == 0
-    update: dict[str, Any] = {"monitor": "metric"}
-    if smooths:
-        update["label_smoothing"] = 0.1
-    return recipe.training.model_copy(update=update)
+    """How they train: by the metric, with smoothed targets where the kind of target has them.
+
+    What was given stays as it is.
+    """
+    usual: dict[str, Any] = {"monitor": "metric"}
+    if _SMOOTHING not in recipe.spec.target.refused:
+        usual["label_smoothing"] = 0.1
+    given = recipe.training.model_fields_set
+    return recipe.training.model_copy(
+        update={field: value for field, value in usual.items() if field not in given}
+    )

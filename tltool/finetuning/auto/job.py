@@ -11,11 +11,14 @@ from __future__ import annotations
 import gc
 import math
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tltool.backbones.load import check_backbone
 from tltool.data.checks.inspection import inspect_data, refuse_problems
 from tltool.finetuning.auto.at_hand import backbones_at_hand
 from tltool.finetuning.auto.bounds import Bounds, extremes
@@ -27,6 +30,7 @@ from tltool.finetuning.auto.workshop import Workshop
 from tltool.finetuning.job import finetune, recording
 from tltool.finetuning.linear_model import has_linear_model
 from tltool.finetuning.series import refuse_several_workers
+from tltool.recipe.reading import override, refuse_two
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment
 from tltool.runs.run import Run
@@ -35,7 +39,7 @@ from tltool.support.errors import BackboneError, ExportError, RecipeError
 from tltool.support.files import write_json, write_text
 from tltool.support.items import items_of
 from tltool.support.progress import Progress
-from tltool.tasks.table import TASKS
+from tltool.tasks.table import TASKS, known_task
 from tltool.training.workers import Workers
 
 KIND = "auto"
@@ -44,7 +48,7 @@ _MINUTES_FOR_ALL_EXPORTS = 5.0
 _QUICK_EXPORT = {"formats": ["litert"], "precisions": ["float32"]}
 _WHOLE_EXPORT = {"formats": ["saved_model", "litert"], "precisions": ["float32", "dynamic_int8"]}
 # Fields that are chosen here.
-_CHOSEN = ("backbone", "backbone.name", "head", "schedule", "tune", "training.keep")
+_CHOSEN = ("backbone.name", "head", "schedule", "tune", "training.keep")
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ def auto(
     size_mb: float | None = None,
     latency_ms: float | None = None,
     threads: int = 1,
-    seed: int = 0,
-    output: str | Path = "runs",
+    seed: int | None = None,
+    output: str | Path | None = None,
     progress: Progress | None = None,
     budget: Budget | None = None,
 ) -> AutoResult:
@@ -109,8 +113,8 @@ def auto(
         size_mb: Most megabytes (10^6 bytes) of an exported LiteRT file.
         latency_ms: Longest median time that such a file takes for one example on this machine.
         threads: Of LiteRT, while it is timed.
-        seed: Of folds and trainings.
-        output: Folder of the runs.
+        seed: Of folds and trainings; None takes 0, or `training.seed` of the overrides.
+        output: Folder of the runs; None takes `runs`, or `output_dir` of the overrides.
         progress: Is told what happens; None is silent.
         budget: In place of one of `minutes` that begins now.
 
@@ -129,15 +133,16 @@ def auto(
     with stopping.stoppable(pass_on=True):
         recipe = _base(data, minutes, overrides, task, how, seed, output, bounds, progress)
         named = items_of(backbones, "backbones", BackboneError)
-        names = tuple(dict.fromkeys(named)) or backbones_at_hand(
-            recipe.spec.backbone_modality, download=download
-        )
+        modality = recipe.spec.backbone_modality
+        for name in named:
+            check_backbone(name, modality)
+        names = tuple(dict.fromkeys(named)) or backbones_at_hand(modality, download=download)
         _prepare(recipe)
         workshop = Workshop(recipe, None if _is_path(data) else data, budget, bounds, progress)
         folder = RunFolder.create(recipe.output_dir, f"{recipe.name}-{KIND}")
         write_json(folder.environment, environment())
         teller = _Teller(folder, recipe, data, minutes, budget, progress)
-        with recording(folder, Workers()):
+        with recording(folder, Workers()), teller.telling_of_a_stop():
             found = _searched(workshop, names, teller, bounds)
             del workshop  # with its models, which hold themselves in circles
             gc.collect()
@@ -163,8 +168,8 @@ def _base(
     overrides: Sequence[str],
     task: str | None,
     how: Mapping[str, Any] | None,
-    seed: int,
-    output: str | Path,
+    seed: int | None,
+    output: str | Path | None,
     bounds: Bounds,
     progress: Progress,
 ) -> Recipe:
@@ -186,27 +191,35 @@ def _base(
             hint=f"give one of {', '.join(TASKS)}",
         )
     _check_task(task)
-    recipe = Recipe.of(
-        task=task,
-        name=_name_of(data),
-        data=fields,
-        backbone="chosen-by-auto",
-        schedule=[{"train": "head", "solver": "exact"}],
-        training={"seed": seed},
-        export=_WHOLE_EXPORT if minutes >= _MINUTES_FOR_ALL_EXPORTS else _QUICK_EXPORT,
-        output_dir=str(output),
-    )
+    export = _WHOLE_EXPORT if minutes >= _MINUTES_FOR_ALL_EXPORTS else _QUICK_EXPORT
     if bounds.size_mb is not None:
-        recipe = recipe.with_overrides("export.precisions=[float32, dynamic_int8]")
-    recipe = recipe.with_overrides(*overrides)
+        export = {**export, "precisions": ["float32", "dynamic_int8"]}
+    values = {
+        "task": task,
+        "name": _name_of(data),
+        "data": fields,
+        "backbone": "chosen-by-auto",
+        "schedule": [{"train": "head", "solver": "exact"}],
+        "training": {"seed": seed or 0},
+        "export": export,
+        "output_dir": str(output or "runs"),
+    }
+    # Read once, so that the recipe's sections know which of their fields were given.
+    recipe = Recipe.of(**override(values, overrides))
+    refuse_two(
+        ("data.train", fields.get("train"), "data.train", recipe.data.train),
+        ("task", task, "task", recipe.task),
+        ("seed", seed, "training.seed", recipe.training.seed),
+        ("output", None if output is None else str(output), "output_dir", recipe.output_dir),
+    )
     _check_recipe(recipe, bounds)
     return recipe
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     for text in items_of(overrides, "overrides", RecipeError):
-        field = str(text).partition("=")[0]
-        if field in _CHOSEN or field.startswith(("head.", "schedule.", "tune.")):
+        values = override({}, [text])
+        for field in (one for one in _CHOSEN if _has(values, one.split("."))):
             raise RecipeError(
                 f"{field}: is what is chosen here. Received: {text}.",
                 hint="leave it out; --backbone names the backbones to choose from, and "
@@ -214,9 +227,17 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
+def _has(values: Any, keys: Sequence[str]) -> bool:
+    """Whether the values of a recipe have a field; a plain value stands for a whole section."""
+    if not keys or not isinstance(values, Mapping):
+        return True
+    return keys[0] in values and _has(values[keys[0]], keys[1:])
+
+
 def _check_task(task: str) -> None:
+    known_task(task)
     fit = [name for name, spec in TASKS.items() if has_linear_model(spec.target)]
-    if task in TASKS and task not in fit:
+    if task not in fit:
         raise RecipeError(
             f"task: {task} has no linear head on pooled features to begin with.",
             hint=f"it is for {', '.join(fit)}; train others with `tltool finetune`",
@@ -306,26 +327,47 @@ class _Teller:
         write_json(self._folder.path / "auto.json", self.account.to_json())
         write_text(self._folder.path / "auto.md", self.account.to_markdown())
 
+    @contextmanager
+    def telling_of_a_stop(self) -> Iterator[None]:
+        """While open, a stop is told of, with the recipe that it leaves."""
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or stopping.exit_code() is not None:
+                self._stopped()
+            raise
+
+    def _stopped(self) -> None:
+        left = "before anything was kept"
+        if self._folder.recipe.is_file():
+            left = f"the best so far: tltool finetune {shlex.quote(str(self._folder.recipe))}"
+        self.account = replace(self.account, ended=None, notes=(f"it was interrupted; {left}",))
+        with suppress(OSError):
+            self._write()
+        self._progress.note(f"The search {self._folder.path} was interrupted; {left}")
+
     def concluded(self, found: Found, data: Any, bounds: Bounds) -> Run:
         """Trains the winner, and tells of it."""
         recipe = found.candidate.recipe
         write_text(self._folder.recipe, recipe.to_yaml())
-        self.account = replace(self.account, winner=found.candidate.name, ended=found.ended)
+        self.account = replace(
+            self.account, winner=found.candidate.name, ended=found.ended, short=found.short
+        )
         self._write()
         self._progress.stage(f"The winner: {found.candidate.name}")
         self._progress.note(
             f"{max(0.0, self.budget.left):.0f} s are left to train, export and check it"
         )
         run = finetune(recipe, data=data, progress=self._progress, audit=False)
+        done = run.summary is not None
         self.account = replace(
             self.account,
             run=str(run.path),
             seconds=round(self.budget.spent, 1),
             test=_test_score(run),
-            notes=tuple(_notes(run, bounds)),
+            notes=tuple(_notes(run, bounds)) if done else ("its training was interrupted",),
         )
         self._write()
-        done = run.summary is not None
         self._folder.record(
             "finished" if done else "interrupted",
             backbone=recipe.backbone.name,

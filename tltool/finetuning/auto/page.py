@@ -23,6 +23,7 @@ class Account:
         trail: All that was tried, in order.
         winner: Name of the best so far; None before there is one.
         ended: Why nothing more was tried; None while it goes on, or where it was interrupted.
+        short: Whether that is for want of time.
         seconds: That the whole took, final training and export too; None before the end.
         run: Folder of the final run; None before there is one.
         test: The winner's score on the test rows, with its interval; None before it is known, or
@@ -37,10 +38,16 @@ class Account:
     trail: Sequence[Tried]
     winner: str | None = None
     ended: str | None = None
+    short: bool = False
     seconds: float | None = None
     run: str | None = None
     test: tuple[float, tuple[float, float] | None] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def tried(self) -> int:
+        """How many were tried, without what was left out."""
+        return sum(one.verdict != "left out" for one in self.trail)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -54,11 +61,12 @@ class Account:
     def _summary(self) -> list[str]:
         used = "" if self.seconds is None else f", {self.seconds / 60:.1f} were used"
         winner = "not known yet" if self.winner is None else markdown(self.winner)
+        title = "Best so far" if self.ended is None else "Winner"
         lines = [
             f"# The best model for {markdown(self.data)} in {self.minutes:g} minutes",
             "",
             f"- Task: {self.task}",
-            f"- Winner: {winner}",
+            f"- {title}: {winner}",
             f"- Time: {self.minutes:g} minutes were given{used}",
         ]
         if self.test is not None:

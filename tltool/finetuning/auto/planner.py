@@ -82,12 +82,14 @@ class Found:
             if it is better than the linear model on the validation rows.
         trail: All that was tried, in order.
         ended: Why nothing more was tried.
+        short: Whether that is for want of time.
     """
 
     candidate: Candidate
     measured: bool
     trail: tuple[Tried, ...]
     ended: str
+    short: bool
 
 
 class Work(Protocol):
@@ -240,7 +242,7 @@ class Planner:
 
     def _rank(self, backbones: Sequence[str]) -> None:
         """Opens backbones and solves a head on each, as long as there is time for it."""
-        reasons = []
+        reasons, hint = [], None
         for name in backbones:
             first = self._best is None
             if not first and not self._affords(self._work.opening(name), _RANKING):
@@ -251,12 +253,13 @@ class Planner:
                 if problem is None:
                     problem = self._solve(name, first=first)
             except (BackboneError, HeadError) as error:
-                problem = error.message
+                problem, hint = error.message, error.hint
             if problem is not None:
                 reasons.append(f"{name}: {problem}")
                 self._told(name, "left out", problem)
         if self._best is None:
-            raise BackboneError("\n  ".join(["None of the backbones can be used:", *reasons]))
+            told = "\n  ".join(["None of the backbones can be used:", *reasons])
+            raise BackboneError(told, hint=hint)
 
     def _solve(self, name: str, *, first: bool) -> str | None:
         """Solves the head of an open backbone; why not, where there is no time for it."""
@@ -411,9 +414,9 @@ class Planner:
                         "training keeps it only if it is better than the linear model on the "
                         "validation rows",
                     )  # fmt: skip
-                    return Found(candidate, False, tuple(self._trail), _SHORT)
+                    return Found(candidate, False, tuple(self._trail), _SHORT, True)
         ended = _SHORT if self._short else _ALL
-        return Found(best.kept_as_trained(), True, tuple(self._trail), ended)
+        return Found(best.kept_as_trained(), True, tuple(self._trail), ended, self._short)
 
 
 _SHORT = "what was left of the time is kept for the final training, the export and its check"
