@@ -206,7 +206,7 @@ def cross_validate(
         if folder is None:
             folder = SeriesFolder.begun(recipe, KIND, plan.prepared, facts)
         else:
-            for one in folder.go_on(facts, anyway=resume_anyway):
+            for one in folder.go_on(facts, anyway=resume_anyway, measured=True):
                 progress.note(f"warning: {one}")
         score = plan.prepared.task.target.headline()
         with recording(folder, Workers()):

@@ -76,13 +76,20 @@ class SeriesFolder(RunFolder):
         return next((one for one in begun if ended_too or one.status != "finished"), None)
 
     def go_on(
-        self, facts: Mapping[str, Any], *, anyway: bool = False, ended_too: bool = False
+        self,
+        facts: Mapping[str, Any],
+        *,
+        anyway: bool | None = None,
+        measured: bool = False,
+        ended_too: bool = False,
     ) -> list[Difference]:
         """Makes this process the one that works here, if what decides the result is the same.
 
         Args:
             facts: As the folder was begun with.
-            anyway: Also where the recipe, its data or the machine differs.
+            anyway: Also where the recipe, its data or the machine differs; None where the command
+                can't be told to.
+            measured: As in `differences`.
             ended_too: Also where all that was asked for is done.
 
         Returns:
@@ -91,9 +98,8 @@ class SeriesFolder(RunFolder):
         Raises:
             RunError: Lists all that differs; or another process works here.
         """
-        found = differences(read_origin(self), facts)
-        fixed = any(one.field.partition(".")[0] in _FIXED for one in found)
-        check(self, found, anyway=anyway and not fixed)
+        found = differences(read_origin(self), facts, measured=measured)
+        check(self, found, anyway=anyway, fixed=_FIXED)
         if ended_too and self.status == "finished":
             self.record("interrupted")
         self.take_over(error=None)
