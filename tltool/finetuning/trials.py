@@ -15,7 +15,7 @@ import numpy as np
 
 from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
-from tltool.finetuning.series import Base, check_labels, held_out_rows, shared_rows
+from tltool.finetuning.series import Base, check_enough, check_labels, held_out_rows, shared_rows
 from tltool.finetuning.teaching import taught
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
@@ -186,6 +186,7 @@ class Ground:
             return cls(recipe, prepared)
         rows = examples.of_splits("train", "validation")
         target, seed = prepared.task.target, recipe.data.split_seed
+        check_enough(rows, target, folds)
         parts: list[tuple[Examples, Task]] = []
         for held in held_out_rows(rows, target, folds, seed):
             own = set(held.tolist())
