@@ -42,7 +42,7 @@ from tltool.support.files import write_json, write_text
 from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.words import number
-from tltool.training.preparation import Prepared
+from tltool.training.preparation import Prepared, check_named
 from tltool.training.trainer import monitored
 from tltool.training.workers import Workers
 
@@ -245,12 +245,13 @@ def _check_space(space: Space, prepared: Prepared) -> int:
     """Sees that each value by itself makes a recipe that can be trained; returns the most epochs.
 
     Raises:
-        RecipeError, PlanError: One doesn't.
+        RecipeError, PlanError, DataError: One doesn't.
     """
     epochs = [epochs_of(space.recipe)]
     for recipe in space.extremes():
         if recipe.backbone == space.recipe.backbone:
             plan_phases(recipe.schedule, prepared.transfer.groups, recipe.spec.backbone_modality)
+        check_named(recipe, prepared.task.target)
         epochs.append(epochs_of(recipe))
     return max(epochs)
 
