@@ -36,7 +36,7 @@ from tltool.finetuning.series import (
     refuse_several_workers,
     shared_rows,
 )
-from tltool.finetuning.teaching import taught
+from tltool.finetuning.teaching import check_teacher, taught
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import runs_of
 from tltool.runs.run import Run, load_run
@@ -243,6 +243,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     undrawn = recipe.data.model_copy(update={"validation_fraction": 0.0, "test_fraction": 0.0})
     export = recipe.export.model_copy(update={"formats": ()})
     whole = recipe.model_copy(update={"data": undrawn, "export": export})
+    check_teacher(whole)
     prepared = prepare(whole, data=data, progress=progress, validated=False)
     prepared = taught(whole, prepared, progress=progress)
     if prepared.lessons is not None:
