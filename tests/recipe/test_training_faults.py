@@ -88,6 +88,10 @@ REFUSED = {
     "an average of no steps": (
         IMAGES, [EXACT, "training.ema_momentum=0.9"], "training.ema_momentum", "gradient",
     ),
+    "an average of what may have no steps": (
+        IMAGES, ["schedule=few_examples", "training.ema_momentum=0.9"], "training.ema_momentum",
+        "leave it out",
+    ),
     "parts of no steps": (
         IMAGES,
         [EXACT, "training.gradient_accumulation_steps=4"],

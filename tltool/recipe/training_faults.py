@@ -145,18 +145,22 @@ def _unstepped_faults(
     values: Mapping[str, Any], phases: Sequence[tuple[str, Phase]]
 ) -> Iterator[Fault]:
     """What is of steps, where the head is solved at once and nothing else is trained."""
-    listed = isinstance(values.get("schedule"), list | tuple) and bool(phases)
-    if not listed or any(phase.get("solver") != "exact" for _, phase in phases):
-        return
-    training = _section(values, "training")
-    for key in ("ema_momentum", "gradient_accumulation_steps"):
+    training, schedule = _section(values, "training"), values.get("schedule")
+    solved = bool(phases) and all(phase.get("solver") == "exact" for _, phase in phases)
+    keys: tuple[str, ...] = ()
+    if isinstance(schedule, list | tuple) and solved:
+        keys = ("ema_momentum", "gradient_accumulation_steps")
+    elif schedule == "few_examples":  # of the latter its contrastive phase tells
+        keys = ("ema_momentum",)
+    what = "every phase solves" if solved else "few_examples may choose to solve"
+    for key in keys:
         default = TrainingSection.model_fields[key].default
         if (value := training.get(key, default)) != default:
             yield Fault(
                 f"training.{key}",
-                "is of steps, and every phase solves the head at once",
+                f"is of steps, and {what} the head at once",
                 repr(value),
-                hint="leave it out, or train with `solver: gradient`",
+                hint="leave it out, or train by a phase with `solver: gradient`",
             )
 
 
