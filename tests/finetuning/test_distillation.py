@@ -10,7 +10,9 @@ import pytest
 import tiny
 from presets import write_image_preset, write_text_preset, write_texts
 from same_runs import assert_equal, history
+from stored import write_run
 
+import tltool
 from tltool.finetuning.cross_validation import cross_validate
 from tltool.finetuning.job import finetune, resume
 from tltool.finetuning.teaching import taught
@@ -380,6 +382,35 @@ def test_a_teacher_of_other_classes_or_another_task_is_refused(plain, teacher, f
     with pytest.raises(RunError, match="is of the task text-classification") as error:
         taught(several, prepare(several))
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("job", ["finetune", "cross_validate", "tune"])
+def test_a_teacher_that_is_none_is_told_before_anything_is_read(plain, folder, tmp_path, job):
+    if job == "tune":
+        pytest.importorskip("optuna")
+    nothing = plain.with_overrides("data.train=none.csv", "backbone.name=none")
+    for teacher, message in (
+        (f"teacher={folder}/none", "teacher.run: There is no run"),
+        (f"teacher={half_a_run(tmp_path)}", "has no model"),
+    ):
+        with pytest.raises(RunError, match=message) as error:
+            getattr(tltool, job)(nothing.with_overrides(teacher))
+        assert error.value.hint
+    other = write_run(tmp_path / "other").path
+    several = nothing.with_overrides("task=text-multi-label", f"teacher={other}")
+    with pytest.raises(RunError, match="is of the task text-classification"):
+        getattr(tltool, job)(several)
+    gone = nothing.with_overrides(f"teacher={other}", "teacher.unlabelled=none.csv")
+    with pytest.raises(DataError, match=r"teacher\.unlabelled: there is no file"):
+        getattr(tltool, job)(gone)
+
+
+def half_a_run(root):
+    """The folder of a run that failed before its first epoch had ended."""
+    found = write_run(root)
+    found.model.unlink()
+    found.record("failed")
+    return found.path
 
 
 def test_inputs_that_are_not_there_or_all_in_the_data_are_refused(recipe, folder):

@@ -92,6 +92,32 @@ def test_differences_are_refused_all_at_once_unless_they_are_wanted(tmp_path):
     assert "anyway" not in error.value.hint
 
 
+def test_what_folds_are_measured_by_counts_where_some_are_measured():
+    many = Recipe.of(**GIVEN.to_values() | {"task": "text-multi-label"})
+    other = many.with_overrides("evaluation.thresholds=0.95", "evaluation.mistakes=3")
+    before, now = ({"recipe": recipe.to_values()} for recipe in (many, other))
+    assert resuming.differences(before, now) == []
+    (one,) = resuming.differences(before, now, measured=True)
+    assert str(one) == 'recipe.evaluation.thresholds: "auto" → 0.95'
+
+
+def test_a_hint_names_what_the_command_can_do(tmp_path):
+    folder = stopped(tmp_path)
+    folds, space = Difference("folds", 3, 4), Difference("space.head.dropout.high", 0.5, 0.4)
+    batch, head = (Difference(f"recipe.{name}", 1, 2) for name in ("training.batch_size", "head"))
+
+    def hint(found, anyway):
+        with pytest.raises(RunError) as error:
+            resuming.check(folder, found, anyway=anyway, fixed=("folds", "space"))
+        return error.value.hint
+
+    both = "folds and space can't change: go on as it was started, or start anew without --resume"
+    assert {hint([folds, batch, space], anyway) for anyway in (True, False, None)} == {both}
+    # A search has no --resume-anyway, and no checkpoint.
+    assert hint([batch], None) == "go on as it was started, or start anew without --resume"
+    assert hint([head], None) == hint([batch], None)
+
+
 def test_a_change_of_a_phase_that_has_been_trained_is_told_to_do_nothing():
     told = [
         resuming.told_of(Difference(f"recipe.{field}", 4, 8), phase=2)

@@ -15,11 +15,12 @@ from presets import write_text_preset, write_texts
 
 import tltool
 from tltool.evaluation.paired import pair
+from tltool.finetuning import retraining
 from tltool.finetuning.job import finetune
 from tltool.finetuning.retraining import retraining_recipe
 from tltool.recipe.recipe import Recipe
 from tltool.runs.run import load_run
-from tltool.support.errors import HeadError, RunError
+from tltool.support.errors import DataError, HeadError, RunError
 from tltool.training.preparation import prepare
 
 FILLER = ("the", "film", "food", "was", "is", "very", "service", "a")
@@ -179,6 +180,24 @@ def test_labels_that_the_model_does_not_know_are_refused_before_training(old, tm
     assert set(old.path.parent.parent.iterdir()) == runs
     command = told.value.hint.partition("tltool finetune ")[2]
     assert "data.added" in command
+
+
+def test_old_data_that_is_elsewhere_is_told_of_and_can_be_named(old, news, tmp_path, monkeypatch):
+    moved = load_run(old.path)
+    data = moved.recipe.data.model_copy(update={"train": "old.csv"})
+    moved.recipe = moved.recipe.model_copy(update={"data": data})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match=r"itself was trained on .*data\.train: there is no"
+    ) as told:
+        tltool.retrain(moved, news)
+    assert str(old.path) in told.value.message
+    assert "data.train=PATH" in told.value.hint
+    begun = []
+    monkeypatch.setattr(retraining, "finetune", lambda *given, **_: begun.append(given) or old)
+    monkeypatch.setattr(type(old), "status", "interrupted")
+    tltool.retrain(moved, news, f"data.train={old.recipe.data.train}")
+    assert begun[0][0].data.train == old.recipe.data.train
 
 
 def test_runs_that_cannot_be_trained_on_are_refused(old, tmp_path):

@@ -19,7 +19,7 @@ from tltool.finetuning.trials import Item, Job, _PrunedError, _Watched
 from tltool.finetuning.tuning import importance_of
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
-from tltool.support.errors import BackboneError, RecipeError, RunError, TrainingError
+from tltool.support.errors import BackboneError, DataError, RecipeError, RunError, TrainingError
 from tltool.support.progress import Progress
 
 SPACE = {
@@ -125,6 +125,38 @@ def test_what_decides_is_told_from_what_does_not():
     assert shares["rate"] > 0.9
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
     assert importance_of(optuna.create_study(), 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "values"), [("ab", [0.5]), ("ab", [0.5, 0.5, 0.5]), ("a", [0.5, 0.6, 0.9])]
+)
+def test_differences_that_are_not_there_have_no_reason(fields, values):
+    import optuna
+
+    study = optuna.create_study()
+    space = {name: optuna.distributions.FloatDistribution(0, 1) for name in fields}
+    for place, value in enumerate(values):
+        params = {name: (place + number) / 5 for number, name in enumerate(fields)}
+        study.add_trial(optuna.create_trial(params=params, distributions=space, value=value))
+    assert importance_of(study, 0) == {}
+
+
+def test_a_time_too_short_for_a_trial_is_told(recipe):
+    with pytest.raises(RecipeError, match="hours: the time was over") as error:
+        tltool.tune(recipe.model_copy(update={"name": "short"}), trials=2, hours=1e-9)
+    assert error.value.exit_code != 0
+    assert "give more hours" in error.value.hint
+
+
+def test_a_class_with_fewer_rows_than_folds_is_refused_as_by_a_cross_validation(recipe, tmp_path):
+    data = tmp_path / "rare.csv"
+    rows = [f"good film number {n},good\n" for n in range(20)] + ["bad one,bad\n", "bad two,bad\n"]
+    data.write_text("text,label\n" + "".join(rows))
+    own = recipe.with_overrides(f"data.train={data}", "data.test_fraction=0", "name=rare")
+    for search in (tltool.tune, tltool.cross_validate):
+        with pytest.raises(DataError, match=r"have 'bad' \(2\)\.") as error:
+            search(own, folds=3)
+        assert "take 2 folds" in error.value.hint
 
 
 @pytest.mark.slow

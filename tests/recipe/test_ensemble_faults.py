@@ -17,6 +17,9 @@ SEEDS, VIEWS = "ensemble.seeds", "ensemble.test_time_augmentation"
 REFUSED = {
     "none": (IMAGES, ["ensemble.seeds=0"], SEEDS, None),
     "too many": (IMAGES, ["ensemble.seeds=101"], SEEDS, None),
+    "seeds beyond the last": (
+        IMAGES, [THREE, "training.seed=2147483646"], SEEDS, "training.seed=2147483645 or a lower",
+    ),
     "refit": (IMAGES, [THREE, "training.refit=true"], SEEDS, "use one of them"),
     "workers": (IMAGES, [THREE, "training.distribution=multi_worker"], SEEDS, "distribution=auto"),
     "the same model": (

@@ -80,7 +80,23 @@ REFUSED = {
     ),
     "drawn labels": (SEVERAL, ["training.sampling=sqrt"], "training.sampling", "natural"),
     "drawn and solved": (
-        IMAGES, [EXACT, "training.sampling=balanced"], "training.sampling", "class_weights",
+        IMAGES,
+        [EXACT, "training.sampling=balanced"],
+        "training.sampling",
+        "training.sampling=natural and training.class_weights=balanced",
+    ),
+    "an average of no steps": (
+        IMAGES, [EXACT, "training.ema_momentum=0.9"], "training.ema_momentum", "gradient",
+    ),
+    "an average of what may have no steps": (
+        IMAGES, ["schedule=few_examples", "training.ema_momentum=0.9"], "training.ema_momentum",
+        "leave it out",
+    ),
+    "parts of no steps": (
+        IMAGES,
+        [EXACT, "training.gradient_accumulation_steps=4"],
+        "training.gradient_accumulation_steps",
+        "solver: gradient",
     ),
 }  # fmt: skip
 
@@ -96,6 +112,21 @@ def test_what_makes_no_sense_is_refused(case):
     assert error.value.exit_code == 2
 
 
+def test_what_else_a_field_may_be_is_told():
+    def only_fault(*overrides):
+        with pytest.raises(RecipeError) as error:
+            Recipe.of(**IMAGES).with_overrides(*overrides)
+        (fault,) = error.value.faults
+        return fault
+
+    both = only_fault("training.average_epochs={best: 3, last: 2}")
+    assert both.path == "training.average_epochs"
+    assert both.received == "{'best': 3, 'last': 2}"
+    assert "one way alone" in both.problem
+    weights = only_fault("training.class_weights=balance")
+    assert weights.allowed == "auto, balanced, null, a mapping such as {CLASS: 2.0}"
+
+
 ALLOWED = {
     "refit": (IMAGES, ["training.refit=true", "training.ema_momentum=0.9"]),
     "refit with thresholds": (SEVERAL, ["training.refit=true", "evaluation.thresholds=0.5"]),
@@ -103,6 +134,10 @@ ALLOWED = {
     "parts": (SEVERAL, ["training.gradient_accumulation_steps=8"]),
     "plateau": (IMAGES, [PLATEAU, "training.early_stopping.patience=6"]),
     "one cycle": (IMAGES, ["schedule=[{train: head, curve: one_cycle}]"]),
+    "an average after a solved head": (
+        IMAGES,
+        ["schedule=[{train: head, solver: exact}, {train: all}]", "training.ema_momentum=0.9"],
+    ),
     "drawn": (IMAGES, ["training.sampling=sqrt", "training.focal_gamma=2"]),
 }
 

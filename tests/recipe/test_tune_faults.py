@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tltool.recipe.recipe import Recipe
@@ -65,6 +67,16 @@ def test_a_file_and_an_override_give_the_same(tmp_path):
         ({"head.dropout": {"low": 0.0, "high": 0.1, "log": True}}, ("must be above 0",)),
         ({"head.dropout": {"low": 0.1}}, ("neither a range nor choices", "{choices: […]}")),
         ({"head.dropout": {"low": 0.1, "high": 0.2, "choices": [0.1, 0.2]}}, ("and a range",)),
+        ({"training.weight_decay": {"choices": ["0.01", 0.1, 0.01]}},
+         ("tune.training.weight_decay.choices.2: is the same value twice", "received: 0.01")),
+        ({"schedule.1.train": {"choices": [{"last": 2}, {"last": 2.0}]}}, ("same value twice",)),
+        ({"head.dropout": {"low": 0, "high": math.inf}}, ("has 1 fault", "a finite number")),
+        ({"head.dropout": {"low": math.nan, "high": 1}}, ("has 1 fault", "a finite number")),
+        ({"training.refit": {"choices": [True, False]}}, ("it comes after what trials",)),
+        ({"training.keep": {"choices": ["best", "trained"]}}, ("it comes after what trials",)),
+        ({"training.calibrate": {"choices": [True, False]}}, ("it comes after what trials",)),
+        ({"training.loggers": {"choices": [[], ["wandb"]]}}, ("it changes no result",)),
+        ({"training.jit": {"choices": ["always", "never"]}}, ("it says how fast to train",)),
         ({"head.dropout": {"choices": [0.1]}}, ("tune.head.dropout.choices",)),
         ({"head.dropout": {"min": 0.1, "max": 1}}, ("unknown key", "low, high, log, choices")),
         ({"head.dropout": 0.1}, ("tune.head.dropout",)),

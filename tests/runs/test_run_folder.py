@@ -44,6 +44,26 @@ def test_facts_recorded_earlier_stay(tmp_path):
     assert folder.status == "finished"
 
 
+def test_only_runs_are_offered_for_a_path_that_is_none(tmp_path):
+    run, failed = (RunFolder.create(tmp_path, name) for name in ("reviews", "reviewss"))
+    run.exports.mkdir()
+    run.model.write_bytes(b"model")
+    (tmp_path / "review_notes").mkdir()
+
+    def hint(path):
+        with pytest.raises(RunError, match="There is no run in") as error:
+            RunFolder.open(path)
+        return error.value.hint
+
+    assert hint(run.exports) == hint(run.model) == f"did you mean `{run.path}`?"
+    # One with a model before one that has none, and any before what is no run.
+    assert hint(tmp_path / "review_s") == f"did you mean `{tmp_path / 'reviews'}`?"
+    run.model.unlink()
+    assert hint(tmp_path / "reviewsss") == f"did you mean `{tmp_path / 'reviewss'}`?"
+    assert "tltool runs list" in hint(tmp_path / "nothing-of-the-kind")
+    assert failed.path.is_dir()
+
+
 def test_a_name_without_models_opens_its_newest_run(tmp_path):
     for _ in range(11):
         RunFolder.create(tmp_path, "a")

@@ -212,7 +212,9 @@ def test_a_weight_by_name_is_that_of_rows_that_have_the_label():
     assert SEA.weights(targets, {"sea": 3}).tolist() == [[1, 3, 1], [1, 3, 1], [1, 1, 1]]
     for setting in ("auto", None, {}):
         assert SEA.weights(targets, setting).tolist() == [1.0] * 3
-    with pytest.raises(DataError, match="Class weights: there is no label 'see'; the labels are"):
+    with pytest.raises(
+        DataError, match=r"training\.class_weights\.see: there is no label 'see'; the labels are"
+    ):
         SEA.weights(targets, {"see": 2.0})
 
 
@@ -239,7 +241,9 @@ def test_thresholds_as_the_recipe_says():
     assert SEA.settled(0.3, unused).thresholds == (0.3,) * 3
     assert SEA.settled({"sea": 0.9}, unused).thresholds == (HALF, 0.9, HALF)
     assert SEA.settled("auto", None) is SEA
-    with pytest.raises(DataError, match="Thresholds: there is no label 'see'; the labels are"):
+    with pytest.raises(
+        DataError, match=r"evaluation\.thresholds\.see: there is no label 'see'; the labels are"
+    ):
         SEA.settled({"see": 0.5}, unused)
     settled = SEA.settled(0.3, None)
     assert (settled.labels, settled.frequencies) == (SEA.labels, SEA.frequencies)

@@ -12,6 +12,7 @@ from presets import write_text_preset
 from tiny import write_images
 
 from tltool.recipe.recipe import Recipe
+from tltool.support.errors import DataError
 from tltool.training import preparation
 from tltool.training.inputs import example_data
 from tltool.training.preparation import _data_notes, load_data, prepare
@@ -52,6 +53,28 @@ def test_tagged_texts_can_all_be_trained_on(tmp_path):
     counts = {split: example_data(recipe, prepared, split).num_examples
               for split in ("train", "validation")}  # fmt: skip
     assert counts == {"train": 20, "validation": 0}
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("training.class_weights={red: 2.0, nope: 1.0}", "training.class_weights.nope"),
+        ("training.class_weights={grene: 2.0}", "training.class_weights.grene"),
+    ],
+)
+def test_weights_of_classes_that_are_none_are_told_before_the_backbone_is_loaded(
+    tmp_path, override, field
+):
+    recipe = Recipe.of(
+        task="image-classification",
+        data={"train": str(write_images(tmp_path / "photos", per_class=12))},
+        backbone="keras.applications.NoneSuch",
+        schedule="feature_extraction",
+    )
+    with pytest.raises(DataError, match=f"^{field}: there is no class") as error:
+        prepare(recipe.with_overrides(override))
+    assert error.value.hint
+    assert error.value.exit_code == 2
 
 
 def test_a_network_of_tltools_own_is_built_without_keras_hub(tmp_path, monkeypatch):

@@ -50,9 +50,11 @@ def plan(
 
     load_tensorflow()
 
+    from tltool.finetuning.teaching import check_teacher
     from tltool.support.progress import terminal_progress
     from tltool.training.preparation import prepare
 
+    check_teacher(checked)
     prepared = prepare(checked, progress=terminal_progress())
     found = _audit(checked, prepared) if audit else None
     code = 2 if found and found.problems else 0

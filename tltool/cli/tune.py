@@ -105,6 +105,9 @@ def _print(result: TuningResult) -> None:
         right=("trial", result.metric, "epochs", "seconds"),
     )
     states = [trial.state for trial in result.trials]
+    if not states:
+        typer.echo("No trial came to its end.")
+        return
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     measured = f"{result.folds} folds" if result.folds else "the validation rows"
     typer.echo(f"\n{len(states)} trials ({counts}), by {result.metric} of {measured}.")

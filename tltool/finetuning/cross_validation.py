@@ -13,10 +13,8 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,28 +24,29 @@ from tltool.data.checks.summary import describe
 from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
 from tltool.data.preprocessing import TextPreprocessing
-from tltool.data.splits import split_examples, undivided
+from tltool.data.splits import split_examples
 from tltool.finetuning.job import finetune_prepared, recording
 from tltool.finetuning.resuming import origin
 from tltool.finetuning.series import (
     Base,
     SeriesFolder,
+    check_enough,
     check_labels,
     held_out_rows,
     refuse_several_workers,
     shared_rows,
 )
-from tltool.finetuning.teaching import taught
+from tltool.finetuning.teaching import check_teacher, taught
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import runs_of
 from tltool.runs.run import Run, load_run
 from tltool.support import stopping
-from tltool.support.errors import DataError, RecipeError
+from tltool.support.errors import RecipeError
 from tltool.support.files import write_json
 from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.stopwatch import Stopwatch
-from tltool.support.words import count, duration, listed
+from tltool.support.words import count, duration
 from tltool.tasks.table import Task
 from tltool.training.preparation import Prepared, check_validation, prepare
 from tltool.training.workers import Workers
@@ -206,7 +205,7 @@ def cross_validate(
         if folder is None:
             folder = SeriesFolder.begun(recipe, KIND, plan.prepared, facts)
         else:
-            for one in folder.go_on(facts, anyway=resume_anyway):
+            for one in folder.go_on(facts, anyway=resume_anyway, measured=True):
                 progress.note(f"warning: {one}")
         score = plan.prepared.task.target.headline()
         with recording(folder, Workers()):
@@ -244,6 +243,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     undrawn = recipe.data.model_copy(update={"validation_fraction": 0.0, "test_fraction": 0.0})
     export = recipe.export.model_copy(update={"formats": ()})
     whole = recipe.model_copy(update={"data": undrawn, "export": export})
+    check_teacher(whole)
     prepared = prepare(whole, data=data, progress=progress, validated=False)
     prepared = taught(whole, prepared, progress=progress)
     if prepared.lessons is not None:
@@ -254,7 +254,7 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     examples = prepared.examples
     rows = examples.split("train")
     progress.note(f"{len(rows):,} rows take part in {folds} folds")
-    _check_enough(rows, prepared.task, folds)
+    check_enough(rows, prepared.task.target, folds)
     seed = recipe.data.split_seed
     held_out = held_out_rows(rows, prepared.task.target, folds, seed)
     parts = []
@@ -305,25 +305,6 @@ def fold_part(recipe: Recipe, examples: Examples, rows: Examples, held: Array) -
         validation_fraction=recipe.data.validation_fraction,
         test_fraction=0.0,
         seed=recipe.data.split_seed,
-    )
-
-
-def _check_enough(rows: Examples, task: Task, folds: int) -> None:
-    """Raises DataError where a class has fewer different rows than there are folds."""
-    if rows.groups:
-        return  # a class may be in few groups; that each fold trains on it is checked
-    target, ties = task.target, undivided(rows) or tuple(map(str, range(len(rows))))
-    first = np.unique(np.array(ties), return_index=True)[1].tolist()
-    truth = target.truth(rows.targets, rows.origins)
-    least = target.rows_of_rarest(truth[first])
-    if least >= folds:
-        return
-    names = Counter(chain.from_iterable(target.names_in(rows.targets[row]) for row in first))
-    few = [f"{name!r} ({amount})" for name, amount in names.items() if amount < folds]
-    raise DataError(
-        f"{folds} folds need {folds} different rows of each {target.noun}; fewer have "
-        f"{listed(few)}.",
-        hint=f"take {least} folds, or add rows" if least > 1 else "add rows, or leave it out",
     )
 
 

@@ -39,7 +39,7 @@ from tltool.finetuning.resuming import (
     unfinished,
     write_origin,
 )
-from tltool.finetuning.teaching import facts_of, taught
+from tltool.finetuning.teaching import check_teacher, facts_of, taught
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import MANIFEST, RunFolder, Status, environment, sweep_leftovers
 from tltool.support import stopping
@@ -239,6 +239,7 @@ def _finetune(
         if folder.status == "running":
             progress.note(f"{folder.path}: looking whether another process still trains it")
         folder.check_stopped()
+    check_teacher(recipe)
     prepared = prepare(recipe, data=data, progress=progress, clock=clock)
     workers.compare("the data", examples_digest(prepared.examples))
     if recipe.teacher is not None:

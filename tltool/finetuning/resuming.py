@@ -43,6 +43,8 @@ _WITHOUT_EFFECT = (
     "training.grace_seconds",
     "training.loggers",
 )
+# Those by which the models of a cross-validation are measured, some before it goes on.
+_OF_MEASURING = ("ensemble.test_time_augmentation", "evaluation.thresholds")
 # Packages that read tables, whose rows are compared, or export.
 _VERSIONS_WITHOUT_EFFECT = ("versions.pandas", "versions.ai-edge-litert")
 # What the checkpoint's variables belong to: they would fit nothing else.
@@ -155,10 +157,18 @@ def unfinished(output_dir: str | Path, name: str) -> RunFolder | None:
     return None
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """The fields of two `origin`s that differ and count."""
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, measured: bool = False
+) -> list[Difference]:
+    """The fields of two `origin`s that differ and count.
+
+    Args:
+        before, now: The two.
+        measured: Whether models were measured before, which others are to be compared with.
+    """
     left, right = dict(_flat(before)), dict(_flat(now))
-    skipped = (*(f"recipe.{field}" for field in _WITHOUT_EFFECT), *_VERSIONS_WITHOUT_EFFECT)
+    free = [field for field in _WITHOUT_EFFECT if not (measured and field in _OF_MEASURING)]
+    skipped = (*(f"recipe.{field}" for field in free), *_VERSIONS_WITHOUT_EFFECT)
     return [
         Difference(field, left.get(field), right.get(field))
         for field in dict.fromkeys([*left, *right])
@@ -175,23 +185,41 @@ def told_of(difference: Difference, phase: int) -> str:
     return str(difference)
 
 
-def check(folder: RunFolder, found: list[Difference], *, anyway: bool) -> None:
+def check(
+    folder: RunFolder,
+    found: list[Difference],
+    *,
+    anyway: bool | None,
+    fixed: tuple[str, ...] = (),
+) -> None:
     """Refuses to go on with a run where the result would be neither its own nor a new one's.
+
+    Args:
+        folder: The run.
+        found: What differs.
+        anyway: Go on all the same, where that can be; None where the command can't be told to.
+        fixed: Further facts that can't be others.
 
     Raises:
         RunError: Lists all that differs.
     """
-    if not found or (anyway and not any(one.fixed for one in found)):
+    other_series = [name for name in fixed if any(_below(one.field, (name,)) for one in found)]
+    other_model = any(one.fixed for one in found)
+    if not found or (anyway and not other_series and not other_model):
         return
     told = [str(one) for one in found[:_MOST_TOLD]]
     if len(found) > _MOST_TOLD:
         told.append(f"and {len(found) - _MOST_TOLD} more")
+    hint = "go on as it was started, or start anew without --resume"
+    if other_series:
+        hint = f"{' and '.join(other_series)} can't change: {hint}"
+    elif anyway is not None and other_model:
+        hint = "the model of the checkpoint is another one; train anew, without --resume"
+    elif anyway is not None:
+        hint += "; with --resume-anyway the result is neither run's"
     raise RunError(
         "\n  ".join([f"The run {str(folder.path)!r} was started with something else:", *told]),
-        hint="the model of the checkpoint is another one; train anew, without --resume"
-        if anyway or any(one.fixed for one in found)
-        else "go on as it was started, or train anew without --resume; with --resume-anyway the "
-        "result is neither run's",
+        hint=hint,
     )
 
 

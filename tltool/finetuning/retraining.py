@@ -21,7 +21,7 @@ from tltool.recipe.recipe import Recipe
 from tltool.report.content import amount
 from tltool.runs.pairs import paired, without
 from tltool.runs.run import Run, load_run
-from tltool.support.errors import RunError
+from tltool.support.errors import DataError, RunError
 from tltool.support.files import read_json, write_json
 from tltool.support.items import items_of
 from tltool.support.progress import Progress
@@ -109,7 +109,7 @@ def retrain(
     before = run if isinstance(run, Run) else load_run(run, progress=progress)
     sources = [data] if isinstance(data, str | Path) else items_of(data, "data", RunError)
     recipe = retraining_recipe(before, list(map(str, sources))).with_overrides(*overrides)
-    rows, summary = load_data(before.recipe)
+    rows, summary = _old_data(before, recipe)
     examples = load_data(recipe)[0]
     check_same_labels(
         before.task.target.labels,
@@ -165,6 +165,23 @@ def retraining_recipe(run: Run, data: Sequence[str]) -> Recipe:
     values["backbone"]["weights_file"] = str(model)
     values["head"]["weights_file"] = str(model) if _has_its_head(run) else None
     return Recipe.of(**values)
+
+
+def _old_data(run: Run, recipe: Recipe) -> tuple[Examples, Mapping[str, Any]]:
+    """What the run was trained on, read from where the new recipe has it.
+
+    Raises:
+        DataError: It can't be read.
+    """
+    data = recipe.data.model_copy(update={"added": run.recipe.data.added})
+    try:
+        return load_data(run.recipe.model_copy(update={"data": data}))
+    except DataError as error:
+        raise DataError(
+            f"The data that {str(run.path)!r} itself was trained on can't be read: {error.message}",
+            hint="where it lies elsewhere, give data.train=PATH"
+            + (f"; {error.hint}" if error.hint else ""),
+        ) from error
 
 
 def _has_its_head(run: Run) -> bool:

@@ -6,15 +6,17 @@ A cross-validation and a search over recipes keep what each training gave in one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from tltool.data.examples import Examples, Split
-from tltool.data.splits import fold_rows
+from tltool.data.splits import fold_rows, undivided
 from tltool.finetuning.resuming import Difference, check, differences, read_origin, write_origin
 from tltool.model.freezing import adapter_rank
 from tltool.recipe.recipe import Recipe
@@ -76,13 +78,20 @@ class SeriesFolder(RunFolder):
         return next((one for one in begun if ended_too or one.status != "finished"), None)
 
     def go_on(
-        self, facts: Mapping[str, Any], *, anyway: bool = False, ended_too: bool = False
+        self,
+        facts: Mapping[str, Any],
+        *,
+        anyway: bool | None = None,
+        measured: bool = False,
+        ended_too: bool = False,
     ) -> list[Difference]:
         """Makes this process the one that works here, if what decides the result is the same.
 
         Args:
             facts: As the folder was begun with.
-            anyway: Also where the recipe, its data or the machine differs.
+            anyway: Also where the recipe, its data or the machine differs; None where the command
+                can't be told to.
+            measured: As in `differences`.
             ended_too: Also where all that was asked for is done.
 
         Returns:
@@ -91,9 +100,8 @@ class SeriesFolder(RunFolder):
         Raises:
             RunError: Lists all that differs; or another process works here.
         """
-        found = differences(read_origin(self), facts)
-        fixed = any(one.field.partition(".")[0] in _FIXED for one in found)
-        check(self, found, anyway=anyway and not fixed)
+        found = differences(read_origin(self), facts, measured=measured)
+        check(self, found, anyway=anyway, fixed=_FIXED)
         if ended_too and self.status == "finished":
             self.record("interrupted")
         self.take_over(error=None)
@@ -183,6 +191,26 @@ def held_out_rows(rows: Examples, target: Target, folds: int, seed: int) -> list
             hint=f"take {len(held_out)} folds or fewer" if len(held_out) > 1 else None,
         )
     return held_out
+
+
+def check_enough(rows: Examples, target: Target, folds: int) -> None:
+    """Raises DataError where a class has fewer different rows than there are folds."""
+    if rows.groups:
+        return  # a class may be in few groups; that each fold trains on it is checked
+    ties = undivided(rows) or tuple(map(str, range(len(rows))))
+    first = np.unique(np.array(ties), return_index=True)[1].tolist()
+    truth = target.truth(rows.targets, rows.origins)
+    least = target.rows_of_rarest(truth[first])
+    if least >= folds:
+        return
+    names = Counter(chain.from_iterable(target.names_in(rows.targets[row]) for row in first))
+    few = [f"{name!r} ({amount})" for name, amount in names.items() if amount < folds]
+    more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+    raise DataError(
+        f"{folds} folds need {folds} different rows of each {target.noun}; fewer have "
+        f"{', '.join(few[:10])}{more}.",
+        hint=f"take {least} folds, or add rows" if least > 1 else "add rows, or leave it out",
+    )
 
 
 def check_labels(whole: Task, fold: Task, number: int) -> None:

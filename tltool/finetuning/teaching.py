@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -81,19 +82,59 @@ def taught(
     return replace(prepared, lessons=lessons)
 
 
-def _opened(section: TeacherSection, recipe: Recipe, progress: Progress) -> Run:
-    from tltool.runs.run import load_run
+def check_teacher(recipe: Recipe) -> None:
+    """Sees, before data and backbone are loaded, that there is a teacher of this task, and inputs.
 
+    Raises:
+        RunError: There is no such run, it has no model, or one for another task.
+        DataError: There is nothing where the inputs without labels should be.
+    """
+    if (section := recipe.teacher) is None:
+        return
+    _found(section, recipe, Progress())
+    if section.unlabelled is not None:
+        _check_there(section.unlabelled, "teacher.unlabelled")
+
+
+def _check_there(source: str, field: str) -> None:
+    from tltool.data.reading.shards import matches
+    from tltool.data.reading.sources import resolve
+
+    if not matches(source):
+        resolve(source, field)
+
+
+def _opened(section: TeacherSection, recipe: Recipe, progress: Progress) -> Run:
+    run = _found(section, recipe, progress)
+    with _as_teacher():
+        run.model  # noqa: B018 - whether it can be read
+        return run.without_score()
+
+
+@contextmanager
+def _as_teacher() -> Iterator[None]:
+    """Says of which field an error is."""
     try:
-        run = load_run(section.run, progress=progress)
-        run.model  # noqa: B018 - whether there is one
-        run = run.without_score()
+        yield
     except RunError as error:
         raise RunError(
             f"teacher.run: {error.message}",
             hint=error.hint or "name the folder of a trained run, such as teacher.run=runs/NAME/1",
         ) from error
-    if run.task.spec.name != recipe.task or type(run.task.target) is not recipe.spec.target:
+
+
+def _found(section: TeacherSection, recipe: Recipe, progress: Progress) -> Run:
+    """The run, its model not loaded yet."""
+    from tltool.runs.run import load_run
+
+    with _as_teacher():
+        run = load_run(section.run, progress=progress)
+        if not run.folder.has_model:
+            raise RunError(
+                f"The run {str(run.path)!r} has no model (it is {run.status}).",
+                hint="take a finished run: `tltool runs list` shows them",
+            )
+    if run.task.spec.name != recipe.task or type(run.task.target.plain) is not recipe.spec.target:
         raise RunError(
             f"teacher.run: {section.run} is of the task {run.task.spec.name} "
             f"({run.task.target.noun}), and this recipe's is {recipe.task} "
@@ -170,13 +211,10 @@ def _read(source: str, field: str, recipe: Recipe, progress: Progress) -> Exampl
     """Inputs that `source` names; those that are broken are settled as `data.on_error` says."""
     from tltool.data.checks.doctor import check_examples
     from tltool.data.reading.rows import Broken, Row, settle
-    from tltool.data.reading.shards import matches
-    from tltool.data.reading.sources import resolve
     from tltool.runs.predict import collect_inputs, row_of, unlabelled
 
     data = recipe.data_of_inputs
-    if not matches(source):
-        resolve(source, field)
+    _check_there(source, field)
     try:
         items = collect_inputs([source], recipe.spec, data)
     except DataError as error:

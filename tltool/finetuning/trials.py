@@ -15,8 +15,8 @@ import numpy as np
 
 from tltool.data.examples import Examples, Split
 from tltool.data.labels import make_task
-from tltool.finetuning.series import Base, check_labels, held_out_rows, shared_rows
-from tltool.finetuning.teaching import taught
+from tltool.finetuning.series import Base, check_enough, check_labels, held_out_rows, shared_rows
+from tltool.finetuning.teaching import check_teacher, taught
 from tltool.recipe.recipe import Recipe
 from tltool.support import stopping
 from tltool.support.errors import RecipeError, TrainingError, first_line
@@ -174,6 +174,7 @@ class Ground:
             RecipeError: There are neither validation rows nor folds.
             DataError: There are too few rows for so many folds, or one would lack a label.
         """
+        check_teacher(recipe)
         prepared = prepare(recipe, data=data, progress=progress, validated=folds is None)
         prepared = taught(recipe, prepared, progress=progress)
         examples = prepared.examples
@@ -186,6 +187,7 @@ class Ground:
             return cls(recipe, prepared)
         rows = examples.of_splits("train", "validation")
         target, seed = prepared.task.target, recipe.data.split_seed
+        check_enough(rows, target, folds)
         parts: list[tuple[Examples, Task]] = []
         for held in held_out_rows(rows, target, folds, seed):
             own = set(held.tolist())

@@ -42,7 +42,7 @@ from tltool.support.files import write_json, write_text
 from tltool.support.progress import Progress
 from tltool.support.spread import Spread
 from tltool.support.words import number
-from tltool.training.preparation import Prepared
+from tltool.training.preparation import Prepared, check_named
 from tltool.training.trainer import monitored
 from tltool.training.workers import Workers
 
@@ -178,7 +178,8 @@ def tune(
         What was found; not `finished` where a stop was asked for.
 
     Raises:
-        RecipeError: The recipe has nothing to search, or can't be searched.
+        RecipeError: The recipe has nothing to search, can't be searched, or `hours` are too few
+            for a single trial.
         TrainingError: Every trial failed.
         TltoolError: As in `finetune`, also where one is found in a trial.
     """
@@ -244,12 +245,13 @@ def _check_space(space: Space, prepared: Prepared) -> int:
     """Sees that each value by itself makes a recipe that can be trained; returns the most epochs.
 
     Raises:
-        RecipeError, PlanError: One doesn't.
+        RecipeError, PlanError, DataError: One doesn't.
     """
     epochs = [epochs_of(space.recipe)]
     for recipe in space.extremes():
         if recipe.backbone == space.recipe.backbone:
             plan_phases(recipe.schedule, prepared.transfer.groups, recipe.spec.backbone_modality)
+        check_named(recipe, prepared.task.target)
         epochs.append(epochs_of(recipe))
     return max(epochs)
 
@@ -407,6 +409,7 @@ class _Search:
         """What all trials gave.
 
         Raises:
+            RecipeError: The time was over before there was one.
             TrainingError: All of them failed.
         """
         sign = -1 if self._job.higher_is_better else 1
@@ -415,7 +418,12 @@ class _Search:
             map(_as_trial, count(), self._ended()),
             key=lambda one: (ranks.index(one.state), sign * (one.value or 0.0), one.number),
         )
-        if finished and trials and all(one.state == "failed" for one in trials):
+        if finished and not trials:
+            raise RecipeError(
+                "hours: the time was over before the first trial could begin.",
+                hint=f"give more hours: {seconds:.0f} s went into data and backbone alone",
+            )
+        if finished and all(one.state == "failed" for one in trials):
             raise TrainingError(
                 f"Every trial failed, the first: {trials[0].reason}",
                 hint="narrow the section `tune`, with lower learning rates say",
@@ -442,10 +450,16 @@ def importance_of(study: Study, seed: int) -> dict[str, float]:
         seed: Of the forest.
 
     Returns:
-        Shares, together 1, the largest first; empty where trials are too few, or all alike.
+        Shares, together 1, the largest first; empty where trials are too few or all alike, or
+        where there is one field, which explains what it does and what is chance alike.
     """
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.trial import TrialState
 
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    fields = {field for trial in complete for field in trial.params}
+    if len(fields) < 2 or len({trial.value for trial in complete}) < 2:
+        return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tltool.recipe.schema import SEEDS
 from tltool.support.errors import Fault
 from tltool.tasks.table import TASKS, TaskSpec
 
@@ -50,6 +51,15 @@ def _seed_faults(
         )
     elif spec is not None and not spec.target.can_average():
         yield _no_mean(_SEEDS, spec, shown)
+    seed = training.get("seed", 0)
+    if isinstance(seed, int) and seed < SEEDS < seed + seeds:
+        yield Fault(
+            _SEEDS,
+            f"counts on from training.seed, up to {seed + seeds - 1}, which is no seed",
+            shown,
+            f"at most {SEEDS - seed} with this training.seed",
+            f"use training.seed={SEEDS - seeds} or a lower one",
+        )
     if training.get("refit") is True:
         yield Fault(
             _SEEDS, "and training.refit both train several times", shown, hint="use one of them"

@@ -27,6 +27,13 @@ _TRAIN_FORMS = "head, all, {last: N}, {from: GROUP}, {fraction: F}, or a list of
 
 
 # What pydantic puts into the location of a fault for a branch of a union.
+# What a field may be beside the words that it knows.
+_FURTHER = {
+    "evaluation.thresholds": ["a number between 0 and 1", "a mapping such as {LABEL: 0.3}"],
+    "training.calibrate": ["true", "false"],
+    "training.class_weights": ["null", "a mapping such as {CLASS: 2.0}"],
+    "training.steps_per_execution": ["a whole number from 1 to 10000"],
+}
 _BRANCHES = {"constrained-str", "literal", "EverySteps", "LastEpochs", "BestEpochs"}
 
 _PROBLEMS = {
@@ -64,9 +71,9 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
         return Fault(path, "not a way to keep checkpoints", received, "epoch, {steps: N}, off")
     if location[:2] == ("training", "average_epochs"):
         path = "training.average_epochs"
-        return Fault(
-            path, "not a way to average epochs", received, "{last: N} or {best: N}, N from 2 to 50"
-        )
+        own = detail["type"] == "value_error"
+        problem = _problem(detail) if own else "not a way to average epochs"
+        return Fault(path, problem, received, "{last: N} or {best: N}, N from 2 to 50")
     if location == ("schedule",):
         names = ", ".join(get_args(ScheduleName))
         return Fault(
@@ -93,7 +100,8 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
         case "literal_error":
             options = [o.strip("' ") for o in _allowed(detail).replace(" or ", ", ").split(",")]
             close = did_you_mean(str(detail["input"]), options)
-            return Fault(path, "not an allowed value", received, ", ".join(options), close)
+            allowed = ", ".join(options + _FURTHER.get(path, []))
+            return Fault(path, "not an allowed value", received, allowed, close)
     return Fault(path, _problem(detail), received, _allowed(detail) or None)
 
 
@@ -167,6 +175,7 @@ def _allowed(detail: ErrorDetails) -> str:
         "bool": "true or false",
         "string": "a text",
         "model": "a mapping of fields",
+        "finite": "a finite number",
         "tuple": "a list",
         "dict": "a mapping",
     }

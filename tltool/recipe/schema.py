@@ -20,6 +20,8 @@ from tltool.tasks.table import TASKS
 from tltool.tasks.unknown.settings import Method
 from tltool.tasks.values import BadValueError
 
+SEEDS = 2**31
+"""There are so many seeds, from 0."""
 OnError = Literal["stop", "skip"]
 Quoting = Literal["minimal", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -336,6 +338,12 @@ def _off(value: Any) -> Any:
     return "off" if value is False else value
 
 
+def _one_way(value: Any) -> Any:
+    if isinstance(value, dict) and {"last", "best"} <= value.keys():
+        raise ValueError("epochs are averaged in one way alone")
+    return value
+
+
 class TrainingSection(Section):
     """How every phase trains.
 
@@ -436,7 +444,7 @@ class TrainingSection(Section):
         Literal["auto", "balanced"] | dict[Label, Annotated[float, Field(gt=0), _NOT_BOOL]] | None
     ) = None
     ema_momentum: Annotated[float, Field(gt=0.0, lt=1.0), _NOT_BOOL] | None = None
-    average_epochs: LastEpochs | BestEpochs | None = None
+    average_epochs: Annotated[LastEpochs | BestEpochs | None, BeforeValidator(_one_way)] = None
     refit: bool = False
     sampling: Literal["natural", "balanced", "sqrt"] = "natural"
     early_stopping: EarlyStoppingSection | None = None
@@ -452,7 +460,7 @@ class TrainingSection(Section):
     distribution: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
     devices: tuple[str, ...] | None = None
     barrier_seconds: Annotated[float, Field(gt=0.0, le=1e6), _NOT_BOOL] = 3600.0
-    seed: Annotated[int, Field(ge=0, lt=2**31), _NOT_BOOL] = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS), _NOT_BOOL] = 0
     deterministic: bool = True
     checkpoint: Annotated[Literal["epoch", "off"] | EverySteps, BeforeValidator(_off)] = "epoch"
     grace_seconds: Annotated[float, Field(ge=0.0), _NOT_BOOL] = 30.0

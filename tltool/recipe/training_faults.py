@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tltool.recipe.schema import PhaseSection
+from tltool.recipe.schema import PhaseSection, TrainingSection
 from tltool.support.errors import Fault
 from tltool.tasks.table import TaskSpec
 
@@ -33,6 +33,7 @@ def training_faults(
         yield from _sampling_faults(values, phases, spec)
     if training.get("gradient_accumulation_steps", 1) != 1:
         yield from _accumulation_faults(values, phases, spec)
+    yield from _unstepped_faults(values, phases)
     if training.get("average_epochs") is not None:
         yield from _average_faults(values, phases)
     if training.get("calibrate") is True and spec is not None and not spec.target.calibratable():
@@ -75,7 +76,7 @@ def _sampling_faults(
 ) -> Iterator[Fault]:
     training = _section(values, "training")
     path, sampling = "training.sampling", training["sampling"]
-    weights = "use sampling=natural and class_weights=balanced"
+    weights = "use training.sampling=natural and training.class_weights=balanced"
     for place, phase in phases:
         if phase.get("solver") == "exact":
             problem = f"draws rows by step, and {place} solves the head on all rows at once"
@@ -87,7 +88,7 @@ def _sampling_faults(
             path,
             f"needs one class for each row; not for {spec.name}",
             repr(sampling),
-            hint="use sampling=natural",
+            hint="use training.sampling=natural",
         )
     if training.get("class_weights") is not None:
         yield Fault(
@@ -138,6 +139,29 @@ def _accumulation_faults(
         yield Fault(
             path, "head two_towers reads the texts of a pair one by one", repr(steps), hint=hint
         )
+
+
+def _unstepped_faults(
+    values: Mapping[str, Any], phases: Sequence[tuple[str, Phase]]
+) -> Iterator[Fault]:
+    """What is of steps, where the head is solved at once and nothing else is trained."""
+    training, schedule = _section(values, "training"), values.get("schedule")
+    solved = bool(phases) and all(phase.get("solver") == "exact" for _, phase in phases)
+    keys: tuple[str, ...] = ()
+    if isinstance(schedule, list | tuple) and solved:
+        keys = ("ema_momentum", "gradient_accumulation_steps")
+    elif schedule == "few_examples":  # of the latter its contrastive phase tells
+        keys = ("ema_momentum",)
+    what = "every phase solves" if solved else "few_examples may choose to solve"
+    for key in keys:
+        default = TrainingSection.model_fields[key].default
+        if (value := training.get(key, default)) != default:
+            yield Fault(
+                f"training.{key}",
+                f"is of steps, and {what} the head at once",
+                repr(value),
+                hint="leave it out, or train by a phase with `solver: gradient`",
+            )
 
 
 def _average_faults(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from tltool.recipe.schema import RecipeFields
 from tltool.support.errors import Fault, did_you_mean
 
 Values = Mapping[str, Any]
@@ -15,13 +19,20 @@ _FIXED = {
     "head.search": "is a search of its own",
     "teacher.run": "says who teaches all trials",
     "teacher.unlabelled": "says which rows all trials learn from",
+    "training.calibrate": "comes after what trials are compared by",
     "training.checkpoint": "changes no result",
     "training.deterministic": "changes no result",
     "training.devices": "says where to train",
     "training.distribution": "says where to train",
     "training.grace_seconds": "changes no result",
     "training.barrier_seconds": "changes no result",
+    "training.jit": "says how fast to train",
+    "training.keep": "comes after what trials are compared by",
+    "training.loggers": "changes no result",
     "training.monitor": "says what is searched for",
+    "training.refit": "comes after what trials are compared by",
+    "training.static_shapes": "says how fast to train",
+    "training.steps_per_execution": "says how fast to train",
     "training.seed": "is chance: the best seed is best on the validation rows alone",
 }
 _FORM = "{low: …, high: …} of numbers, with log: true for magnitudes, or {choices: […]}"
@@ -48,12 +59,31 @@ def tune_faults(values: Values, faults_of: Callable[[Values], list[Fault]]) -> I
             continue  # the schema tells of it
         tried = list(_range_faults(path, given))
         yield from tried
-        for key, value in [] if tried else candidates(given):
-            new = [f for f in faults_of(put(values, field, value)) if str(f) not in before]
+        bounds = [given.get("low"), given.get("high")]
+        endless = any(isinstance(bound, float) and not math.isfinite(bound) for bound in bounds)
+        if tried or endless:  # the schema tells of the latter
+            continue
+        seen: set[str] = set()
+        for key, value in candidates(given):
+            changed = put(values, field, value)
+            new = [f for f in faults_of(changed) if str(f) not in before]
             if new:
                 first = new[0]
                 yield Fault(f"{path}.{key}", first.problem, repr(value), first.allowed, first.hint)
                 break
+            if (read := _as_read(changed)) in seen:
+                hint = "give each value once, and two at least"
+                yield Fault(f"{path}.{key}", "is the same value twice", repr(value), hint=hint)
+                break
+            seen.add(read)
+
+
+def _as_read(values: Values) -> str:
+    """What tells recipes apart once they are read, where the text "0.01" is the number."""
+    try:
+        return RecipeFields.model_validate({**values, "tune": {}}).model_dump_json()
+    except ValidationError:  # of what is told besides
+        return repr(values)
 
 
 def candidates(given: Values) -> list[tuple[str, Any]]:

@@ -120,11 +120,9 @@ class RunFolder:
             usable = [folder for folder in numbered if folder.has_model]
             candidate = (usable or numbered or [cls(given)])[-1].path
         if not (candidate / MANIFEST).is_file():
-            siblings = given.parent.glob("*") if given.parent.is_dir() else []
-            others = [str(path) for path in siblings if path != given]
             raise RunError(
                 f"There is no run in {str(given)!r} (no {MANIFEST}).",
-                hint=did_you_mean(str(given), others) or "`tltool runs list` shows the runs.",
+                hint=_meant(given) or "`tltool runs list` shows the runs.",
             )
         folder = cls(candidate)
         folder.manifest()
@@ -518,6 +516,22 @@ def _last_change(folder: Path) -> float:
         with suppress(OSError):  # a temporary file is gone by now
             latest = max(latest, path.stat().st_mtime)
     return latest
+
+
+def _meant(given: Path) -> str | None:
+    """A hint with the run that a path lies in, or one of nearly its name, with a model if any."""
+    for above in given.parents:
+        if (above / MANIFEST).is_file():
+            return f"did you mean `{above}`?"
+    runs = {
+        path.name: [RunFolder(manifest.parent) for pattern in ("", "[0-9]*/")
+                    for manifest in path.glob(f"{pattern}{MANIFEST}")]
+        for path in (given.parent.glob("*") if given.parent.is_dir() else ())
+    }  # fmt: skip
+    usable = [name for name, found in runs.items() if any(run.has_model for run in found)]
+    others = [name for name, found in runs.items() if found]
+    near = did_you_mean(given.name, usable) or did_you_mean(given.name, others)
+    return None if near is None else f"did you mean `{given.parent / near.split('`')[1]}`?"
 
 
 def _numbered(parent: Path) -> list[tuple[int, Path]]:

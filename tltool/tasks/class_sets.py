@@ -308,7 +308,7 @@ class ClassSetTarget(LabelledTarget):
         from tltool.tasks.metrics.class_sets import best_thresholds
 
         if isinstance(setting, Mapping):
-            self.check_names(setting, "Thresholds")
+            self.check_names(setting, "evaluation.thresholds")
             chosen = [float(setting.get(label, HALF)) for label in self.labels]
         elif not isinstance(setting, str):
             chosen = [float(setting)] * len(self.labels)

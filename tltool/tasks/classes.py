@@ -134,7 +134,7 @@ class ClassTarget(LabelledTarget):
         if count > most:
             raise DataError(
                 f"{count} folds need {count} rows of at least one class; there are {most}.",
-                hint="Take fewer folds, or more data.",
+                hint=f"take {most} folds or fewer, or add rows" if most > 1 else "add rows",
             )
         return stratified_folds(truth, at_least_two_folds(count), seed)
 

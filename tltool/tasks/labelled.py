@@ -82,13 +82,16 @@ class LabelledTarget(Target):
             or "leave such rows out, or train a model that has this label",
         )
 
-    def check_names(self, setting: Mapping[str, float], what: str = "Class weights") -> None:
-        """Raises DataError where a setting by label names others; all of them are told."""
+    def check_names(
+        self, setting: Mapping[str, float], field: str = "training.class_weights"
+    ) -> None:
+        """Raises DataError where a recipe's field by label names others; all of them are told."""
         if unknown := [name for name in setting if name not in self.labels]:
+            places = ", ".join(f"{field}.{name}" for name in unknown)
             raise DataError(
-                f"{what}: there is no {self.noun} {listed(unknown)}; the {plural(self.noun)} are "
+                f"{places}: there is no {self.noun} {listed(unknown)}; the {plural(self.noun)} are "
                 f"{listed(self.labels)}.",
-                hint=did_you_mean(unknown[0], self.labels),
+                hint=did_you_mean(unknown[0], self.labels) or "name one of these, or leave it out",
             )
 
     def tables(self, metrics: Mapping[str, Any]) -> list[Table]:

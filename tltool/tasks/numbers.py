@@ -203,10 +203,11 @@ class NumbersTarget(Target):
         """In an order of the seed, as scikit-learn's `KFold`."""
         from sklearn.model_selection import KFold
 
-        if not 2 <= count <= len(truth):
+        most = len(truth)
+        if not 2 <= count <= most:
             raise DataError(
-                f"{count} folds need {count} rows; there are {len(truth)}.",
-                hint="Take fewer folds, or more data.",
+                f"{count} folds need {count} rows; there are {most}.",
+                hint=f"take {most} folds or fewer, or add rows" if most > 1 else "add rows",
             )
         return list(KFold(count, shuffle=True, random_state=seed).split(truth))
 

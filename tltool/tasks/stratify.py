@@ -260,7 +260,9 @@ def group_folds(
     if not 2 <= count <= number:
         raise DataError(
             f"{count} folds need {count} groups of rows, and 2 at least; there are {number}.",
-            hint="take fewer folds, or drop data.group_column",
+            hint=f"take {number} folds or fewer, or drop data.group_column"
+            if number > 1
+            else "add rows of other groups, or drop data.group_column",
         )
     rows = np.asarray(truth).reshape(len(groups), -1)
     distinct, strata = np.unique(rows, axis=0, return_inverse=True)

@@ -20,8 +20,10 @@ from tltool.support.errors import DeviceError, RecipeError
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
 from tltool.support.words import count
+from tltool.tasks.labelled import LabelledTarget
 from tltool.tasks.prediction_sets import least_rows
 from tltool.tasks.table import Task
+from tltool.tasks.target import Target
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -137,8 +139,7 @@ def assemble(
 
     progress, clock = progress or Progress(), clock or Stopwatch()
     task = make_task(recipe.spec, examples)
-    # A label that is none is told of now, though thresholds are settled after the training.
-    task.target.settled(recipe.evaluation.thresholds, None)
+    check_named(recipe, task.target)
     _check_sets(recipe, examples)
     strategy = make_strategy(recipe.training)
     if seed:
@@ -258,6 +259,18 @@ def _joined(recipe: Recipe, backbone: Backbone, task: Task) -> TransferModel:
 
         load_head_weights(transfer, task, Path(recipe.head.weights_file).expanduser())
     return transfer
+
+
+def check_named(recipe: Recipe, target: Target) -> None:
+    """Sees before training that what a recipe says by label is of labels that there are.
+
+    Raises:
+        DataError: It names others.
+    """
+    target.settled(recipe.evaluation.thresholds, None)
+    weights = recipe.training.class_weights
+    if isinstance(target, LabelledTarget) and isinstance(weights, Mapping):
+        target.check_names(weights)
 
 
 def _check_sets(recipe: Recipe, examples: Examples) -> None:
