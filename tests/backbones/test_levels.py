@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
-import tltool
 from PIL import Image
 from presets import write_image_preset
 
+import tltool
 from tltool.backbones.levels import with_spread_levels
 from tltool.backbones.pyramid import with_pyramid
 from tltool.support.errors import RecipeError

@@ -1,4 +1,4 @@
-"""Images whose own brightness says nothing: their levels are spread before the backbone sees them."""
+"""Images whose own brightness says nothing: levels are spread before the backbone sees them."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _level_warnings(examples: Examples) -> Iterator[str]:
         yield (
             f"{len(dark)} of {count(len(shares), 'picture')} looked at are nearly black: they use "
             f"{max(dark):.1%} of the range of their levels at most. Scale the levels to the whole "
-            "range before, such as those of 12 bits to 16."
+            "range before, such as those of 12 bits to 16, or see backbone.image_levels."
         )
 
 
