@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ValidationError
 
 from tltool._version import __version__
-from tltool.support.errors import COPY_RUN_AGAIN, RunError, did_you_mean
+from tltool.support.errors import COPY_RUN_AGAIN, RunError, closest
 from tltool.support.files import cache_dir, read_json, sweep, write_json
 from tltool.support.processes import is_gone, mark
 from tltool.support.sums import differences, sum_of
@@ -530,8 +530,8 @@ def _meant(given: Path) -> str | None:
     }  # fmt: skip
     usable = [name for name, found in runs.items() if any(run.has_model for run in found)]
     others = [name for name, found in runs.items() if found]
-    near = did_you_mean(given.name, usable) or did_you_mean(given.name, others)
-    return None if near is None else f"did you mean `{given.parent / near.split('`')[1]}`?"
+    near = closest(given.name, usable) or closest(given.name, others)
+    return None if near is None else f"did you mean `{given.parent / near}`?"
 
 
 def _numbered(parent: Path) -> list[tuple[int, Path]]:

@@ -157,5 +157,11 @@ def first_line(error: BaseException) -> str:
 
 def did_you_mean(name: str, options: Iterable[str]) -> str | None:
     """Returns the hint "did you mean `x`?" for the closest option, or None."""
+    near = closest(name, options)
+    return None if near is None else f"did you mean `{near}`?"
+
+
+def closest(name: str, options: Iterable[str]) -> str | None:
+    """The option that a name is most like, or None where it is like none."""
     matches = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.6)
-    return f"did you mean `{matches[0]}`?" if matches else None
+    return matches[0] if matches else None

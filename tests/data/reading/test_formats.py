@@ -351,7 +351,10 @@ def test_tfrecords(photos, tmp_path):
                 writer.write(example.SerializeToString())
         return path
 
-    rows = [{"image": b, "label": label.encode(), "n": 3, "box": [0.5, 1]} for b, label in photos]
+    rows = [
+        {"image": image, "label": label.encode(), "n": number, "box": [0.5, 1]}
+        for number, (image, label) in enumerate(photos, start=3)
+    ]
     path = write_records(tmp_path / "set-train.tfrecord-00000-of-00001", rows)
     examples = load(path, IMAGE)
     assert list(examples.targets) == [label for _, label in photos]
