@@ -108,10 +108,10 @@ def test_what_is_drawn_becomes_a_recipe():
 
 
 def test_a_choice_is_the_recipe_s_own_however_its_number_is_written():
-    either = {"choices": [True, False]}
-    tune = {"head.dropout": {"choices": [0, 0.2]}, "training.deterministic": either}
+    either = {"choices": [None, "balanced"]}
+    tune = {"head.dropout": {"choices": [0, 0.2]}, "training.class_weights": either}
     own = Space.of(recipe(head={"dropout": 0.0}, tune=tune), GROUPS).own()
-    assert own == {"head.dropout": "0", "training.deterministic": "true"}
+    assert own == {"head.dropout": "0", "training.class_weights": "null"}
 
 
 def test_a_recipe_outside_of_its_space_is_no_trial():
