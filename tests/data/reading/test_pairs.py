@@ -100,7 +100,8 @@ def test_duplicates_and_leaks_are_found_in_either_order():
     assert told["duplicates"] == 1
     assert len(told["conflicts"]) == 1
     leaked = examples_from_python(
-        {"train": (pairs[:1] + pairs[3:], [0.0] * 31), "test": ([("b", "a")], [0.0])}, SPEC
+        {"train": (pairs[:1] + pairs[3:], [*map(float, range(31))]), "test": ([("b", "a")], [0.0])},
+        SPEC,
     )
     leaked = split_examples(leaked, validation_fraction=0.1, test_fraction=0, seed=0)
     (leak,) = describe(leaked, SPEC.name)["across_splits"]
