@@ -9,13 +9,16 @@ backbone. The strength is the one with the lowest loss on held-out rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.linalg import solve
 from scipy.optimize import minimize
 from sklearn.model_selection import KFold
+from threadpoolctl import threadpool_limits
 
 from tltool.tasks.losses.in_numpy import RowLoss, mean_loss
 
@@ -31,6 +34,9 @@ _RISES = 2
 # While the strength is chosen, its loss is needed to three digits only.
 _ROUGH, _FINE = 1e-5, 1e-10
 _MAX_ITERATIONS = 1000
+# Products of fewer terms than these are made by one thread: where other programs run too, several
+# wait for each other, for up to a hundred times as long as the product takes.
+_TERMS_FOR_THREADS = 1e8
 # Of the mean of a channel, what float32 leaves of equal values.
 _ROUNDING = 1e-6
 
@@ -231,7 +237,18 @@ class _Fit:
 
     def solve(self, l2: float, start: Matrix | None, tolerance: float) -> Matrix:
         """Kernel and, in the last row, bias for scaled features."""
-        return self._solver(l2, start, tolerance)
+        with self._threads():
+            return self._solver(l2, start, tolerance)
+
+    def _threads(self) -> AbstractContextManager[Any]:
+        terms = self._scaled.size * (len(self._centre) if self._loss.closed_form else self._outputs)
+        if terms < _TERMS_FOR_THREADS:
+            return threadpool_limits(1, user_api="blas")
+        return nullcontext()
+
+    @property
+    def _outputs(self) -> int:
+        return self._rows.width or self._rows.targets.shape[1]
 
     def layer(self, solved: Matrix, l2: float) -> LinearLayer:
         """The layer for features as they are."""
@@ -240,8 +257,7 @@ class _Fit:
         return LinearLayer(kernel.astype(np.float32), bias.astype(np.float32), l2)
 
     def _descend(self, l2: float, start: Matrix | None, tolerance: float) -> Matrix:
-        outputs = self._rows.width or self._rows.targets.shape[1]
-        shape = (self._scaled.shape[1] + 1, outputs)
+        shape = (self._scaled.shape[1] + 1, self._outputs)
         first = np.zeros(shape) if start is None else start
         found = minimize(
             _objective(self._scaled, self._rows, self._loss, l2, shape),
