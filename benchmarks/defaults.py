@@ -151,6 +151,7 @@ BY_STEPS = "{train: head, epochs: 5, learning_rate: 3e-3}"
 SURE = "training.label_smoothing=0"
 TRIED: Mapping[str, Sequence[str]] = {
     "as shipped": [],
+    "last epoch": ["training.keep=last"],
     "no smoothing": [SURE],
     "head trained by steps, 5e-4": [phases(rate="5e-4", first=BY_STEPS)],
     "the same, 5 epochs, no smoothing": [SURE, phases(5, rate="5e-4", first=BY_STEPS)],
