@@ -226,11 +226,7 @@ def _check(recipe: Recipe, trials: int, hours: float | None, folds: int | None) 
             "head.search: a search in each trial of a search is too much.",
             hint="use head.search=false, and head.dropout or others in the section `tune`",
         )
-    if recipe.schedule == "few_examples":
-        raise RecipeError(
-            "schedule: few_examples chooses among schedules itself.",
-            hint="name the schedule to tune, such as schedule=fine_tune",
-        )
+    recipe.refuse_few_examples("tune")
     if folds is not None and recipe.spec.target.sized:
         raise RecipeError(f"folds: {recipe.task} is not measured by folds.", hint="leave it out")
     refuse_several_workers(recipe, "each trial")

@@ -75,6 +75,18 @@ class Recipe(RecipeFields):
         spec = TASKS[self.task].for_columns(data.input_columns, data.label_column)
         return spec.with_target(self.target)
 
+    def refuse_few_examples(self, purpose: str) -> None:
+        """Raises RecipeError where the schedule is chosen by `few_examples`, and one is needed.
+
+        Args:
+            purpose: What one schedule is needed for, a verb.
+        """
+        if self.schedule == "few_examples":
+            raise RecipeError(
+                "schedule: few_examples chooses among schedules itself.",
+                hint=f"name the schedule to {purpose}, such as schedule=fine_tune",
+            )
+
     @property
     def data_of_inputs(self) -> DataSection:
         """How tables are read that have inputs alone, one a row."""

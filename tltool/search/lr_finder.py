@@ -295,11 +295,7 @@ def _check_recipe(recipe: Recipe) -> None:
             "head.search: a run puts the head that it finds in the place of this one.",
             hint="use head.search=false, or first `tltool tune-head`",
         )
-    if recipe.schedule == "few_examples":
-        raise RecipeError(
-            "schedule: few_examples chooses among schedules itself.",
-            hint="name the schedule to test, such as schedule=fine_tune",
-        )
+    recipe.refuse_few_examples("test")
 
 
 def _plan(prepared: Prepared, phase: int) -> PhasePlan:

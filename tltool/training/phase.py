@@ -132,9 +132,10 @@ def prepare_phase(
     workers, begin = workers or Workers(), begin or Position(plan.number)
     if plan.phase.solver == "exact":
         # A head that is solved reads each image once, which says most as it is.
-        data, whole_cache, cache = data.unchanged(), cache, cache and cache.unchanged()
-        if cache is not whole_cache:
+        own = cache and cache.unchanged()
+        if own is not cache:
             plans = plans[: plan.number]  # later phases read other images
+        data, cache = data.unchanged(), own
     with strategy.scope():
         apply_plan(transfer.model, plan)
         whole = transfer.features if is_contrastive(plan) else transfer.model
