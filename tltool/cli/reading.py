@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from tltool.support.errors import TltoolError
-from tltool.tasks.table import known_task
 
 if TYPE_CHECKING:
     from tltool.data.examples import Examples
@@ -72,6 +71,8 @@ def checked_task(task: str | None) -> str | None:
         RecipeError: There is no such task.
     """
     if task is not None:
+        from tltool.tasks.table import known_task  # it takes a tenth of a second
+
         known_task(task, "--task")
     return task
 
