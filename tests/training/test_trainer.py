@@ -55,6 +55,7 @@ def fit(
     backbone=None,
     data=None,
     validation=None,
+    validated=True,
     progress=None,
     task=TASK,
     **training,
@@ -69,7 +70,7 @@ def fit(
         task,
         TrainingSection(**training),
         data,
-        validation or data,
+        (validation or data) if validated else None,
         strategy=tf.distribute.get_strategy(),
         checkpoint=tmp_path / "best.safetensors",
         progress=progress or Progress(),
@@ -150,6 +151,27 @@ def test_the_best_epochs_batch_norm_statistics_are_put_back(tmp_path):
     transfer.model.compile(loss=TASK.loss())
     reached = transfer.model.evaluate(wrong.dataset, verbose=0, return_dict=True)["loss"]
     assert reached == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_without_validation_rows_the_last_epoch_is_kept_whatever_its_training_loss(tmp_path):
+    # An exact head has the lowest loss on these rows; what follows it must not be thrown away.
+    transfer, result, moved = fit(
+        tmp_path,
+        {"solver": "exact"},
+        {"train": "all", "epochs": 2, "learning_rate": 0.3, "curve": "constant"},
+        validated=False,
+        gradient_clip_norm=None,
+        optimizer="sgd",
+        momentum=0.0,
+    )
+    losses = [row["loss"] for row in result.history]
+    assert losses[-1] > min(losses), "the last epoch was meant not to have the lowest loss"
+    assert result.best == result.history[-1]
+    kept = load_file(tmp_path / "best.safetensors")
+    assert "stem_conv/kernel" in moved, "phase 2 trained the backbone too"
+    for variable in transfer.model.variables:
+        if variable.path in kept:
+            np.testing.assert_array_equal(variable.numpy(), kept[variable.path])
 
 
 def test_of_two_equally_good_epochs_the_earlier_one_is_kept(tmp_path):

@@ -402,7 +402,8 @@ class TrainingSection(Section):
             model on the frozen features (see `evaluation.baseline`) where the
             fine-tuned network is no better than it on the validation rows; with
             fewer than 40 of these only where it is surely worse. "trained" takes
-            the best epoch in any case, "last" the last one.
+            the best epoch in any case, "last" the last one; without validation
+            rows all of them take that.
         jit: Compile steps with XLA: "auto" does so on one GPU, and not on CPUs,
             where it was measured not to pay (benchmarks/jit.py), nor on several
             devices; a TPU always does.

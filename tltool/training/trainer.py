@@ -110,8 +110,8 @@ def train(
         plans: What learns in each phase.
         task: Gives loss and metrics.
         training: Optimizer, regularisation and stopping.
-        data, validation: Without validation, the best epoch is the one of the
-            lowest training loss.
+        data, validation: Without validation the last epoch is kept: a training loss compares
+            nothing, since phases see inputs that are augmented more or less, or not at all.
         strategy: From `tltool.training.distribution.make_strategy`.
         checkpoint: File for the best weights so far (`.safetensors`); None writes none.
         progress: Is told of phases, steps and epochs.
@@ -134,7 +134,7 @@ def train(
     """
     training = training.model_copy(update={"early_stopping": None}) if settled else training
     rule = rule_of(training, task, validated=validation is not None)
-    newest = settled or training.keep == "last"
+    newest = settled or training.keep == "last" or validation is None
     best = BestWeights(transfer.model, checkpoint, rule, progress, newest=newest)
     workers = workers or Workers()
     history: list[HistoryRow] = []
