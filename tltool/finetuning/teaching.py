@@ -213,7 +213,7 @@ def _read(source: str, field: str, recipe: Recipe, progress: Progress) -> Exampl
     from tltool.data.reading.rows import Broken, Row, settle
     from tltool.runs.predict import collect_inputs, row_of, unlabelled
 
-    data = recipe.data_of_inputs
+    data = recipe.data
     _check_there(source, field)
     try:
         items = collect_inputs([source], recipe.spec, data)
