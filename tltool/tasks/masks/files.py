@@ -32,6 +32,7 @@ MOST_FOUND = 64
 """Different values up to which masks without a table of classes are taken for masks."""
 _SHOWN = 5
 _ORIENTATION = 0x0112
+_BITS, _PHOTOMETRIC, _BLACK_IS_HIGHEST = 258, 262, 0  # TIFF 6.0, section 8
 
 Code = int | tuple[int, int, int]
 """What stands for a class in masks: a grey level or palette number, or a colour (R, G, B)."""
@@ -443,6 +444,12 @@ def _values_of(source: str | bytes, coloured: bool) -> tuple[Array, bool, Sequen
         if isinstance(source, str) and not Path(source).is_file():
             raise BadValueError(f"{source}: there is no such mask")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            tags = getattr(image, "tag_v2", {})  # of a TIFF
+            if tags.get(_PHOTOMETRIC) == _BLACK_IS_HIGHEST and max(tags.get(_BITS, (1,))) > 1:
+                raise BadValueError(
+                    f"{place}its black is its highest value (WhiteIsZero), so 0 may be a class or "
+                    "white; save it as PNG"
+                )
             picture = ImageOps.exif_transpose(image)
             if picture.mode in {"LA", "1"}:
                 picture = picture.convert("L")
