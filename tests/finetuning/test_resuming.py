@@ -53,6 +53,8 @@ def test_what_changes_nothing_of_the_training_may_change():
         "output_dir=other", "description=new", "export.formats=[keras]", "cache.max_gb=2",
         "evaluation.mistakes=3", "training.checkpoint.steps=5", "training.grace_seconds=5",
     )  # fmt: skip
+    assert not changed("data.train=./t.csv")
+    assert changed("data.train=other.csv") == ["recipe.data.train"]
     # Without it the linear model can't be kept.
     assert changed("evaluation.baseline=false") == ["recipe.evaluation.baseline"]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tltool.recipe.reading import read_recipe
+from tltool.recipe.reading import read_recipe, refuse_two
 from tltool.recipe.recipe import Recipe, recipe_schema
 from tltool.recipe.schema import Last
 from tltool.support.errors import RecipeError
@@ -366,3 +366,19 @@ def test_a_suffix_without_its_point_is_a_fault():
     (fault,) = error.value.faults
     assert (fault.path, fault.hint) == ("data.image_suffix", "write .jpg")
     Recipe.of(task="image-classification", backbone="tiny", data={"image_suffix": "_l.jpg"})
+
+
+def test_an_argument_and_an_override_may_write_a_place_in_two_ways(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for other in ("photos/", "./photos", "photos/../photos", str(tmp_path / "photos")):
+        refuse_two(
+            ("DATA", "photos", "data.train", other), ("--output", "photos", "output_dir", other)
+        )
+    refuse_two(("DATA", None, "data.train", "photos"))
+    for field, one, other in (
+        ("data.train", "photos", "pictures"),
+        ("data.train", "photos", None),
+        ("data.label_column", "a/", "a"),
+    ):
+        with pytest.raises(RecipeError, match="is given, but"):
+            refuse_two(("DATA", one, field, other))

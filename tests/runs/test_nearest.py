@@ -10,6 +10,7 @@ from tltool.runs.nearest import Embedder, build_index, load_index
 from tltool.support.errors import DataError, RunError
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.embeddings.kind import EmbeddingTarget
+from tltool.tasks.embeddings.pairs import PairTarget
 from tltool.tasks.metrics.retrieval import unit_rows
 from tltool.tasks.table import TASKS, Task
 
@@ -44,6 +45,20 @@ def test_the_nearest_rows_of_a_text_come_first(index, tmp_path):
         [1, 0.5**0.5, 0.5**0.5], abs=1e-5
     )
     assert found["neighbours"][1]["origin"] == f"{tmp_path / 'texts.csv'}:2"
+
+
+def test_both_texts_of_each_row_are_found_by_a_model_of_pairs(tmp_path):
+    task = Task(TASKS["text-embedding"].with_target("embedding_pair"), PairTarget(width=2))
+    pairs = Embedder("compass", task, DataSection(input_columns=("from", "to")), "a", outputs)
+    file = tmp_path / "pairs.csv"
+    file.write_text("from,to\neast,north\nwest,south\n")
+    made, _ = build_index(pairs, file, tmp_path / "index")
+    assert made.rows == 4
+    asked = tmp_path / "asked.csv"
+    asked.write_text("from,to\nsouth,north-east\n")
+    found = made.search(pairs, [str(asked)], top=1)
+    assert [(one["input"], one["neighbours"][0]["input"]) for one in found] == [
+        ("south", "south"), ("north-east", "east")]  # fmt: skip
 
 
 def test_more_than_there_are_gives_all(index):

@@ -11,8 +11,11 @@ import pytest
 from presets import write_text_preset
 from tiny import write_images
 
+from tltool.data.labels import save_task
 from tltool.recipe.recipe import Recipe
-from tltool.support.errors import DataError
+from tltool.support.errors import DataError, HeadError
+from tltool.tasks.classes import ClassTarget
+from tltool.tasks.table import TASKS, Task
 from tltool.training import preparation
 from tltool.training.inputs import example_data
 from tltool.training.preparation import _data_notes, load_data, prepare
@@ -75,6 +78,26 @@ def test_weights_of_classes_that_are_none_are_told_before_the_backbone_is_loaded
         prepare(recipe.with_overrides(override))
     assert error.value.hint
     assert error.value.exit_code == 2
+
+
+def test_what_is_of_other_classes_is_told_before_the_backbone_is_loaded(tmp_path):
+    head = tmp_path / "model.keras"
+    other = Task(TASKS["image-classification"], ClassTarget(("here", "there")))
+    save_task(other, tmp_path / "labels.json")
+    recipe = Recipe.of(
+        task="image-classification",
+        data={"train": str(write_images(tmp_path / "photos", per_class=12))},
+        backbone="keras.applications.NoneSuch",
+        head={"weights_file": str(head)},
+        schedule="feature_extraction",
+    )
+    with pytest.raises(HeadError, match="no file"):
+        prepare(recipe)
+    head.write_bytes(b"not read yet")
+    with pytest.raises(HeadError, match="tells other labels apart than the data"):
+        prepare(recipe)
+    with pytest.raises(DataError, match="The teacher tells other classes apart"):
+        prepare(recipe.with_overrides("head.weights_file=null"), teacher=other.target)
 
 
 def test_a_network_of_tltools_own_is_built_without_keras_hub(tmp_path, monkeypatch):

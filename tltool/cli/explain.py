@@ -71,7 +71,7 @@ def explain(
 
     loaded = load_run(run, progress=terminal_progress())
     with fields_as_options():
-        section = reading(loaded.recipe.data_of_inputs, **how or {})
+        section = reading(loaded.recipe.data, **how or {})
         items = collect_inputs(inputs, loaded.task.spec, section)
     modality = loaded.task.spec.modality
     if len(items) > most:

@@ -54,8 +54,8 @@ def plan(
     from tltool.support.progress import terminal_progress
     from tltool.training.preparation import prepare
 
-    check_teacher(checked)
-    prepared = prepare(checked, progress=terminal_progress())
+    teacher = check_teacher(checked)
+    prepared = prepare(checked, progress=terminal_progress(), teacher=teacher)
     found = _audit(checked, prepared) if audit else None
     code = 2 if found and found.problems else 0
     if as_json:

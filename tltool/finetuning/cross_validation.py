@@ -243,8 +243,8 @@ def _planned(recipe: Recipe, folds: int, data: Any, progress: Progress) -> _Plan
     undrawn = recipe.data.model_copy(update={"validation_fraction": 0.0, "test_fraction": 0.0})
     export = recipe.export.model_copy(update={"formats": ()})
     whole = recipe.model_copy(update={"data": undrawn, "export": export})
-    check_teacher(whole)
-    prepared = prepare(whole, data=data, progress=progress, validated=False)
+    teacher = check_teacher(whole)
+    prepared = prepare(whole, data=data, progress=progress, validated=False, teacher=teacher)
     prepared = taught(whole, prepared, progress=progress)
     if prepared.lessons is not None:
         progress.note(

@@ -239,8 +239,8 @@ def _finetune(
         if folder.status == "running":
             progress.note(f"{folder.path}: looking whether another process still trains it")
         folder.check_stopped()
-    check_teacher(recipe)
-    prepared = prepare(recipe, data=data, progress=progress, clock=clock)
+    teacher = check_teacher(recipe)
+    prepared = prepare(recipe, data=data, progress=progress, clock=clock, teacher=teacher)
     workers.compare("the data", examples_digest(prepared.examples))
     if recipe.teacher is not None:
         helped = spread if workers.is_chief else None
@@ -513,7 +513,7 @@ def _help(job: _Job) -> Run:
 def plan(recipe: Recipe | str | Path, *, data: Any = None) -> tuple[PhasePlan, ...]:
     """The freezing plan of a recipe: what each phase would train. Trains nothing."""
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    return prepare(recipe, data=data).plans
+    return prepare(recipe, data=data, teacher=check_teacher(recipe)).plans
 
 
 def _audit(recipe: Recipe, prepared: Prepared, progress: Progress) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltool.finetuning.teaching import facts_of
+from tltool.recipe.reading import same_value
 from tltool.recipe.recipe import Recipe
 from tltool.runs.folder import RunFolder, environment, runs_of
 from tltool.support.errors import RunError
@@ -172,7 +173,9 @@ def differences(
     return [
         Difference(field, left.get(field), right.get(field))
         for field in dict.fromkeys([*left, *right])
-        if left.get(field) != right.get(field) and not _below(field, skipped) and field != "devices"
+        if not same_value(field.removeprefix("recipe."), left.get(field), right.get(field))
+        and not _below(field, skipped)
+        and field != "devices"
     ]
 
 

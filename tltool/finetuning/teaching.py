@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tltool.features.rows import Rows
     from tltool.graph.cut import Cut
     from tltool.runs.run import Run
+    from tltool.tasks.target import Target
 
     Array = np.ndarray[Any, Any]
 
@@ -47,14 +48,15 @@ def taught(
 
     Args:
         recipe: Without `teacher`, what was prepared is returned as it is.
-        prepared: Of that recipe; its random generators begin anew.
+        prepared: Of that recipe and of what `check_teacher` gives; its random generators begin
+            anew.
         progress: Is told who teaches, and how many rows.
         spread: Where the teacher runs; None takes this process.
         clock: Counts its time.
 
     Raises:
         RunError: There is no such run, it has no model, or one for another task.
-        DataError: It tells other classes apart, or the inputs without labels can't be used.
+        DataError: The inputs without labels can't be used.
     """
     section = recipe.teacher
     if section is None:
@@ -65,7 +67,6 @@ def taught(
     progress.stage(f"Teacher: {section.run}")
     with clock.measure("teacher"):
         run = _opened(section, recipe, progress)
-        prepared.task.target.translation(run.task.target)
         others = _without_labels(section, recipe, prepared, progress)
         rows, raw, weights = _asked(run, recipe, prepared, others, progress, spread)
     title, target = _title(run), run.task.target
@@ -82,18 +83,22 @@ def taught(
     return replace(prepared, lessons=lessons)
 
 
-def check_teacher(recipe: Recipe) -> None:
+def check_teacher(recipe: Recipe) -> Target | None:
     """Sees, before data and backbone are loaded, that there is a teacher of this task, and inputs.
+
+    Returns:
+        What it answers, for `prepare` to compare with the data; None where there is none.
 
     Raises:
         RunError: There is no such run, it has no model, or one for another task.
         DataError: There is nothing where the inputs without labels should be.
     """
     if (section := recipe.teacher) is None:
-        return
-    _found(section, recipe, Progress())
+        return None
+    run = _found(section, recipe, Progress())
     if section.unlabelled is not None:
         _check_there(section.unlabelled, "teacher.unlabelled")
+    return run.task.target.plain
 
 
 def _check_there(source: str, field: str) -> None:
@@ -213,7 +218,7 @@ def _read(source: str, field: str, recipe: Recipe, progress: Progress) -> Exampl
     from tltool.data.reading.rows import Broken, Row, settle
     from tltool.runs.predict import collect_inputs, row_of, unlabelled
 
-    data = recipe.data_of_inputs
+    data = recipe.data
     _check_there(source, field)
     try:
         items = collect_inputs([source], recipe.spec, data)

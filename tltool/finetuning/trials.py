@@ -174,8 +174,13 @@ class Ground:
             RecipeError: There are neither validation rows nor folds.
             DataError: There are too few rows for so many folds, or one would lack a label.
         """
-        check_teacher(recipe)
-        prepared = prepare(recipe, data=data, progress=progress, validated=folds is None)
+        prepared = prepare(
+            recipe,
+            data=data,
+            progress=progress,
+            validated=folds is None,
+            teacher=check_teacher(recipe),
+        )
         prepared = taught(recipe, prepared, progress=progress)
         examples = prepared.examples
         if folds is None:

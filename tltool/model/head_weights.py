@@ -39,10 +39,7 @@ def load_head_weights(transfer: TransferModel, task: Task, path: Path) -> None:
             labels.
         RunError: What is beside it is damaged.
     """
-    require_file(path, HeadError, _FIELD)
-    beside = path.with_name(_LABELS)
-    if beside.is_file():
-        check_same_labels(load_task(beside).target.labels, task.target.labels, str(path))
+    check_head_file(task, path)
     found = dict(nested_layers(load_keras_file(path, HeadError, hint=NEVER_LOADED)))
     for name, layer in weighted_layers(transfer.model):
         if any(transfer.group_of[weight.path] != HEAD for weight in layer.weights):
@@ -52,6 +49,22 @@ def load_head_weights(transfer: TransferModel, task: Task, path: Path) -> None:
             what = "no layer" if own is None else "another shape for the layer"
             raise HeadError(f"{_FIELD}: {path} has {what} {name!r} of the head.", hint=_NEW)
         layer.set_weights(own.get_weights())
+
+
+def check_head_file(task: Task, path: Path) -> None:
+    """Sees, before anything is loaded, that a file of a head is there and of these labels.
+
+    Args:
+        task, path: As for `load_head_weights`.
+
+    Raises:
+        HeadError: There is no such file, or it is of other labels.
+        RunError: What is beside it is damaged.
+    """
+    require_file(path, HeadError, _FIELD)
+    beside = path.with_name(_LABELS)
+    if beside.is_file():
+        check_same_labels(load_task(beside).target.labels, task.target.labels, str(path))
 
 
 def check_same_labels(

@@ -32,6 +32,11 @@ DEEPEST = 50
 LONGEST_NUMBER = 1_000
 """Characters of a number at most; Python reads no integer of more than 4,300 digits."""
 _TAG = "tag:yaml.org,2002:"
+# Fields that name a file or a folder.
+_PLACES = re.compile(
+    r"data\.(train|validation|test|added\.\d+|image_root|decisions)|(backbone|head)\.weights_file"
+    r"|teacher\.(run|unlabelled)|output_dir"
+)
 _KEY = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^.=]*))([.=])""")
 
 
@@ -133,11 +138,24 @@ def refuse_two(*fields: tuple[str, Any, str, Any]) -> None:
             recipe that overrides made.
     """
     for name, given, field, value in fields:
-        if given not in (None, value):
+        if given is not None and not same_value(field, given, value):
             raise RecipeError(
                 f"{name}: {given} is given, but {field} is {value} in an override.",
                 hint="leave one of the two out",
             )
+
+
+def same_value(field: str, one: Any, other: Any) -> bool:
+    """Whether two values of a field mean the same, as `photos` and `photos/` do of a place.
+
+    Args:
+        field: Dotted, items of lists by their number.
+        one, other: Its values; None where there is none.
+    """
+    places = isinstance(one, str) and isinstance(other, str) and _PLACES.fullmatch(field)
+    if not places or one == other:
+        return bool(one == other)
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def _parts(text: str) -> tuple[list[str], str]:

@@ -87,12 +87,6 @@ class Recipe(RecipeFields):
                 hint=f"name the schedule to {purpose}, such as schedule=fine_tune",
             )
 
-    @property
-    def data_of_inputs(self) -> DataSection:
-        """How tables are read that have inputs alone, one a row."""
-        several = self.spec.target.of_texts
-        return self.data.model_copy(update={"input_columns": None}) if several else self.data
-
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         """Reads a recipe file and applies dotted overrides.

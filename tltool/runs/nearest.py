@@ -99,7 +99,7 @@ class Embedder:
         folder = model.folder
         file = folder.model if folder.model.is_file() else folder.checkpoint
         outputs = model.outputs
-        return cls(str(model.path), task, model.recipe.data_of_inputs, sum_of(file), outputs)
+        return cls(str(model.path), task, model.recipe.data, sum_of(file), outputs)
 
     def rows(
         self, inputs: Sequence[str], section: DataSection, on_error: OnError, progress: Progress

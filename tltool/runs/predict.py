@@ -375,7 +375,7 @@ class Model:
             self.task, self.section, self._outputs = artifact.task, DataSection(), artifact.kept
         else:
             run = load_run(path, progress=progress)
-            self.task, self.section = run.task, run.recipe.data_of_inputs
+            self.task, self.section = run.task, run.recipe.data
             self._outputs = run.outputs
 
     def __call__(self, examples: Examples) -> np.ndarray[Any, Any]:

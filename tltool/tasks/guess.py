@@ -10,6 +10,7 @@ from typing import Any
 from tltool.tasks.classes import ClassTarget
 from tltool.tasks.label_cells import found_separator
 from tltool.tasks.table import TASKS, Modality, TaskSpec
+from tltool.tasks.tags.schemes import OUTSIDE
 from tltool.tasks.values import BadValueError, choices_in, finite_number, is_missing, label_text
 
 _SEPARATED = 0.05
@@ -70,6 +71,17 @@ def task_of_files(modality: Modality) -> str | None:
     """The task whose labels are files, such as masks; None where there is none."""
     found = (s.name for s in TASKS.values() if s.modality == modality and s.target.file_labels)
     return next(found, None)
+
+
+def task_of_words(cells: Sequence[Any]) -> str | None:
+    """The task that tags the words of a text, where labels are such tags, one a row; else None."""
+    texts = [text for cell in cells if (text := _text(cell))]
+    found = (
+        spec.name
+        for spec in TASKS.values()
+        if spec.target.by_words and spec.target.likely_in([texts], certain=True)
+    )
+    return next(found, None) if OUTSIDE in texts else None
 
 
 def task_of_texts() -> str:

@@ -76,6 +76,7 @@ def prepare(
     seed: bool = True,
     clock: Stopwatch | None = None,
     validated: bool = True,
+    teacher: Target | None = None,
 ) -> Prepared:
     """Reads and checks the data, loads the backbone, builds the model and plans the phases.
 
@@ -86,8 +87,10 @@ def prepare(
         seed: Seed all random generators from the recipe.
         clock: Counts the time of imports, data and backbone.
         validated: Whether the validation rows are among the data; False where folds make them.
+        teacher: What a teacher answers, as `check_teacher` gives it; None where there is none.
 
     Raises:
+        DataError: The data can't be used, or the teacher tells other classes apart.
         RecipeError: A package that the recipe's layers or formats need is not installed, or
             validation rows are to choose something, and there are none.
         DeviceError: This machine lacks a device that the recipe names.
@@ -104,7 +107,9 @@ def prepare(
     claim_devices(recipe.training)
     with clock.measure("data"):
         examples, summary = load_data(recipe, data=data, progress=progress)
-    prepared = assemble(recipe, examples, summary, progress=progress, seed=seed, clock=clock)
+    prepared = assemble(
+        recipe, examples, summary, progress=progress, seed=seed, clock=clock, teacher=teacher
+    )
     if validated:
         check_validation(recipe, examples, prepared.plans)
     return prepared
@@ -119,6 +124,7 @@ def assemble(
     progress: Progress | None = None,
     seed: bool = True,
     clock: Stopwatch | None = None,
+    teacher: Target | None = None,
 ) -> Prepared:
     """Loads the backbone, builds the model and plans the phases for data that is read already.
 
@@ -129,17 +135,23 @@ def assemble(
         progress: Is told what happens.
         seed: Seed all random generators from the recipe.
         clock: Counts the time of the backbone.
+        teacher: As for `prepare`.
     """
     import keras
     import tensorflow as tf
 
     from tltool.data.labels import make_task
+    from tltool.model.head_weights import check_head_file
     from tltool.model.joining import precision_scope
     from tltool.training.distribution import make_strategy
 
     progress, clock = progress or Progress(), clock or Stopwatch()
     task = make_task(recipe.spec, examples)
     check_named(recipe, task.target)
+    if teacher is not None:
+        task.target.translation(teacher)
+    if recipe.head.weights_file is not None:
+        check_head_file(task, Path(recipe.head.weights_file).expanduser())
     _check_sets(recipe, examples)
     strategy = make_strategy(recipe.training)
     if seed:

@@ -6,6 +6,7 @@ import datetime
 import gzip
 import io
 import json
+import struct
 import tarfile
 from pathlib import Path
 from zipfile import ZipFile
@@ -25,10 +26,12 @@ from tltool.data.reading.columns import Columns
 from tltool.data.reading.sources import examples_from_python, load_labelled
 from tltool.data.reading.tables import column_names, read_table
 from tltool.recipe.recipe import DataSection
-from tltool.runs.predict import collect_inputs
+from tltool.runs.predict import collect_inputs, row_of
 from tltool.support.errors import DataError
 from tltool.support.files import cache_dir
+from tltool.tasks.masks.files import MaskReader
 from tltool.tasks.table import TASKS
+from tltool.tasks.values import BadValueError
 
 HF_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -394,6 +397,36 @@ def test_tiffs_are_read_as_their_first_page_with_eight_bits(tmp_path):
     np.testing.assert_array_equal(pixels_of(found["b.tiff"]), grey >> 8)
     np.testing.assert_array_equal(pixels_of(one[str(blue / "a.tif")]), np.rot90(rgb, -1))
     np.testing.assert_array_equal(pixels_of(one[str(blue / "b.tif")]), (0xFFFF - grey) >> 8)
+
+
+def tiff(levels, order, photometric):
+    """A TIFF with one strip of grey levels, by hand: Pillow writes no other order of bytes."""
+    bits, (height, width) = levels.dtype.itemsize * 8, levels.shape
+    content = levels.astype(levels.dtype.newbyteorder(order)).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 122, 277: 1,
+            278: height, 279: len(content)}  # fmt: skip
+    fields = b"".join(
+        struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items()
+    )
+    head = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
+    return head + fields + bytes(4) + content
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("levels", [np.uint8, np.uint16])
+def test_tiffs_whose_black_is_highest_are_read_as_they_look(tmp_path, order, levels):
+    highest = np.iinfo(levels).max
+    stored = np.linspace(0, highest, 48).astype(levels).reshape(6, 8)
+    seen = (highest - stored) >> (8 if levels == np.uint16 else 0)
+    write(tmp_path / "t" / "red" / "a.tif", tiff(stored, order, photometric=0))
+    write(tmp_path / "t" / "blue" / "b.tif", tiff(highest - stored, order, photometric=1))
+    for one in load(tmp_path / "t", IMAGE).inputs:
+        np.testing.assert_array_equal(pixels_of(one), seen)
+    for item in collect_inputs([str(tmp_path / "t")], IMAGE):
+        np.testing.assert_array_equal(pixels_of(row_of(item, "image").input), seen)
+    mask = str(tmp_path / "t" / "red" / "a.tif")
+    with pytest.raises(BadValueError, match=f"{mask}: its black is its highest value"):
+        MaskReader([mask], None)(mask)
 
 
 def test_tiffs_that_cannot_be_read_say_why(tmp_path):

@@ -134,6 +134,28 @@ def test_predict_takes_tables_lines_and_two_texts(tmp_path):
         values([tmp_path])
 
 
+def test_texts_that_the_model_reads_one_by_one_are_rows_each(tmp_path):
+    recipe = Recipe.of(task="text-embedding", backbone="tiny", data={"input_columns": ["q", "a"]})
+    path = tmp_path / "new.csv"
+    path.write_text("id,q,a\n1,x,y\n2,,v\n")
+
+    def rows(*columns):
+        section = reading(recipe.data, input_columns=columns)
+        found = collect_inputs([str(path)], recipe.spec, section)
+        return [(row.input, row.origin) for row in found]
+
+    first, second = f"{path}:2", f"{path}:3"
+    assert rows() == [("x", first), ("y", first), ("", second), ("v", second)]
+    assert rows("a") == [("y", first), ("v", second)]
+    assert rows("a", "q")[:2] == [("y", first), ("x", first)]
+    with pytest.raises(DataError, match="no column 'b'"):
+        rows("a", "b")
+    path.write_text("text\nx\n")
+    with pytest.raises(DataError, match="no column 'q' and no column 'a'; its columns are 'text'"):
+        rows()
+    assert rows("text") == [("x", first)]
+
+
 def embedding(path, *columns, **more):
     data = {"train": str(path), "input_columns": list(columns), **more}
     recipe = Recipe.of(task="text-embedding", backbone="tiny", data=data)
@@ -161,4 +183,3 @@ def test_frames_for_embeddings_need_no_label():
     frame = pd.DataFrame({"q": ["x", "u"], "a": ["y", "v"]})
     found = examples_from_python(frame, recipe.spec.of_rows(("q", "a")), recipe.data)
     assert found.as_inputs().inputs == ["x", "y", "u", "v"]
-    assert recipe.data_of_inputs.input_columns is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ def png(image: Image.Image, form: str = "PNG", **options) -> bytes:
     return file.getvalue()
 
 
-def indexed(numbers: np.ndarray) -> bytes:
+def indexed(numbers: np.ndarray, colours: np.ndarray | None = None) -> bytes:
     picture = Image.fromarray(numbers, "L")
-    picture.putpalette(palette().tobytes())
+    picture.putpalette((palette() if colours is None else colours).tobytes())
     return png(picture)
 
 
@@ -58,6 +59,29 @@ def test_colours_are_classes_and_palettes_among_them_are_read_by_their_colours()
     np.testing.assert_array_equal(
         MaskReader(cells, table)(cells[1]).numbers(), np.array([2, 0, 1])[NUMBERS]
     )
+
+
+def test_palettes_that_differ_need_to_be_told_whether_numbers_or_colours_count(tmp_path):
+    turned = palette().copy()
+    turned[[1, 2]] = turned[[2, 1]]
+    turned[9:] = 7  # of numbers that are not there
+    cells = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    for cell, content in zip(cells, (indexed(NUMBERS), indexed(NUMBERS, turned)), strict=True):
+        Path(cell).write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        MaskReader(cells, None)
+    assert f"#800000 in {cells[0]} and #008000 in {cells[1]}" in str(refused.value)
+    assert "data.mask_classes" in refused.value.hint
+    numbers = ClassTable.given({"nothing": 0, "one": 1, "two": 2})
+    colours = ClassTable.given({"nothing": "#000000", "red": "#800000", "green": "#008000"})
+    for table, second in ((numbers, NUMBERS), (colours, np.array([0, 2, 1])[NUMBERS])):
+        reader = MaskReader(cells, table)
+        np.testing.assert_array_equal(reader(cells[0]).numbers(), NUMBERS)
+        np.testing.assert_array_equal(reader(cells[1]).numbers(), second)
+    other = palette().copy()
+    other[9:] = 7
+    same = [indexed(NUMBERS), indexed(NUMBERS, other)]
+    assert MaskReader(same, None).table.names == ("background", "class 1", "class 2")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tltool.data.checks.inspection import inspect_data
 from tltool.data.reading.sources import examples_from_python, load_examples
 from tltool.recipe.recipe import DataSection
 from tltool.runs.predict import collect_inputs
@@ -237,3 +238,47 @@ def test_a_missing_file_of_the_suffix_of_training_is_no_text(tmp_path):
     section = DataSection(train=str(tmp_path / "train.conll"))
     with pytest.raises(DataError, match="does not exist"):
         collect_inputs([str(tmp_path / "test.conll")], SPEC, section)
+
+
+SENTENCES = "Ada N B-person\nsaw V O\nRome N B-place\n\nShe P O\nlived V O\nin A O\n\nNo D O\n"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
+@pytest.mark.parametrize("mark", [" ", "\t"])
+@pytest.mark.parametrize("header", ["", "word pos tag\n", "-DOCSTART- -X- O\n\n"])
+def test_sentences_in_a_file_named_as_a_table_are_read(tmp_path, suffix, mark, header):
+    file = tmp_path / f"a{suffix}"
+    text = (header + SENTENCES).replace(" ", mark)
+    found = read(file, text)
+    assert found.inputs == ["Ada saw Rome", "She lived in", "No"]
+    assert found.targets[0].tags == ("B-person", "O", "B-place")
+    assert inputs_in(file, text) == list(found.inputs)
+    assert inspect_data(str(file))["recipe"]["task"] == SPEC.name
+    assert read(file, text, label_column="2").targets[0].tags == ("N", "V", "N")
+    if "word" in header:
+        named = read(file, text, input_column="word", label_column="pos")
+        assert named.targets[0].tags == ("N", "V", "N")
+
+
+def test_paragraphs_in_the_cells_of_a_table_are_no_sentences(tmp_path):
+    cells = "Ada lived\n\nin London\n\nand wrote"
+    table = pd.DataFrame({"text": [cells] * 4, "spans": [[]] * 4})
+    for suffix, mark in ((".csv", ","), (".tsv", "\t")):
+        file = tmp_path / f"a{suffix}"
+        table.to_csv(file, sep=mark, index=False)
+        assert inputs_in(file, file.read_text()) == [cells] * 4
+
+
+@pytest.mark.parametrize("header", ["word,tag", "Sentence,Word,Tag"])
+def test_a_row_for_each_word_is_no_table_of_classes(tmp_path, header):
+    file = tmp_path / "a.csv"
+    first = "1," * header.count("S")
+    words = (f"{first}Ada{n},B-person\n{first}saw{n},O\n" for n in range(20))
+    file.write_text(f"{header}\n" + "".join(words))
+    with pytest.raises(DataError, match="look like tags of words") as told:
+        inspect_data(str(file))
+    assert "CoNLL" in told.value.hint
+    assert inspect_data(str(file), task="text-classification")["recipe"]["task"]
+    word, tag = header.split(",")[-2:]
+    with pytest.raises(DataError, match="words with a tag each are read as CoNLL"):
+        read(file, file.read_text(), input_column=word, label_column=tag)

@@ -37,6 +37,7 @@ from tltool.tasks.guess import (
     paired,
     task_of_files,
     task_of_texts,
+    task_of_words,
 )
 from tltool.tasks.table import INPUT_COLUMNS, TASKS, Modality, TaskSpec
 from tltool.tasks.values import BadValueError, as_text, is_missing
@@ -180,7 +181,7 @@ def guess(
     """The fields that read a table, and its task.
 
     Raises:
-        DataError: No column looks like inputs or like labels.
+        DataError: No column looks like inputs or like labels, or they are tags of single words.
     """
     if not any(column.cells for column in columns):
         raise DataError(f"{table} has no rows that can be read.")
@@ -229,7 +230,19 @@ def guess(
             named,
             "data.label_column",
         )
-    return {**fields, **labels}, likely_task(modality, cells)
+    return {**fields, **labels}, _task_of(modality, cells, table) if spec is None else spec.name
+
+
+def _task_of(modality: Modality, cells: Sequence[Any], table: Path) -> str:
+    """The task that labels look made for."""
+    if modality == "text" and (tagging := task_of_words(cells)):
+        raise DataError(
+            f"{table}: the labels look like tags of words ({listed(sorted(set(cells)), 5)}), which "
+            f"{tagging} does not read from a table with a row for each.",
+            hint="write CoNLL, a word and its tag a line with a tab between, an empty line after "
+            "each sentence (docs/tags.md); or name the task, as for other labels",
+        )
+    return likely_task(modality, cells)
 
 
 def _no_column(

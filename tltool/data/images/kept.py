@@ -31,6 +31,8 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BLACK_IS_HIGHEST, _PLANES_APART = 0, 2
 _PHOTOMETRIC, _BITS, _PLANAR = 262, 258, 284  # TIFF 6.0, section 8
+# Grey of 16 bits whose black is highest, which Pillow knows in the other order of bytes alone.
+_MOTOROLA_GREY = (b"MM", _BLACK_IS_HIGHEST, (1,), 1, (16,), ())
 _EIGHT_BITS = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB"}
 
 
@@ -84,6 +86,7 @@ def _first_page(content: bytes) -> bytes:
     """The first page of a TIFF, as PNG of 8 bits."""
     from PIL import TiffImagePlugin
 
+    TiffImagePlugin.OPEN_INFO.setdefault(_MOTOROLA_GREY, ("I;16B", "I;16B"))
     try:
         # Not Image.open, which warns of a size that is allowed here.
         page = TiffImagePlugin.TiffImageFile(BytesIO(content))

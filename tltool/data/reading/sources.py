@@ -520,6 +520,8 @@ def read_rows(
 def read_inputs(path: Path, section: DataSection, spec: TaskSpec) -> Sequence[Row | Broken]:
     """The inputs of a table, or of a file as `read_rows` reads it; labels mean nothing.
 
+    Where rows have several texts that the model reads one by one, each text is a row.
+
     Args:
         path: The file.
         section: How it is read.
@@ -528,14 +530,23 @@ def read_inputs(path: Path, section: DataSection, spec: TaskSpec) -> Sequence[Ro
     Raises:
         DataError: As `read_table`.
     """
-    first, *more = input_columns(section, spec.modality)
-    columns, kind = Columns(first, more=tuple(more)), spec.target
+    kind = spec.target
+    texts = section.input_columns if kind.of_texts else None
+    first, *more = texts or input_columns(section, spec.modality)
+    columns = Columns(first, more=tuple(more))
     rows = _own_rows(path, columns, section, kind) if kind.own_files else None
     if rows is None:
         columns = _known_columns(path, columns, section, kind)
         columns = wanted(columns, path, section, spec.modality)
         rows = read_table(path, columns, **text_options(section))
+    if texts:
+        return KeptRows.of(chain.from_iterable(map(_texts_alone, rows)))
     return KeptRows.of(_alone(row, kind) for row in rows) if kind.own_files else rows
+
+
+def _texts_alone(row: Row | Broken) -> Sequence[Row | Broken]:
+    """Each text of a row as one of its own."""
+    return [row] if isinstance(row, Broken) else [Row(text, None, row.origin) for text in row.input]
 
 
 def _alone(row: Row | Broken, kind: type[Target]) -> Row | Broken:

@@ -32,6 +32,7 @@ MOST_FOUND = 64
 """Different values up to which masks without a table of classes are taken for masks."""
 _SHOWN = 5
 _ORIENTATION = 0x0112
+_BITS, _PHOTOMETRIC, _BLACK_IS_HIGHEST = 258, 262, 0  # TIFF 6.0, section 8
 
 Code = int | tuple[int, int, int]
 """What stands for a class in masks: a grey level or palette number, or a colour (R, G, B)."""
@@ -234,6 +235,7 @@ class _Scan:
         size: Height and width.
         values: Values, colours as one number, and how many pixels have each.
         digest: As in `Mask`.
+        palette: The colour of each value, where those are the numbers of a palette.
     """
 
     source: str | bytes
@@ -241,6 +243,7 @@ class _Scan:
     size: tuple[int, int]
     values: dict[int, int]
     digest: str
+    palette: Mapping[int, Code] = field(default_factory=dict)
 
 
 class MaskReader:
@@ -312,11 +315,15 @@ def _found_table(scans: Sequence[_Scan], ignored: Code | None) -> ClassTable | N
 
     255 is what other programs write for "ignored", so it is where there are
     two other values at least: in masks of 0 and 255 it is a class.
+
+    Raises:
+        DataError: A number of their palettes has several colours.
     """
     values = sorted({value for scan in scans for value in scan.values})
     if not values:
         return None
     coloured = any(scan.coloured for scan in scans)
+    _check_palettes(scans)
     if ignored is None and not coloured and IGNORED in values and len(values) > 2:
         ignored = IGNORED
     if ignored is not None:
@@ -325,6 +332,27 @@ def _found_table(scans: Sequence[_Scan], ignored: Code | None) -> ClassTable | N
     names = tuple(f"class {told(c)}" if v else "background"
                   for v, c in zip(values, codes, strict=True))  # fmt: skip
     return ClassTable(names, codes, ignored, found=True)
+
+
+def _check_palettes(scans: Sequence[_Scan]) -> None:
+    """Raises DataError where a number has several colours, as programs write palettes that choose
+    their numbers anew for each file: then the number may not say the class."""
+    first: dict[int, tuple[Code, _Scan]] = {}
+    for scan in scans:
+        for value, colour in scan.palette.items():
+            known, other = first.setdefault(value, (colour, scan))
+            if known != colour:
+                raise DataError(
+                    f"The palettes of the masks differ: {value} is {told(known)} in "
+                    f"{_named(other)} and {told(colour)} in {_named(scan)}.",
+                    hint="say whether numbers or colours are classes, by data.mask_classes with a "
+                    f"number for each class, such as {value}, or with a colour, such as "
+                    f"'{told(known)}'",
+                )
+
+
+def _named(scan: _Scan) -> str:
+    return scan.source if isinstance(scan.source, str) else "another mask"
 
 
 def _too_many(what: str) -> BadValueError:
@@ -342,7 +370,7 @@ def _scan(cell: Any, coloured: bool) -> _Scan:
     import numpy as np
 
     source = _source_of(cell)
-    values, has_colours = _values_of(source, coloured)
+    values, has_colours, palette = _values_of(source, coloured)
     found, counts = np.unique(values, return_counts=True)
     most = MOST_CLASSES + 1  # all classes, and what is ignored
     if len(found) > most:
@@ -350,7 +378,8 @@ def _scan(cell: Any, coloured: bool) -> _Scan:
     digest = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
     height, width = values.shape
     levels = dict(zip(found.tolist(), counts.tolist(), strict=True))
-    return _Scan(source, has_colours, (height, width), levels, digest)
+    colours = {value: palette[value] for value in levels if value < len(palette)}
+    return _Scan(source, has_colours, (height, width), levels, digest, colours)
 
 
 def _source_of(cell: Any) -> str | bytes:
@@ -395,8 +424,9 @@ def png_of(values: Any) -> bytes:
     return file.getvalue()
 
 
-def _values_of(source: str | bytes, coloured: bool) -> tuple[Array, bool]:
-    """The values of a mask, int32 (h, w), and whether they are colours as one number each.
+def _values_of(source: str | bytes, coloured: bool) -> tuple[Array, bool, Sequence[Code]]:
+    """The values of a mask, int32 (h, w), and whether they are colours as one number each; the
+    colours of a palette whose numbers the values are.
 
     Args:
         source: A path or a file's bytes.
@@ -409,24 +439,34 @@ def _values_of(source: str | bytes, coloured: bool) -> tuple[Array, bool]:
     from PIL import Image, ImageOps
 
     place = f"{source}: " if isinstance(source, str) else ""
+    palette: Sequence[Code] = ()
     try:
         if isinstance(source, str) and not Path(source).is_file():
             raise BadValueError(f"{source}: there is no such mask")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            tags = getattr(image, "tag_v2", {})  # of a TIFF
+            if tags.get(_PHOTOMETRIC) == _BLACK_IS_HIGHEST and max(tags.get(_BITS, (1,))) > 1:
+                raise BadValueError(
+                    f"{place}its black is its highest value (WhiteIsZero), so 0 may be a class or "
+                    "white; save it as PNG"
+                )
             picture = ImageOps.exif_transpose(image)
             if picture.mode in {"LA", "1"}:
                 picture = picture.convert("L")
             if coloured or picture.mode not in {"L", "P", "I", "I;16", "I;16B"}:
                 picture = picture.convert("RGB")
+            if picture.mode == "P":
+                levels = picture.getpalette() or []
+                palette = list(zip(levels[::3], levels[1::3], levels[2::3], strict=True))
             values = np.asarray(picture).astype(np.int32)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadValueError(f"{place}the mask cannot be read: {error}") from None
     if values.ndim == 2:
-        return values, False
+        return values, False, palette
     red, green, blue = values[..., 0], values[..., 1], values[..., 2]
     if not coloured and (red == green).all() and (green == blue).all():
-        return red, False
-    return red << 16 | green << 8 | blue, True
+        return red, False, ()
+    return red << 16 | green << 8 | blue, True, ()
 
 
 def check_size(mask: Mask, picture: Any) -> Mask:

@@ -53,6 +53,7 @@ def cell_of(value: Any, label: Any) -> tuple[Any, TaggedCell | SpanCell]:
     if not isinstance(label, list):
         raise BadValueError(
             "a list of spans is needed beside a text, or a list of words beside a list of tags"
+            + ("; words with a tag each are read as CoNLL (docs/tags.md)" * isinstance(label, str))
         )
     text = as_text(value)
     return text, SpanCell(text, tuple(span_of(one) for one in label))

@@ -23,7 +23,12 @@ DOCUMENT_MARK = "-DOCSTART-"
 # https://universaldependencies.org/format.html; ranges of words and empty nodes are no words.
 _CONLLU = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"]
 _NO_WORD = re.compile(r"\d+[-.]\d+")
-_MAYBE_TABLES = {".tsv", ".tab"}
+_MAYBE_TABLES = {".csv", ".tsv", ".tab"}
+_ALIKE = 0.75
+"""Share of lines with as many columns as most, from which what may be a table is sentences."""
+# What a first line calls the columns that other lines have.
+_WORD_NAMES = {"word", "words", "token", "tokens", "form"}
+_TAG_NAMES = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "upos"}
 _JSON_LINES = {".jsonl", ".ndjson"}
 _TEXTS = ("text", "data", "content")
 _WORDS = ("tokens", "words")
@@ -46,8 +51,8 @@ def rows_of(
         path: The file; its suffix tells tables and JSON.
         text: Its content.
         columns: Of a CoNLL file the columns of words and tags as numbers from 1, or
-            as a line `# global.columns = FORM NER` names them; None takes the
-            first and the last, or FORM and UPOS of CoNLL-U. An array of JSON is a table
+            as a line `# global.columns = FORM NER` or a first line `word tag` names them; None
+            takes the first and the last, or FORM and UPOS of CoNLL-U. An array of JSON is a table
             where they are named.
         labelled: Whether tags or spans are needed. Where they are not, words may stand
             alone, and JSON none of whose items is known is a table.
@@ -67,37 +72,68 @@ def rows_of(
         return rows if known else None
     if suffix in _JSON_LINES:
         return _spacy_lines(path, text)
-    if suffix == ".csv" or (suffix in _MAYBE_TABLES and not _has_sentences(text)):
+    if suffix in _MAYBE_TABLES and not _has_sentences(text, columns):
         return None
     if not text.strip():
         raise DataError(f"{path} is empty.", hint="a word and its tag are needed on each line")
     return list(_conll_rows(path, text, columns, 2 if labelled else 1))
 
 
-def _has_sentences(text: str) -> bool:
-    """Whether empty lines stand between the lines of a file."""
-    return "\n\n" in text.replace("\r\n", "\n").strip()
-
-
 # ---- CoNLL ---------------------------------------------------------------------------------------
+
+
+def _has_sentences(text: str, columns: Sequence[str | None]) -> bool:
+    """Whether lines without the header of a table have columns as CoNLL does, and empty ones
+    stand between them."""
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    split = _split(lines)
+    if all(line.fields for line in split):
+        return False
+    header = {name.strip(' "') for name in re.split("[,;\t]", lines[0])}
+    if header & {*_TEXTS, *_WORDS, *columns} and not _is_header(split[0].fields):
+        return False
+    widths = _widths(split)
+    width = _most(widths)
+    return width > 1 and widths[width] >= _ALIKE * widths.total()
+
+
+def _split(lines: Sequence[str]) -> list[_Line]:
+    tabs = sum("\t" in line for line in lines) * 2 > sum(bool(line.strip()) for line in lines)
+    return [_Line(n, _fields(line, tabs)) for n, line in enumerate(lines, start=1)]
+
+
+def _widths(lines: Sequence[_Line]) -> Counter[int]:
+    """How many lines have so many columns; comments and marks of documents are none."""
+    fields = (line.fields for line in lines if line.fields)
+    return Counter(len(one) for one in fields if not one[0].startswith(("#", DOCUMENT_MARK)))
+
+
+def _most(widths: Counter[int]) -> int:
+    return widths.most_common(1)[0][0] if widths else 0
+
+
+def _is_header(fields: Sequence[str]) -> bool:
+    """Whether a line says what its columns are, in place of a word and its tag."""
+    names = [field.lower() for field in fields]
+    return len(names) > 1 and bool(_WORD_NAMES & {*names[:-1]}) and names[-1] in _TAG_NAMES
 
 
 def _conll_rows(
     path: Path, text: str, columns: Sequence[str | None], least: int
 ) -> Iterator[Found]:
     lines = text.replace("\r\n", "\n").split("\n")
-    tabs = sum("\t" in line for line in lines) * 2 > sum(bool(line.strip()) for line in lines)
-    split = [_Line(n, _fields(line, tabs)) for n, line in enumerate(lines, start=1)]
-    widths = Counter(
-        len(line.fields) for line in split if line.fields and not line.fields[0].startswith("#")
-    )
-    width = widths.most_common(1)[0][0] if widths else 0
+    split = _split(lines)
+    width = _most(_widths(split))
     if width < least:
         raise DataError(
             f"{path}: most lines have {width} column, and a word and its tag are needed.",
             hint="columns are separated by tabs or spaces, sentences by an empty line",
         )
-    word, tag = _columns(path, lines, width, columns)
+    first = next(line for line in split if line.fields)
+    header = first.fields if len(first.fields) == width and _is_header(first.fields) else []
+    if header:
+        split.remove(first)
+    word, tag = _columns(path, lines, width, columns, header)
     if word:  # the first column may number the words
         ids = [line for line in split if line.fields and not _is_comment(line.fields, width)]
         none = {line.number for line in ids if _NO_WORD.fullmatch(line.fields[0])}
@@ -127,15 +163,21 @@ def _is_comment(fields: Sequence[str], width: int) -> bool:
 
 
 def _columns(
-    path: Path, lines: Sequence[str], width: int, columns: Sequence[str | None]
+    path: Path,
+    lines: Sequence[str],
+    width: int,
+    columns: Sequence[str | None],
+    header: Sequence[str],
 ) -> tuple[int, int]:
     """The places of the words and of the tags."""
     start = "# global.columns ="
-    named = next((line.removeprefix(start).split() for line in lines if line.startswith(start)), [])
+    said = (line.removeprefix(start).split() for line in lines if line.startswith(start))
+    named = next(said, list(header))
     if not named and path.suffix.lower() == ".conllu" and width == len(_CONLLU):
         named = _CONLLU
     last = named.index("UPOS") if named == _CONLLU else width - 1
-    defaults = (named.index("FORM") if "FORM" in named else 0, last)
+    words = (place for place, name in enumerate(named) if name.lower() in _WORD_NAMES)
+    defaults = (next(words, 0), last)
     found = []
     for name, default in zip(columns, defaults, strict=True):
         if name is None:
