@@ -149,9 +149,12 @@ def phases(epochs: int = 12, train: str = "{from: stage6}", rate: str = "2e-4", 
 
 BY_STEPS = "{train: head, epochs: 5, learning_rate: 3e-3}"
 SURE = "training.label_smoothing=0"
+VALIDATED = "data.validation_fraction=0.15"
 TRIED: Mapping[str, Sequence[str]] = {
     "as shipped": [],
-    "last epoch": ["training.keep=last"],
+    "the best epoch of 15 % validation rows": [VALIDATED],
+    "the same, last epoch": [VALIDATED, "training.keep=last"],
+    "the same, refit": [VALIDATED, "training.refit=true"],
     "no smoothing": [SURE],
     "head trained by steps, 5e-4": [phases(rate="5e-4", first=BY_STEPS)],
     "the same, 5 epochs, no smoothing": [SURE, phases(5, rate="5e-4", first=BY_STEPS)],
@@ -164,7 +167,6 @@ TRIED: Mapping[str, Sequence[str]] = {
         phases(train="all", more=", group_decay: 0.7"),
         "training.batch_size=16",
     ],
-    "refit": ["training.refit=true"],
     "moving average": ["training.ema_momentum=0.98"],
     "mean of 5 last epochs": ["training.average_epochs={last: 5}"],
     "MixUp": ["augment.layers=[{layer: MixUp, alpha: 0.2}]"],
