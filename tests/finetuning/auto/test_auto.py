@@ -77,6 +77,19 @@ def test_the_folder_has_the_trail_and_the_recipe_that_trains_the_same_model(told
     assert again.metrics["test"]["accuracy"] == told["test"][0]
 
 
+def test_few_validation_rows_are_trained_on_unless_they_are_asked_for(told, place, tmp_path):
+    recipe = tltool.load_run(told["run"]).recipe
+    assert recipe.data.validation_fraction == 0
+    assert "validation" not in tltool.load_run(told["run"]).metrics
+    asked = succeed(
+        "auto", place / "texts.csv", "--minutes", 0.01, "--backbone", place / "bert",
+        "--output", tmp_path, "data.validation_fraction=0.2", "export.formats=[]", "--json",
+    ).json()  # fmt: skip
+    run = tltool.load_run(asked["run"])
+    assert run.recipe.data.validation_fraction == 0.2
+    assert 0 < run.metrics["validation"]["accuracy"] <= 1
+
+
 class Stopping(Progress):
     """Asks for a stop once the first candidate is kept."""
 

@@ -125,7 +125,8 @@ def fine_tunings(
     """The known settings that train layers of the backbone, the most promising first.
 
     Of texts they are those of `benchmarks/recipes/banking77.yaml`, slower and of the last layers
-    alone; of images those of `sign_digits.yaml` and `trash6.yaml` there. All begin with the head
+    alone; of images those of `recipes/my_images.yaml`, and of `sign_digits.yaml` and `trash6.yaml`
+    there. All begin with the head
     solved exactly (Kumar et al. 2022, arXiv:2202.10054). With few rows of each class the
     contrastive way is among them.
 
@@ -158,12 +159,13 @@ def fine_tunings(
         ]
     else:
         found = [
+            way("last layers, slowly", third, 2e-4),
             way("last layers", third, 5e-4),
             way("half of the layers", half, 1e-3),
             way("all layers", "all", 1e-4),
         ]
         if recipe.augment is None and "augment" not in recipe.model_fields_set:
-            found.insert(2, way("last layers, pictures changed", third, 5e-4, augment=_CHANGES))
+            found.insert(3, way("last layers, pictures changed", third, 5e-4, augment=_CHANGES))
     if recipe.spec.target.contrasts and classes and rows < _FEW_ROWS * classes:
         phases = expand_schedule("contrastive", groups, recipe.spec.backbone_modality, steps)
         near = recipe.model_copy(update={"schedule": phases})

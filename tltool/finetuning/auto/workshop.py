@@ -30,6 +30,7 @@ from tltool.support.errors import BackboneError, DataError, ExportError, Trainin
 from tltool.support.files import scratch_folder
 from tltool.support.progress import Progress
 from tltool.support.stopwatch import Stopwatch
+from tltool.support.words import count
 from tltool.tasks.table import Task
 from tltool.training.preparation import Prepared, assemble, load_data
 
@@ -52,6 +53,8 @@ _HEAD_STEP, _PRODUCTS = 3e-4, 1e9
 _HEAD_TRIALS = (40, 20, 10)
 # Rows of each class that are left at least where there is no time for all.
 _FEWEST_ROWS = 20
+# Fewer validation rows cost more in training than they give by what they choose (docs/images.md).
+_FEW_VALIDATED = 100
 
 
 @dataclass
@@ -130,6 +133,16 @@ class Workshop:
             examples, self.summary = load_data(
                 self._recipe, data=self._data, progress=self._progress
             )
+        drawn = self._drawn(examples)
+        if 0 < drawn < _FEW_VALIDATED and "test" in examples.splits and self._needs_none:
+            self._progress.note(
+                f"{count(drawn, 'validation row')} would be too few to choose an epoch by: all are "
+                "trained on (data.validation_fraction=0)"
+            )
+            data = self._recipe.data.model_copy(update={"validation_fraction": 0.0})
+            self._recipe = self._recipe.model_copy(update={"data": data})
+            self._read()
+            return
         self._examples, self._reading = examples, reading.seconds
         self._tested = sum(split == "test" for split in examples.splits)
         rows = self._undrawn(examples).split("train")
@@ -147,6 +160,27 @@ class Workshop:
                 "needs two different rows.",
                 hint="add rows, or train with a recipe: tltool finetune few_texts",
             )
+
+    def _drawn(self, examples: Examples) -> int:
+        """How many validation rows are not given, but drawn from the training rows."""
+        if "validation" in self.summary["given_splits"]:
+            return 0
+        return sum(split == "validation" for split in examples.splits)
+
+    @property
+    def _needs_none(self) -> bool:
+        """Whether validation rows would choose but epoch and model, and nobody asked for them."""
+        recipe = self._recipe
+        has_thresholds = "evaluation.thresholds" not in recipe.spec.target.refused
+        return not (
+            "validation_fraction" in recipe.data.model_fields_set
+            or (has_thresholds and recipe.evaluation.thresholds == "auto")
+            or recipe.evaluation.sets is not None
+            or recipe.unknown is not None
+            or recipe.training.early_stopping is not None
+            or recipe.training.refit
+            or recipe.training.calibrate is True
+        )
 
     def _undrawn(self, examples: Examples) -> Examples:
         """All rows but those of tests; validation rows that were drawn are training rows.
