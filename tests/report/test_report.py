@@ -149,6 +149,8 @@ BOTH = (Phase("head", 770, 3, 1e-3), Phase("all", 3_550_000, 2, 5e-5))
          "none, since it is a linear model itself. Next, train the backbone too"),
         (gained(0, 0, 0), {"phases": BOTH, "best": LAST},
          "train longer: its last epoch was its best"),
+        (gained(0, 0, 0), {"phases": BOTH, "best": LAST, "counts": {"train": 200, "test": 40}},
+         "label more rows"),
         (gained(0, 0, 0), {"phases": (BOTH[1], Phase("head", 770, 3, None)), "best": LAST},
          "label more rows"),
         (gained(0, 0, 0), {"phases": BOTH}, "label more rows"),

@@ -84,7 +84,8 @@ def calibrate(
 
     rows, raw = len(raw), raw.astype(np.float64)
     if rows < (_FOLDS if anyway else FEW_ROWS):
-        return Calibration(rows=rows, source=source, reason=f"{rows} {source} are too few")
+        few = f"{rows} {source} are too few" if rows else f"there are no {source}"
+        return Calibration(rows=rows, source=source, reason=few)
     if not np.isfinite(raw).all():
         return Calibration(rows=rows, source=source, reason="not all logits are finite numbers")
     before = float(loss.values(raw, encoded).mean())

@@ -416,7 +416,8 @@ def _next_step(summary: RunSummary) -> str:
         return f"Next, train the backbone too: tltool finetune {recipe} schedule=fine_tune"
     epochs = sum(phase.epochs for phase in summary.phases)
     solved = summary.phases[-1].learning_rate is None  # at once, so that no epoch could follow
-    if not solved and summary.best is not None and summary.best.get("total_epoch") == epochs:
+    best = summary.best if summary.counts.get("validation") else None  # else the last one is kept
+    if not solved and best is not None and best.get("total_epoch") == epochs:
         return "Next, train longer: its last epoch was its best"
     if summary.counts.get("train", 0) < _FEW_ROWS:
         return "Next, label more rows, or try another backbone: tltool rank"
