@@ -169,6 +169,7 @@ TRIED: Mapping[str, Sequence[str]] = {
     ],
     "moving average": ["training.ema_momentum=0.98"],
     "mean of 5 last epochs": ["training.average_epochs={last: 5}"],
+    "four stored views": ["augment.views=4"],
     "MixUp": ["augment.layers=[{layer: MixUp, alpha: 0.2}]"],
     "RandAugment": ["augment.layers=[{layer: RandAugment, num_ops: 2}]"],
     "320 px": ["backbone={name: efficientnet-lite0, image_size_px: 320}"],
