@@ -11,6 +11,7 @@ from tests.helpers.tiny import TINY_TEXT, tiny_text_backbone
 from tltool.data.batches.pipeline import make_dataset, model_inputs
 from tltool.data.examples import Examples
 from tltool.evaluation.inference import raw_outputs
+from tltool.graph.arithmetic import forward_flops
 from tltool.graph.cut import cut_model
 from tltool.model.joining import join
 from tltool.recipe.schema import HeadSection
@@ -64,6 +65,12 @@ def test_vectors_are_compared_as_their_texts_alone_give_them(backbone):
     cosine = (u * v).sum(1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
     expected = np.concatenate([u, v, abs(u - v), u * v, cosine[:, None]], axis=1)
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_arithmetic_of_a_pair_is_that_of_both_texts(backbone):
+    one = forward_flops(backbone.model, 6)
+    both = forward_flops(join(backbone, COSINE, TASK).model, 6)
+    assert 2 * one < both < 2.01 * one
 
 
 def test_the_frozen_part_ends_below_the_comparison(backbone):
