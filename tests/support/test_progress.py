@@ -60,3 +60,10 @@ def test_a_bar_leaves_stdout_alone():
         advance(2)
         advance(1)
     assert "3/3" in told.getvalue()
+
+
+@pytest.mark.parametrize(("measured", "told"), [({"val_loss": 0.5}, True), ({}, False)])
+def test_an_epoch_is_the_best_so_far_only_by_validation_rows(measured, told):
+    stream = io.StringIO()
+    PlainProgress(stream).epoch_end({"phase": "1 head", "epoch": 1, "loss": 0.4, **measured}, True)
+    assert ("best so far" in stream.getvalue()) is told

@@ -77,7 +77,8 @@ def _epoch_line(row: Row, best: bool) -> str:
     measured = _values({key: row[key] for key in keys})
     seconds = row.get("seconds") or 0.0
     speed = row.get("examples_per_second") or 0.0
-    mark = "  best so far" if best else ""
+    # By training rows alone none is: the last one is kept then.
+    mark = "  best so far" if best and any(key.startswith("val_") for key in keys) else ""
     return f"epoch {row['epoch']}  {measured}  {float(seconds):.1f} s  {float(speed):.0f}/s{mark}"
 
 
