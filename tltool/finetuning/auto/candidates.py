@@ -126,9 +126,8 @@ def fine_tunings(
 
     Of texts they are those of `benchmarks/recipes/banking77.yaml`, slower and of the last layers
     alone; of images those of `recipes/my_images.yaml`, and of `sign_digits.yaml` and `trash6.yaml`
-    there. All begin with the head
-    solved exactly (Kumar et al. 2022, arXiv:2202.10054). With few rows of each class the
-    contrastive way is among them.
+    there. All begin with the head solved exactly (Kumar et al. 2022, arXiv:2202.10054). With few
+    rows of each class the contrastive way is among them.
 
     Args:
         start: The backbone's exact head; of its recipe, fields that were given are kept.

@@ -161,9 +161,14 @@ class Workshop:
                 hint="add rows, or train with a recipe: tltool finetune few_texts",
             )
 
+    @property
+    def _has_given_validation(self) -> bool:
+        """Whether validation rows are given, and not drawn from the training rows."""
+        return "validation" in self.summary["given_splits"]
+
     def _drawn(self, examples: Examples) -> int:
         """How many validation rows are not given, but drawn from the training rows."""
-        if "validation" in self.summary["given_splits"]:
+        if self._has_given_validation:
             return 0
         return sum(split == "validation" for split in examples.splits)
 
@@ -188,7 +193,7 @@ class Workshop:
         In the order of the data, as trainings store features of them.
         """
         rows = examples.where(lambda row: examples.splits[row] != "test")
-        if "validation" in self.summary["given_splits"]:
+        if self._has_given_validation:
             return rows
         return replace(rows, splits=["train"] * len(rows))
 
@@ -434,8 +439,7 @@ class Workshop:
     @property
     def _validated(self) -> float:
         """Share of the training rows that is drawn for validation."""
-        given = "validation" in self.summary["given_splits"]
-        return 0.0 if given else self._recipe.data.validation_fraction
+        return 0.0 if self._has_given_validation else self._recipe.data.validation_fraction
 
     @property
     def _fold_rows(self) -> float:

@@ -86,9 +86,9 @@ def _has_sentences(text: str, columns: Sequence[str | None]) -> bool:
     """Whether lines without the header of a table have columns as CoNLL does, and empty ones
     stand between them."""
     lines = text.replace("\r\n", "\n").strip().split("\n")
-    split = _split(lines)
-    if all(line.fields for line in split):
+    if all(map(str.strip, lines)):
         return False
+    split = _split(lines)
     header = {name.strip(' "') for name in re.split("[,;\t]", lines[0])}
     if header & {*_TEXTS, *_WORDS, *columns} and not _is_header(split[0].fields):
         return False
