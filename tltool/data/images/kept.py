@@ -29,8 +29,7 @@ from tltool.tasks.values import BadValueError
 _FOLDER = "images"
 TIFF_SUFFIXES = (".tif", ".tiff")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BLACK_IS_HIGHEST, _PLANES_APART = 0, 2
-_PHOTOMETRIC, _BITS, _PLANAR = 262, 258, 284  # TIFF 6.0, section 8
+_BLACK_IS_HIGHEST, _PLANES_APART = 0, 2  # TIFF 6.0, section 8
 # Grey of 16 bits whose black is highest, which Pillow knows in the other order of bytes alone.
 _MOTOROLA_GREY = (b"MM", _BLACK_IS_HIGHEST, (1,), 1, (16,), ())
 _EIGHT_BITS = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB"}
@@ -105,17 +104,18 @@ def _first_page(content: bytes) -> bytes:
 def _eight_bits(page: Any) -> Any:
     """A page as grey or RGB levels of 8 bits."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, TiffImagePlugin
 
     tags = page.tag_v2
-    bits = max(tags.get(_BITS, (1,)))
+    bits = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
     if page.mode.startswith("I;16"):
         levels = np.asarray(page).astype(np.uint16)
-        if tags.get(_PHOTOMETRIC) == _BLACK_IS_HIGHEST:
+        if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _BLACK_IS_HIGHEST:
             levels = 0xFFFF - levels
         return Image.fromarray((levels >> 8).astype(np.uint8))
     # Pillow takes the lower bytes of 16 bits where each colour is a plane of its own.
-    if page.mode not in _EIGHT_BITS or (bits > 8 and tags.get(_PLANAR) == _PLANES_APART):
+    apart = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _PLANES_APART
+    if page.mode not in _EIGHT_BITS or (bits > 8 and apart):
         raise BadValueError(
             f"a TIFF of {bits} bits ({page.mode}); 8 and 16 bits without sign are read"
         )

@@ -32,7 +32,7 @@ MOST_FOUND = 64
 """Different values up to which masks without a table of classes are taken for masks."""
 _SHOWN = 5
 _ORIENTATION = 0x0112
-_BITS, _PHOTOMETRIC, _BLACK_IS_HIGHEST = 258, 262, 0  # TIFF 6.0, section 8
+_BLACK_IS_HIGHEST = 0  # TIFF 6.0, section 8
 
 Code = int | tuple[int, int, int]
 """What stands for a class in masks: a grey level or palette number, or a colour (R, G, B)."""
@@ -437,6 +437,7 @@ def _values_of(source: str | bytes, coloured: bool) -> tuple[Array, bool, Sequen
     """
     import numpy as np
     from PIL import Image, ImageOps
+    from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
     place = f"{source}: " if isinstance(source, str) else ""
     palette: Sequence[Code] = ()
@@ -445,7 +446,8 @@ def _values_of(source: str | bytes, coloured: bool) -> tuple[Array, bool, Sequen
             raise BadValueError(f"{source}: there is no such mask")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             tags = getattr(image, "tag_v2", {})  # of a TIFF
-            if tags.get(_PHOTOMETRIC) == _BLACK_IS_HIGHEST and max(tags.get(_BITS, (1,))) > 1:
+            inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == _BLACK_IS_HIGHEST
+            if inverted and max(tags.get(BITSPERSAMPLE, (1,))) > 1:
                 raise BadValueError(
                     f"{place}its black is its highest value (WhiteIsZero), so 0 may be a class or "
                     "white; save it as PNG"
